@@ -1,0 +1,86 @@
+# Every target is a thin call of the `sparsebench` command in the project's own environment.
+# `make help` lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+FRESH  ?=
+SEEDS  ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install bench peers mnist wide toy headline test sanitize lint format plots clean distclean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Reinstalled only when something that is compiled or declared has changed: Python files are used in place.
+$(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/csrc/*.cpp layers/csrc/*.h)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sparsebench needs Python 3.11 or newer; choose one with make PYTHON=/path/to/python3"; exit 1; }
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $(STAMP)
+
+install: $(STAMP)  ## create .venv and install everything into it
+
+bench: $(STAMP)  ## run the default sweep on every device found (FRESH=1: start over)
+	$(BIN)/sparsebench run default $(if $(FRESH),--fresh)
+
+# The last three exist as source alone and have to see this environment when they are compiled (and
+# sparseprop's set-up calls `pip` and `python3` by name). A cached wheel may be made for another
+# torch or another CPU.
+COMPILE := $(BIN)/python -m pip install --no-build-isolation --no-cache-dir
+peers: private export PATH := $(CURDIR)/$(BIN):$(PATH)
+peers: private SHELL := /bin/bash
+peers: private .SHELLFLAGS := -o pipefail -c
+peers: $(STAMP)  ## install every library to compare with (compiles for half an hour)
+	$(BIN)/python -m pip install --editable '.[peers]'
+	$(BIN)/python -m pip install --quiet ninja pybind11 setuptools wheel
+	$(COMPILE) sparseprop==0.1.14
+	@mkdir -p build
+	@echo 'torch-scatter and torch-sparse take half an hour to compile on two cores.'
+	@echo 'The steps, with the seconds since the start; everything else goes to build/peers.log:'
+	@$(COMPILE) --verbose torch-scatter==2.1.2 torch-sparse==0.6.18 2>&1 | tee build/peers.log | \
+	  while read -r line; do case "$$line" in \
+	    building*|Building*|*atisfied:\ torch-s*|Success*|ERROR*|error:*) \
+	      printf '%5d s  %s\n' $$SECONDS "$$line";; esac; done
+	$(BIN)/sparsebench list
+
+mnist: $(STAMP)  ## reproduce the published MNIST table (SEEDS=3: mean and deviation)
+	$(BIN)/sparsebench train mnist --seeds $(SEEDS)
+
+wide: $(STAMP)  ## train the very wide net: five layers of 50,000 units
+	$(BIN)/sparsebench train wide
+
+toy: $(STAMP)  ## fit two layers to random outputs, dense and sparse
+	$(BIN)/sparsebench train toy
+
+headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
+	$(BIN)/sparsebench run headline
+
+test: $(STAMP)  ## run the tests
+	$(BIN)/python -m pytest
+
+sanitize: $(STAMP)  ## run the C++ kernels' tests under AddressSanitizer and UBSan
+	$(BIN)/python tests/sanitize.py
+
+lint: $(STAMP)  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+plots: $(STAMP)  ## draw tables and plots from the records that are there
+	$(BIN)/sparsebench report results
+
+clean:  ## remove build products and caches; records stay
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## clean, and remove the environment too
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""One module per experiment, and the sweeps that the suite ships."""

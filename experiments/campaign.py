@@ -1,0 +1,86 @@
+"""Run many settings one after another: what has a record is skipped, what fails is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from experiments import checkpoint
+from experiments.data import Dataset
+from experiments.records import FILE_NAME, TrainingRecord
+from experiments.setting import Setting
+from experiments.training import Show, train
+from sparsebench import machine, store
+
+
+class TrainingStore(store.Store[TrainingRecord]):
+    """The training records of a folder, open for appending."""
+
+    kind = TrainingRecord
+    file_name = FILE_NAME
+
+
+def load(path: Path) -> list[TrainingRecord]:
+    """Read a training file, or all of them at and below a folder; the last of a setting counts."""
+    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
+    return store.merge(record for file in files for record in store.load(file, TrainingRecord))
+
+
+def over_seeds(settings: Iterable[Setting], seeds: Iterable[int]) -> list[Setting]:
+    """Return every setting with every seed, all settings of one seed before the next seed's."""
+    settings = list(settings)
+    return [replace(setting, seed=seed) for seed in seeds for setting in settings]
+
+
+def pending(
+    settings: Iterable[Setting], folder: Path, *, retry_failed: bool = False
+) -> list[Setting]:
+    """Return the settings without a record of this machine in `folder`, or with a failed one.
+
+    The latter only if `retry_failed` says so.
+    """
+    mine = machine.fingerprint()["id"]
+    done = {
+        record.setting
+        for record in load(folder / FILE_NAME)
+        if record.purpose == "accuracy"
+        and record.machine.get("id") == mine
+        and (record.status == "ok" or not retry_failed)
+    }
+    return [setting for setting in settings if setting not in done]
+
+
+def drop(settings: Iterable[Setting], folder: Path) -> None:
+    """Remove this machine's records of `settings`; the file as it was stays beside."""
+    machine_id = str(machine.fingerprint()["id"])
+    if (folder / FILE_NAME).exists():
+        with TrainingStore(folder) as records:
+            records.drop({(f"accuracy {setting.key}", machine_id) for setting in settings})
+
+
+def run(
+    settings: Iterable[Setting],
+    data: Dataset,
+    folder: Path,
+    show: AbstractContextManager[Show],
+    *,
+    timed: bool = True,
+) -> Iterator[TrainingRecord]:
+    """Train `settings` in turn; append each record to `folder`, then yield it.
+
+    Raises StoreError where records cannot be written, CheckpointError for a broken checkpoint.
+    """
+    with TrainingStore(folder) as records, show as shown:
+        for setting in settings:
+            record = train(setting, data_of(setting, data), shown, folder=folder, timed=timed)
+            records.append(record)
+            checkpoint.remove(checkpoint.path_of(folder, setting))
+            yield record
+
+
+def data_of(setting: Setting, data: Dataset) -> Dataset:
+    """Return the data that `setting` trains and tests on, on its device."""
+    chosen = data.hold_out(setting.held_out) if setting.held_out else data
+    return chosen if setting.device == "cpu" else chosen.to(setting.device)

@@ -1,0 +1,217 @@
+"""`sparsebench train EXPERIMENT`: every experiment under one command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from experiments import campaign, checkpoint, data
+from experiments.checkpoint import CheckpointError
+from experiments.curves import CURVES
+from experiments.progress import Display, title
+from experiments.records import FILE_NAME, TrainingRecord
+from experiments.registry import EXPERIMENTS
+from experiments.setting import CHOICES, Setting
+from experiments.step_times import time_steps
+from sparsebench import machine
+from sparsebench.errors import InputError
+
+console = Console()
+errors = Console(stderr=True)
+
+# Options that say what kind of network is trained.
+_KIND = ("model", "topology", "rewiring", "activation")
+
+# Options that change what is trained, so that a row with them gets a name of its own.
+_NAMING = (
+    "model", "topology", "rewiring", "activation", "output", "init", "schedule", "sparsity",
+    "width", "update_every", "fraction", "stop_after", "batch", "lr", "momentum", "nesterov",
+    "weight_decay",
+)  # fmt: skip
+
+
+def train(
+    experiment: Annotated[str, typer.Argument(help="One of those that --list prints.")] = "",
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only this row of the experiment; may be repeated.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List experiments and rows.")] = False,
+    model: Annotated[str | None, typer.Option(help=", ".join(CHOICES["model"]))] = None,
+    topology: Annotated[str | None, typer.Option(help=", ".join(CHOICES["topology"]))] = None,
+    rewiring: Annotated[str | None, typer.Option(help=", ".join(CHOICES["rewiring"]))] = None,
+    update_every: Annotated[int | None, typer.Option(help="Steps between rewirings.")] = None,
+    stop_after: Annotated[int | None, typer.Option(help="Steps of rewiring.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Share of connections moved by the first rewiring.")
+    ] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Of each sparse layer.")] = None,
+    width: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
+    activation: Annotated[str | None, typer.Option(help=", ".join(CHOICES["activation"]))] = None,
+    output: Annotated[str | None, typer.Option(help=", ".join(CHOICES["output"]))] = None,
+    init: Annotated[str | None, typer.Option(help=", ".join(CHOICES["init"]))] = None,
+    epochs: Annotated[int | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of SGD.")] = None,
+    momentum: Annotated[float | None, typer.Option()] = None,
+    nesterov: Annotated[bool | None, typer.Option()] = None,
+    weight_decay: Annotated[float | None, typer.Option()] = None,
+    schedule: Annotated[str | None, typer.Option(help=", ".join(CHOICES["schedule"]))] = None,
+    held_out: Annotated[
+        int | None, typer.Option(help="Training images to test on in place of the test set.")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option(help=", ".join((*data.DATASETS, data.SUBSET_NAME)))
+    ] = "MNIST",
+    data_dir: Annotated[Path | None, typer.Option(help="Where the dataset's folder is.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Only this seed.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N − 1.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the records; results/EXPERIMENT by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on, or train everything again.")
+    ] = True,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train what diverged or failed again.")
+    ] = False,
+    time_only: Annotated[
+        bool, typer.Option("--time-only", help="Only time some steps of every row, in turn.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=10, help="How many steps --time-only times; one epoch.")
+    ] = None,
+    timed: Annotated[
+        bool,
+        typer.Option("--timed/--untimed", help="Record times; not where other work is running."),
+    ] = True,
+) -> None:
+    """Train the networks of an experiment, and record accuracy, time and memory.
+
+    What has a record is skipped, and what was interrupted goes on from its last epoch.
+    """
+    given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
+    if list_ or not experiment:
+        _list()
+        return
+    if device not in machine.devices():
+        raise InputError(f"--device {device}: not found here: choose from {machine.devices()}")
+    from experiments import report  # pandas and matplotlib, which nothing else here needs
+
+    threads = threads or machine.default_threads()
+    shared = EXPERIMENTS[experiment].folder if experiment in EXPERIMENTS else ""
+    folder = out or Path("results") / (shared or experiment)
+    if experiment in CURVES:
+        CURVES[experiment].run(folder, console, seed=seed or 0, device=device, threads=threads)
+        report.show(folder, console)
+        return
+    settings = _settings(experiment, row, given | {"device": device, "threads": threads})
+    try:
+        loaded = data.load(dataset, data_dir=data_dir)
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from error
+    if loaded.note:
+        banner = Panel(Text(loaded.note), title="EMBEDDED SUBSET, NOT THE WHOLE MNIST")
+        errors.print(banner, style="bold red")
+    settings = [replace(setting, dataset=loaded.name) for setting in settings]
+    chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
+    settings = campaign.over_seeds(settings, chosen)
+    if time_only:
+        with console.status(f"timing {len(settings)} rows in turn"):
+            for record in time_steps(settings, loaded, folder, steps=steps):
+                _say(record)
+    else:
+        _train(settings, loaded, folder, resume=resume, retry_failed=retry_failed, timed=timed)
+    report.show(folder, console)
+
+
+def _settings(experiment: str, rows: list[str] | None, given: dict[str, Any]) -> list[Setting]:
+    """Return the settings of the rows that were asked for, changed as the options say."""
+    if experiment not in EXPERIMENTS:
+        known = ", ".join((*EXPERIMENTS, *CURVES))
+        raise InputError(f"unknown experiment {experiment!r}: choose one of {known}")
+    every = {setting.row: setting for setting in EXPERIMENTS[experiment].settings()}
+    if unknown := [name for name in rows or [] if name not in every]:
+        raise InputError(f"unknown row {unknown[0]!r} of {experiment}: choose from {list(every)}")
+    changes = {
+        name: value
+        for name, value in given.items()
+        if value is not None and name not in ("experiment", "row", "seed", "dataset")
+    }
+    kind: dict[str, Any] = {n: changes[n] for n in _KIND if n in changes}
+    chosen = [every[name] for name in rows] if rows else _like(list(every.values()), kind)
+    try:
+        return [_changed(setting, changes) for setting in chosen]
+    except ValueError as error:
+        raise InputError(f"--{str(error).replace('_', '-', 1)}") from error
+
+
+def _like(every: list[Setting], kind: dict[str, Any]) -> list[Setting]:
+    """Return all rows; or, where the kind of network is given, the one row nearest to it."""
+    if not kind:
+        return every
+    return [max(every, key=lambda s: sum(getattr(s, n) == v for n, v in kind.items()))]
+
+
+def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
+    named = {
+        name: changes[name]
+        for name in _NAMING
+        if name in changes and changes[name] != getattr(setting, name)
+    }
+    row = ", ".join((setting.row, *(f"{name} {value}" for name, value in named.items())))
+    return replace(setting, **changes, row=row)
+
+
+def _train(
+    settings: list[Setting],
+    loaded: data.Dataset,
+    folder: Path,
+    *,
+    resume: bool,
+    retry_failed: bool,
+    timed: bool,
+) -> None:
+    """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
+    if not resume:
+        for setting in settings:
+            checkpoint.remove(checkpoint.path_of(folder, setting))
+        campaign.drop(settings, folder)
+    pending = campaign.pending(settings, folder, retry_failed=retry_failed)
+    if skipped := len(settings) - len(pending):
+        console.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
+    try:
+        for record in campaign.run(pending, loaded, folder, Display(console, pending), timed=timed):
+            _say(record)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+    except BaseException as error:
+        if not isinstance(error, Exception):  # a signal
+            errors.print(
+                f"interrupted: finished runs are in {folder / FILE_NAME}, the one under way has a "
+                "checkpoint of its last whole epoch; the same command again goes on",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
+
+
+def _say(record: TrainingRecord) -> None:
+    if record.status != "ok":
+        console.print(f"[red]{record.status}:[/] {title(record.setting)}: {record.message}")
+
+
+def _list() -> None:
+    for name, experiment in EXPERIMENTS.items():
+        console.print(f"[bold]{name}[/]: {experiment.question}", highlight=False)
+        for setting in experiment.settings():
+            console.print(f"    {setting.row}", highlight=False)
+    for name, curves in CURVES.items():
+        console.print(f"[bold]{name}[/]: {curves.question}", highlight=False)

@@ -1,0 +1,85 @@
+"""Question 3: can sparse equal dense, and what does it take?
+
+`search` are the trials of both sides, as many for dense as for sparse, judged on the last 10,000
+training images, which they do not train on. `final` is one recipe of each side, trained on all
+60,000 images and tested on the test set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from experiments.setting import Setting
+
+_DENSE = Setting(
+    experiment="recipe-search",
+    row="",
+    model="dense",
+    sparsity=0.0,
+    schedule="cosine",
+    lr=0.02,
+    held_out=10_000,
+)
+_SPARSE = replace(
+    _DENSE, model="sparse", sparsity=0.9, output="erdos_renyi", init="fan_in", lr=0.05,
+    update_every=200, stop_after=6000, fraction=0.3,
+)  # fmt: skip
+
+_DENSE_TRIALS: dict[str, Setting] = {
+    "lr 0.005": replace(_DENSE, lr=0.005),
+    "lr 0.01": replace(_DENSE, lr=0.01),
+    "lr 0.02": _DENSE,
+    "lr 0.05": replace(_DENSE, lr=0.05),
+    "lr 0.1": replace(_DENSE, lr=0.1),
+    "lr 0.02, weight decay 1e-4": replace(_DENSE, weight_decay=1e-4),
+    "lr 0.02, weight decay 5e-4": replace(_DENSE, weight_decay=5e-4),
+    "lr 0.05, weight decay 5e-4": replace(_DENSE, lr=0.05, weight_decay=5e-4),
+    "lr 0.02, Nesterov": replace(_DENSE, nesterov=True),
+    "lr 0.02, k-winners": replace(_DENSE, activation="kwinners"),
+    "lr 0.02, Nesterov, weight decay 1e-4": replace(_DENSE, nesterov=True, weight_decay=1e-4),
+}
+_SPARSE_TRIALS: dict[str, Setting] = {
+    "lr 0.02": replace(_SPARSE, lr=0.02),
+    "lr 0.05": _SPARSE,
+    "lr 0.1": replace(_SPARSE, lr=0.1),
+    "lr 0.05, initialised as published": replace(_SPARSE, init="linear"),
+    "lr 0.05, both layers alike": replace(_SPARSE, output="sparse"),
+    "lr 0.05, last layer dense": replace(_SPARSE, output="dense"),
+    "lr 0.05, weight decay 5e-4": replace(_SPARSE, weight_decay=5e-4),
+    "lr 0.05, small-world": replace(_SPARSE, topology="small_world"),
+    "lr 0.05, SET": replace(_SPARSE, rewiring="set"),
+    "lr 0.05, RigL": replace(_SPARSE, rewiring="rigl"),
+    "lr 0.05, k-winners": replace(_SPARSE, activation="kwinners"),
+}
+
+# Chosen before the search was run, from a first sketch: to be replaced by what wins it.
+BEST_DENSE, BEST_SPARSE, EPOCHS = "lr 0.02", "lr 0.05", 10
+
+
+def search() -> list[Setting]:
+    """Return the trials of both sides."""
+    sides = (("dense", _DENSE_TRIALS), ("sparse", _SPARSE_TRIALS))
+    return [
+        replace(setting, row=f"{side}, {name}")
+        for side, trials in sides
+        for name, setting in trials.items()
+    ]
+
+
+def final() -> list[Setting]:
+    """Return the chosen recipe of either side, sparse at four sparsities."""
+    dense = replace(
+        _DENSE_TRIALS[BEST_DENSE], experiment="recipe", row="dense", held_out=0, epochs=EPOCHS
+    )
+    sparse = replace(
+        _SPARSE_TRIALS[BEST_SPARSE], experiment="recipe", held_out=0, epochs=EPOCHS,
+        # Rewiring ends, as in the search, after three quarters of the steps.
+        stop_after=EPOCHS * 700,
+    )  # fmt: skip
+    return [
+        dense,
+        *(
+            replace(sparse, row=f"sparse {sparsity:.0%}", sparsity=sparsity)
+            for sparsity in (0.9, 0.95, 0.98, 0.99)
+        ),
+    ]

@@ -1,0 +1,52 @@
+"""Tables and plots of training records; nothing is measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Shown
+
+from experiments import campaign, curves, plots, tables
+from experiments.curves import FILE_NAME as CURVES
+from experiments.records import FILE_NAME as TRAINING
+from sparsebench.plots.style import save, styled
+from sparsebench.tables import Table, write
+
+
+def folders(source: Path) -> list[Path]:
+    """Return the folders at and below `source` that hold training or curves records."""
+    if source.is_file():
+        return []
+    files = [path for name in (TRAINING, CURVES) for path in source.rglob(name)]
+    return sorted({path.parent for path in files})
+
+
+def show(folder: Path, console: Console, *, out: Path | None = None) -> None:
+    """Write tables and plots of the records in `folder` beside them, and print the tables."""
+    for table in write_all(folder, out or folder):
+        console.print(_shown(table))
+
+
+def write_all(source: Path, folder: Path) -> list[Table]:
+    """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
+    trained, compared = campaign.load(source), curves.load(source)
+    made = [*tables.of_training(trained), *tables.of_curves(compared)]
+    for name in ("tables", "plots"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for table in made:
+        write(table, folder / "tables")
+    with styled():
+        for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
+            save(figure, folder / "plots" / name)
+    return made
+
+
+def _shown(table: Table) -> Shown:
+    shown = Shown(title=table.caption, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.text.columns:
+        shown.add_column(column, no_wrap=column == "row")
+    for row in table.text.itertuples(index=False):
+        shown.add_row(*row)
+    return shown

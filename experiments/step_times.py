@@ -1,0 +1,128 @@
+"""How long training steps take, measured by themselves: for machines that are not always quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.campaign import TrainingStore, data_of
+from experiments.data import Dataset
+from experiments.records import Timing, TrainingRecord
+from experiments.setting import Setting
+from experiments.training import Progressing, batches, failure, sizes, steps_per_epoch, warm_up
+from sparsebench import machine, memory
+
+TURNS = 10  # the steps to time are spread over so many turns of every setting
+WARM_UP = 3  # the first steps also load code and find their memory
+
+
+@dataclass
+class _Timed:
+    """A network that trains in turn with others, and what its turns took."""
+
+    progress: Progressing
+    batches: Iterator[tuple[Tensor, Tensor]]
+    peak: int | None = None
+    method: str = ""
+    samples: list[float] = field(default_factory=list)
+
+    def advance(self, steps: int) -> float:
+        """Take `steps` steps and return their seconds."""
+        device = self.progress.setting.device
+        start = time.perf_counter()
+        for images, labels in islice(self.batches, steps):
+            self.progress.step(images, labels)
+        if device != "cpu":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+
+def time_steps(
+    settings: list[Setting], data: Dataset, folder: Path, *, steps: int | None = None
+) -> list[TrainingRecord]:
+    """Time `steps` training steps of every setting (an epoch by default), and record them.
+
+    The settings take turns, so that whatever slows the machine slows them all. Rewiring takes
+    place where it falls within the steps. Nothing is learned about accuracy. A setting that
+    fails is recorded with the reason.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    turn = max(1, (steps or steps_per_epoch(data, settings[0])) // TURNS)
+    under_way: dict[Setting, _Timed] = {}
+    failed: dict[Setting, BaseException] = {}
+    for turn_number in range(TURNS + 1):  # the first warms up
+        for setting in settings:
+            if setting in failed:
+                continue
+            try:
+                if turn_number == 0:
+                    under_way[setting] = _begin(setting, data)
+                else:
+                    under_way[setting].samples.append(under_way[setting].advance(turn))
+            except Exception as error:  # whatever it is, it costs this setting alone
+                failed[setting] = error
+                under_way.pop(setting, None)
+    with TrainingStore(folder) as records:
+        made = [
+            _record(setting, under_way.get(setting), failed.get(setting), turn, data, started)
+            for setting in settings
+        ]
+        for record in made:
+            records.append(record)
+    return made
+
+
+def _begin(setting: Setting, data: Dataset) -> _Timed:
+    own = data_of(setting, data)
+    endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
+    made: list[_Timed] = []
+
+    def begin() -> None:
+        made.append(_Timed(Progressing.start(setting), endless))
+        made[0].advance(WARM_UP)
+
+    warm_up(setting.model, setting.activation, setting.device)
+    peak, method = memory.peak(begin, setting.device)
+    return replace(made[0], peak=peak, method=method)
+
+
+def _record(
+    setting: Setting,
+    timed: _Timed | None,
+    error: BaseException | None,
+    turn: int,
+    data: Dataset,
+    started: str,
+) -> TrainingRecord:
+    common: dict[str, Any] = {
+        "setting": setting,
+        "purpose": "time",
+        "note": data.note,
+        "started": started,
+        "machine": machine.fingerprint(),
+    }
+    if timed is None:
+        assert error is not None
+        status, message = failure(error)
+        return TrainingRecord(**common, status=status, message=message)
+    timing = Timing(
+        steps=turn,
+        samples=timed.samples,
+        steps_per_epoch=steps_per_epoch(data, setting),
+        method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn",
+    )
+    return TrainingRecord(
+        **common,
+        timing=timing,
+        peak_memory=timed.peak,
+        memory_method=f"{timed.method} of building and {WARM_UP} steps" if timed.method else "",
+        **sizes(timed.progress.network, data),
+    )

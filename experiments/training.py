@@ -1,0 +1,275 @@
+"""Train one setting: epochs over data in memory, a checkpoint after each, a record at the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments import checkpoint, models
+from experiments.data import Dataset
+from experiments.records import Epoch, Status, Timing, TrainingRecord
+from experiments.rewiring import Rewirer, make_rewirer
+from experiments.setting import Activation, Model, Setting
+from sparsebench import machine, memory
+
+LOOK_EVERY = 50  # steps between two looks at whether the loss is still finite
+TEST_BATCH = 250
+
+
+class Show(Protocol):
+    """What is told of a run under way."""
+
+    def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
+        """A run begins, or goes on after `epochs_done`."""
+
+    def step(self) -> None:
+        """One batch is done."""
+
+    def epoch(self, number: int, epoch: Epoch) -> None:
+        """Epoch `number`, counted from 1, is done."""
+
+
+class _DivergedError(Exception):
+    pass
+
+
+@dataclass
+class Progressing:
+    """A network and all that changes while it trains."""
+
+    setting: Setting
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    rewirer: Rewirer
+    epochs: list[Epoch] = field(default_factory=list)
+    resumed: int = 0
+
+    @classmethod
+    def start(cls, setting: Setting) -> Progressing:
+        """Build what `setting` asks for."""
+        torch.set_num_threads(setting.threads)
+        network = models.build(setting)
+        optimizer = torch.optim.SGD(
+            network.parameters(),
+            lr=setting.lr,
+            momentum=setting.momentum,
+            nesterov=setting.nesterov,
+            weight_decay=setting.weight_decay,
+        )
+        return cls(setting, network, optimizer, make_rewirer(setting, network, optimizer))
+
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Take one step of training; return the batch's loss, detached."""
+        loss = F.cross_entropy(self.network(images), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.rewirer.step()
+        return loss.detach()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        checkpoint.save(
+            path,
+            self.setting,
+            {
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "rewirer": self.rewirer.state_dict(),
+                "epochs": [epoch.model_dump() for epoch in self.epochs],
+                "resumed": self.resumed,
+            },
+        )
+
+    def restore(self, path: Path) -> None:
+        """Go on from the checkpoint at `path`, if there is one."""
+        if not path.exists():
+            return
+        state = checkpoint.load(path, self.setting)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rewirer.load_state_dict(state["rewirer"])
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.resumed = state["resumed"] + 1
+
+
+def train(
+    setting: Setting,
+    data: Dataset,
+    show: Show,
+    *,
+    folder: Path | None = None,
+    timed: bool = True,
+) -> TrainingRecord:
+    """Train `setting` on `data` (on the setting's device), and return what came of it.
+
+    With a `folder`, every epoch leaves a checkpoint there, and a run that has one goes on from it.
+    `timed=False` leaves the times out, for a run beside others. A run that diverges or fails
+    returns a record that says so. Raises CheckpointError for a checkpoint that cannot be used.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    path = checkpoint.path_of(folder, setting) if folder is not None else None
+    state: list[Progressing] = []
+    status: Status = "ok"
+    message = ""
+
+    def whole_run() -> None:
+        state.append(Progressing.start(setting))
+        _train(state[0], data, show, path, timed=timed)
+
+    peak, method = None, ""
+    try:
+        warm_up(setting.model, setting.activation, setting.device)
+        peak, method = memory.peak(whole_run, setting.device)
+    except _DivergedError as error:
+        status, message = "diverged", str(error)
+    except checkpoint.CheckpointError:
+        raise
+    except Exception as error:  # whatever it is, it costs this run alone
+        status, message = failure(error)
+    progress = state[0] if state else None
+    return TrainingRecord(
+        setting=setting,
+        status=status,
+        message=message,
+        note=data.note,
+        epochs=progress.epochs if progress else [],
+        timing=_timing(progress.epochs, data, setting) if progress and timed else None,
+        **(sizes(progress.network, data) if progress else {}),
+        peak_memory=peak,
+        memory_method=method,
+        resumed=progress.resumed if progress else 0,
+        started=started,
+        machine=machine.fingerprint(),
+    )
+
+
+def batches(
+    data: Dataset, setting: Setting, epoch: int, *, first: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of `epoch` from number `first` on; a last one that is not full is dropped.
+
+    The order depends on the seed and the epoch alone, so it needs no state to go on.
+    """
+    generator = torch.Generator().manual_seed(1_000_003 * setting.seed + epoch)
+    order = torch.randperm(len(data.train_labels), generator=generator).to(setting.device)
+    for number in range(first, steps_per_epoch(data, setting)):
+        chosen = order[number * setting.batch : (number + 1) * setting.batch]
+        yield data.train_images[chosen], data.train_labels[chosen]
+
+
+def steps_per_epoch(data: Dataset, setting: Setting) -> int:
+    """Return the number of full batches; raises ValueError where there is none."""
+    if steps := len(data.train_labels) // setting.batch:
+        return steps
+    raise ValueError(
+        f"batch must be at most {len(data.train_labels)}, the images of {data.name}; "
+        f"got {setting.batch}"
+    )
+
+
+@torch.no_grad()
+def accuracy(network: nn.Module, data: Dataset) -> float:
+    """Return the fraction of all test images that `network` classifies correctly."""
+    network.eval()
+    right = 0
+    for start in range(0, len(data.test_labels), TEST_BATCH):
+        some = slice(start, start + TEST_BATCH)
+        right += int((network(data.test_images[some]).argmax(1) == data.test_labels[some]).sum())
+    network.train()
+    return right / len(data.test_labels)
+
+
+def learning_rate(setting: Setting, progress: float) -> float:
+    """Return the rate after the fraction `progress` of all steps."""
+    if setting.schedule == "cosine":
+        return setting.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+    return setting.lr
+
+
+def sizes(network: nn.Module, data: Dataset) -> dict[str, Any]:
+    """Return the fields of a record that count parameters and images."""
+    return {
+        "parameters": models.number_of_parameters(network),
+        "weights": sum(map(models.number_of_weights, models.linear_layers(network))),
+        "train_images": len(data.train_labels),
+        "test_images": len(data.test_labels),
+    }
+
+
+def failure(error: BaseException) -> tuple[Status, str]:
+    """Return the status of a run that ended with `error`, and why."""
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    no_memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return ("oom" if no_memory or "allocate memory" in reason else "error"), reason
+
+
+@cache
+def warm_up(model: Model, activation: Activation, device: str) -> None:
+    """Take a step of a small network of this kind, so that code it loads counts for no run."""
+    small = Setting(
+        experiment="", row="", model=model, activation=activation, width=50, device=device
+    )
+    images = torch.zeros(2, models.PIXELS, device=device)
+    Progressing.start(small).step(images, torch.zeros(2, dtype=torch.long, device=device))
+
+
+def _train(
+    progress: Progressing, data: Dataset, show: Show, path: Path | None, *, timed: bool
+) -> None:
+    setting = progress.setting
+    if path is not None:
+        progress.restore(path)
+    steps = steps_per_epoch(data, setting)
+    show.begin(setting, epochs_done=len(progress.epochs), steps_per_epoch=steps)
+    for number in range(len(progress.epochs), setting.epochs):
+        start = time.perf_counter()
+        loss = _epoch(progress, data, number, show)
+        seconds = time.perf_counter() - start
+        epoch = Epoch(
+            loss=loss,
+            accuracy=accuracy(progress.network, data),
+            seconds=seconds if timed else None,
+        )
+        progress.epochs.append(epoch)
+        if path is not None:
+            progress.save(path)
+        show.epoch(number + 1, epoch)
+
+
+def _epoch(progress: Progressing, data: Dataset, number: int, show: Show) -> float:
+    """Train one epoch and return its mean loss; raises where the loss is no longer finite."""
+    setting, steps = progress.setting, steps_per_epoch(data, progress.setting)
+    total = torch.zeros((), device=setting.device, dtype=torch.float64)
+    for step, (images, labels) in enumerate(batches(data, setting, number)):
+        rate = learning_rate(setting, (number * steps + step) / (setting.epochs * steps))
+        for group in progress.optimizer.param_groups:
+            group["lr"] = rate
+        total += progress.step(images, labels)
+        look = (step + 1) % LOOK_EVERY == 0 or step + 1 == steps
+        if look and not math.isfinite(mean := float(total) / (step + 1)):
+            raise _DivergedError(
+                f"the loss is {mean} by step {step + 1} of epoch {number + 1} (lr {rate:g})"
+            )
+        show.step()
+    return float(total) / steps
+
+
+def _timing(epochs: list[Epoch], data: Dataset, setting: Setting) -> Timing | None:
+    samples = [epoch.seconds for epoch in epochs if epoch.seconds is not None]
+    if not samples:
+        return None
+    steps = steps_per_epoch(data, setting)
+    return Timing(
+        steps=steps, samples=samples, steps_per_epoch=steps, method="wall clock of whole epochs"
+    )

@@ -1,0 +1,351 @@
+"""The C++ kernels for CPUs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from layers.backends.base import Backend, Gradients
+from layers.connectivity import Connectivity
+
+_kernels: ModuleType | None
+try:
+    _kernels = importlib.import_module("layers._native")
+except ImportError as error:
+    _kernels, _missing = None, str(error)
+
+INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
+_VARIABLE = "SPARSEBENCH_ISA"
+_SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+_INDEX_SUFFIXES = {torch.int32: "i32", torch.int64: "i64"}
+_HALVES = (torch.bfloat16, torch.float16)
+
+# Starting threads takes some microseconds, and this many multiplications take about as long.
+_WORTH_A_THREAD = 1 << 15
+
+# A tile of columns holds about so many connections of a row: fewer, and the start of a row costs
+# more than a small tile gains. A tile has at least so many columns.
+_TILE_CONNECTIONS = 12
+_TILE_FEATURES = 32
+
+
+class Native(Backend):
+    """Vectorised over the batch and parallel over rows; see layers/csrc/README.md.
+
+    Serves float32 and float64, and float16 and bfloat16 by way of float32. Results are the same
+    for every run with the same number of threads (`torch.set_num_threads`).
+    """
+
+    name = "native"
+
+    def unavailable(self) -> str | None:
+        """Say how to get the kernels where they were not built."""
+        if _kernels is None:
+            return f"{_missing}; install a C++ compiler, then reinstall with: pip install ."
+        return None
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve floating point types on CPUs."""
+        if _kernels is None or device.type != "cpu":
+            return False
+        return dtype in _SUFFIXES or dtype in _HALVES
+
+    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return `x` feature-major: strides (1, pitch), with room behind the last feature."""
+        del connectivity
+        return x if x.dtype in _HALVES else _arranged(x)
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        if values.dtype in _HALVES:
+            wide = None if bias is None else bias.float()
+            return self.forward(x.float(), values.float(), wide, connectivity).to(values.dtype)
+        return self._multiply(_rows(connectivity), values, bias, x)
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        if values.dtype in _HALVES:
+            return self.grad_input(dy.float(), values.float(), connectivity).to(values.dtype)
+        return self._multiply(_columns(connectivity), values, None, dy)
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        if x.dtype in _HALVES:
+            return self.grad_values(dy.float(), x.float(), connectivity).to(x.dtype)
+        dy, x = self.arrange(dy, connectivity), self.arrange(x, connectivity)
+        rows = _rows(connectivity)
+        batch = x.shape[0]
+        result = x.new_empty(connectivity.nnz)
+        _of(x.dtype).grad_values[rows.ptr.dtype](
+            rows.count,
+            rows.features,
+            rows.ptr.data_ptr(),
+            connectivity.col.data_ptr(),
+            rows.tiles,
+            _address(rows.tile_ptr),
+            dy.data_ptr(),
+            dy.stride(1),
+            x.data_ptr(),
+            x.stride(1),
+            batch,
+            result.data_ptr(),
+            _threads(batch * connectivity.nnz),
+        )
+        return result
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, from one arrangement of dy."""
+        if values.dtype in _HALVES:
+            wide = None if x is None else x.float()
+            found = self.backward(dy.float(), wide, values.float(), connectivity, needs=needs)
+            return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
+        dy = _arranged(dy)
+        bias = _sums(dy) if needs[2] else None
+        if needs[0] and needs[1] and x is not None:
+            x = _arranged(x)
+            if _is_narrow(dy.shape[0], dy.dtype, connectivity):
+                return Gradients(*_backward_narrow(dy, x, values, connectivity), bias)
+        return Gradients(
+            self.grad_input(dy, values, connectivity) if needs[0] else None,
+            self.grad_values(dy, x, connectivity) if needs[1] and x is not None else None,
+            bias,
+        )
+
+    def _multiply(self, rows: _Rows, values: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+        x = _arranged(x)
+        batch = x.shape[0]
+        result = x.new_empty(batch, rows.count)
+        _of(x.dtype).multiply[rows.ptr.dtype](
+            rows.count,
+            rows.features,
+            rows.ptr.data_ptr(),
+            _address(rows.col),
+            _address(rows.entries),
+            rows.tiles,
+            _address(rows.tile_ptr),
+            values.data_ptr(),
+            _address(bias),
+            x.data_ptr(),
+            x.stride(1),
+            batch,
+            result.data_ptr(),
+            *result.stride(),
+            _threads(batch * values.numel()),
+        )
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The connections sorted by row, at `col`, or by column, at `entries`: see kernels.h."""
+
+    count: int
+    features: int
+    ptr: Tensor
+    col: Tensor | None
+    entries: Tensor | None
+    tiles: int = 1
+    tile_ptr: Tensor | None = None
+
+
+# What the kernels want to know of a connectivity beside its own arrays; made on first use.
+_rows_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
+_columns_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
+
+
+def _rows(connectivity: Connectivity) -> _Rows:
+    if (rows := _rows_of.get(connectivity)) is None:
+        rows = _Rows(*connectivity.shape, connectivity.row_ptr, connectivity.col, None)
+        rows = _rows_of[connectivity] = _tiled(rows, connectivity.nnz)
+    return rows
+
+
+def _columns(connectivity: Connectivity) -> _Rows:
+    if (columns := _columns_of.get(connectivity)) is None:
+        (out_features, in_features), nnz = connectivity.shape, connectivity.nnz
+        col_ptr = connectivity.row_ptr.new_empty(in_features + 1)
+        entries = connectivity.col.new_empty(nnz, 2)
+        _order("transpose", connectivity.col.dtype)(
+            out_features,
+            in_features,
+            connectivity.row_ptr.data_ptr(),
+            connectivity.col.data_ptr(),
+            col_ptr.data_ptr(),
+            entries.data_ptr(),
+            _threads(nnz),
+        )
+        columns = _Rows(in_features, out_features, col_ptr, None, entries)
+        columns = _columns_of[connectivity] = _tiled(columns, nnz)
+    return columns
+
+
+def _tiled(rows: _Rows, nnz: int) -> _Rows:
+    """Cut the columns into tiles in which a row has some _TILE_CONNECTIONS on average."""
+    tiles = min(nnz // (rows.count * _TILE_CONNECTIONS), rows.features // _TILE_FEATURES)
+    if tiles < 2:
+        return rows
+    tile_ptr = rows.ptr.new_empty((tiles + 1) * rows.count)
+    _order("find_tiles", rows.ptr.dtype)(
+        rows.count,
+        rows.ptr.data_ptr(),
+        _address(rows.col),
+        _address(rows.entries),
+        tiles,
+        -(-rows.features // tiles),
+        tile_ptr.data_ptr(),
+        _threads(nnz),
+    )
+    return replace(rows, tiles=tiles, tile_ptr=tile_ptr)
+
+
+def _order(name: str, index: torch.dtype) -> Any:
+    return getattr(_kernels, f"{name}_{_INDEX_SUFFIXES[index]}")
+
+
+def isa() -> tuple[str, str]:
+    """Return the instruction set whose kernels run, and why this one.
+
+    Raises ValueError where the environment asks for one that is unknown or that the CPU lacks,
+    and ImportError where the kernels were not built.
+    """
+    if _kernels is None:
+        raise ImportError(_missing)
+    supported = _kernels.supported()
+    wanted = os.environ.get(_VARIABLE)
+    if not wanted:
+        return supported[-1], "the widest that this CPU supports"
+    if wanted not in INSTRUCTION_SETS:
+        raise ValueError(f"{_VARIABLE}={wanted}: choose one of {', '.join(INSTRUCTION_SETS)}")
+    if wanted not in supported:
+        raise ValueError(f"{_VARIABLE}={wanted}: this CPU or build has only {', '.join(supported)}")
+    return wanted, f"set by {_VARIABLE}"
+
+
+class _Of:
+    """The kernels for one type of values."""
+
+    def __init__(self, kernels: Any, suffix: str) -> None:
+        self.unit = getattr(kernels, f"unit_{suffix}")
+        self.pitch = getattr(kernels, f"pitch_{suffix}")
+        self.pack = getattr(kernels, f"pack_{suffix}")
+        self.sums = getattr(kernels, f"sums_{suffix}")
+        self.multiply, self.grad_values, self.backward_narrow = (
+            {
+                d: getattr(kernels, f"{name}_{suffix}_{index}")
+                for d, index in _INDEX_SUFFIXES.items()
+            }
+            for name in ("multiply", "grad_values", "backward_narrow")
+        )
+
+
+@cache
+def _of(dtype: torch.dtype) -> _Of:
+    assert _kernels is not None
+    _kernels.use(isa()[0])
+    return _Of(_kernels, _SUFFIXES[dtype])
+
+
+def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
+    """Whether one pass for both gradients pays: a dx for every thread must be the lesser work."""
+    lanes = torch.get_num_threads() * connectivity.shape[1]
+    return 0 < batch <= _of(dtype).unit(batch) and lanes <= connectivity.nnz
+
+
+def _backward_narrow(
+    dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity
+) -> tuple[Tensor, Tensor]:
+    kernels = _of(x.dtype)
+    batch, features = x.shape
+    threads = _threads(batch * connectivity.nnz)
+    workspace = x.new_empty(threads * features * kernels.unit(batch))
+    dx = x.new_empty(batch, features)
+    gradient = values.new_empty(connectivity.nnz)
+    kernels.backward_narrow[connectivity.col.dtype](
+        *connectivity.shape,
+        connectivity.row_ptr.data_ptr(),
+        connectivity.col.data_ptr(),
+        values.data_ptr(),
+        dy.data_ptr(),
+        dy.stride(1),
+        x.data_ptr(),
+        x.stride(1),
+        batch,
+        workspace.data_ptr(),
+        dx.data_ptr(),
+        *dx.stride(),
+        gradient.data_ptr(),
+        threads,
+    )
+    return dx, gradient
+
+
+def _sums(x: Tensor) -> Tensor:
+    """The sums over the batch."""
+    batch, features = x.shape
+    sums = x.new_empty(features)
+    _of(x.dtype).sums(
+        x.data_ptr(), x.stride(1), batch, features, sums.data_ptr(), _threads(x.numel())
+    )
+    return sums
+
+
+def _arranged(x: Tensor) -> Tensor:
+    batch, features = x.shape
+    kernels = _of(x.dtype)
+    if _pitch(x, kernels) is not None:
+        return x
+    pitch = kernels.pitch(batch)
+    arranged = x.new_empty(features * pitch).as_strided((batch, features), (1, pitch))
+    kernels.pack(
+        x.data_ptr(),
+        *x.stride(),
+        batch,
+        features,
+        arranged.data_ptr(),
+        pitch,
+        _threads(x.numel()),
+    )
+    return arranged
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _pitch(x: Tensor, kernels: _Of) -> int | None:
+    """The pitch of `x` if kernels can read it as it is: see blocks.h."""
+    batch, features = x.shape
+    if batch == 0:
+        return 1
+    batch_stride, pitch = x.stride()
+    if batch == 1:
+        return pitch if pitch == 1 or features == 1 else None
+    if batch_stride != 1 or (pitch < batch and features > 1):
+        return None
+    unit = kernels.unit(batch)
+    last = x.storage_offset() + (features - 1) * pitch + -(-batch // unit) * unit
+    if batch % unit and last * x.element_size() > x.untyped_storage().nbytes():
+        return None
+    return pitch
+
+
+def _threads(work: int) -> int:
+    return min(torch.get_num_threads(), max(1, work // _WORTH_A_THREAD))

@@ -1,0 +1,169 @@
+"""Which weights exist: the integer half of a sparse layer."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_INT32_MAX = 2**31 - 1
+_INT64_MAX = 2**63 - 1
+
+
+class Transposed(NamedTuple):
+    """The same connections sorted by column, for products with Wᵀ.
+
+    `col_ptr` (in + 1,) delimits the columns, `row` (nnz,) holds the outputs of each column in
+    ascending order, and `permutation` (nnz,) is the place of each connection in the row order:
+    `values[permutation]` are the values in column order.
+    """
+
+    col_ptr: Tensor
+    row: Tensor
+    permutation: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Connectivity:
+    """The places of the nonzero weights of a matrix of shape (out, in), in CSR order.
+
+    `row_ptr` (out + 1,) and `col` (nnz,) are integer tensors on one device, sorted by row and
+    then by column, without duplicates: int32, or int64 where nnz or a dimension does not fit.
+    Never changed after construction; costs O(nnz) time and memory.
+
+    Raises ValueError, naming the offending entry, where the arrays do not describe such a matrix.
+    """
+
+    shape: tuple[int, int]
+    row_ptr: Tensor
+    col: Tensor
+
+    def __post_init__(self) -> None:
+        _check(self.shape, self.row_ptr, self.col)
+
+    @property
+    def nnz(self) -> int:
+        """The number of connections."""
+        return self.col.numel()
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of the out × in weights that do not exist."""
+        out_features, in_features = self.shape
+        return 1.0 - self.nnz / (out_features * in_features)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the integer arrays are."""
+        return self.col.device
+
+    @property
+    def row(self) -> Tensor:
+        """The output of each connection, (nnz,), in the same order as `col`; made anew each time.
+
+        The transpose is kept, for training; four more bytes a connection would serve nobody.
+        """
+        outputs = torch.arange(self.shape[0], device=self.device, dtype=self.col.dtype)
+        return outputs.repeat_interleave(self.row_ptr.diff(), output_size=self.nnz)
+
+    @cached_property
+    def transposed(self) -> Transposed:
+        """The connections in column order; made on first use and kept."""
+        permutation = torch.argsort(self.col, stable=True)
+        col_ptr = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(torch.bincount(self.col, minlength=self.shape[1]), 0, out=col_ptr[1:])
+        return Transposed(
+            col_ptr.to(self.col.dtype), self.row[permutation], permutation.to(self.col.dtype)
+        )
+
+    def to(self, device: torch.device | str) -> Connectivity:
+        """Return the same connections on `device` (itself, if they are there already)."""
+        if torch.device(device) == self.device:
+            return self
+        return Connectivity(self.shape, self.row_ptr.to(device), self.col.to(device))
+
+    def select(self, keep: Tensor) -> Connectivity:
+        """Return the connections for which the boolean `keep` (nnz,) is True."""
+        degrees = torch.zeros(self.shape[0] + 1, dtype=torch.int64, device=self.device)
+        degrees[1:] = torch.bincount(self.row[keep], minlength=self.shape[0])
+        dtype = index_dtype(self.shape, int(degrees.sum()))
+        return Connectivity(self.shape, degrees.cumsum(0).to(dtype), self.col[keep].to(dtype))
+
+    def mask(self) -> Tensor:
+        """Return a boolean matrix (out, in), True where a connection is: for small layers."""
+        mask = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
+        mask[self.row.long(), self.col.long()] = True
+        return mask
+
+    def __repr__(self) -> str:
+        return f"Connectivity(shape={self.shape}, nnz={self.nnz}, sparsity={self.sparsity:.6g})"
+
+
+def index_dtype(shape: tuple[int, int], nnz: int) -> torch.dtype:
+    """Return the integer type that holds the indices of `nnz` connections of a layer."""
+    return torch.int32 if max(*shape, nnz) <= _INT32_MAX else torch.int64
+
+
+def check_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return `shape` as two positive ints (out, in), or raise ValueError."""
+    try:
+        out_features, in_features = (operator.index(size) for size in shape)
+    except (TypeError, ValueError):
+        out_features = in_features = 0
+    if out_features < 1 or in_features < 1:
+        raise ValueError(f"shape must be (out, in), two positive integers, got {shape!r}")
+    if out_features * in_features > _INT64_MAX:
+        raise ValueError(f"shape {shape!r} is too large: out · in must be below 2**63")
+    return out_features, in_features
+
+
+def _check(shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
+    out_features, in_features = check_shape(shape)
+    dtype = index_dtype(shape, col.numel())
+    for name, array in (("row_ptr", row_ptr), ("col", col)):
+        if array.dim() != 1 or array.dtype not in (torch.int32, torch.int64):
+            raise ValueError(
+                f"{name} must be a 1-D int32 or int64 tensor, "
+                f"got {array.dim()}-D {str(array.dtype).removeprefix('torch.')}"
+            )
+    if row_ptr.dtype != col.dtype or (dtype == torch.int64 and col.dtype != dtype):
+        raise ValueError(f"row_ptr ({row_ptr.dtype}) and col ({col.dtype}) must both be {dtype}")
+    if row_ptr.device != col.device:
+        raise ValueError(f"row_ptr is on {row_ptr.device}, col on {col.device}")
+    if row_ptr.numel() != out_features + 1:
+        raise ValueError(
+            f"row_ptr must have out + 1 = {out_features + 1} entries, got {row_ptr.numel()}"
+        )
+    if col.is_meta:
+        return
+    ends = int(row_ptr[0]), int(row_ptr[-1])
+    if ends != (0, col.numel()):
+        raise ValueError(
+            f"row_ptr must run from 0 to nnz = {col.numel()}, got {ends[0]} to {ends[1]}"
+        )
+    if (bad := _first(row_ptr[1:] < row_ptr[:-1])) is not None:
+        raise ValueError(
+            f"row_ptr must not decrease, but row_ptr[{bad}] = {int(row_ptr[bad])} "
+            f"and row_ptr[{bad + 1}] = {int(row_ptr[bad + 1])}"
+        )
+    if (bad := _first((col < 0) | (col >= in_features))) is not None:
+        raise ValueError(f"col[{bad}] = {int(col[bad])} is outside [0, {in_features})")
+    # A column may only fall back where a new row begins.
+    ascending = col[1:] > col[:-1]
+    starts = row_ptr[1:-1].long()
+    starts = starts[(starts > 0) & (starts < col.numel())]
+    ascending[starts - 1] = True
+    if (bad := _first(~ascending)) is not None:
+        raise ValueError(
+            f"columns must ascend within a row without duplicates, "
+            f"but col[{bad}] = {int(col[bad])} and col[{bad + 1}] = {int(col[bad + 1])}"
+        )
+
+
+def _first(condition: Tensor) -> int | None:
+    """The index of the first True, or None."""
+    return int(condition.int().argmax()) if bool(condition.any()) else None

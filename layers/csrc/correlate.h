@@ -1,0 +1,261 @@
+// The products of a sparse convolution over packed planes (planes.h).
+//
+// A window's pixels lie at the same distance from each other everywhere in the planes. So the
+// result's plane is a sum of shifted planes, each times one weight, and its lanes are as good as
+// those of a batch: `pitch − cols` of each row are computed in vain, and not written.
+#pragma once
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "planes.h"
+
+namespace {
+
+using sparsebench::Taps;
+
+constexpr int max_tile = 12;  // registers of sums; with a weight they fit into 16
+
+// Memory of one thread, or of a team, aligned to lines and with room to read behind the end.
+template <class T>
+struct Buffer {
+  T* data;
+  explicit Buffer(int64_t count) {
+    const size_t bytes = (static_cast<size_t>(count) + 64) * sizeof(T);
+    data = static_cast<T*>(aligned_alloc(64, (bytes + 63) / 64 * 64));
+    if (data) memset(data + count, 0, 64 * sizeof(T));
+  }
+  ~Buffer() { free(data); }
+  Buffer(const Buffer&) = delete;
+};
+
+// Lanes that belong together: either all of a band at once, or row by row.
+struct Runs {
+  int64_t count, length, stride;
+};
+
+SB_INLINE int64_t tile_cost(int64_t length, int lanes) {
+  const int64_t registers = (length + lanes - 1) / lanes;
+  const int64_t tiles = (registers + max_tile - 1) / max_tile;
+  return registers + 3 * tiles;  // each tile loads all weights and offsets
+}
+
+SB_INLINE Runs runs_of(const Blocking& blocking, int64_t height, int lanes) {
+  const int64_t row = blocking.cols * blocking.inner, stride = blocking.pitch * blocking.inner;
+  const int64_t all = (height - 1) * stride + row;
+  if (tile_cost(all, lanes) <= height * tile_cost(row, lanes)) return {1, all, 0};
+  return {height, row, stride};
+}
+
+// to[lane] = bias + Σ_p values[p] · x[offset p + lane] for R registers.
+template <class V, int R, class T = typename V::Scalar>
+void correlate_tile(const Taps& taps, int64_t begin, int64_t end, const T* values, T bias,
+                    const T* x, T* to) {
+  constexpr int U = R >= 4 ? 1 : R >= 2 ? 2 : 4;  // sums that need not wait for each other
+  V sums[U][R];
+  for (int u = 0; u < U; ++u)
+    for (int r = 0; r < R; ++r) sums[u][r] = V::fill(u ? T(0) : bias);
+  const auto add = [&](V(&sum)[R], int64_t p) {
+    const V weight = V::fill(values[p]);
+    const T* from = x + taps.offset[p];
+    for (int r = 0; r < R; ++r) sum[r].add_product(weight, V::load(from + r * V::lanes));
+  };
+  int64_t p = begin;
+  for (; p + U <= end; p += U)
+    for (int u = 0; u < U; ++u) add(sums[u], p + u);
+  for (; p < end; ++p) add(sums[0], p);
+  for (int u = 1; u < U; ++u)
+    for (int r = 0; r < R; ++r) sums[0][r] += sums[u][r];
+  for (int r = 0; r < R; ++r) sums[0][r].store(to + r * V::lanes);
+}
+
+template <class V, class T = typename V::Scalar>
+SB_INLINE void correlate_run(const Taps& taps, int64_t begin, int64_t end, const T* values, T bias,
+                             const T* x, int64_t length, T* to) {
+  const int64_t registers = (length + V::lanes - 1) / V::lanes;
+  const int64_t tiles = (registers + max_tile - 1) / max_tile;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t width = registers / tiles + (tile < registers % tiles);
+    switch (width) {
+#define SB_TILE(R) \
+  case R: correlate_tile<V, R>(taps, begin, end, values, bias, x, to); break;
+      SB_TILE(1) SB_TILE(2) SB_TILE(3) SB_TILE(4) SB_TILE(5) SB_TILE(6) SB_TILE(7) SB_TILE(8)
+      SB_TILE(9) SB_TILE(10) SB_TILE(11) SB_TILE(12)
+#undef SB_TILE
+    }
+    x += width * V::lanes, to += width * V::lanes;
+  }
+}
+
+// The first plane of `part` of `parts` that hold about equally many connections.
+SB_INLINE int64_t first_plane(const Taps& taps, int64_t part, int64_t parts) {
+  const int64_t total = taps.ptr[taps.planes] + 2 * taps.planes;
+  const auto share = static_cast<int64_t>(static_cast<double>(total) * part / parts);
+  int64_t low = 0, high = taps.planes;
+  while (low < high) {
+    const int64_t middle = low + (high - low) / 2;
+    if (taps.ptr[middle] + 2 * middle < share) low = middle + 1; else high = middle;
+  }
+  return part == parts ? taps.planes : low;
+}
+
+// Threads take blocks of their own where there are enough; otherwise all work on the same block.
+struct Team {
+  int64_t blocks, bands;
+  bool apart;
+  SB_INLINE Team(const Blocking& b, int threads) {
+    bands = (b.rows + b.band - 1) / b.band;
+    blocks = (b.images + b.inner - 1) / b.inner * bands;
+    apart = threads == 1 || blocks % threads == 0 || blocks >= 4 * threads;
+  }
+  // Bands differ by one row at most, so that threads get about equally many.
+  SB_INLINE int64_t first_row(const Blocking& b, int64_t block) const {
+    return b.rows * (block % bands) / bands;
+  }
+  SB_INLINE int64_t height(const Blocking& b, int64_t block) const {
+    return b.rows * (block % bands + 1) / bands - first_row(b, block);
+  }
+};
+
+template <class T>
+void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* values, const T* bias,
+               Images<T> to, int threads) {
+  using V = Vector<T, SB_VECTOR_BYTES / sizeof(T)>;
+  const Team team(blocking, threads);
+  const int64_t phases = from.row_phases * from.col_phases;
+  const int64_t line = blocking.pitch * blocking.inner;
+  const int64_t size = from.channels * phases * (blocking.band + blocking.extra_rows) * line;
+  const int64_t biases = to.row_phases * to.col_phases;
+  Buffer<T> shared(team.apart ? 0 : size);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t part = team.apart ? 0 : me, parts = team.apart ? 1 : all;
+    Buffer<T> own(team.apart ? size : 0);
+    Buffer<T> result(blocking.band * line + max_tile * V::lanes);
+    T* planes = team.apart ? own.data : shared.data;
+    const int64_t start = team.apart ? team.blocks * me / all : 0;
+    const int64_t stop = team.apart ? team.blocks * (me + 1) / all : team.blocks;
+    const int64_t begin = first_plane(taps, part, parts), end = first_plane(taps, part + 1, parts);
+    for (int64_t block = start; block < stop; ++block) {
+      const int64_t image = block / team.bands * blocking.inner;
+      const int64_t row = team.first_row(blocking, block), height = team.height(blocking, block);
+      // Offsets are those of the highest bands, so the others are packed like them.
+      pack<V>(from, blocking, image, row, blocking.band + blocking.extra_rows,
+              from.channels * part / parts, from.channels * (part + 1) / parts, planes);
+      if (!team.apart) {
+#pragma omp barrier
+      }
+      const Runs runs = runs_of(blocking, height, V::lanes);
+      for (int64_t plane = begin; plane < end; ++plane) {
+        for (int64_t run = 0; run < runs.count; ++run)
+          correlate_run<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], values,
+                           bias ? bias[plane / biases] : T(0), planes + run * runs.stride,
+                           runs.length, result.data + run * runs.stride);
+        unpack<V>(result.data, to, blocking, image, row, height, plane);
+      }
+      if (!team.apart) {
+#pragma omp barrier
+      }
+    }
+  }
+}
+
+// result[p] += Σ dy[lane] · x[offset p + lane] for connections of one plane of dy. Eight at a time
+// run over all lanes together; their sums stay in registers.
+template <class V, class T = typename V::Scalar>
+void grad_values_plane(const Taps& taps, int64_t begin, int64_t end, const T* x, const T* dy,
+                       const Runs& runs, T* result) {
+  constexpr int N = V::lanes, G = N < 8 ? N : 8;
+  for (int64_t p = begin; p < end; p += N) {
+    const int count = static_cast<int>(smaller<int64_t>(N, end - p));
+    V terms[N];
+    for (int i = 0; i < N; ++i) terms[i] = V::zero();
+    for (int g = 0; g < count; g += G) {
+      const T* from[G];
+      for (int i = 0; i < G; ++i) from[i] = x + taps.offset[p + smaller(g + i, count - 1)];
+      V sum[G];
+      for (int i = 0; i < G; ++i) sum[i] = V::zero();
+      for (int64_t run = 0; run < runs.count; ++run) {
+        const int64_t first = run * runs.stride, last = first + runs.length;
+        int64_t lane = first;
+        for (; lane + N <= last; lane += N) {
+          const V y = V::load(dy + lane);
+          for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane));
+        }
+        if (lane < last) {  // what lies behind belongs to others, and may be NaN
+          const int rest = static_cast<int>(last - lane);
+          const V y = V::load(dy + lane, rest);
+          for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane, rest));
+        }
+      }
+      for (int i = 0; i < G; ++i) terms[g + i] = sum[i];
+    }
+    V total = sums(terms);
+    if (count == N) {
+      total += V::load(result + p);
+      total.store(result + p);
+    } else {
+      total += V::load(result + p, count);
+      total.store(result + p, count);
+    }
+  }
+}
+
+template <class T>
+void grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps taps, T* result,
+                 int threads) {
+  using V = Vector<T, SB_VECTOR_BYTES / sizeof(T)>;
+  const Team team(blocking, threads);
+  const int64_t phases = x.row_phases * x.col_phases, line = blocking.pitch * blocking.inner;
+  const int64_t size = x.channels * phases * (blocking.band + blocking.extra_rows) * line;
+  const int64_t dy_plane = blocking.band * line, dy_size = dy.channels * dy_plane;
+  Buffer<T> shared(team.apart ? 0 : size), dy_shared(team.apart ? 0 : dy_size);
+  Buffer<T> others(team.apart ? (threads - 1) * taps.count : 0);
+  clear(result, taps.count);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
+    const int64_t part = team.apart ? 0 : me, parts = team.apart ? 1 : all;
+    Buffer<T> own(team.apart ? size : 0), dy_own(team.apart ? dy_size : 0);
+    T* planes = team.apart ? own.data : shared.data;
+    T* dy_planes = team.apart ? dy_own.data : dy_shared.data;
+    T* mine = team.apart && me > 0 ? others.data + (me - 1) * taps.count : result;
+    if (mine != result) clear(mine, taps.count);
+    const int64_t start = team.apart ? team.blocks * me / all : 0;
+    const int64_t stop = team.apart ? team.blocks * (me + 1) / all : team.blocks;
+    const int64_t begin = first_plane(taps, part, parts), end = first_plane(taps, part + 1, parts);
+    for (int64_t block = start; block < stop; ++block) {
+      const int64_t image = block / team.bands * blocking.inner;
+      const int64_t row = team.first_row(blocking, block), height = team.height(blocking, block);
+      pack<V>(x, blocking, image, row, blocking.band + blocking.extra_rows,
+              x.channels * part / parts, x.channels * (part + 1) / parts, planes);
+      pack<V>(dy, blocking, image, row, blocking.band, dy.channels * part / parts,
+              dy.channels * (part + 1) / parts, dy_planes);
+      if (!team.apart) {
+#pragma omp barrier
+      }
+      const Runs runs = runs_of(blocking, height, V::lanes);
+      for (int64_t plane = begin; plane < end; ++plane)
+        grad_values_plane<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], planes,
+                             dy_planes + plane * dy_plane, runs, mine);
+      if (!team.apart) {
+#pragma omp barrier
+      }
+    }
+    if (team.apart && all > 1) {
+#pragma omp barrier
+      const int64_t low = taps.count * me / all, high = taps.count * (me + 1) / all;
+      for (int64_t other = 0; other + 1 < all; ++other)
+        for (int64_t p = low; p < high; ++p) result[p] += others.data[other * taps.count + p];
+    }
+  }
+}
+
+template <class T>
+constexpr sparsebench::ConvolutionOf<T> convolution_of() {
+  return {SB_VECTOR_BYTES / sizeof(T), correlate<T>, grad_values<T>};
+}
+
+}  // namespace

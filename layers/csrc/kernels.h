@@ -1,0 +1,90 @@
+// What every instruction set's copy of the kernels offers to module.cpp.
+#pragma once
+
+#include <cstdint>
+
+namespace sparsebench {
+
+// A matrix (batch, features) of activations somewhere in memory; strides count elements.
+template <class T>
+struct Activations {
+  T* data;
+  int64_t batch_stride, feature_stride;
+};
+
+// The same, feature-major: element (row, feature) is data[feature * pitch + row]. See blocks.h.
+template <class T>
+struct Arranged {
+  T* data;
+  int64_t pitch;
+};
+
+// One connection of the transposed layer: its row, and the place of its value among the values,
+// which stay in the order of the layer. Side by side, for one load instead of two.
+template <class Index>
+struct Entry {
+  Index row, place;
+};
+
+// The connections sorted by row: at `col` those of the layer, or at `entries` those of its transpose
+// (whose rows are the columns of the layer).
+template <class Index>
+struct Rows {
+  int64_t count;
+  const Index *ptr, *col;
+  const Entry<Index>* entries;
+  // The columns may be cut into tiles: connections [tile_ptr[t · count + r], tile_ptr[(t + 1) ·
+  // count + r]) are those of row r in tile t. One tile needs no pointers.
+  int64_t tiles;
+  const Index* tile_ptr;
+};
+
+// The products for one type of values and one of indices.
+template <class T, class Index>
+struct Products {
+  void (*multiply)(Rows<Index>, const T* values, const T* bias, Arranged<const T> x,
+                   int64_t features, int64_t batch, Activations<T> result, int threads);
+  void (*grad_values)(Rows<Index>, Arranged<const T> dy, Arranged<const T> x,
+                      int64_t features, int64_t batch, T* result, int threads);
+  // Both gradients in one pass, for batches of one register (batch ≤ unit).
+  void (*backward_narrow)(Rows<Index>, const T* values, Arranged<const T> dy, Arranged<const T> x,
+                          int64_t features, int64_t batch, T* workspace, Activations<T> dx,
+                          T* result, int threads);
+};
+
+// Sorts the connections of `rows` by column: fills ptr (features + 1) and entries.
+template <class Index>
+using Transpose = void (*)(Rows<Index> rows, int64_t features, Index* ptr, Entry<Index>* entries,
+                           int threads);
+
+// Fills the tile pointers of rows.tiles tiles, each of `width` columns.
+template <class Index>
+using FindTiles = void (*)(Rows<Index>, int64_t width, Index* tile_ptr, int threads);
+
+template <class T>
+struct Packing {
+  int64_t (*unit)(int64_t batch);   // lanes that are read at a time
+  int64_t (*pitch)(int64_t batch);  // the best pitch
+  void (*pack)(Activations<const T>, int64_t batch, int64_t features, Arranged<T>, int threads);
+  void (*sums)(Arranged<const T>, int64_t batch, int64_t features, T* result, int threads);
+};
+
+template <class T>
+struct KernelsOf {
+  Packing<T> packing;
+  Products<T, int32_t> narrow;
+  Products<T, int64_t> wide;
+};
+
+struct Kernels {
+  KernelsOf<float> f32;
+  KernelsOf<double> f64;
+  Transpose<int32_t> transpose_i32;
+  Transpose<int64_t> transpose_i64;
+  FindTiles<int32_t> find_tiles_i32;
+  FindTiles<int64_t> find_tiles_i64;
+};
+
+extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;
+
+}  // namespace sparsebench

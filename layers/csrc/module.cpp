@@ -1,0 +1,146 @@
+// The Python module layers._native. It checks nothing and takes addresses, for a cast of an array
+// costs 10 µs an argument: layers/backends/native.py is its only caller.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <omp.h>
+
+#include <stdexcept>
+
+#include "convolution.h"
+#include "kernels.h"
+
+namespace nb = nanobind;
+using namespace sparsebench;
+
+namespace {
+
+std::vector<std::string> supported() {
+  std::vector<std::string> names{"scalar"};
+#ifdef SPARSEBENCH_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.emplace_back("avx2");
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    names.emplace_back("avx512");
+#endif
+  return names;
+}
+
+const Kernels* kernels = &scalar_kernels;
+
+void use(const std::string& name) {
+  use_convolution(name.c_str());
+  if (name == "scalar") kernels = &scalar_kernels;
+#ifdef SPARSEBENCH_X86
+  else if (name == "avx2") kernels = &avx2_kernels;
+  else if (name == "avx512") kernels = &avx512_kernels;
+#endif
+  else throw std::invalid_argument("no kernels for " + name);
+}
+
+template <class T> const KernelsOf<T>& of();
+template <> const KernelsOf<float>& of<float>() { return kernels->f32; }
+template <> const KernelsOf<double>& of<double>() { return kernels->f64; }
+template <class T, class Index> const Products<T, Index>& products() {
+  if constexpr (sizeof(Index) == 4) return of<T>().narrow; else return of<T>().wide;
+}
+
+template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+
+template <class T, class Index>
+void bind_products(nb::module_& module, const std::string& suffix) {
+  module.def(("multiply_" + suffix).c_str(),
+             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t entries,
+                int64_t tiles, uintptr_t tile_ptr, uintptr_t values, uintptr_t bias, uintptr_t x, int64_t pitch, int64_t batch,
+                uintptr_t result, int64_t batch_stride, int64_t feature_stride, int threads) {
+               nb::gil_scoped_release release;
+               products<T, Index>().multiply(
+                   {rows, at<const Index>(ptr), at<const Index>(col), at<const Entry<Index>>(entries),
+                    tiles, at<const Index>(tile_ptr)},
+                   at<const T>(values), at<const T>(bias), {at<const T>(x), pitch}, features, batch,
+                   {at<T>(result), batch_stride, feature_stride}, threads);
+             });
+  module.def(("grad_values_" + suffix).c_str(),
+             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, int64_t tiles,
+                uintptr_t tile_ptr, uintptr_t dy,
+                int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t result,
+                int threads) {
+               nb::gil_scoped_release release;
+               products<T, Index>().grad_values(
+                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, tiles,
+                    at<const Index>(tile_ptr)},
+                   {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch}, features, batch,
+                   at<T>(result), threads);
+             });
+  module.def(("backward_narrow_" + suffix).c_str(),
+             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t values,
+                uintptr_t dy, int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch,
+                uintptr_t workspace, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
+                uintptr_t result, int threads) {
+               nb::gil_scoped_release release;
+               products<T, Index>().backward_narrow(
+                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
+                   at<const T>(values), {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch},
+                   features, batch, at<T>(workspace), {at<T>(dx), batch_stride, feature_stride},
+                   at<T>(result), threads);
+             });
+}
+
+template <class Index>
+void bind_order(nb::module_& module, const std::string& suffix, Transpose<Index> Kernels::* transpose,
+                FindTiles<Index> Kernels::* find) {
+  module.def(("transpose_" + suffix).c_str(),
+             [transpose](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col,
+                         uintptr_t col_ptr, uintptr_t entries, int threads) {
+               nb::gil_scoped_release release;
+               (kernels->*transpose)(
+                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr}, features,
+                   at<Index>(col_ptr), at<Entry<Index>>(entries), threads);
+             });
+  module.def(("find_tiles_" + suffix).c_str(),
+             [find](int64_t rows, uintptr_t ptr, uintptr_t col, uintptr_t entries, int64_t tiles,
+                    int64_t width, uintptr_t tile_ptr, int threads) {
+               nb::gil_scoped_release release;
+               (kernels->*find)({rows, at<const Index>(ptr), at<const Index>(col),
+                                 at<const Entry<Index>>(entries), tiles, nullptr},
+                                width, at<Index>(tile_ptr), threads);
+             });
+}
+
+template <class T>
+void bind(nb::module_& module, const std::string& suffix) {
+  module.def(("unit_" + suffix).c_str(), [](int64_t batch) { return of<T>().packing.unit(batch); });
+  module.def(("pitch_" + suffix).c_str(),
+             [](int64_t batch) { return of<T>().packing.pitch(batch); });
+  module.def(("pack_" + suffix).c_str(),
+             [](uintptr_t from, int64_t batch_stride, int64_t feature_stride, int64_t batch,
+                int64_t features, uintptr_t to, int64_t pitch, int threads) {
+               nb::gil_scoped_release release;
+               of<T>().packing.pack({at<const T>(from), batch_stride, feature_stride}, batch,
+                                    features, {at<T>(to), pitch}, threads);
+             });
+  module.def(("sums_" + suffix).c_str(),
+             [](uintptr_t x, int64_t pitch, int64_t batch, int64_t features, uintptr_t result,
+                int threads) {
+               nb::gil_scoped_release release;
+               of<T>().packing.sums({at<const T>(x), pitch}, batch, features, at<T>(result),
+                                    threads);
+             });
+  bind_products<T, int32_t>(module, suffix + "_i32");
+  bind_products<T, int64_t>(module, suffix + "_i64");
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+  module.doc() = "CPU kernels of the layers package.";
+  module.def("supported", &supported, "Names of the instruction sets that this CPU can run.");
+  module.def("use", &use, "Choose an instruction set for all later calls.");
+  bind<float>(module, "f32");
+  bind<double>(module, "f64");
+  bind_convolution(module);
+  bind_order<int32_t>(module, "i32", &Kernels::transpose_i32, &Kernels::find_tiles_i32);
+  bind_order<int64_t>(module, "i64", &Kernels::transpose_i64, &Kernels::find_tiles_i64);
+}

@@ -1,0 +1,95 @@
+// The backward pass of tiny batches, where memory limits and not arithmetic: one pass over the
+// connections for both products. dx is added up by scattering, so each thread has a dx of its own,
+// and the transposed connectivity is not needed.
+#pragma once
+
+#include "products.h"
+
+namespace {
+
+// dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] for rows [begin, end). Both x and
+// dy may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
+template <class V, bool Tail, class Index, class T = typename V::Scalar>
+void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
+                  Arranged<const T> dy, Arranged<const T> x, int batch, T* __restrict dx,
+                  T* __restrict result) {
+  constexpr int N = V::lanes;
+  const auto load = [batch](const T* from) { return Tail ? V::load(from, batch) : V::load(from); };
+  for (int64_t row = begin; row < end; ++row) {
+    const V y = load(dy.data + row * dy.pitch);
+    const auto both = [&](int64_t p) {
+      const int64_t feature = rows.col[p];
+      V sum = V::load(dx + feature * N);
+      sum.add_product(V::fill(values[p]), y);
+      sum.store(dx + feature * N);
+      V product = V::zero();
+      product.add_product(y, load(x.data + feature * x.pitch));
+      return product;
+    };
+    int64_t p = rows.ptr[row];
+    const int64_t stop = rows.ptr[row + 1];
+    for (; p + N <= stop; p += N) {
+      prefetch<false>(rows, values, p + prefetch_connections);
+      V terms[N];
+      for (int i = 0; i < N; ++i) terms[i] = both(p + i);
+      sums(terms).store(result + p);
+    }
+    for (; p < stop; ++p) result[p] = both(p).sum();
+  }
+}
+
+// The same for a batch of one, where lanes hold connections: those of a row meet different features.
+template <class Index, class T>
+void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
+                        const T* dy, const T* x, T* __restrict dx, T* __restrict result) {
+  using V = Vector<T, Blocks<T>::native>;
+  for (int64_t row = begin; row < end; ++row) {
+    const T y = dy[row];
+    int64_t p = rows.ptr[row];
+    const int64_t stop = rows.ptr[row + 1];
+    for (; p + V::lanes <= stop; p += V::lanes) {
+      prefetch<false>(rows, values, p + prefetch_connections);
+      (V::fill(y) * V::gather(x, rows.col + p)).store(result + p);
+      for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += values[p + i] * y;
+    }
+    for (; p < stop; ++p) {
+      result[p] = y * x[rows.col[p]];
+      dx[rows.col[p]] += values[p] * y;
+    }
+  }
+}
+
+// dx and the gradient of the values of a batch of one register at most. `workspace` has room for
+// threads × features × unit numbers.
+template <class T, class Index>
+void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Arranged<const T> x,
+                     int64_t features, int64_t batch, T* workspace, Activations<T> dx, T* result,
+                     int threads) {
+  const Blocks<T> blocks(batch);
+  if (blocks.registers != 1) return;
+  with_block(blocks, 0, [&](auto vector, auto) {
+    using V = decltype(vector);
+    const int64_t length = features * V::lanes;
+    const auto run = batch < V::lanes ? scatter_rows<V, true, Index> : scatter_rows<V, false, Index>;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+      const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+      T* own = workspace + part * length;
+      for (int64_t i = 0; i < length; ++i) own[i] = 0;
+      const int64_t first = first_row(rows, part, parts), last = first_row(rows, part + 1, parts);
+      if constexpr (V::lanes == 1)
+        scatter_row_by_row(rows, first, last, values, dy.data, x.data, own, result);
+      else
+        run(rows, first, last, values, dy, x, static_cast<int>(batch), own, result);
+#pragma omp barrier
+      const int64_t begin = features * part / parts, end = features * (part + 1) / parts;
+      for (int64_t other = 1; other < parts; ++other)
+        for (int64_t i = begin * V::lanes; i < end * V::lanes; ++i)
+          workspace[i] += workspace[other * length + i];
+      unpack_tile<V, T>({workspace + begin * V::lanes, V::lanes}, batch, end - begin,
+                        {dx.data + begin * dx.feature_stride, dx.batch_stride, dx.feature_stride});
+    }
+  });
+}
+
+}  // namespace

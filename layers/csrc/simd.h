@@ -1,0 +1,195 @@
+// Vectors of one instruction set, as GCC's and clang's vector extensions: the same source becomes
+// SSE2 or NEON (16 bytes), AVX2 (32 bytes) or AVX-512 (64 bytes) by the flags of the file that
+// includes it. Nothing here may come from the standard library: an inline function compiled with
+// AVX-512 could be the one that the linker keeps for everybody.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define SB_VECTOR_BYTES 64
+#elif defined(__AVX2__)
+#define SB_VECTOR_BYTES 32
+#else
+#define SB_VECTOR_BYTES 16
+#endif
+
+#define SB_INLINE inline __attribute__((always_inline))
+
+#if defined(__clang__)
+#define SB_SHUFFLE(a, b, mask_type, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SB_SHUFFLE(a, b, mask_type, ...) __builtin_shuffle(a, b, mask_type{__VA_ARGS__})
+#endif
+
+namespace {
+
+template <class T>
+SB_INLINE T smaller(T a, T b) { return a < b ? a : b; }
+template <class T>
+SB_INLINE T larger(T a, T b) { return a < b ? b : a; }
+
+template <class T> struct IntOf;
+template <> struct IntOf<float> { using type = int32_t; };
+template <> struct IntOf<double> { using type = int64_t; };
+
+// N lanes of T in one register.
+template <class T, int N>
+struct Vector {
+  using Scalar = T;
+  static constexpr int lanes = N;
+  typedef T Raw __attribute__((vector_size(N * sizeof(T))));
+  typedef T Loose __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
+  typedef typename IntOf<T>::type Mask __attribute__((vector_size(N * sizeof(T))));
+
+  Raw raw;
+
+  static SB_INLINE Vector zero() { return {Raw{}}; }
+  static SB_INLINE Vector fill(T value) { return {value - Raw{}}; }
+  static SB_INLINE Vector load(const T* from) { return {*reinterpret_cast<const Loose*>(from)}; }
+  // The first `count` lanes, zeros in the others; touches no memory beyond them.
+  static SB_INLINE Vector load(const T* from, int count) {
+#if defined(__AVX512F__)
+    if constexpr (N * sizeof(T) == 64 && sizeof(T) == 4)
+      return {(Raw)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from)};
+    if constexpr (N * sizeof(T) == 64 && sizeof(T) == 8)
+      return {(Raw)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), from)};
+#endif
+#if defined(__AVX2__)
+    if constexpr (N * sizeof(T) == 32 && sizeof(T) == 4)
+      return {(Raw)_mm256_maskload_ps(from, (__m256i)before(count))};
+    if constexpr (N * sizeof(T) == 32 && sizeof(T) == 8)
+      return {(Raw)_mm256_maskload_pd(from, (__m256i)before(count))};
+    if constexpr (N * sizeof(T) == 16 && sizeof(T) == 4)
+      return {(Raw)_mm_maskload_ps(from, (__m128i)before(count))};
+#endif
+    Vector v = zero();
+    for (int i = 0; i < count; ++i) v.raw[i] = from[i];
+    return v;
+  }
+  SB_INLINE void store(T* to) const { *reinterpret_cast<Loose*>(to) = raw; }
+  SB_INLINE void store(T* to, int count) const {
+#if defined(__AVX512F__)
+    if constexpr (N * sizeof(T) == 64 && sizeof(T) == 4)
+      return _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)raw);
+    if constexpr (N * sizeof(T) == 64 && sizeof(T) == 8)
+      return _mm512_mask_storeu_pd(to, static_cast<__mmask8>((1u << count) - 1), (__m512d)raw);
+#endif
+#if defined(__AVX2__)
+    if constexpr (N * sizeof(T) == 32 && sizeof(T) == 4)
+      return _mm256_maskstore_ps(to, (__m256i)before(count), (__m256)raw);
+    if constexpr (N * sizeof(T) == 32 && sizeof(T) == 8)
+      return _mm256_maskstore_pd(to, (__m256i)before(count), (__m256d)raw);
+    if constexpr (N * sizeof(T) == 16 && sizeof(T) == 4)
+      return _mm_maskstore_ps(to, (__m128i)before(count), (__m128)raw);
+#endif
+    for (int i = 0; i < count; ++i) to[i] = raw[i];
+  }
+  // from[index[i]] in lane i.
+  static SB_INLINE Vector gather(const T* from, const int32_t* index) {
+#if defined(__AVX512F__)
+    if constexpr (N == 16 && sizeof(T) == 4)
+      return {(Raw)_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4)};
+#endif
+    return gather<int32_t>(from, index);
+  }
+  template <class Index>
+  static SB_INLINE Vector gather(const T* from, const Index* index) {
+    Vector v;
+    for (int i = 0; i < N; ++i) v.raw[i] = from[index[i]];
+    return v;
+  }
+  // All bits of the first `count` lanes.
+  static SB_INLINE Mask before(int count) {
+    Mask lane{};
+    for (int i = 0; i < N; ++i) lane[i] = i;
+    return lane < static_cast<typename IntOf<T>::type>(count);
+  }
+  SB_INLINE Vector& operator+=(Vector b) { raw += b.raw; return *this; }
+  SB_INLINE Vector operator*(Vector b) const { return {raw * b.raw}; }
+  // this += a * b, in one rounding where the instruction set has it
+  SB_INLINE void add_product(Vector a, Vector b) { raw += a.raw * b.raw; }
+  SB_INLINE T sum() const {
+    T total = 0;
+    for (int i = 0; i < N; ++i) total += raw[i];
+    return total;
+  }
+};
+
+// interleave: low = a0 b0 a1 b1 …, high = the same of the upper halves.
+template <class T>
+SB_INLINE void interleave(Vector<T, 1> a, Vector<T, 1> b, Vector<T, 1>& low, Vector<T, 1>& high) {
+  low = a, high = b;
+}
+template <class T>
+SB_INLINE void interleave(Vector<T, 2> a, Vector<T, 2> b, Vector<T, 2>& low, Vector<T, 2>& high) {
+  using M = typename Vector<T, 2>::Mask;
+  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 2);
+  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 1, 3);
+}
+template <class T>
+SB_INLINE void interleave(Vector<T, 4> a, Vector<T, 4> b, Vector<T, 4>& low, Vector<T, 4>& high) {
+  using M = typename Vector<T, 4>::Mask;
+  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 4, 1, 5);
+  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 2, 6, 3, 7);
+}
+template <class T>
+SB_INLINE void interleave(Vector<T, 8> a, Vector<T, 8> b, Vector<T, 8>& low, Vector<T, 8>& high) {
+  using M = typename Vector<T, 8>::Mask;
+  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 8, 1, 9, 2, 10, 3, 11);
+  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+template <class T>
+SB_INLINE void interleave(Vector<T, 16> a, Vector<T, 16> b, Vector<T, 16>& low,
+                          Vector<T, 16>& high) {
+  using M = typename Vector<T, 16>::Mask;
+  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
+                        31);
+}
+
+// Transpose a square of registers: log₂ N perfect shuffles of its rows.
+template <class T, int N>
+SB_INLINE void transpose(Vector<T, N> (&rows)[N]) {
+  for (int step = 1; step < N; step *= 2) {
+    Vector<T, N> shuffled[N];
+    for (int i = 0; i < N / 2; ++i)
+      interleave(rows[i], rows[i + N / 2], shuffled[2 * i], shuffled[2 * i + 1]);
+    for (int i = 0; i < N; ++i) rows[i] = shuffled[i];
+  }
+}
+
+// Lanes with bit H clear get x[l] + x[l ^ H], the others the same of y.
+template <int H, class T, int N, size_t... L>
+SB_INLINE Vector<T, N> fold(Vector<T, N> x, Vector<T, N> y, std::index_sequence<L...>) {
+  using M = typename Vector<T, N>::Mask;
+  const auto kept = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + L : L)...);
+  const auto swapped = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + (L ^ H) : L ^ H)...);
+  return {kept + swapped};
+}
+
+template <int H, class T, int N>
+SB_INLINE Vector<T, N> folded(Vector<T, N> (&terms)[N]) {
+  if constexpr (H == 0) {
+    return terms[0];
+  } else {
+    for (int i = 0; i < H; ++i)
+      terms[i] = fold<H>(terms[i], terms[i + H], std::make_index_sequence<N>{});
+    return folded<H / 2>(terms);
+  }
+}
+
+// The sums of N registers, lane i that of register i: N − 1 folds, of a blend, a shuffle and an
+// addition each, where a horizontal sum of every register would take N log₂ N additions.
+template <class T, int N>
+SB_INLINE Vector<T, N> sums(Vector<T, N> (&terms)[N]) {
+  return folded<N / 2>(terms);
+}
+
+}  // namespace

@@ -1,0 +1,11 @@
+"""The errors that the command line turns into one message and an exit code."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used: says where, the value, and what is allowed (exit 2)."""
+
+
+class StoreError(RuntimeError):
+    """Records cannot be written: says which file and why (exit 1)."""

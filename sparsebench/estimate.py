@@ -1,0 +1,38 @@
+"""How long cases will take: roughly, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sparsebench.case import Case
+from sparsebench.implementations import IMPLEMENTATIONS
+from sparsebench.records import Record
+from sparsebench.runner import Settings
+
+_PROCESS_S = 0.05  # a process, and reading the problem
+_CALLS_BESIDE = 6  # verification, memory and warm-up, in inferences and training steps
+_WEIGHTS_PER_S = 2e7  # drawing connections and loading them
+
+
+class Estimator:
+    """Estimates from an earlier record of the same case, or from a rough rate of its kind."""
+
+    def __init__(self, settings: Settings, earlier: Iterable[Record] = ()) -> None:
+        self._settings = settings
+        self._earlier = {record.case.key: record.wall_s for record in earlier}
+
+    def __call__(self, case: Case) -> float:
+        """Return the seconds that `case` will take."""
+        if seconds := self._earlier.get(case.key):
+            return seconds
+        implementation = IMPLEMENTATIONS[case.implementation]
+        if implementation.unavailable() or implementation.unsupported(case):
+            return 0.0
+        inference = implementation.flops(case) / implementation.gflops / 1e9
+        call = inference if case.phase == "inference" else 3 * inference
+        rounds = self._settings.rounds
+        timed = rounds * max(self._settings.sample_s, 3 * call)
+        beside = _CALLS_BESIDE * 2 * inference + rounds * (
+            _PROCESS_S + implementation.setup_s + call
+        )
+        return timed + beside + (rounds + 1) * case.nnz / _WEIGHTS_PER_S

@@ -1,0 +1,56 @@
+"""The competitors: one short file each, and one line here."""
+
+from __future__ import annotations
+
+import torch
+
+from sparsebench import memory
+from sparsebench.case import Case
+from sparsebench.implementations.base import Implementation
+from sparsebench.implementations.dense import Dense
+from sparsebench.implementations.dense_compiled import DenseCompiled
+from sparsebench.implementations.masked import Masked
+from sparsebench.implementations.ours import Ours
+from sparsebench.implementations.reference import Reference
+from sparsebench.implementations.scipy_csr import ScipyCSR
+from sparsebench.implementations.sparselab import SparseLab
+from sparsebench.implementations.sparselinear import SparseLinearPackage
+from sparsebench.implementations.sparseprop import SparseProp
+from sparsebench.implementations.torch_coo import TorchCOO
+from sparsebench.implementations.torch_csr import TorchCSR
+from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
+from sparsebench.implementations.torch_sparse_spmm import TorchSparseSpmm
+
+__all__ = ["IMPLEMENTATIONS", "Implementation", "refusal"]
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    implementation.name: implementation
+    for implementation in (
+        Dense(),
+        DenseCompiled(),
+        Masked(),
+        TorchCOO(),
+        TorchCSR(),
+        TorchSparseSpmm(),
+        TorchSparseMatmul(),
+        SparseLinearPackage(),
+        SparseProp(),
+        SparseLab(),
+        ScipyCSR(),
+        Reference(),
+        Ours(),
+    )
+}
+
+
+def refusal(case: Case) -> str | None:
+    """Say why `case` cannot be measured on this machine now, or None; allocates nothing."""
+    implementation = IMPLEMENTATIONS[case.implementation]
+    if reason := implementation.unavailable() or implementation.unsupported(case):
+        return reason
+    if case.device != "cpu" and not torch.cuda.is_available():
+        return "this machine has no CUDA device"
+    needed, free = implementation.bytes_needed(case), memory.available(case.device)
+    if needed > free:
+        return f"needs about {needed / 1e9:.3g} GB of {case.device} memory, {free / 1e9:.3g} free"
+    return None

@@ -1,0 +1,105 @@
+"""What a competitor is: a way to build the layer of a problem."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from importlib import import_module
+from importlib.util import find_spec
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from sparsebench.case import Case
+from sparsebench.problem import Problem
+
+DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Implementation(ABC):
+    """Builds a module that maps (batch, in) to (batch, out) with the weights of a problem.
+
+    A new one overrides `build`, and of the rest what differs from the defaults: they fit a module
+    that keeps the weights that exist in a parameter `values` (nnz,), in the order of the
+    problem's connectivity, and the bias in `bias` (out,).
+
+    One that stands on another library names its `modules`, imports them in `build` alone, and is
+    unavailable where they are missing; `install` is the command that brings them.
+
+    Every implementation computes all gradients of a training step: of the input, of the weights
+    and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
+    """
+
+    name: ClassVar[str]
+    operations: ClassVar[tuple[str, ...]] = ("linear",)
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
+    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "float16", "bfloat16")
+    trains: ClassVar[bool] = True
+    modules: ClassVar[tuple[str, ...]] = ()
+    install: ClassVar[str] = ""
+    # A rough rate, and seconds to import and build: for telling how long a sweep takes.
+    gflops: ClassVar[float] = 5.0
+    setup_s: ClassVar[float] = 0.0
+
+    def unavailable(self) -> str | None:
+        """Say what is missing on this machine and the command that installs it; None if nothing."""
+        packages = dict.fromkeys(name.partition(".")[0] for name in self.modules)
+        if absent := [name for name in packages if find_spec(name) is None]:
+            return f"{', '.join(absent)} not installed; install with: {self.install}"
+        return None
+
+    def load(self) -> None:
+        """Import `modules`, so that what they occupy is not taken for the module's own memory."""
+        for name in self.modules:
+            import_module(name)
+
+    def unsupported(self, case: Case) -> str | None:
+        """Say why `case` is beyond this implementation; None if it is not."""
+        for name, value, allowed in (
+            ("operation", case.operation, self.operations),
+            ("device", case.device, self.devices),
+            ("dtype", case.dtype, self.dtypes),
+        ):
+            if value not in allowed:
+                return f"{self.name} does not support {name} {value} (only {', '.join(allowed)})"
+        if case.phase != "inference" and not self.trains:
+            return f"{self.name} has no backward pass"
+        return None
+
+    def flops(self, case: Case) -> float:
+        """Return the floating point operations of one product: two for each weight and sample."""
+        return 2.0 * case.batch * case.nnz
+
+    def bytes_needed(self, case: Case) -> int:
+        """Return about how much memory checking and measuring `case` takes, in bytes.
+
+        A case that needs more than the machine has free is refused before anything is allocated.
+        The default counts, for each weight, its value, gradient, and two sets of indices.
+        """
+        per_weight = 4 * DTYPE_BYTES[case.dtype] + 16
+        activations = 4 * case.batch * (case.in_features + case.out_features)
+        return case.nnz * per_weight + activations * DTYPE_BYTES[case.dtype]
+
+    @abstractmethod
+    def build(self, problem: Problem) -> nn.Module:
+        """Return the module, with copies of the problem's `values` and `bias` as its parameters.
+
+        The problem's tensors are on the case's device and of its type.
+        """
+
+    def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
+        """Return the gradient of the weights that exist, (nnz,), in the problem's order."""
+        del problem
+        return gradient(module, "values")
+
+    def bias_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
+        """Return the gradient of the bias, (out,)."""
+        del problem
+        return gradient(module, "bias")
+
+
+def gradient(module: nn.Module, name: str) -> Tensor:
+    """Return the gradient of the parameter `name`. Raises RuntimeError if there is none."""
+    found = module.get_parameter(name).grad
+    if found is None:
+        raise RuntimeError(f"the backward pass left no gradient in {name}")
+    return found

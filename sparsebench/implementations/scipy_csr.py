@@ -1,0 +1,48 @@
+"""SciPy's CSR matrix: one thread, no gradients, everywhere.
+
+The matrix is made beforehand, with int32 indices. SciPy copies an input that is not in its order,
+features first, in every call.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.implementations.base import Implementation
+from sparsebench.problem import Problem
+
+
+class ScipyCSR(Implementation):
+    """`scipy.sparse.csr_array @ x`, in inference alone."""
+
+    name = "scipy_csr"
+    devices = ("cpu",)
+    dtypes = ("float64", "float32")
+    trains = False
+    modules = ("scipy.sparse",)
+    install = "pip install scipy"
+    gflops = 4.0
+    setup_s = 0.1
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Keep the matrix; there is nothing to train."""
+        return _ScipyLinear(problem)
+
+
+class _ScipyLinear(nn.Module):
+    bias: Tensor
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        from scipy.sparse import csr_array
+
+        connectivity = problem.connectivity
+        arrays = (problem.values, connectivity.col, connectivity.row_ptr)
+        self.matrix = csr_array(
+            tuple(array.numpy() for array in arrays), shape=connectivity.shape, copy=True
+        )
+        self.register_buffer("bias", problem.bias.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.matrix @ x.t().numpy()).t() + self.bias

@@ -1,0 +1,90 @@
+"""What a run shows while it measures."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from sparsebench.case import Case
+from sparsebench.estimate import Estimator
+from sparsebench.records import Record
+
+_TRUST_S = 10.0  # how much has to be measured before its pace corrects the estimates
+
+_COLOURS = {"ok": "green", "unsupported": "yellow"}  # any other status: red
+
+
+class Display:
+    """A bar with the cases done, the time left and the case under way; plain lines in a pipe.
+
+    The time left is the estimate of what remains, corrected by how the estimates did so far.
+    """
+
+    def __init__(self, console: Console, cases: list[Case], estimate: Estimator) -> None:
+        self._console, self._estimate = console, estimate
+        self._total, self._done = len(cases), 0
+        self._left = sum(map(estimate, cases))
+        self._estimated, self._spent = _TRUST_S, _TRUST_S
+        self._bar = Progress(
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} cases, {task.fields[left]} left  "),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        self._task = self._bar.add_task("", total=self._total, left=self._time_left())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def under_way(self, case: Case) -> None:
+        """Show that `case` is being measured."""
+        self._bar.update(self._task, description=title(case))
+
+    def done(self, record: Record) -> None:
+        """Count `record`; print it where there is no bar, or where it failed."""
+        expected = self._estimate(record.case)
+        self._done += 1
+        self._left -= expected
+        self._estimated += expected
+        self._spent += record.wall_s
+        self._bar.update(self._task, completed=self._done, left=self._time_left())
+        if not self._console.is_terminal or record.status not in _COLOURS:
+            colour = _COLOURS.get(record.status, "red")
+            self._console.print(
+                f"{self._done}/{self._total} [{colour}]{record.status}[/]", title(record.case),
+                escape(record.message), highlight=False, soft_wrap=True,
+            )  # fmt: skip
+
+    def _time_left(self) -> str:
+        return duration(max(0.0, self._left) * self._spent / self._estimated)
+
+
+def title(case: Case) -> str:
+    """Name `case` as short as it can be told from others of a run."""
+    return (
+        f"{case.implementation} {case.in_features}→{case.out_features} "
+        f"{100 * case.sparsity:g}% batch {case.batch} {case.phase} {case.device} {case.dtype}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return `seconds` as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,76 @@
+"""Record: a Case and what was measured of it; and the files records are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sparsebench import store
+from sparsebench.case import Case
+
+SCHEMA = 1
+FILE_NAME = "records.jsonl"
+
+Status = Literal["ok", "incorrect", "unsupported", "oom", "timeout", "error"]
+
+
+class Memory(BaseModel):
+    """Bytes of one case, each above the process's own baseline; None where not measured."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    held: int | None = None  # what the module holds after it was built and ran once
+    inference_peak: int | None = None  # the peak of one inference, above what is held
+    training_peak: int | None = None  # the peak of one training step, above what is held
+    needed: int | None = None  # what the mathematics needs for this phase (metrics count it too)
+    method: str = ""  # how the peaks were taken
+
+
+class Record(BaseModel):
+    """One line of a records file. A case that failed is a record that says why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    schema_version: int = SCHEMA
+    case: Case
+    status: Status
+    message: str = ""
+    samples: list[float] = []  # seconds per call, raw, in the order they were taken
+    wall_samples: list[float] = []  # the same end to end, where `samples` are a GPU's event times
+    calls_per_sample: int = 0
+    errors: dict[str, float] = {}  # relative error against the oracle of "output", "input", …
+    memory: Memory = Memory()
+    wall_s: float = 0.0  # what the whole case cost, process and checks included
+    started: str = ""  # ISO 8601, UTC
+    machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
+    run: dict[str, Any] = {}  # id, seed and position of the case in the run
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What a later record replaces: the case and the machine."""
+        return self.case.key, str(self.machine.get("id", ""))
+
+
+class Store(store.Store[Record]):
+    """The records of a folder, open for appending; only one process can have it open."""
+
+    kind = Record
+    file_name = FILE_NAME
+
+
+def load(path: Path) -> list[Record]:
+    """Read the records of a file, or of all record files at and below a folder.
+
+    Of several records of one case and machine the last counts; a torn line is left out, with a
+    warning.
+    """
+    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
+    return merge(record for file in files for record in store.load(file, Record))
+
+
+def merge(records: Iterable[Record]) -> list[Record]:
+    """Keep the last record of each case and machine, in the order they first came."""
+    return store.merge(records)

@@ -1,0 +1,156 @@
+"""The files that records are kept in: one JSON line each, appended and synced."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Generic, Protocol, Self, TypeVar
+
+from pydantic import ValidationError
+
+from sparsebench.errors import StoreError
+
+
+class Line(Protocol):
+    """What a line of such a file holds: a pydantic model with an identity."""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What a later line replaces: what was measured, and the machine."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes) -> Self:
+        """Read a line."""
+
+    def model_dump_json(self) -> str:
+        """Write a line."""
+
+
+L = TypeVar("L", bound=Line)
+
+
+class Store(Generic[L]):
+    """The records of a folder, open for appending; only one process can have it open.
+
+    A subclass says what kind of records they are, and the name of their file.
+
+    Use as a context manager. Raises StoreError where another run has the folder open, or it
+    cannot be written.
+    """
+
+    kind: ClassVar[type[Line]]
+    file_name: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.path = folder / self.file_name
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+            self._file = self.path.open("ab", buffering=0)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: cannot be written: {error.strerror}") from error
+        try:
+            # The lock goes with the process, however that ends.
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise StoreError(
+                f"{self.folder}: another run is writing here; wait for it, or choose another --out"
+            ) from error
+        _drop_torn_line(self.path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._lock.close()
+
+    def append(self, record: L) -> None:
+        """Write `record` so that it survives a crash of process or system right after.
+
+        Raises StoreError where it cannot be written; the file is then as it was before.
+        """
+        line = (record.model_dump_json() + "\n").encode()
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            if (written := self._file.write(line)) != len(line):
+                raise OSError(f"only {written} of {len(line)} bytes were written: disk full?")
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            os.ftruncate(self._file.fileno(), end)
+            raise StoreError(
+                f"{self.path}: cannot append a record: {error.strerror or error}; "
+                "the records before it are intact"
+            ) from error
+
+    def drop(self, identities: set[tuple[str, str]]) -> None:
+        """Remove the records of `identities`; the file as it was stays beside as `….old`."""
+        kept = [
+            record for record in load(self.path, self.kind) if record.identity not in identities
+        ]
+        replacement = self.path.with_suffix(".new")
+        try:
+            with replacement.open("w") as file:
+                file.writelines(r.model_dump_json() + "\n" for r in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(self.path, self.path.with_suffix(".jsonl.old"))
+            os.replace(replacement, self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be rewritten: {error.strerror}") from error
+        self._file.close()
+        self._file = self.path.open("ab", buffering=0)
+
+
+def load(path: Path, kind: type[L]) -> list[L]:
+    """Read the records of `kind` that are in a file.
+
+    Of several of one identity the last counts. A line that is no such record, such as one torn by
+    a crash, is left out with a warning that names it.
+    """
+    return merge(_read(path, kind)) if path.exists() else []
+
+
+def merge(records: Iterable[L]) -> list[L]:
+    """Keep the last record of each identity, in the order they first came."""
+    return list({record.identity: record for record in records}.values())
+
+
+def _read(path: Path, kind: type[L]) -> Iterable[L]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield kind.model_validate_json(line)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(str(part) for part in first["loc"])
+                warnings.warn(
+                    f"{path}, line {number} is no record and is left out: "
+                    f"{place + ': ' if place else ''}{first['msg']}",
+                    stacklevel=2,
+                )
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line without an end: a crash tore it, and the next must not join it."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+        warnings.warn(
+            f"{path}: the last line was torn by a crash and is dropped; its case is measured again",
+            stacklevel=3,
+        )

@@ -1,0 +1,35 @@
+"""Tables of records: for files (Markdown, CSV, LaTeX) and for the terminal.
+
+A table for files is a function from points to a Table: add one to TABLES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sparsebench.points import Point
+from sparsebench.tables.cases import failures, measurements
+from sparsebench.tables.memory import memory
+from sparsebench.tables.speed import crossovers, speedups, summary
+from sparsebench.tables.standings import standings
+from sparsebench.tables.table import Table
+from sparsebench.tables.terminal import terminal
+from sparsebench.tables.writers import write
+
+__all__ = ["TABLES", "Table", "tables", "terminal", "write"]
+
+TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
+    summary,
+    speedups,
+    crossovers,
+    memory,
+    standings,
+    failures,
+    measurements,
+)
+
+
+def tables(points: Sequence[Point]) -> list[Table]:
+    """Return every table for which `points` have something to say."""
+    made = (make(points) for make in TABLES)
+    return [table for table in made if not table.text.empty]

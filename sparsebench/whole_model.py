@@ -1,0 +1,186 @@
+"""`sparsebench sparsify`: what sparse layers do for a whole model, and for each of its layers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from layers.convert import Sparsified, convert_model
+from layers.convert import sparsify as swap
+from layers.convert.measure import Times, compare
+from layers.layer import SparseLayer
+from layers.prune import Distribution, prune_to_sparsity
+from sparsebench import memory
+from sparsebench.errors import InputError
+
+console = Console()
+
+
+def sparsify(
+    model: Annotated[
+        str, typer.Argument(help="torchvision:NAME, or MODULE:FUNCTION that returns a model.")
+    ],
+    input_shape: Annotated[
+        str, typer.Option("--input", help="Shape of the input, for example 64,3,32,32.")
+    ],
+    sparsity: Annotated[
+        float | None,
+        typer.Option(help="Prune to this sparsity first, the smallest magnitudes; in [0, 1)."),
+    ] = None,
+    distribution: Annotated[
+        str, typer.Option(help="How the sparsity is spread: uniform, global, er or erk.")
+    ] = "uniform",
+    threshold: Annotated[
+        float, typer.Option(help="Measure layers of at least this sparsity.")
+    ] = 0.8,
+    criterion: Annotated[
+        str, typer.Option(help="Swap layers that need less time, or less memory.")
+    ] = "time",
+    inference: Annotated[
+        bool, typer.Option("--inference", help="Measure forward only, without gradients.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(help="At most this long for a layer whose times are close.")
+    ] = 1.0,
+    threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the model's weights and the input.")] = 0,
+) -> None:
+    """Swap sparse layers into a model where they pay, and measure it before and after."""
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"--threads must be at least 1, got {threads}")
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    shape = _shape(input_shape)
+    try:
+        before = load(model).to(device)
+        x = torch.randn(shape, device=device)
+        if sparsity is not None:
+            before = pruned(before, sparsity, distribution)
+        before.train(not inference)
+        result = swap(
+            before,
+            x,
+            threshold=threshold,
+            criterion=criterion,  # type: ignore[arg-type]  # checked there
+            training=not inference,
+            seconds=seconds,
+        )
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{model}: {error}") from error
+    console.print(result.table(), highlight=False, soft_wrap=True)
+    for path, reason in result.skipped.items():
+        console.print(f"{path}: not measured: {reason}", highlight=False, soft_wrap=True)
+    console.print(_summary(measure(before, result, x, training=not inference)), highlight=False)
+
+
+def load(name: str) -> nn.Module:
+    """Return the model called `name`: torchvision:NAME, untrained, or MODULE:FUNCTION.
+
+    Raises InputError where there is none of the name, or it is no model.
+    """
+    module, _, function = name.partition(":")
+    if not module or not function:
+        raise InputError(f"{name}: expected torchvision:NAME or MODULE:FUNCTION")
+    if module == "torchvision":
+        from torchvision import models
+
+        if function not in models.list_models():
+            raise InputError(
+                f"torchvision has no model {function!r}; it has {', '.join(models.list_models())}"
+            )
+        model = models.get_model(function, weights=None)
+    else:
+        try:
+            model = getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError) as error:
+            raise InputError(f"{name}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise InputError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def pruned(model: nn.Module, sparsity: float, distribution: str) -> nn.Module:
+    """Return a copy of a dense model whose Linear and Conv2d have zeros, of that sparsity."""
+    sparse = convert_model(model, (nn.Linear, nn.Conv2d), "coo", keep_zeros=True)
+    chosen: Distribution = distribution  # type: ignore[assignment]  # checked there
+    prune_to_sparsity(sparse, sparsity, distribution=chosen)
+    return convert_model(sparse, SparseLayer, "dense")
+
+
+@dataclass(frozen=True)
+class WholeModel:
+    """A model before and after, in seconds and bytes.
+
+    `held` counts parameters and buffers, `peak` what a step needs above them; (before, after).
+    """
+
+    times: Times
+    held: tuple[int, int]
+    peak: tuple[int, int]
+    training: bool
+
+
+def measure(
+    before: nn.Module, result: Sparsified[nn.Module], x: Tensor, *, training: bool
+) -> WholeModel:
+    """Time a step of both models side by side, and take the memory of both."""
+    models = before, result.model
+    steps = [_step(model, x, training) for model in models]
+    times = compare(*steps, device=x.device, seconds=10.0)
+    peaks = [memory.peak(step, str(x.device))[0] for step in steps]
+    held = [
+        sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        for model in models
+    ]
+    return WholeModel(times, (held[0], held[1]), (peaks[0], peaks[1]), training)
+
+
+def _step(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
+    def inference() -> None:
+        with torch.no_grad():
+            model(x)
+
+    def forward_backward() -> None:
+        model.zero_grad(set_to_none=True)
+        outputs = [y for y in tree_leaves(model(x)) if isinstance(y, Tensor)]
+        torch.autograd.backward([y.float().mean() for y in outputs])
+
+    return forward_backward if training else inference
+
+
+def _summary(found: WholeModel) -> str:
+    times, phase = found.times, "forward + backward" if found.training else "inference"
+    megabytes = [[f"{n / 1e6:.1f} MB" for n in pair] for pair in (found.held, found.peak)]
+    rows = [
+        (
+            phase,
+            [f"{t * 1e3:.1f} ms" for t in (times.first, times.second)],
+            times.first / times.second,
+        ),
+        ("parameters", megabytes[0], found.held[0] / found.held[1]),
+        ("peak above", megabytes[1], found.peak[0] / max(1, found.peak[1])),
+    ]
+    head = f"{'whole model':<20}{'before':>12}{'after':>12}{'ratio':>8}"
+    return "\n".join(
+        ["", head, *(f"{name:<20}{a:>12}{b:>12}{ratio:>7.2f}×" for name, (a, b), ratio in rows)]
+    )
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        shape = tuple(int(size) for size in text.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise InputError(f"--input must be positive integers such as 64,3,32,32, got {text!r}")
+    return shape

@@ -1,0 +1,184 @@
+"""The C++ kernels against the reference, for every instruction set that this CPU has."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import layers
+from layers.backends import BACKENDS, native
+
+pytestmark = pytest.mark.skipif(
+    BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
+)
+
+
+def problem(shape, density, batch, dtype=torch.float32, *, feature_major=False):
+    """A connectivity with empty rows and columns, and all that the products take."""
+    generator = torch.Generator().manual_seed(batch)
+    mask = torch.rand(shape, generator=generator) < density
+    if shape[0] > 4:
+        mask[::5] = False
+    if shape[1] > 4:
+        mask[:, 3::7] = False
+    mask[-1, 0] = True
+    connectivity = layers.from_mask(mask)
+    values = torch.randn(connectivity.nnz, generator=generator, dtype=dtype)
+    bias = torch.randn(shape[0], generator=generator, dtype=dtype)
+    x = torch.randn(batch, shape[1], generator=generator, dtype=dtype)
+    dy = torch.randn(batch, shape[0], generator=generator, dtype=dtype)
+    if feature_major:
+        x, dy = x.t().contiguous().t(), dy.t().contiguous().t()
+    return connectivity, values, bias, x, dy
+
+
+def check(connectivity, values, bias, x, dy):
+    ours, oracle = BACKENDS["native"], BACKENDS["reference"]
+    arranged = ours.arrange(x, connectivity)
+    found = ours.backward(dy, arranged, values, connectivity, needs=(True, True, True))
+    expected = oracle.backward(dy, x, values, connectivity, needs=(True, True, True))
+    torch.testing.assert_close(arranged, x, rtol=0, atol=0)
+    torch.testing.assert_close(
+        ours.forward(arranged, values, bias, connectivity),
+        oracle.forward(x, values, bias, connectivity),
+    )
+    scale = max(1.0, x.shape[0] ** 0.5)
+    for ours_, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours_ / scale, theirs / scale)
+
+
+@pytest.mark.parametrize("feature_major", [False, True])
+@pytest.mark.parametrize("batch", [0, 1, 2, 3, 7, 8, 9, 16, 17, 63, 65, 128, 130, 300])
+@pytest.mark.parametrize("shape", [(23, 31), (1, 300), (300, 1), (70, 129)])
+def test_matches_the_reference(shape, batch, feature_major):
+    check(*problem(shape, 0.3, batch, feature_major=feature_major))
+
+
+@pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
+def test_every_instruction_set(name):
+    chosen = "matches or nan or behind"
+    script = f"import pytest, sys; sys.exit(pytest.main(['-q', '-k', '{chosen}', sys.argv[1]]))"
+    run = subprocess.run(
+        [sys.executable, "-c", script, __file__],
+        env={**os.environ, "SPARSEBENCH_ISA": name},
+        capture_output=True,
+        text=True,
+    )
+    if "this CPU or build has only" in run.stdout:
+        pytest.skip(f"no {name} here")
+    assert run.returncode == 0, run.stdout
+
+
+def test_an_unknown_instruction_set_is_named(monkeypatch):
+    monkeypatch.setenv("SPARSEBENCH_ISA", "mmx")
+    with pytest.raises(ValueError, match="SPARSEBENCH_ISA=mmx: choose one of scalar, avx2, avx512"):
+        native.isa()
+
+
+def products(connectivity, values, bias, x, dy):
+    """All that the backend returns, in one tuple."""
+    ours = BACKENDS["native"]
+    y = ours.forward(ours.arrange(x, connectivity), values, bias, connectivity)
+    return y, *ours.backward(
+        dy, ours.arrange(x, connectivity), values, connectivity, needs=(True, True, True)
+    )
+
+
+@pytest.fixture
+def threads():
+    """Restore the number of threads that a test changes."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 16, 40, 200])
+def test_same_bits_again_and_nearly_the_same_with_other_threads(threads, batch):
+    case = problem((700, 900), 0.2, batch)
+    threads(2)
+    first, again = products(*case), products(*case)
+    threads(1)
+    alone = products(*case)
+    for one, same, other in zip(first, again, alone, strict=True):
+        assert torch.equal(one, same)
+        scale = one.abs().max()
+        torch.testing.assert_close(other / scale, one / scale, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 33])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_types(dtype, batch):
+    connectivity, values, bias, x, dy = problem((40, 50), 0.3, batch, dtype)
+    if dtype == torch.float64:
+        check(connectivity, values, bias, x, dy)
+        return
+    found = products(connectivity, values, bias, x, dy)
+    wide = products(connectivity, values.float(), bias.float(), x.float(), dy.float())
+    for ours, theirs in zip(found, wide, strict=True):
+        assert ours.dtype == dtype
+        assert torch.equal(ours, theirs.to(dtype))
+
+
+@pytest.mark.parametrize("batch", [1, 4, 20])
+def test_wide_indices(batch):
+    narrow, *rest = problem((60, 70), 0.2, batch)
+    wide = layers.Connectivity(narrow.shape, narrow.row_ptr.long(), narrow.col.long())
+    for ours, theirs in zip(products(wide, *rest), products(narrow, *rest), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("batch", [1, 6, 50])
+def test_one_full_row_among_empty_ones(batch):
+    mask = torch.zeros(50, 3000, dtype=torch.bool)
+    mask[7] = True
+    connectivity = layers.from_mask(mask)
+    generator = torch.Generator().manual_seed(0)
+    check(
+        connectivity,
+        *(torch.randn(size, generator=generator).double() for size in (3000, 50)),
+        *(torch.randn(batch, size, generator=generator).double() for size in (3000, 50)),
+    )
+
+
+@pytest.mark.parametrize("batch", [1, 3, 17, 130])
+def test_nan_and_infinity_reach_what_is_connected_and_nothing_else(batch):
+    connectivity = layers.from_edges(torch.tensor([[0, 0, 2], [0, 3, 1]]), (3, 4))
+    values, bias = torch.ones(3), torch.zeros(3)
+    x, dy = torch.zeros(batch, 4), torch.zeros(batch, 3)
+    x[-1, 3], dy[-1, 2] = float("nan"), float("inf")
+    y, dx, dvalues, _ = products(connectivity, values, bias, x, dy)
+    assert y[-1, 0].isnan()
+    assert y.isnan().sum() == 1
+    assert dx[-1, 1].isinf()
+    assert dx.isfinite().sum() == dx.numel() - 1
+    # 0 · nan and inf · 0, as in the dense product.
+    assert dvalues.isnan().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("batch", [3, 13, 77, 200])
+def test_what_lies_behind_the_batch_does_not_matter(batch):
+    connectivity, values, bias, x, dy = problem((30, 40), 0.3, batch)
+    room = torch.full((41, 256), float("nan"))
+    room[:40, :batch] = x.t()
+    for ours, theirs in zip(
+        products(connectivity, values, bias, room[:40, :batch].t(), dy),
+        products(connectivity, values, bias, x, dy),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_one_openmp_runtime_and_denormals_stay():
+    # In a process of its own, for other tests bring other libraries.
+    script = """
+import torch, threadpoolctl, layers
+torch.ones(64, 64) @ torch.ones(64, 64)
+layer = layers.SparseLinear(300, 300, sparsity=0.5)
+layer(torch.randn(64, 300)).sum().backward()
+openmp = [i for i in threadpoolctl.threadpool_info() if i["user_api"] == "openmp"]
+assert len(openmp) == 1, openmp
+assert torch.tensor([1e-40]).mul(1.0).item() != 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

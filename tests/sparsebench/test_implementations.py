@@ -1,0 +1,68 @@
+"""Every implementation of our own and of PyTorch gives what the oracle does."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from sparsebench import implementations, memory, sweep, worker
+from sparsebench.implementations import IMPLEMENTATIONS, Implementation, refusal
+from tests.sparsebench.test_case import CASE
+
+OWN = ("dense", "masked", "torch_coo", "torch_csr", "reference", "ours")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", OWN)
+def test_output_and_gradients_are_the_oracles(name, dtype, tmp_path):
+    case = replace(
+        CASE,
+        implementation=name,
+        dtype=dtype,
+        sparsity=0.95,  # leaves rows and columns empty
+        threads=torch.get_num_threads(),
+    )
+    if reason := IMPLEMENTATIONS[name].unsupported(case):
+        assert dtype not in IMPLEMENTATIONS[name].dtypes
+        assert dtype in reason
+        return
+    worker.prepare(case, tmp_path)
+    outcome = worker.measure(case, tmp_path, 1e-4, None)
+    assert outcome.status == "ok", outcome.message
+    assert outcome.errors.keys() == {"output", "input", "values", "bias"}
+    assert outcome.times.samples
+
+
+def test_registered_names_are_their_own():
+    assert all(name == i.name for name, i in IMPLEMENTATIONS.items())
+    assert all(isinstance(i, Implementation) for i in IMPLEMENTATIONS.values())
+    assert set(OWN) <= IMPLEMENTATIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"implementation": "torch_csr", "dtype": "bfloat16"}, "does not support dtype bfloat16"),
+        ({"device": "cuda"}, "no CUDA device"),
+    ],
+)
+def test_what_cannot_be_measured_has_a_reason(fields, reason, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert reason in refusal(replace(CASE, **fields))
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 2 * 10**9)
+    monkeypatch.setattr(implementations.Implementation, "build", None)
+    found = {case.implementation: case for case in sweep.load("headline").cases(["cpu"], [2])}
+    for name in ("dense", "masked"):
+        assert "GB of cpu memory, 2 free" in refusal(found[name])
+    assert IMPLEMENTATIONS["dense"].bytes_needed(found["dense"]) >= 3.2e9
+    assert refusal(found["ours"]) is None
+
+
+def test_what_is_trained_may_be_left_out(monkeypatch):
+    monkeypatch.setattr(type(IMPLEMENTATIONS["dense"]), "trains", False)
+    assert refusal(CASE) is None
+    assert refusal(replace(CASE, phase="train_step")) == "dense has no backward pass"
