@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,14 @@ def call(
     if status != "ok":
         raise Failure(status, answer)
     return answer
+
+
+def end() -> None:
+    """End the process that others are forked from, and so free its memory; `call` starts another.
+
+    multiprocessing has no public way to: it ends its forkserver when the program ends.
+    """
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 def _child(

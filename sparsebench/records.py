@@ -25,7 +25,6 @@ class Memory(BaseModel):
     held: int | None = None  # what the module holds after it was built and ran once
     inference_peak: int | None = None  # the peak of one inference, above what is held
     training_peak: int | None = None  # the peak of one training step, above what is held
-    needed: int | None = None  # what the mathematics needs for this phase (metrics count it too)
     method: str = ""  # how the peaks were taken
 
 

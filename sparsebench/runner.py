@@ -24,6 +24,7 @@ from sparsebench import isolation, worker
 from sparsebench.case import Case
 from sparsebench.errors import StoreError
 from sparsebench.implementations import refusal
+from sparsebench.interruption import Interrupted
 from sparsebench.isolation import Failure
 from sparsebench.records import Record, Store
 from sparsebench.timing import SLOW_S
@@ -72,16 +73,22 @@ def run(
     position = {case: number for number, case in enumerate(cases)}
     this = {"id": datetime.now(UTC).strftime("%Y%m%dT%H%M%S"), "seed": settings.seed}
     bench = _Bench(store.folder / ".scratch", settings, under_way)
+
+    def joined(turns: _Turns) -> Record:
+        return turns.record(machine(turns.case), this | {"position": position[turns.case]})
+
     try:
         for _, rivals in groupby(cases, key=lambda case: case.problem):
             if deadline is not None and time.monotonic() > deadline:
                 return
             for turns in bench.measure(list(rivals)):
-                record = turns.record(
-                    machine(turns.case), this | {"position": position[turns.case]}
-                )
+                record = joined(turns)
                 store.append(record)
                 yield record
+    except (Interrupted, KeyboardInterrupt, GeneratorExit):
+        for turns in bench.begun:  # what had a round is kept: only the turn under way is lost
+            store.append(joined(turns))
+        raise
     finally:
         bench.clear()
 
@@ -94,11 +101,12 @@ class _Bench:
     ) -> None:
         self._scratch, self._settings, self._under_way = scratch, settings, under_way
         self._prepared: tuple[Any, ...] = ()
+        self._every: list[_Turns] = []
         self.clear()  # what a killed run left
 
     def measure(self, rivals: list[Case]) -> Iterator[_Turns]:
         """Measure the cases of one problem in rounds; yield each when it has had its last."""
-        every = [_Turns(case) for case in rivals]
+        every = self._every = [_Turns(case) for case in rivals]
         for number in range(self._settings.rounds):
             for turns in every if number % 2 == 0 else reversed(every):
                 if turns.over:
@@ -107,7 +115,13 @@ class _Bench:
                 with turns:
                     turns.outcomes.append(self._turn(turns))
                 if turns.over or number == self._settings.rounds - 1:
+                    turns.ended = True
                     yield turns
+
+    @property
+    def begun(self) -> list[_Turns]:
+        """Those that had a round, and not yet their last."""
+        return [turns for turns in self._every if turns.outcomes and not turns.ended]
 
     def clear(self) -> None:
         """Remove the numbers kept on disk."""
@@ -157,6 +171,7 @@ class _Turns:
 
     case: Case
     outcomes: list[Outcome] = field(default_factory=list)
+    ended: bool = False
     started: str = ""
     wall_s: float = 0.0
 

@@ -48,6 +48,7 @@ class Store(Generic[L]):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / self.file_name
+        self.appended = 0  # records, since it was opened
 
     def __enter__(self) -> Self:
         try:
@@ -93,6 +94,7 @@ class Store(Generic[L]):
                 f"{self.path}: cannot append a record: {error.strerror or error}; "
                 "the records before it are intact"
             ) from error
+        self.appended += 1
 
     def drop(self, identities: set[tuple[str, str]]) -> None:
         """Remove the records of `identities`; the file as it was stays beside as `….old`."""

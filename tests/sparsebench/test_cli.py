@@ -2,10 +2,14 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
-from sparsebench import cli, machine, records, runner
+from layers.backends import BACKENDS
+from sparsebench import cli, interruption, isolation, machine, records, runner, sweep
+from sparsebench.commands import report
+from sparsebench.commands import run as run_command
 from sparsebench.records import Record
 from sparsebench.timing import Times
 from sparsebench.worker import Outcome
@@ -25,8 +29,9 @@ phase = "inference"
 def call(monkeypatch, capsys, tmp_path):
     """Run the command in an empty folder; return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_show", lambda found, folder: print(f"{len(found)} records shown"))
-    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    for command in (report, run_command):
+        monkeypatch.setattr(command, "show", lambda found, _: print(f"{len(found)} records shown"))
+    monkeypatch.setattr(interruption, "raise_on_signals", lambda: None)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command changes it
     (tmp_path / "mine.toml").write_text(SWEEP)
 
@@ -52,13 +57,13 @@ def measured(monkeypatch):
             cases.append(args[0])
         return Outcome("ok", times=Times([1e-3], 1))
 
-    monkeypatch.setattr(cli.isolation, "call", answer)
+    monkeypatch.setattr(isolation, "call", answer)
     monkeypatch.setattr(machine, "busy", lambda: 0.0)
     return cases
 
 
 def load():
-    return records.load(cli.Path("results/mine"))
+    return records.load(Path("results/mine"))
 
 
 def test_a_run_measures_and_a_second_one_only_what_is_missing(call, measured):
@@ -84,7 +89,7 @@ def test_fresh_starts_over_with_what_is_asked_for(call, measured):
 
 def test_records_of_another_machine_do_not_count(call, measured):
     call("run", "mine.toml")
-    path = cli.Path("results/mine/records.jsonl")
+    path = Path("results/mine/records.jsonl")
     path.write_text(path.read_text().replace(machine.fingerprint()["id"], "another"))
     call("run", "mine.toml")
     assert len(measured) == len(load()) == 16
@@ -93,7 +98,7 @@ def test_records_of_another_machine_do_not_count(call, measured):
 @pytest.mark.parametrize(("status", "again"), [("timeout", True), ("ok", False)])
 def test_failures_are_retried_when_asked(status, again, call, measured):
     call("run", "mine.toml")
-    path = cli.Path("results/mine/records.jsonl")
+    path = Path("results/mine/records.jsonl")
     path.write_text(path.read_text().replace('"status":"ok"', f'"status":"{status}"'))
     call("run", "mine.toml")
     assert len(measured) == 8
@@ -109,10 +114,10 @@ def test_what_was_refused_is_measured_once_it_can_be(call, measured, monkeypatch
 
 
 def test_a_refused_case_is_pending_as_soon_as_nothing_speaks_against_it():
-    case = cli.sweep.load("smoke").cases(["cpu"], [1])[0]
+    case = sweep.load("smoke").cases(["cpu"], [1])[0]
     refused = Record(case=case, status="unsupported", message="no memory")
-    assert cli._to_measure(refused, False)
-    assert not cli._to_measure(refused.model_copy(update={"status": "timeout"}), False)
+    assert run_command._to_measure(refused, False)
+    assert not run_command._to_measure(refused.model_copy(update={"status": "timeout"}), False)
 
 
 def test_a_dry_run_lists_and_estimates_and_writes_nothing(call, measured):
@@ -121,7 +126,7 @@ def test_a_dry_run_lists_and_estimates_and_writes_nothing(call, measured):
     assert out.count("inference") == 8
     assert "8 cases, about 0:0" in out
     assert not measured
-    assert not cli.Path("results").exists()
+    assert not Path("results").exists()
 
 
 def test_the_budget_leaves_the_rest_for_later(call, measured):
@@ -144,7 +149,7 @@ def test_a_busy_machine_is_a_warning(call, measured, monkeypatch):
 def test_options_say_where_and_how(call, measured):
     call("run", "mine.toml", "--threads", "1", "--seed", "5", "--device", "cpu", "--out", "there")
     assert {(case.threads, case.seed, case.device) for case in measured} == {(1, 5, "cpu")}
-    (first, *_) = records.load(cli.Path("there"))
+    (first, *_) = records.load(Path("there"))
     assert first.run["seed"] == 5
 
 
@@ -162,17 +167,17 @@ def test_options_say_where_and_how(call, measured):
     ],
 )
 def test_wrong_input_is_one_message_and_exit_code_2(arguments, parts, call, measured):
-    cli.Path("bad.toml").write_text(SWEEP.replace("[0.5, 0.9]", "[2, 0.9]"))
+    Path("bad.toml").write_text(SWEEP.replace("[0.5, 0.9]", "[2, 0.9]"))
     code, _, err = call(*arguments)
     assert code == 2
     for part in parts:
         assert part in err
     assert not measured
-    assert not cli.Path("results").exists()
+    assert not Path("results").exists()
 
 
 def test_two_runs_into_one_folder_are_refused(call, measured):
-    with records.Store(cli.Path("results/mine")):
+    with records.Store(Path("results/mine")):
         code, _, err = call("run", "mine.toml")
     assert code == 1
     assert "another run is writing here" in err
@@ -205,14 +210,14 @@ def test_env_says_which_kernels_run(call):
 
 
 def test_missing_kernels_are_said_once(call, monkeypatch):
-    native = type(cli.BACKENDS["native"])
+    native = type(BACKENDS["native"])
     monkeypatch.setattr(native, "unavailable", lambda self: "no compiler; install one")
     _, _, err = call("list")
     assert err.count("fast kernels are missing") == 1
 
 
 def test_an_instruction_set_that_cannot_run_is_wrong_input(call, monkeypatch):
-    if cli.BACKENDS["native"].unavailable():
+    if BACKENDS["native"].unavailable():
         pytest.skip("kernels were not built")
     monkeypatch.setenv("SPARSEBENCH_ISA", "abacus")
     code, _, err = call("env")

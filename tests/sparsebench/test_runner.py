@@ -11,6 +11,7 @@ import torch
 from sparsebench import isolation, runner, worker
 from sparsebench.case import Case
 from sparsebench.errors import StoreError
+from sparsebench.interruption import Interrupted
 from sparsebench.isolation import Failure
 from sparsebench.records import Store, load
 from sparsebench.runner import Settings
@@ -77,6 +78,27 @@ def test_rivals_take_turns_there_and_back(turns, tmp_path):
     assert {phase for _, phase in measured[:9]} != {phase for _, phase in measured[9:]}
     assert all(len(record.samples) == 3 for record in records)
     assert all(record.run["rounds"] == 3 for record in records)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 4, 6])
+def test_an_interruption_loses_the_turn_under_way_alone(turn, monkeypatch, turns, tmp_path):
+    answer, taken = isolation.call, itertools.count(1)
+
+    def interrupt(function, *args, **options):
+        if function is worker.measure and next(taken) == turn:
+            raise Interrupted(2)
+        return answer(function, *args, **options)
+
+    monkeypatch.setattr(isolation, "call", interrupt)
+    with pytest.raises(Interrupted):
+        run(grid(implementation=["dense", "masked", "ours"]), tmp_path)
+    order = [name for function, name, _ in turns if function == "measure"]
+    assert len(order) == turn - 1
+    kept = load(tmp_path)
+    assert {record.case.implementation for record in kept} == set(order)
+    for record in kept:
+        assert len(record.samples) == record.run["rounds"]
+        assert record.run["rounds"] == order.count(record.case.implementation)
 
 
 def test_a_slow_case_has_one_round(monkeypatch, turns, tmp_path):

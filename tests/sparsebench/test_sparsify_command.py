@@ -6,8 +6,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sparsebench.cli import app
+from sparsebench.commands.sparsify import load, pruned
 from sparsebench.errors import InputError
-from sparsebench.whole_model import load, pruned
 
 
 def tiny():
@@ -18,7 +18,7 @@ def not_a_model():
     return 3
 
 
-HERE = "tests.sparsebench.test_whole_model"
+HERE = "tests.sparsebench.test_sparsify_command"
 
 
 @pytest.mark.parametrize("options", [[], ["--inference"], ["--distribution", "erk"]])

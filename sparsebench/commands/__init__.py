@@ -1,0 +1,1 @@
+"""The subcommands of `sparsebench`, one file each; `sparsebench.cli` puts them together."""

@@ -1,0 +1,50 @@
+"""`sparsebench report`: tables and plots from records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sparsebench import records
+from sparsebench.errors import InputError
+from sparsebench.output import console
+from sparsebench.records import Record
+
+
+def report(
+    source: Annotated[Path, typer.Argument(help="Records: a file, or a folder that holds some.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write; beside each file of records by default.")
+    ] = None,
+) -> None:
+    """Write tables and plots from records; measure nothing."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file or folder")
+    files = [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME))
+    from experiments import report as trained  # pandas and matplotlib, which no other command loads
+
+    folders = trained.folders(source)
+    if not files and not folders:
+        raise InputError(f"{source}: holds no {records.FILE_NAME}, and no records of training")
+    for folder in folders:
+        trained.show(folder, console, out=out)
+    for file in files:
+        found = load(file)
+        if not found:
+            raise InputError(f"{file}: holds no record")
+        show(found, out or file.parent)
+
+
+def load(path: Path) -> list[Record]:
+    """Read the records at `path`; none where there is nothing yet."""
+    return records.load(path) if path.exists() else []
+
+
+def show(found: list[Record], folder: Path) -> None:
+    """Write tables and plots into `folder`, and end with the table."""
+    from sparsebench import report, tables  # pandas and matplotlib: not while cases are measured
+
+    report.write(found, folder)
+    console.print(tables.terminal(found))

@@ -1,0 +1,66 @@
+"""What a run takes beside the case it measures: the command and the process others are forked from.
+
+The bound is the promise: 1 GB, while cases run and while tables and plots are drawn.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "default"
+SWEEP = """\
+sample_s = 0.01
+rounds = 1
+[grid]
+implementation = ["dense", "reference"]
+width = 32
+sparsity = [0.5, 0.9]
+batch = 1
+phase = "inference"
+threads = 1
+"""
+
+
+def bytes_of_the_harness(run):
+    """Proportional set sizes, so that pages which processes share count once."""
+    total, family = 0, [run]
+    while family:
+        process = family.pop()
+        try:
+            children = process.children()
+            if process == run or any("forkserver" in word for word in process.cmdline()):
+                total += process.memory_full_info().pss
+                # Children of the forkserver are cases: they and their share do not count.
+                family += children if process == run else []
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+    return total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="proportional set sizes are Linux's")
+def test_a_run_takes_less_than_a_gigabyte_beside_its_cases(tmp_path):
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    (tmp_path / "out").mkdir()
+    # Another machine's records, so that there is as much to draw as after the default sweep.
+    shutil.copy(REFERENCE / "records.jsonl", tmp_path / "out")
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "sparsebench", "run", "sweep.toml", "--out", "out"],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+        )
+        peak = 0
+        while run.poll() is None:
+            try:
+                peak = max(peak, bytes_of_the_harness(psutil.Process(run.pid)))
+                run.wait(0.1)
+            except (psutil.NoSuchProcess, subprocess.TimeoutExpired):
+                continue
+    assert run.returncode == 0, (tmp_path / "log").read_text()
+    assert (tmp_path / "out" / "plots").is_dir()
+    assert 50e6 < peak < 1e9, f"took {peak / 1e6:.0f} MB"
