@@ -264,9 +264,14 @@ def _of(dtype: torch.dtype) -> _Of:
 
 
 def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
-    """Whether one pass for both gradients pays: a dx for every thread must be the lesser work."""
+    """Whether one pass for both gradients pays: a dx for every thread must be the lesser work.
+
+    It must also be the lesser memory: two numbers a connection, less than an index of the other
+    way's.
+    """
+    unit = _of(dtype).unit(batch) if batch else 0
     lanes = torch.get_num_threads() * connectivity.shape[1]
-    return 0 < batch <= _of(dtype).unit(batch) and lanes <= connectivity.nnz
+    return 0 < batch <= unit and lanes * unit <= 2 * connectivity.nnz
 
 
 def _backward_narrow(

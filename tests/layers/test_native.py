@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import layers
 from layers.backends import BACKENDS, native
@@ -182,3 +183,36 @@ assert len(openmp) == 1, openmp
 assert torch.tensor([1e-40]).mul(1.0).item() != 0
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+class _Allocations(TorchDispatchMode):
+    """Counts the bytes of every new tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.new_empty, torch.ops.aten.empty):
+            self.bytes += result.numel() * result.element_size()
+        return result
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8, 9, 12, 16])
+@pytest.mark.parametrize("connections", [1, 2, 4, 30])
+def test_the_backward_pass_takes_12_bytes_a_connection_at_most(batch, connections, threads):
+    threads(2)
+    features, outputs = 2000, 400
+    connectivity = layers.random((outputs, features), 1 - connections / outputs)
+    values = torch.randn(connectivity.nnz)
+    x, dy = torch.randn(batch, features), torch.randn(batch, outputs)
+    ours = BACKENDS["native"]
+    x = ours.arrange(x, connectivity)
+    ours.backward(dy, x, values, connectivity, needs=(True, True, True))  # caches the transpose
+    with _Allocations() as allocated:
+        ours.backward(dy, x, values, connectivity, needs=(True, True, True))
+    lanes = -(-batch // 16) * 16
+    activations = 4 * lanes * (2 * features + 2 * outputs) + 4 * outputs
+    assert allocated.bytes > 0
+    assert allocated.bytes <= connectivity.nnz * (4 + 12) + activations
