@@ -16,6 +16,7 @@ namespace {
 using sparsebench::Rows;
 
 constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are joined
+constexpr int64_t gather_bytes = 512 << 10; // of features that are gathered one by one, from L2
 constexpr int64_t panel_bytes = 256 << 10;  // of rows
 constexpr int64_t prefetch_rows = 4;
 constexpr int64_t prefetch_connections = 256;
@@ -69,11 +70,13 @@ SB_INLINE void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, in
   }
 }
 
-// How many of the given tiles to take at once, for features of so many bytes.
+// How many of the given tiles to take at once, for features of so many bytes. Few tiles serve a
+// batch of one best: a row's start costs as much as its gathers from L1 gain.
 template <class Index>
-SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes) {
+SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes,
+                            int64_t room = tile_bytes) {
   const int64_t bytes = features * feature_bytes / rows.tiles + 1;
-  return larger<int64_t>(1, tile_bytes / bytes);
+  return larger<int64_t>(1, room / bytes);
 }
 
 // Memory that a thread keeps for its panel of results.
@@ -231,12 +234,13 @@ void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T
       constexpr int64_t lanes = R * V::lanes;
       const int64_t lane = blocks.first_lane(block);
       const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
+      const int64_t room = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
       const auto run = rows.entries ? multiply_block<V, R, true, Index>
                                     : multiply_block<V, R, false, Index>;
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
         run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), values, bias,
-            x_block, tile_step(rows, features, lanes * sizeof(T)), smaller(lanes, batch - lane),
+            x_block, tile_step(rows, features, lanes * sizeof(T), room), smaller(lanes, batch - lane),
             {result.data + lane * result.batch_stride, result.batch_stride, result.feature_stride});
     });
 }
