@@ -12,15 +12,14 @@ from rich.markup import escape
 from experiments.cli import train
 from layers.backends import BACKENDS
 from sparsebench import interruption, machine
+from sparsebench.commands.compare import compare
 from sparsebench.commands.env import env
 from sparsebench.commands.list import list_
 from sparsebench.commands.report import report
 from sparsebench.commands.run import run
 from sparsebench.commands.sparsify import sparsify
-from sparsebench.errors import InputError, StoreError
+from sparsebench.errors import CANNOT_WRITE, WRONG_INPUT, InputError, StoreError
 from sparsebench.output import errors
-
-CANNOT_WRITE, WRONG_INPUT = 1, 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,11 +27,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
     epilog="Exit codes: 0 done; 1 records cannot be written; 2 wrong input, nothing was measured; "
+    "4 `compare --fail-on` found such a case; "
     "130 interrupted (143 by SIGTERM), what was measured is kept.",
 )
 app.command("run")(run)
 app.command("list")(list_)
 app.command("report")(report)
+app.command("compare")(compare)
 app.command("train")(train)
 app.command("sparsify")(sparsify)
 app.command("env")(env)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+CANNOT_WRITE, WRONG_INPUT, FOUND_WHAT_FAILS = 1, 2, 4
+
 
 class InputError(ValueError):
     """What the user gave cannot be used: says where, the value, and what is allowed (exit 2)."""
