@@ -9,7 +9,7 @@ FRESH  ?=
 SEEDS  ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide toy headline test sanitize lint format plots clean distclean
+.PHONY: help install bench peers mnist wide toy headline test sanitize lint format plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 
 plots: $(STAMP)  ## draw tables and plots from the records that are there
 	$(BIN)/sparsebench report results
+
+report: $(STAMP)  ## write results/report.html: one page about all records that are there
+	$(BIN)/sparsebench report results --html results/report.html
 
 clean:  ## remove build products and caches; records stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

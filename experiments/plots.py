@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -43,6 +43,7 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         ("same-weights", _same_weights, _of(every, "same-weights")),
         ("same-time", _same_time, [g for g in _of(every, "mnist") if g.setting.row in rows]),
         ("recipe", _recipe, _of(every, "recipe")),
+        ("pareto", _pareto, _of(every, "mnist")),
     ):
         for dataset in sorted({group.setting.dataset for group in own}):
             suffix = "" if dataset == "mnist" else f"-{dataset}"
@@ -155,6 +156,39 @@ def _same_time(own: list[Group]) -> Figure | None:
     threads = " or ".join(str(n) for n in sorted({n for group in timed for n in group.threads}))
     plain_head(figure, "The same time: test accuracy against seconds of training",
                f"{_conditions(own)}; times on {threads} CPU threads")  # fmt: skip
+    return figure
+
+
+def _pareto(own: list[Group]) -> Figure | None:
+    """Accuracy against the time of an epoch and against the weights; the front is a line."""
+    costs: dict[str, Callable[[Group], float]] = {
+        "seconds of training per epoch": lambda g: g.seconds_per_epoch or 0.0,
+        "weights": lambda g: float(g.runs[0].weights),
+    }
+    shown = [group for group in own if group.seconds_per_epoch is not None]
+    if len(shown) < 3:
+        return None
+    figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (label, cost) in zip(panels, costs.items(), strict=True):
+        places = [(cost(g), mean_and_deviation(g.accuracies())[0], g) for g in shown]
+        best = -np.inf
+        front = []
+        for price, accuracy, _ in sorted(places, key=lambda place: (place[0], -place[1])):
+            if accuracy > best:
+                front.append((price, accuracy))
+                best = accuracy
+        axes.step(*zip(*front, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
+        for number, (price, accuracy, member) in enumerate(places):
+            look = {"marker": "osD^vPXhp"[number % 9], "color": COLOURS[member.setting.model]}
+            axes.plot(price, accuracy, linestyle="", **look, label=member.setting.row)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("test accuracy in percent")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    plain_head(figure, "What accuracy costs: up and to the left is better", _conditions(own))
     return figure
 
 

@@ -14,14 +14,39 @@ from sparsebench.records import Record
 
 
 def report(
-    source: Annotated[Path, typer.Argument(help="Records: a file, or a folder that holds some.")],
+    source: Annotated[
+        list[Path], typer.Argument(help="Records: files, or folders that hold some.")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Where to write; beside each file of records by default.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Write one HTML page about everything there, that needs no network."),
+    ] = None,
 ) -> None:
-    """Write tables and plots from records; measure nothing."""
-    if not source.exists():
-        raise InputError(f"{source}: no such file or folder")
+    """Write tables and plots from records, or one page about all of them; measure nothing."""
+    for path in source:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+    if html is None:
+        for path in source:
+            _files(path, out)
+        return
+    from sparsebench import page
+
+    found = page.write(source, html)
+    size = html.stat().st_size / 1e6
+    console.print(
+        f"{html}: {', '.join(chapter.name for chapter in found)}; {size:.1f} MB",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _files(source: Path, out: Path | None) -> None:
+    """Write the tables and plots of each file of records at and below `source`."""
     files = [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME))
     from experiments import report as trained  # pandas and matplotlib, which no other command loads
 

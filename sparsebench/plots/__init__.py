@@ -17,13 +17,14 @@ from sparsebench.plots.rooflines import rooflines
 from sparsebench.plots.scaling import scaling
 from sparsebench.plots.speedups import speedups
 from sparsebench.plots.style import save, styled
+from sparsebench.plots.times import times
 from sparsebench.points import CONDITIONS, Point, group
 
 __all__ = ["PLOTS", "figures", "save"]
 
 Plot = Callable[[Sequence[Point]], Iterator[tuple[str, Figure]]]
 
-PLOTS: tuple[Plot, ...] = (headline, speedups, crossovers, memories, rooflines, leagues)
+PLOTS: tuple[Plot, ...] = (headline, speedups, times, crossovers, memories, rooflines, leagues)
 
 
 def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:

@@ -1,0 +1,64 @@
+"""The report as one HTML page that needs nothing else: no network, no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from sparsebench.errors import InputError
+from sparsebench.page.chapters import Chapter, chapters
+from sparsebench.page.machines import machines
+from sparsebench.plots.style import styled
+
+LARGEST = 6_000_000  # bytes
+
+
+def write(sources: Sequence[Path], path: Path) -> list[Chapter]:
+    """Write the page about all records at and below `sources` to `path`; return what it holds.
+
+    Raises InputError where there is no record, and where the page would pass `LARGEST` bytes.
+    """
+    found = chapters(sources)
+    if not found:
+        names = ", ".join(map(str, sources))
+        raise InputError(f"{names}: no records to report; measure some with `sparsebench run`")
+    environment = Environment(
+        loader=PackageLoader("sparsebench", "page"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["image"] = _image
+    here = resources.files("sparsebench.page")
+    text = environment.get_template("page.html.j2").render(
+        chapters=found,
+        machines=[asdict(machine) for machine in machines(found)],
+        # Our own files; everything from records is escaped.
+        css=Markup((here / "page.css").read_text(encoding="utf-8")),
+        js=Markup((here / "page.js").read_text(encoding="utf-8")),
+    )
+    content = text.encode()
+    if len(content) > LARGEST:
+        raise InputError(
+            f"the page would take {len(content) / 1e6:.1f} MB, more than {LARGEST / 1e6:.0f}: "
+            "report fewer folders at once"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return found
+
+
+def _image(figure: Figure) -> str:
+    """Return a figure as the address of an SVG image that is part of the page."""
+    file = io.BytesIO()
+    with styled():
+        figure.savefig(
+            file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08
+        )
+    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,65 @@
+"""Time against sparsity: one panel per width and batch, the dense layers among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparsebench.metrics import METRICS
+from sparsebench.plots import style
+from sparsebench.plots.axes import quantity_axis, sparsity_axis
+from sparsebench.points import Point, group, implementations, split
+
+
+def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure per phase; a row of panels per batch, a column per width."""
+    for part in split(points, "phase"):
+        shown = [p for p in part.points if p.ok]
+        if len({p.case.sparsity for p in shown}) > 1:
+            yield f"time-{part.name}", _figure(shown, part.title)
+
+
+def _figure(points: Sequence[Point], conditions: str) -> Figure:
+    sizes = sorted({(p.case.in_features, p.case.out_features, p.size) for p in points})
+    batches = sorted({p.case.batch for p in points})
+    names = implementations(points)
+    figure = Figure(
+        figsize=(max(4.5, 1.4 + 1.95 * len(sizes)), 1.5 + 1.75 * len(batches)), layout="constrained"
+    )
+    grid = figure.subplots(len(batches), len(sizes), squeeze=False, sharex=True, sharey="row")
+    cells = group(points, "batch", "size")
+    for row, batch in enumerate(batches):
+        for column, (_, _, size) in enumerate(sizes):
+            axes = grid[row, column]
+            _draw(axes, cells.get((batch, size), []), names)
+            quantity_axis(axes, "s")
+            sparsity_axis(axes, [p.case.sparsity for p in points], label=row == len(batches) - 1)
+            if row == 0:
+                axes.set_title(style.panel_title(size))
+            if column == 0:
+                axes.set_ylabel(f"batch {batch}\ntime of a call")
+    phase = style.phase_title(points[0].case.phase)
+    style.head(figure, f"Time against sparsity, {phase}", conditions, names)
+    return figure
+
+
+def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
+    for name in reversed(names):
+        own = sorted(
+            (p for p in points if p.case.implementation == name), key=lambda p: p.case.sparsity
+        )
+        found = [(1 - p.case.sparsity, e) for p in own if (e := METRICS["time"].of(p)) is not None]
+        if not found:
+            continue
+        density, look = [d for d, _ in found], style.of(name, names)
+        axes.plot(density, [e.value for _, e in found], **look)
+        axes.fill_between(
+            density,
+            [e.low for _, e in found],
+            [e.high for _, e in found],
+            color=look["color"],
+            alpha=0.18,
+            linewidth=0,
+        )
