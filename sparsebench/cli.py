@@ -12,6 +12,7 @@ from rich.markup import escape
 from experiments.cli import train
 from layers.backends import BACKENDS
 from sparsebench import interruption, machine
+from sparsebench.commands.advise import advise
 from sparsebench.commands.compare import compare
 from sparsebench.commands.env import env
 from sparsebench.commands.list import list_
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("run")(run)
 app.command("list")(list_)
 app.command("report")(report)
+app.command("advise")(advise)
 app.command("compare")(compare)
 app.command("train")(train)
 app.command("sparsify")(sparsify)

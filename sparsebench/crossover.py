@@ -38,9 +38,12 @@ def crossover(points: Sequence[Point]) -> Crossover | None:
     computation on bootstrap replicas. None where no speed-up is known.
     """
     curve = [(p.case.sparsity, draws) for p in points if (draws := speedup_draws(p)) is not None]
-    if not curve:
-        return None
-    curve.sort(key=lambda place: place[0])
+    return crossover_of(curve) if curve else None
+
+
+def crossover_of(curve: Sequence[tuple[float, Draws]]) -> Crossover:
+    """Return the crossover of speed-ups, given as (sparsity, draws), at least one."""
+    curve = sorted(curve, key=lambda place: place[0])
     sparsities = np.array([sparsity for sparsity, _ in curve])
     speedups = np.log(np.stack([draws for _, draws in curve]))
     return Crossover(

@@ -1,0 +1,63 @@
+"""Answers by measuring on the spot, where no record covers the question."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sparsebench import machine, runner
+from sparsebench.advisor.question import Question
+from sparsebench.case import Case
+from sparsebench.errors import InputError
+from sparsebench.estimate import Estimator
+from sparsebench.implementations import IMPLEMENTATIONS, refusal
+from sparsebench.points import BASELINE, LEAD
+from sparsebench.records import Record, Store
+
+LIMIT_S = 20.0  # for everything; no new problem is begun after the share below
+_SHARE = 0.6
+_SETTINGS = runner.Settings(rounds=1, sample_s=0.1, timeout_s=LIMIT_S)
+
+# Sparsities at which `ours` is measured too, to find from where on it pays.
+_AROUND = (0.5, 0.8, 0.95)
+
+# Those that no one would use for speed: they show what it costs.
+_NEVER = ("reference", "masked")
+
+
+def measure(question: Question, folder: Path) -> Iterator[Record]:
+    """Measure the question's own problem, then others for the crossover; yield each record.
+
+    Records are kept in `folder`, for the next question. Raises InputError where the dense layer or
+    ours cannot be measured, with the reason.
+    """
+    for name in (BASELINE, LEAD):
+        if reason := refusal(question.case(name)):
+            raise InputError(f"{name} cannot be measured here: {reason}")
+    end = time.monotonic() + _SHARE * LIMIT_S
+    with Store(folder) as store:
+        for cases in (_rivals(question), _around(question)):
+            yield from runner.run(
+                cases, store, _SETTINGS, machine=lambda _: machine.fingerprint(), deadline=end
+            )
+
+
+def _rivals(question: Question) -> list[Case]:
+    """Return the implementations that can be measured here in time, the quickest estimates."""
+    estimate = Estimator(_SETTINGS)
+    cases = [question.case(name) for name in IMPLEMENTATIONS if name not in _NEVER]
+    cases = [case for case in cases if not refusal(case)]
+    cases.sort(key=lambda case: (case.implementation not in (BASELINE, LEAD), estimate(case)))
+    chosen: list[Case] = []
+    for case in cases:
+        needed = sum(map(estimate, [*chosen, case]))
+        if case.implementation in (BASELINE, LEAD) or needed < _SHARE * LIMIT_S:
+            chosen.append(case)
+    return chosen
+
+
+def _around(question: Question) -> list[Case]:
+    sparsities: Sequence[float] = [s for s in _AROUND if not math.isclose(s, question.sparsity)]
+    return [question.case(name, s) for s in sparsities for name in (BASELINE, LEAD)]

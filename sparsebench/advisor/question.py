@@ -1,0 +1,74 @@
+"""What the advisor is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sparsebench.case import Case, Phase
+from sparsebench.crossover import Crossover
+from sparsebench.errors import InputError
+from sparsebench.estimates import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A layer and how it is used. Raises InputError where a number makes no sense."""
+
+    in_features: int
+    out_features: int
+    sparsity: float
+    batch: int
+    phase: Phase
+    threads: int
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for name in ("in_features", "out_features", "batch", "threads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.sparsity < 1:
+            raise InputError(f"sparsity must be in [0, 1), got {self.sparsity:g}")
+
+    def case(self, implementation: str, sparsity: float | None = None) -> Case:
+        """Return the case that measures `implementation` here."""
+        return Case(
+            implementation=implementation,
+            in_features=self.in_features,
+            out_features=self.out_features,
+            sparsity=self.sparsity if sparsity is None else sparsity,
+            batch=self.batch,
+            device=self.device,
+            dtype=self.dtype,
+            phase=self.phase,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What an implementation would bring over the dense layer; `memory` is the ratio of peaks."""
+
+    implementation: str
+    speedup: Estimate
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer: the best candidate first, the dense layer among them.
+
+    `crossover` is the sparsity from which the best sparse candidate is faster than dense, None
+    where too few sparsities are known; `source` says where the answer comes from.
+    """
+
+    question: Question
+    candidates: Sequence[Candidate]
+    crossover: Crossover | None
+    source: str
+
+    @property
+    def best(self) -> Candidate:
+        """The one to use."""
+        return self.candidates[0]

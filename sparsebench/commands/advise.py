@@ -1,0 +1,91 @@
+"""`sparsebench advise`: which implementation to use here."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sparsebench import advisor, units
+from sparsebench.errors import InputError
+from sparsebench.output import console, errors
+from sparsebench.points import BASELINE
+
+
+def advise(
+    in_features: Annotated[int, typer.Option("--in", min=1, help="Input features.")],
+    out_features: Annotated[int, typer.Option("--out", min=1, help="Output features.")],
+    sparsity: Annotated[float, typer.Option(help="The share of weights that is zero, in [0, 1).")],
+    batch: Annotated[int, typer.Option(min=1, help="Samples of a call.")],
+    train: Annotated[
+        bool, typer.Option("--train", help="Forward and backward instead of inference.")
+    ] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="The least memory instead of the least time.")
+    ] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="Type of the weights.")] = "float32",
+    folder: Annotated[
+        list[Path] | None,
+        typer.Option("--records", help="Where to look for records; may be repeated."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Say which implementation to use for a layer on this machine, and what it brings."""
+    for path in folder or []:
+        if not path.exists():
+            raise InputError(f"--records {path}: no such file or folder")
+    asked = {
+        "sparsity": sparsity, "batch": batch, "train": train, "by_memory": memory,
+        "device": device, "dtype": dtype, "threads": threads,
+        "folders": tuple(folder or [advisor.FOLDER]),
+    }  # fmt: skip
+    advice = advisor.advise(in_features, out_features, **asked, measure_now=False)  # type: ignore[arg-type]
+    if advice is None:
+        errors.print("no records of this machine cover this: measuring, for some 20 seconds")
+        advice = advisor.advise(in_features, out_features, **asked)  # type: ignore[arg-type]
+    if advice is None:
+        raise InputError("no time could be taken: see the failures in results/advise/records.jsonl")
+    if as_json:
+        typer.echo(json.dumps(asdict(advice)))
+    else:
+        _show(advice, by_memory=memory)
+
+
+def _show(advice: advisor.Advice, *, by_memory: bool) -> None:
+    best = advice.best
+    if best.implementation == BASELINE:
+        sentence = "Use the dense layer: nothing sparse is better here."
+    else:
+        gain = units.interval(best.speedup)
+        sentence = f"Use {best.implementation}: {gain} as fast as dense"
+        if best.memory is not None:
+            sentence += f", with {100 * best.memory:.0f}% of its memory"
+        sentence += "." if not by_memory else " (chosen by memory)."
+    console.print(sentence, style="bold", highlight=False)
+    if advice.crossover is not None:
+        first = next(c for c in advice.candidates if c.implementation != BASELINE)
+        name = first.implementation
+        console.print(
+            f"Sparsity from which {name} is faster than dense: {units.crossing(advice.crossover)}.",
+            highlight=False,
+        )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    table.add_column("speed-up over dense")
+    table.add_column("memory over dense", justify="right")
+    for candidate in advice.candidates:
+        table.add_row(
+            Text(candidate.implementation, style="bold" if candidate is best else ""),
+            units.interval(candidate.speedup),
+            "" if candidate.memory is None else units.ratio(candidate.memory),
+        )
+    console.print(table)
+    console.print(f"Source: {advice.source}.", style="dim", highlight=False)
