@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from experiments.records import FILE_NAME, TrainingRecord
 from experiments.registry import EXPERIMENTS
 from experiments.setting import CHOICES, Setting
 from experiments.step_times import time_steps
+from experiments.tensorboard import logged
+from experiments.training import Show
 from sparsebench import machine
 from sparsebench.errors import InputError
 
@@ -92,6 +95,9 @@ def train(
         bool,
         typer.Option("--timed/--untimed", help="Record times; not where other work is running."),
     ] = True,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Log every run for TensorBoard below this folder, too.")
+    ] = None,
 ) -> None:
     """Train the networks of an experiment, and record accuracy, time and memory.
 
@@ -128,7 +134,10 @@ def train(
             for record in time_steps(settings, loaded, folder, steps=steps):
                 _say(record)
     else:
-        _train(settings, loaded, folder, resume=resume, retry_failed=retry_failed, timed=timed)
+        _train(
+            settings, loaded, folder, tensorboard,
+            resume=resume, retry_failed=retry_failed, timed=timed,
+        )  # fmt: skip
     report.show(folder, console)
 
 
@@ -174,6 +183,7 @@ def _train(
     settings: list[Setting],
     loaded: data.Dataset,
     folder: Path,
+    tensorboard: Path | None,
     *,
     resume: bool,
     retry_failed: bool,
@@ -187,8 +197,11 @@ def _train(
     pending = campaign.pending(settings, folder, retry_failed=retry_failed)
     if skipped := len(settings) - len(pending):
         console.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
+    show: AbstractContextManager[Show] = Display(console, pending)
+    if tensorboard is not None:
+        show = logged(show, tensorboard)
     try:
-        for record in campaign.run(pending, loaded, folder, Display(console, pending), timed=timed):
+        for record in campaign.run(pending, loaded, folder, show, timed=timed):
             _say(record)
     except CheckpointError as error:
         raise InputError(str(error)) from error

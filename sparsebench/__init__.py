@@ -1,1 +1,18 @@
 """Measure when sparse layers pay, in time and in memory, on the machine at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsebench.frames import load_frame
+
+__all__ = ["load_frame"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "load_frame":
+        from sparsebench.frames import load_frame  # pandas: only for those who ask
+
+        return load_frame
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

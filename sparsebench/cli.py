@@ -15,6 +15,7 @@ from sparsebench import interruption, machine
 from sparsebench.commands.advise import advise
 from sparsebench.commands.compare import compare
 from sparsebench.commands.env import env
+from sparsebench.commands.export import export
 from sparsebench.commands.list import list_
 from sparsebench.commands.report import report
 from sparsebench.commands.run import run
@@ -24,7 +25,6 @@ from sparsebench.output import errors
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
     epilog="Exit codes: 0 done; 1 records cannot be written; 2 wrong input, nothing was measured; "
@@ -36,6 +36,7 @@ app.command("list")(list_)
 app.command("report")(report)
 app.command("advise")(advise)
 app.command("compare")(compare)
+app.command("export")(export)
 app.command("train")(train)
 app.command("sparsify")(sparsify)
 app.command("env")(env)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
+
+import typer
 
 from layers.backends import BACKENDS
 from sparsebench import machine
 from sparsebench.output import console
 
 
-def env() -> None:
+def env(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
+) -> None:
     """Print what is recorded of this machine, and which kernels of `layers` run, and why."""
+    if as_json:
+        backends = {name: backend.unavailable() for name, backend in BACKENDS.items()}
+        typer.echo(json.dumps(machine.fingerprint() | {"backends_unavailable": backends}))
+        return
     console.print_json(json.dumps(machine.fingerprint()))
     for name, backend in BACKENDS.items():
         missing = backend.unavailable()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated, Any
+
+import typer
 from rich.markup import escape
 from rich.table import Table
 
@@ -11,8 +15,13 @@ from sparsebench.metrics import METRICS
 from sparsebench.output import console
 
 
-def list_() -> None:
+def list_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+) -> None:
     """List implementations, sweeps and metrics."""
+    if as_json:
+        typer.echo(json.dumps(_plain()))
+        return
     table = Table("implementation", "what it is", "available", title="Implementations")
     for name, implementation in IMPLEMENTATIONS.items():
         reason = implementation.unavailable()
@@ -27,3 +36,23 @@ def list_() -> None:
     for metric in METRICS.values():
         table.add_row(metric.name, metric.unit, metric.description)
     console.print(table)
+
+
+def _plain() -> dict[str, list[dict[str, Any]]]:
+    return {
+        "implementations": [
+            {
+                "name": name,
+                "description": (type(implementation).__doc__ or "").splitlines()[0],
+                "unavailable": implementation.unavailable(),
+            }
+            for name, implementation in IMPLEMENTATIONS.items()
+        ],
+        "sweeps": [
+            {"name": name, "description": sweep.load(name).description} for name in sweep.names()
+        ],
+        "metrics": [
+            {"name": metric.name, "unit": metric.unit, "description": metric.description}
+            for metric in METRICS.values()
+        ],
+    }

@@ -24,11 +24,19 @@ def report(
         Path | None,
         typer.Option(help="Write one HTML page about everything there, that needs no network."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write nothing; print every case and metric as JSON.")
+    ] = False,
 ) -> None:
     """Write tables and plots from records, or one page about all of them; measure nothing."""
     for path in source:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
+    if as_json:
+        from sparsebench import load_frame
+
+        typer.echo(load_frame(*source).to_json(orient="records"))
+        return
     if html is None:
         for path in source:
             _files(path, out)

@@ -105,3 +105,26 @@ def test_experiments_are_listed_with_their_questions():
     listed = run("train", "--list").stdout
     assert "can sparse equal dense?" in listed
     assert "dense, k-winners" in listed
+
+
+def test_tensorboard_gets_every_epoch(tmp_path):
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install tensorboard"
+    )
+    run(*SMALL, "--epochs", 2, "--out", tmp_path / "out", "--tensorboard", tmp_path / "logs")
+    (folder,) = {path.parent for path in (tmp_path / "logs").rglob("*tfevents*")}
+    events = reader.EventAccumulator(str(folder)).Reload()
+    (record,) = campaign.load(tmp_path / "out")
+    for name, values in (
+        ("loss/train", [epoch.loss for epoch in record.epochs]),
+        ("accuracy/test", [epoch.accuracy for epoch in record.epochs]),
+    ):
+        logged = events.Scalars(name)
+        assert [event.step for event in logged] == [1, 2]
+        assert [event.value for event in logged] == pytest.approx(values, rel=1e-6)
+
+
+def test_tensorboard_that_is_missing_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.tensorboard.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'sparsebench\[tensorboard\]'"):
+        run(*SMALL, "--epochs", 1, "--out", tmp_path, "--tensorboard", tmp_path / "logs")
