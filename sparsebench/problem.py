@@ -11,7 +11,7 @@ from torch import Tensor
 
 import layers
 from layers import Connectivity
-from sparsebench.case import Case
+from sparsebench.case import Case, Phase
 
 TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {"random": layers.random}
 
@@ -21,6 +21,7 @@ class Problem:
     """A layer's connections and weights, an input, and the gradient that comes back.
 
     `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
+    `phase` is what the module will do, for those who build differently for inference.
     """
 
     connectivity: Connectivity
@@ -28,6 +29,7 @@ class Problem:
     bias: Tensor
     x: Tensor
     dy: Tensor
+    phase: Phase = "forward_backward"
 
 
 def make(case: Case) -> Problem:
@@ -66,8 +68,9 @@ def save(problem: Problem, path: Path) -> None:
     )
 
 
-def load(path: Path, device: str) -> Problem:
-    """Read what `save` wrote, onto `device`."""
+def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
+    """Read what `save` wrote, onto `device`, to be used for `phase`."""
     stored = torch.load(path, map_location=device, weights_only=True)
     connectivity = Connectivity(stored["shape"], stored["row_ptr"], stored["col"])
-    return Problem(connectivity, *stored["tensors"])
+    values, bias, x, dy = stored["tensors"]
+    return Problem(connectivity, values, bias, x, dy, phase)

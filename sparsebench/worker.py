@@ -45,7 +45,7 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     torch.set_num_threads(case.threads)
     implementation = IMPLEMENTATIONS[case.implementation]
     implementation.load()
-    given = problem.load(folder / "problem.pt", case.device)
+    given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)

@@ -6,6 +6,7 @@ import torch
 
 from sparsebench import memory
 from sparsebench.case import Case
+from sparsebench.implementations.auto import Auto
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.dense_compiled import DenseCompiled
@@ -39,6 +40,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         ScipyCSR(),
         Reference(),
         Ours(),
+        Auto(),
     )
 }
 

@@ -1,15 +1,18 @@
 """Every implementation of our own and of PyTorch gives what the oracle does."""
 
+import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from sparsebench import implementations, memory, sweep, worker
+import layers
+from layers.convert import measure
+from sparsebench import implementations, memory, problem, sweep, worker
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation, refusal
 from tests.sparsebench.test_case import CASE
 
-OWN = ("dense", "masked", "torch_coo", "torch_csr", "reference", "ours")
+OWN = ("dense", "masked", "torch_coo", "torch_csr", "reference", "ours", "auto")
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
@@ -66,3 +69,31 @@ def test_what_is_trained_may_be_left_out(monkeypatch):
     monkeypatch.setattr(type(IMPLEMENTATIONS["dense"]), "trains", False)
     assert refusal(CASE) is None
     assert refusal(replace(CASE, phase="train_step")) == "dense has no backward pass"
+
+
+@pytest.mark.parametrize("faster", ["dense", "ours"])
+def test_auto_is_the_faster_of_dense_and_ours(faster, monkeypatch, tmp_path):
+    """One of the two is slowed down by far: the other is built, whatever this machine is."""
+    auto = IMPLEMENTATIONS["auto"]
+    worker.prepare(replace(CASE, phase="inference"), tmp_path)
+    given = problem.load(tmp_path / "problem.pt", "cpu", "inference")
+    timed = []
+
+    def compare(first, second, **options):
+        steps = {"dense": first, "ours": second}
+        slow = steps["ours" if faster == "dense" else "dense"]
+
+        def sleep():
+            slow()
+            time.sleep(0.01)
+
+        timed.append(options)
+        return measure.compare(
+            *(sleep if step is slow else step for step in (first, second)), **options
+        )
+
+    monkeypatch.setattr("sparsebench.implementations.auto.compare", compare)
+    module = auto.build(given)
+    expected = torch.nn.Linear if faster == "dense" else layers.SparseLinear
+    assert isinstance(module, expected)
+    assert timed
