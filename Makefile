@@ -60,8 +60,8 @@ toy: $(STAMP)  ## fit two layers to random outputs, dense and sparse
 headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
 	$(BIN)/sparsebench run headline
 
-test: $(STAMP)  ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## run the tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 sanitize: $(STAMP)  ## run the C++ kernels' tests under AddressSanitizer and UBSan
 	$(BIN)/python tests/sanitize.py

@@ -95,7 +95,16 @@ def run(
         _measure(pending, store, settings, Estimator(settings, earlier), deadline)
     if found := load(folder):
         isolation.end()  # its memory is free for drawing
-        show(found, folder)
+        try:
+            show(found, folder)
+        except Interrupted:
+            errors.print(
+                f"interrupted while tables and plots were drawn: all records are in {folder}; "
+                f"draw them with: sparsebench report {folder}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            raise
 
 
 def _measure(

@@ -1,5 +1,6 @@
 """The command: what it measures, refuses and prints."""
 
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -134,6 +135,18 @@ def test_the_budget_leaves_the_rest_for_later(call, measured):
     assert code == 0
     assert "8 of 8 cases are left" in out
     call("run", "mine.toml", "--budget", "10")
+    assert len(load()) == 8
+
+
+def test_an_interruption_while_tables_are_drawn_says_so(call, measured, monkeypatch):
+    def interrupted(found, folder):
+        raise interruption.Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(run_command, "show", interrupted)
+    code, _, errors = call("run", "mine.toml")
+    assert code == 130
+    assert "all records are in results/mine" in errors
+    assert "sparsebench report results/mine" in errors
     assert len(load()) == 8
 
 

@@ -66,11 +66,13 @@ def test_whatever_ends_a_run_the_next_one_goes_on(folder):
     # Ctrl-C, after a second run was refused.
     first = start(folder)
     wait_for(lambda: lines(folder) >= 2)
+    first.send_signal(signal.SIGSTOP)  # however long the second takes, the first has not ended
     second = start(folder)
     output, _ = second.communicate(timeout=PATIENCE_S)
     assert second.returncode == 1
     assert "another run is writing here" in output
     first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGCONT)
     output, _ = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 130, output
     assert "resume with the same command" in output
