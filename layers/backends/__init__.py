@@ -8,13 +8,18 @@ from functools import cache
 import torch
 
 from layers.backends.base import Backend, Gradients
+from layers.backends.csr import Csr
 from layers.backends.native import Native
 from layers.backends.reference import Reference
+from layers.backends.triton import Triton
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "named", "select"]
 
 # In order of preference: the first that can serve a device and a type does.
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Native(), Reference())}
+_TRITON = Triton()
+BACKENDS: dict[str, Backend] = {
+    backend.name: backend for backend in (Native(), _TRITON, Csr(), Reference())
+}
 
 
 def select(device: torch.device, dtype: torch.dtype, name: str | None = None) -> Backend:
@@ -41,25 +46,29 @@ def named(name: str) -> Backend:
 
 @cache
 def _first(device: torch.device, dtype: torch.dtype) -> Backend:
-    if device.type == "cpu":
-        _warn_of_missing_kernels()
+    _warn_of_missing_kernels(device)
     try:
         return next(b for b in BACKENDS.values() if b.supports(device, dtype))
     except StopIteration:
         raise ValueError(f"no backend serves {dtype} on {device}") from None
 
 
-_warned = False
+_warned: set[str] = set()
 
 
-def _warn_of_missing_kernels() -> None:
-    """Say once, when a layer is first used on a CPU, that it could be fast."""
-    global _warned  # set before the warning, which may be an error
-    if _warned or not (reason := BACKENDS["native"].unavailable()):
+def _warn_of_missing_kernels(device: torch.device) -> None:
+    """Say once for a kind of device, when a layer is first used there, that it could be fast."""
+    if device.type == "cpu":
+        reason, instead = BACKENDS["native"].unavailable(), "run slowly in plain PyTorch"
+    elif device.type == "cuda":
+        reason, instead = _TRITON.refusal(device), "fall back to PyTorch's CSR tensors"
+    else:
         return
-    _warned = True
+    if reason is None or device.type in _warned:
+        return
+    _warned.add(device.type)  # before the warning, which may be an error
     warnings.warn(
-        f"the fast kernels are missing, sparse layers run slowly in plain PyTorch: {reason}",
+        f"the fast kernels are missing, sparse layers {instead}: {reason}",
         RuntimeWarning,
         stacklevel=2,
     )

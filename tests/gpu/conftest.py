@@ -1,0 +1,36 @@
+"""The same tests in Triton's interpreter on any machine, and unchanged on a GPU.
+
+`TRITON_INTERPRET=1 pytest tests/gpu` runs them in the interpreter, `pytest -m gpu` on a GPU; the
+variable has to be there before Triton is imported. `make test` does the former in any case (see
+tests/layers/test_triton_interpreted.py), the latter where there is a GPU.
+"""
+
+import os
+
+import pytest
+import torch
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "tests/gpu/" in item.path.as_posix():
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.fixture(autouse=True)
+def _untuned(monkeypatch):
+    """Every kernel runs with the tile that a test means, and nothing is left in a user's cache."""
+    monkeypatch.setenv("SPARSEBENCH_TUNING", "off")
+
+
+@pytest.fixture
+def device():
+    """Where the kernels run: a GPU, or the CPU in the interpreter."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if INTERPRETED:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1: see tests/gpu/conftest.py")
+    return torch.device("cuda", torch.cuda.current_device())
