@@ -29,6 +29,7 @@ class Display:
         self._total, self._done = len(cases), 0
         self._left = sum(map(estimate, cases))
         self._estimated, self._spent = _TRUST_S, _TRUST_S
+        self._waited_for = ""
         self._bar = Progress(
             BarColumn(bar_width=24),
             TextColumn("{task.completed}/{task.total} cases, {task.fields[left]} left  "),
@@ -55,6 +56,12 @@ class Display:
     def under_way(self, case: Case) -> None:
         """Show that `case` is being measured."""
         self._bar.update(self._task, description=title(case))
+
+    def waiting(self, why: str) -> None:
+        """Show why nothing is being measured; the same reason once."""
+        if why != self._waited_for:
+            self._console.print(escape(why), highlight=False, soft_wrap=True)
+            self._waited_for = why
 
     def done(self, record: Record) -> None:
         """Count `record`; print it where there is no bar, or where it failed."""

@@ -14,6 +14,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
@@ -63,28 +64,32 @@ def run(
     machine: Callable[[Case], dict[str, Any]],
     under_way: Callable[[Case], None] = lambda case: None,
     deadline: float | None = None,
+    hold: Callable[[Case], AbstractContextManager[None]] = lambda case: nullcontext(),
 ) -> Iterator[Record]:
     """Measure `cases`; append each record to `store` and yield it.
 
     `machine` returns the fingerprint to record with a case, `under_way` is told which one is
-    being measured. No new problem is begun after `deadline` (of `time.monotonic`).
+    being measured. No new problem is begun after `deadline` (of `time.monotonic`). The cases of a
+    problem are measured within `hold` of the first.
     """
     cases = ordered(cases, settings.seed)
     position = {case: number for number, case in enumerate(cases)}
     this = {"id": datetime.now(UTC).strftime("%Y%m%dT%H%M%S"), "seed": settings.seed}
-    bench = _Bench(store.folder / ".scratch", settings, under_way)
+    bench = Bench(store.folder / ".scratch", settings, under_way)
 
-    def joined(turns: _Turns) -> Record:
+    def joined(turns: Turns) -> Record:
         return turns.record(machine(turns.case), this | {"position": position[turns.case]})
 
     try:
         for _, rivals in groupby(cases, key=lambda case: case.problem):
             if deadline is not None and time.monotonic() > deadline:
                 return
-            for turns in bench.measure(list(rivals)):
-                record = joined(turns)
-                store.append(record)
-                yield record
+            problem = list(rivals)
+            with hold(problem[0]):
+                for turns in bench.measure(problem):
+                    record = joined(turns)
+                    store.append(record)
+                    yield record
     except (Interrupted, KeyboardInterrupt, GeneratorExit):
         for turns in bench.begun:  # what had a round is kept: only the turn under way is lost
             store.append(joined(turns))
@@ -93,7 +98,7 @@ def run(
         bench.clear()
 
 
-class _Bench:
+class Bench:
     """Where cases are measured, one at a time; keeps the numbers of the last problem."""
 
     def __init__(
@@ -101,12 +106,12 @@ class _Bench:
     ) -> None:
         self._scratch, self._settings, self._under_way = scratch, settings, under_way
         self._prepared: tuple[Any, ...] = ()
-        self._every: list[_Turns] = []
+        self._every: list[Turns] = []
         self.clear()  # what a killed run left
 
-    def measure(self, rivals: list[Case]) -> Iterator[_Turns]:
+    def measure(self, rivals: list[Case]) -> Iterator[Turns]:
         """Measure the cases of one problem in rounds; yield each when it has had its last."""
-        every = self._every = [_Turns(case) for case in rivals]
+        every = self._every = [Turns(case) for case in rivals]
         for number in range(self._settings.rounds):
             for turns in every if number % 2 == 0 else reversed(every):
                 if turns.over:
@@ -119,7 +124,7 @@ class _Bench:
                     yield turns
 
     @property
-    def begun(self) -> list[_Turns]:
+    def begun(self) -> list[Turns]:
         """Those that had a round, and not yet their last."""
         return [turns for turns in self._every if turns.outcomes and not turns.ended]
 
@@ -127,7 +132,7 @@ class _Bench:
         """Remove the numbers kept on disk."""
         shutil.rmtree(self._scratch, ignore_errors=True)
 
-    def _turn(self, turns: _Turns) -> Outcome:
+    def _turn(self, turns: Turns) -> Outcome:
         case, earlier = turns.case, turns.outcomes[0].times if turns.outcomes else None
         if earlier is None and (reason := refusal(case)):
             return Outcome("unsupported", reason)
@@ -166,7 +171,7 @@ class _Bench:
 
 
 @dataclass
-class _Turns:
+class Turns:
     """What the rounds of a case brought so far. As a context manager it takes the time of one."""
 
     case: Case

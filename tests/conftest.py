@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from sparsebench import hostlock
+
 # How long one example takes says more about what else the machine is doing than about the code.
 settings.register_profile("sparsebench", deadline=None)
 settings.load_profile("sparsebench")
@@ -13,3 +15,11 @@ settings.load_profile("sparsebench")
 def _seed():
     """What a test draws does not depend on which tests ran before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _locks(tmp_path_factory):
+    """Tests wait neither for each other nor for what else is measured on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(hostlock.VARIABLE, str(tmp_path_factory.mktemp("locks")))
+        yield

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from functools import cache
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from sparsebench import filters, isolation, machine, runner, sweep
+from sparsebench import filters, hostlock, isolation, machine, runner, sweep
 from sparsebench.case import Case
 from sparsebench.commands.report import load, show
+from sparsebench.description import described, roofline
 from sparsebench.errors import InputError
 from sparsebench.estimate import Estimator
 from sparsebench.implementations import refusal
@@ -119,13 +120,20 @@ def _measure(
         warnings.warn(
             f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
         )
-    for device, dtype, threads in sorted({(c.device, c.dtype, c.threads) for c in cases}):
-        _roofline(device, dtype, threads)  # at the start, not between the sides of a ratio
     with Display(console, cases, estimate) as display:
+
+        def alone(_: Case | None = None) -> AbstractContextManager[None]:
+            return hostlock.measuring(waiting=display.waiting)
+
         try:
+            with alone():  # at the start, not between the sides of a ratio
+                for device, dtype, threads in sorted(
+                    {(c.device, c.dtype, c.threads) for c in cases}
+                ):
+                    roofline(device, dtype, threads)
             for record in runner.run(
-                cases, store, settings, machine=_described, under_way=display.under_way,
-                deadline=deadline,
+                cases, store, settings, machine=described, under_way=display.under_way,
+                deadline=deadline, hold=alone,
             ):  # fmt: skip
                 display.done(record)
         except Interrupted:
@@ -141,19 +149,6 @@ def _measure(
             f"the budget is used up: {left} of {len(cases)} cases are left; "
             "the same command again goes on"
         )
-
-
-def _described(case: Case) -> dict[str, Any]:
-    return machine.fingerprint() | {"roofline": _roofline(case.device, case.dtype, case.threads)}
-
-
-@cache
-def _roofline(device: str, dtype: str, threads: int) -> dict[str, Any]:
-    try:
-        answer: dict[str, Any] = isolation.call(machine.probe, device, dtype, threads, timeout_s=60)
-    except isolation.Failure as failure:
-        return {"failed": str(failure)}
-    return answer
 
 
 def _to_measure(record: Record | None, retry_failed: bool) -> bool:
