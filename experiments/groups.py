@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 
 from experiments.records import TrainingRecord
 from experiments.setting import Setting
+from sparsebench.points import machine_names
 
 
 @dataclass(frozen=True)
 class Group:
     """All runs of one setting on one machine, whatever their seeds and numbers of threads.
 
-    `timed` are the records that say how long a step takes: those of a pass that only timed, or
-    else the runs themselves.
+    `machine` is its name as tables say it. `timed` are the records that say how long a step takes:
+    those of a pass that only timed, or else the runs themselves.
     """
 
     setting: Setting
@@ -69,10 +70,11 @@ class Group:
 
 def groups(records: Sequence[TrainingRecord]) -> list[Group]:
     """Return the groups of `records`, trained ones in the order they came, then only timed ones."""
+    names = machine_names(record.machine for record in records)
     runs: dict[tuple[str, Setting], list[TrainingRecord]] = {}
     timings: dict[tuple[str, Setting], list[TrainingRecord]] = {}
     for record in records:
-        key = str(record.machine.get("id", "")), _shared(record.setting)
+        key = names[str(record.machine.get("id", ""))], _shared(record.setting)
         if record.purpose == "time":
             timings.setdefault(_of_any_length(key), []).append(record)
         else:

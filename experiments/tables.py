@@ -83,6 +83,7 @@ def _published(name: str, own: list[Group]) -> list[Table]:
                 f"epoch {group.setting.epochs}": spread(last),
             }
             | _shown_costs(group)
+            | _machine(group, own)
         )
     if name == "wide":
         text.append(_dense_wide())
@@ -116,6 +117,7 @@ def _others(name: str, own: list[Group]) -> list[Table]:
                 "runs": str(len(group.finished)),
             }
             | _shown_costs(group)
+            | _machine(group, members)
             for group in members
         ]
         numbers = [_labels(g) | _columns("accuracy", g.accuracies()) | _costs(g) for g in members]
@@ -241,6 +243,12 @@ def _shown_costs(group: Group) -> Row:
         _SHORT.get(name, name): "not measured" if cost[name] is None else style(cost[name])
         for name, style in shown.items()
     }
+
+
+def _machine(group: Group, own: Sequence[Group]) -> Row:
+    """Say where a row was measured, in a table that speaks of several machines."""
+    several = len({other.machine for other in own}) > 1
+    return {"machine": group.machine} if several else {}
 
 
 def _dense_wide() -> Row:

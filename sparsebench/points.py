@@ -77,7 +77,7 @@ class Group(NamedTuple):
 def points(records: Iterable[Record]) -> list[Point]:
     """Return the newest record of every case on every machine as points, in a fixed order."""
     newest = {(_identity(r.machine), r.case.key): r for r in sorted(records, key=_started)}
-    names = _names(r.machine for r in newest.values())
+    names = machine_names(r.machine for r in newest.values())
     problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
     for (identity, _), record in newest.items():
         rivals = problems[identity, *record.case.problem]
@@ -120,15 +120,7 @@ def implementations(points: Iterable[Point]) -> list[str]:
     return sorted({p.case.implementation for p in points}, key=_rank)
 
 
-def _identity(machine: Mapping[str, Any]) -> str:
-    return str(machine.get("id", ""))
-
-
-def _started(record: Record) -> str:
-    return record.started
-
-
-def _names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def machine_names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Return a name for each machine by its identity, with as much of it as tells them apart."""
     models = {}
     for machine in machines:
@@ -142,9 +134,17 @@ def _names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+def _identity(machine: Mapping[str, Any]) -> str:
+    return str(machine.get("id", ""))
+
+
+def _started(record: Record) -> str:
+    return record.started
+
+
 def _plain(model: str) -> str:
     """Return a processor's name without what its maker adds: Intel(R) Xeon(R) … -> Intel Xeon."""
-    return re.sub(r"\((R|TM|r|tm)\)|\b(CPU|Processor)\b|@.*| +(?= )", "", model).strip()
+    return " ".join(re.sub(r"\((R|TM|r|tm)\)|\b(CPU|Processor)\b|@.*", "", model).split())
 
 
 def _phrase(values: Mapping[str, Any]) -> str:

@@ -68,6 +68,15 @@ def test_times_measured_by_themselves_are_those_that_are_shown():
     assert "2 threads, in turn" in table.caption
 
 
+def test_rows_of_several_machines_name_them():
+    here = record(SPARSE, RISING)
+    there = here.model_copy(update={"machine": {"id": "n", "cpu": {"model": "Other(R) CPU 9"}}})
+    (table,) = tables.of_training([here, there])
+    assert table.text["machine"].tolist() == ["this machine", "Other 9"]
+    (alone,) = tables.of_training([here])
+    assert "machine" not in alone.text
+
+
 def test_failed_runs_have_a_row_and_a_reason():
     records = [
         record(SPARSE, RISING[:3], status="diverged", message="the loss is nan"),
