@@ -9,7 +9,7 @@ FRESH  ?=
 SEEDS  ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide toy headline test sanitize lint format plots report clean distclean
+.PHONY: help install bench peers mnist wide toy headline test sanitize lint format readme plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ lint: $(STAMP)  ## check style and types
 format: $(STAMP)  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+readme: $(STAMP)  ## write the README's tables of figures from results/reference
+	$(BIN)/python -m tests.readme_tables
 
 plots: $(STAMP)  ## draw tables and plots from the records that are there
 	$(BIN)/sparsebench report results

@@ -121,6 +121,8 @@ def train(
     settings = _settings(experiment, row, given | {"device": device, "threads": threads})
     try:
         loaded = data.load(dataset, data_dir=data_dir)
+        for images in {setting.held_out for setting in settings} - {0}:
+            loaded.hold_out(images)  # leaves nothing to train on in a set that is too small
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from error
     if loaded.note:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments import mnist, same_time, wide
+from experiments import mnist, same_time, weights_table, wide
 from experiments.curves import CurvesRecord
 from experiments.groups import Group, groups, mean_and_deviation, spread
 from experiments.published import COMPARED, curve, source
@@ -30,6 +30,8 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         own = [group for group in every if group.setting.experiment == name]
         made += _published(name, [g for g in own if comparable(g.setting)])
         made += _others(name, [g for g in own if not comparable(g.setting)])
+        if name == "same-weights":
+            made += weights_table.of(own)
     made += _failures(records)
     return made
 

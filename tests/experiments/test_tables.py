@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments import plots, tables
+from experiments import plots, same_weights, tables
 from experiments.curves import CurvesRecord
 from experiments.mnist import ROWS
 from experiments.published import curve, published
@@ -75,6 +75,22 @@ def test_rows_of_several_machines_name_them():
     assert table.text["machine"].tolist() == ["this machine", "Other 9"]
     (alone,) = tables.of_training([here])
     assert "machine" not in alone.text
+
+
+def test_nets_with_as_many_weights_share_a_column():
+    kinds = {row.row: row for row in same_weights.rows()}
+    records = [
+        record(kinds["dense 200 wide"], [0.97] * 10),
+        record(kinds["RigL 90%"], [0.98] * 10),
+        record(replace(kinds["RigL 90%"], seed=1), [0.981] * 10),
+        record(kinds["RigL 99%"], [0.96] * 10),
+        record(replace(kinds["random 99%"], epochs=2), [0.9] * 2),
+    ]
+    table = next(t for t in tables.of_training(records) if t.name == "weights")
+    assert table.text.to_dict("records") == [
+        {"net": "dense, narrow", "90%: 158,800": "97.00", "99%: 15,880": "not measured"},
+        {"net": "RigL", "90%: 158,800": "98.05 ± 0.07", "99%: 15,880": "96.00"},
+    ]
 
 
 def test_failed_runs_have_a_row_and_a_reason():

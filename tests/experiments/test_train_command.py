@@ -69,6 +69,7 @@ def test_a_second_run_trains_nothing_and_shows_the_table(tmp_path):
         (["mnist", "--topology", "ring"], "--topology must be one of random"),
         (["mnist", "--data-dir", "/nowhere"], "looked in --data-dir: /nowhere/MNIST/raw"),
         (["mnist", "--device", "tpu"], "--device tpu: not found here"),
+        (["recipe-search", "--dataset", "mnist-subset"], "validation must hold out 1 to 9999"),
         (["wide", "--width", "15", "--dataset", "mnist-subset"], "a multiple of 10.*got 15"),
     ],
 )

@@ -1,0 +1,70 @@
+"""Question 1 as one table: kinds of net down, numbers of weights across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from experiments import same_weights
+from experiments.groups import Group, mean_and_deviation, spread
+from sparsebench import units
+from sparsebench.tables import Table
+
+
+def of(groups: Sequence[Group]) -> list[Table]:
+    """Return the table of the full runs among the groups of this experiment; none without any.
+
+    A sparse net stands in the column of the dense net with as many weights as it was asked for.
+    """
+    expected = {row.row: row for row in same_weights.rows()}
+    known = [
+        group
+        for group in groups
+        if (row := expected.get(group.setting.row)) is not None
+        and not row.differences(group.setting, ignoring=("seed", "threads", "device"))
+        and group.finished
+    ]
+    if not known:
+        return []
+    cells: dict[str, dict[str, str]] = {}
+    for group in known:
+        column = f"{units.percent(_sparsity(group))}: {_weights(group):,}"
+        cells.setdefault(_kind(group), {})[column] = spread(group.accuracies())
+    text = pd.DataFrame.from_dict(cells, orient="index").fillna("not measured")
+    text = text[sorted(text.columns)].rename_axis("net").reset_index()
+    numbers = pd.DataFrame(
+        {
+            "kind": _kind(group),
+            "sparsity": _sparsity(group),
+            "weights": group.finished[0].weights,
+            "runs": len(group.finished),
+            "accuracy [%]": mean_and_deviation(group.accuracies())[0],
+            "accuracy deviation": mean_and_deviation(group.accuracies())[1],
+        }
+        for group in known
+    )
+    runs = sorted({len(group.finished) for group in known})
+    seeds = f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else str(runs[0])
+    caption = (
+        "As many weights: test accuracy in percent on MNIST after 10 epochs, by sparsity and "
+        f"number of weights, {seeds} seed{'' if seeds == '1' else 's'}"
+    )
+    return [Table("weights", caption, numbers, text)]
+
+
+def _kind(group: Group) -> str:
+    setting = group.setting
+    return "dense, narrow" if setting.model == "dense" else setting.row.rsplit(" ", 1)[0]
+
+
+def _sparsity(group: Group) -> float:
+    setting = group.setting
+    if setting.model == "dense":
+        return round(1 - setting.width / same_weights.WIDTH, 9)
+    return setting.sparsity
+
+
+def _weights(group: Group) -> int:
+    """How many weights the dense net of the group's column has."""
+    return (784 + 10) * round(same_weights.WIDTH * (1 - _sparsity(group)))

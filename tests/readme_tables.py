@@ -1,0 +1,62 @@
+"""The README's tables of figures, made from the committed records.
+
+In the README a table stands between two comments, of which the first says what it shows:
+
+    <!-- figures: headline/measurements | implementation, time, speedup | phase=inference -->
+    <!-- end -->
+
+that is: the table `measurements` of the records in results/reference/headline; the columns to keep
+(all of them, where none is named); what holds for the cases that count, as `--filter` writes it,
+separated by semicolons. `make readme` writes the tables; a test asks whether they are up to date.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from experiments import campaign, curves
+from experiments import tables as trained
+from sparsebench import filters, records, tables
+from sparsebench.points import points
+from sparsebench.tables import Table
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+REFERENCE = ROOT / "results" / "reference"
+BLOCK = re.compile(r"(<!-- figures: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def updated(text: str) -> str:
+    """Return the README with every table as the records have it."""
+    return BLOCK.sub(lambda block: f"{block[1]}\n{body(block[2])}\n\n{block[4]}", text)
+
+
+def body(order: str) -> str:
+    """Return the table that a comment asks for, as Markdown."""
+    name, columns, conditions = (*(part.strip() for part in order.split("|")), "", "")[:3]
+    folder, _, file = name.rpartition("/")
+    (table,) = (t for t in made(REFERENCE / folder, conditions) if t.name == file)
+    frame = table.text
+    if columns:
+        frame = frame[[column.strip() for column in columns.split(",")]]
+    header = "| " + " | ".join(frame.columns) + " |\n" + "|---" * len(frame.columns) + "|"
+    rows = ("| " + " | ".join(row) + " |" for row in frame.itertuples(index=False))
+    return "\n".join((header, *rows))
+
+
+def made(folder: Path, conditions: str) -> list[Table]:
+    """Return all tables of the records in `folder` of the cases for which `conditions` hold."""
+    file = folder / records.FILE_NAME
+    if not file.exists():
+        return [
+            *trained.of_training(campaign.load(folder)),
+            *trained.of_curves(curves.load(folder)),
+        ]
+    asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
+    kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]
+    return tables.tables(points(kept))
+
+
+if __name__ == "__main__":
+    README.write_text(updated(README.read_text("utf-8")), "utf-8")
