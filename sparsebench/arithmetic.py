@@ -1,8 +1,9 @@
 """What the mathematics of a case costs at least, whoever computes it.
 
 A sparse layer has nnz values V and, for each, the index of its column; nnz and the sizes of the
-layer fix how many operations and bytes any implementation has to spend. An implementation that
-does more (a dense one multiplies the zeros too) is measured against the same count.
+layer, with the number of windows in which a convolution uses each weight, fix how many operations
+and bytes any implementation has to spend. An implementation that does more (a dense one multiplies
+the zeros too) is measured against the same count.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ INDEX_BYTES = 4
 
 
 def flops(case: Case) -> int:
-    """Return the operations of a phase: a multiplication and an addition per weight and sample.
+    """Return the operations of a phase: a multiplication and an addition per use of a weight.
 
-    Inference is one product (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
+    Every sample uses each weight once, in a convolution once a window. Inference is one product
+    (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
     Bias and optimizer are left out: they are of lower order.
     """
-    return 2 * case.nnz * case.batch * PRODUCTS[case.phase]
+    return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
 
 
 def traffic(case: Case) -> int:
@@ -31,7 +33,7 @@ def traffic(case: Case) -> int:
     (SGD) reads values and gradients and writes values. Within a pass every array moves once.
     """
     value = VALUE_BYTES[case.dtype]
-    x, y = case.batch * case.in_features * value, case.batch * case.out_features * value
+    x, y = case.batch * case.inputs * value, case.batch * case.outputs * value
     parameters = _parameters(case)
     moved = parameters + _indices(case) + x + y
     if case.phase != "inference":
@@ -48,7 +50,7 @@ def footprint(case: Case) -> int:
     gradients of the parameters, of x and of y. Plain SGD has no state.
     """
     value = VALUE_BYTES[case.dtype]
-    activations = case.batch * (case.in_features + case.out_features) * value
+    activations = case.batch * (case.inputs + case.outputs) * value
     arrays = _parameters(case) + activations
     return _indices(case) + (arrays if case.phase == "inference" else 2 * arrays)
 
@@ -58,7 +60,7 @@ def needed_memory(case: Case) -> int:
 
     The footprint but for what the layer is given and a peak does not count: x and, to train, dy.
     """
-    given = case.in_features + (0 if case.phase == "inference" else case.out_features)
+    given = case.inputs + (0 if case.phase == "inference" else case.outputs)
     return footprint(case) - case.batch * given * VALUE_BYTES[case.dtype]
 
 

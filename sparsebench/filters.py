@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
-from sparsebench.case import Case, Phase
+from sparsebench.case import Case, Operation, Phase
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.problem import TOPOLOGIES
@@ -21,9 +21,18 @@ _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     "=": operator.eq,
 }
-_NUMBERS = {f.name for f in fields(Case) if f.type in ("int", "float")} | {"width"}
-FIELDS = (*(f.name for f in fields(Case)), "width")
+# Names for the features, and for both of them at once; a convolution's are channels.
+_FEATURES = ("in_features", "out_features")
+ALIASES = {
+    "width": _FEATURES,
+    "channels": _FEATURES,
+    "in_channels": _FEATURES[:1],
+    "out_channels": _FEATURES[1:],
+}
+_NUMBERS = {f.name for f in fields(Case) if f.type in ("int", "float")} | ALIASES.keys()
+FIELDS = (*(f.name for f in fields(Case)), *ALIASES)
 _ALLOWED = {
+    "operation": get_args(Operation),
     "implementation": tuple(IMPLEMENTATIONS),
     "phase": get_args(Phase),
     "topology": tuple(TOPOLOGIES),
@@ -34,7 +43,7 @@ _ALLOWED = {
 class Condition:
     """Holds for a case whose `field` compares with one of `values` as `comparison` says.
 
-    `width` stands for both in_features and out_features.
+    `width` and `channels` stand for both in_features and out_features.
     """
 
     field: str
@@ -43,7 +52,7 @@ class Condition:
 
     def __call__(self, case: Case) -> bool:
         """Return whether it holds for `case`."""
-        names = ("in_features", "out_features") if self.field == "width" else (self.field,)
+        names = ALIASES.get(self.field, (self.field,))
         compare = _COMPARISONS[self.comparison]
         any_or_all = all if self.comparison == "!=" else any
         return all(any_or_all(compare(getattr(case, n), v) for v in self.values) for n in names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,14 +23,20 @@ def expected(problem: Problem) -> dict[str, Tensor]:
     """
     batch, nnz = problem.x.shape[0], problem.connectivity.nnz
     out_features, in_features = problem.connectivity.shape
-    by_connections = batch * nnz <= out_features * in_features
-    y, dx, dvalues = (_by_connections if by_connections else _by_dense_blocks)(problem)
+    if problem.geometry is not None:
+        way = _by_dense_convolution
+    elif batch * nnz <= out_features * in_features:
+        way = _by_connections
+    else:
+        way = _by_dense_blocks
+    y, dx, dvalues = way(problem)
     dy = problem.dy.double()
+    bias = problem.bias.double()
     return {
-        "output": y + problem.bias.double(),
+        "output": y + bias.view(-1, *(1 for _ in dy.shape[2:])),
         "input": dx,
         "values": dvalues,
-        "bias": dy.sum(0),
+        "bias": dy.sum((0, *range(2, dy.dim()))),
     }
 
 
@@ -71,3 +79,27 @@ def _by_dense_blocks(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
         dx += dy[:, first:last] @ weight
         dvalues[here] = (dy[:, first:last].T @ x)[place]
     return y, dx, dvalues
+
+
+def _by_dense_convolution(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the three products as those of PyTorch's dense convolution, a few images at a time."""
+    geometry = problem.geometry
+    assert geometry is not None
+    row, col = problem.connectivity.row, problem.connectivity.col
+    x, dy = problem.x.double(), problem.dy.double()
+    y, dx = torch.empty_like(dy), torch.empty_like(x)
+    matrix = dx.new_zeros(problem.connectivity.shape)
+    matrix[row, col] = problem.values.double()
+    weight = matrix.view(len(matrix), -1, *geometry.kernel)
+    window: Any = (geometry.stride, geometry.padding[::2], geometry.dilation)
+    dweight = torch.zeros_like(weight)
+    images = max(1, _BLOCK // (x[0].numel() + dy[0].numel()))
+    for first in range(0, len(x), images):
+        here = slice(first, first + images)
+        y[here] = torch.ops.aten.conv2d(x[here], weight, None, *window, geometry.groups)
+        dx[here], of_weight, _ = torch.ops.aten.convolution_backward(
+            dy[here], x[here], weight, None, *window, False, (0, 0), geometry.groups,
+            (True, True, False),
+        )  # fmt: skip
+        dweight += of_weight
+    return y, dx, dweight.flatten(1)[row, col]

@@ -56,10 +56,8 @@ class Point:
 
     @property
     def size(self) -> str:
-        """The layer's width, or both sizes where they differ."""
-        if self.case.in_features == self.case.out_features:
-            return str(self.case.in_features)
-        return f"{self.case.in_features}→{self.case.out_features}"
+        """The layer in short: its width, both where they differ, the window of a convolution."""
+        return self.case.size
 
     def get(self, name: str) -> Any:
         """Return a field of the case, or the machine or the size."""
@@ -115,6 +113,12 @@ def main_phases(points: Iterable[Point]) -> list[str]:
     return [phase for phase in PHASES if phase in found]
 
 
+def sizes(points: Iterable[Point]) -> list[str]:
+    """Return the sizes of the layers, the small ones first."""
+    found = {p.size: _extent(p.case) for p in points}
+    return sorted(found, key=lambda size: found[size])
+
+
 def implementations(points: Iterable[Point]) -> list[str]:
     """Return the names of the implementations: ours, then the others, then the dense ones."""
     return sorted({p.case.implementation for p in points}, key=_rank)
@@ -163,6 +167,12 @@ def _slug(name: str, value: Any) -> str:
     return "".join(c if c.isalnum() or c in "_." else "_" for c in text)
 
 
+def _extent(case: Case) -> tuple[int, ...]:
+    """Return what layers are ordered by: 3×3 convolutions before 1×1, networks in their order."""
+    window = (-case.kernel, case.stride, case.in_features, case.out_features)
+    return *window, case.image, case.padding, case.groups
+
+
 def _rank(implementation: str) -> tuple[int, str]:
     order = {LEAD: 0, "masked": 2, "dense_compiled": 3, BASELINE: 4}
     return order.get(implementation, 1), implementation
@@ -171,5 +181,5 @@ def _rank(implementation: str) -> tuple[int, str]:
 def _order(point: Point) -> tuple[Any, ...]:
     case = point.case
     conditions = tuple(point.get(name) for name in CONDITIONS)
-    problem = (PHASES.index(case.phase), case.batch, case.in_features, case.out_features)
+    problem = (PHASES.index(case.phase), case.batch, *_extent(case))
     return *conditions, *problem, case.sparsity, _rank(case.implementation)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 import layers
 from layers import Connectivity
+from layers.convolution.geometry import Geometry
 from sparsebench.case import Case, Phase
 
 TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {"random": layers.random}
@@ -21,7 +22,8 @@ class Problem:
     """A layer's connections and weights, an input, and the gradient that comes back.
 
     `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
-    `phase` is what the module will do, for those who build differently for inference.
+    `phase` is what the module will do, for those who build differently for inference. A convolution
+    has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width').
     """
 
     connectivity: Connectivity
@@ -30,6 +32,7 @@ class Problem:
     x: Tensor
     dy: Tensor
     phase: Phase = "forward_backward"
+    geometry: Geometry | None = None
 
 
 def make(case: Case) -> Problem:
@@ -38,19 +41,23 @@ def make(case: Case) -> Problem:
     Weights have the variance that keeps the outputs' near 1, whatever the sparsity.
     """
     generator = torch.Generator().manual_seed(case.seed)
-    shape = (case.out_features, case.in_features)
+    geometry = _geometry(case)
+    shape = (case.out_features, case.columns)
     connectivity = TOPOLOGIES[case.topology](shape, case.sparsity, generator=generator)
 
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator).to(getattr(torch, case.dtype))
 
     scale = (connectivity.nnz / case.out_features) ** -0.5
+    seen = (case.image, case.image) if geometry else ()
+    made = geometry.output_size(case.image, case.image) if geometry else ()
     return Problem(
         connectivity=connectivity,
         values=normal(connectivity.nnz) * scale,
         bias=normal(case.out_features),
-        x=normal(case.batch, case.in_features),
-        dy=normal(case.batch, case.out_features),
+        x=normal(case.batch, case.in_features, *seen),
+        dy=normal(case.batch, case.out_features, *made),
+        geometry=geometry,
     )
 
 
@@ -63,6 +70,7 @@ def save(problem: Problem, path: Path) -> None:
             "row_ptr": connectivity.row_ptr,
             "col": connectivity.col,
             "tensors": (problem.values, problem.bias, problem.x, problem.dy),
+            "geometry": problem.geometry.flat() if problem.geometry else None,
         },
         path,
     )
@@ -73,4 +81,11 @@ def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
     stored = torch.load(path, map_location=device, weights_only=True)
     connectivity = Connectivity(stored["shape"], stored["row_ptr"], stored["col"])
     values, bias, x, dy = stored["tensors"]
-    return Problem(connectivity, values, bias, x, dy, phase)
+    geometry = Geometry.from_flat(stored["geometry"]) if stored["geometry"] else None
+    return Problem(connectivity, values, bias, x, dy, phase, geometry)
+
+
+def _geometry(case: Case) -> Geometry | None:
+    if case.operation == "linear":
+        return None
+    return Geometry.of(case.kernel, case.stride, case.padding, groups=case.groups)

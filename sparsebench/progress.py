@@ -84,8 +84,9 @@ class Display:
 
 def title(case: Case) -> str:
     """Name `case` as short as it can be told from others of a run."""
+    size = case.size if "→" in case.size else f"{case.size}→{case.size}"
     return (
-        f"{case.implementation} {case.in_features}→{case.out_features} "
+        f"{case.implementation} {size} "
         f"{100 * case.sparsity:g}% batch {case.batch} {case.phase} {case.device} {case.dtype}"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from sparsebench import store
 from sparsebench.case import Case
@@ -46,6 +46,10 @@ class Record(BaseModel):
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
+
+    @field_serializer("case")
+    def _described(self, case: Case) -> dict[str, Any]:
+        return case.described
 
     @property
     def identity(self) -> tuple[str, str]:

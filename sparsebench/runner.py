@@ -217,7 +217,7 @@ class Turns:
 
 def problem_bytes(case: Case) -> int:
     """Return at most how many bytes the numbers of `case` take on disk, the oracle's included."""
-    return 32 * case.nnz + 32 * (case.batch + 1) * (case.in_features + case.out_features)
+    return 32 * case.nnz + 32 * (case.batch + 1) * (case.inputs + case.outputs)
 
 
 def _numbers(case: Case) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,9 +23,9 @@ from pydantic import (
     model_validator,
 )
 
-from sparsebench.case import Case, Phase
+from sparsebench.case import WINDOW, Case, Operation, Phase, same_padding
 from sparsebench.errors import InputError
-from sparsebench.filters import Condition, parse
+from sparsebench.filters import ALIASES, Condition, parse
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.implementations.base import DTYPE_BYTES
 from sparsebench.problem import TOPOLOGIES
@@ -51,20 +52,31 @@ Size = Annotated[StrictInt, Field(ge=1)]
 Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
 
 
+def _also(name: str, synonym: str) -> Any:
+    return Field(default=None, validation_alias=AliasChoices(name, synonym))
+
+
 class Grid(BaseModel):
     """A product: every combination of one value from each field. A single value is a list of one.
 
-    `width` stands for equal `in_features` and `out_features`. Without `device` every device of
-    the machine is meant, without `threads` as many as PyTorch would use.
+    `width` stands for equal `in_features` and `out_features`, which may be called channels too.
+    Without `device` every device of the machine is meant, without `threads` as many as PyTorch
+    would use. `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d,
+    which needs the image; without `padding` it is the one that keeps its size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     implementation: Many[Annotated[str, _one_of("implementation", tuple(IMPLEMENTATIONS))]]
-    operation: Many[Annotated[str, _one_of("operation", ("linear",))]] = ("linear",)
-    width: Many[Size] | None = None
-    in_features: Many[Size] | None = None
-    out_features: Many[Size] | None = None
+    operation: Annotated[Operation, _one_of("operation", get_args(Operation))] = "linear"
+    width: Many[Size] | None = _also("width", "channels")
+    in_features: Many[Size] | None = _also("in_features", "in_channels")
+    out_features: Many[Size] | None = _also("out_features", "out_channels")
+    kernel: Many[Size] | None = None
+    stride: Many[Size] | None = None
+    padding: Many[Annotated[StrictInt, Field(ge=0)]] | None = None
+    groups: Many[Size] | None = None
+    image: Many[Size] | None = None
     sparsity: Many[Annotated[float, Field(ge=0, lt=1, strict=True)]]
     topology: Many[Annotated[str, _one_of("topology", tuple(TOPOLOGIES))]] = ("random",)
     batch: Many[Size]
@@ -83,6 +95,13 @@ class Grid(BaseModel):
         )
         if given not in ((True, False, False), (False, True, True)):
             raise ValueError("give either width, or both in_features and out_features")
+        windows = {name: getattr(self, name) for name in WINDOW}
+        if self.operation == "linear" and any(windows.values()):
+            named = ", ".join(name for name, values in windows.items() if values)
+            raise ValueError(f'{named}: only with operation = "conv2d"')
+        if self.operation == "conv2d" and self.image is None:
+            raise ValueError("operation conv2d needs image, the height and width of its images")
+        self.cases(("cpu",), (1,))  # raises where a window does not fit
         return self
 
     def cases(self, devices: Sequence[str], threads: Sequence[int]) -> list[Case]:
@@ -91,7 +110,7 @@ class Grid(BaseModel):
             shapes = [(width, width) for width in self.width]
         else:
             shapes = list(itertools.product(self.in_features or (), self.out_features or ()))
-        names = ("implementation", "operation", "sparsity", "topology", "batch", "dtype", "phase")
+        names = ("implementation", "sparsity", "topology", "batch", "dtype", "phase")
         fields = {name: getattr(self, name) for name in (*names, "seed")}
         fields["device"] = self.device or devices
         fields["threads"] = self.threads or threads
@@ -99,10 +118,30 @@ class Grid(BaseModel):
             Case(
                 in_features=shape[0],
                 out_features=shape[1],
+                operation=self.operation,
+                **window,
                 **dict(zip(fields, values, strict=True)),
             )
             for shape in shapes
+            for window in self._windows()
             for values in itertools.product(*fields.values())
+        ]
+
+    def _windows(self) -> list[dict[str, Any]]:
+        """Return what a case says of each window; of a linear layer nothing."""
+        if self.operation == "linear":
+            return [{}]
+        given = (self.kernel or (3,), self.stride or (1,), self.groups or (1,), self.image or ())
+        return [
+            {
+                "kernel": kernel,
+                "stride": stride,
+                "padding": same_padding(kernel) if padding is None else padding,
+                "groups": groups,
+                "image": image,
+            }
+            for kernel, stride, groups, image in itertools.product(*given)
+            for padding in self.padding or (None,)
         ]
 
 
@@ -200,7 +239,7 @@ def _completed(grid: dict[str, Any], include: Any) -> Any:
     """Fill `include` up from `grid`; a shape given one way replaces one given the other."""
     if not isinstance(include, dict):
         return include
-    shape = {"width", "in_features", "out_features"}
+    shape = ALIASES.keys() | {"in_features", "out_features"}
     hidden = shape if shape & include.keys() else set()
     return {name: value for name, value in grid.items() if name not in hidden} | include
 
@@ -225,7 +264,8 @@ def _explain(place: str, text: str, error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         model = Grid if len(path) > 1 else Sweep
-        message = f"unknown field: choose from {', '.join(model.model_fields)}"
+        named = [*model.model_fields, *(ALIASES if model is Grid else ())]
+        message = f"unknown field: choose from {', '.join(dict.fromkeys(named))}"
     elif error["type"] == "missing":
         message = "is required but missing"
         return f"{place}: {field} {message}"

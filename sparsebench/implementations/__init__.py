@@ -16,7 +16,7 @@ from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.scipy_csr import ScipyCSR
 from sparsebench.implementations.sparselab import SparseLab
 from sparsebench.implementations.sparselinear import SparseLinearPackage
-from sparsebench.implementations.sparseprop import SparseProp
+from sparsebench.implementations.sparseprop import SparseProp, SparsePropPixels
 from sparsebench.implementations.torch_coo import TorchCOO
 from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
@@ -36,6 +36,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         TorchSparseMatmul(),
         SparseLinearPackage(),
         SparseProp(),
+        SparsePropPixels(),
         SparseLab(),
         ScipyCSR(),
         Reference(),

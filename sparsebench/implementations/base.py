@@ -18,6 +18,9 @@ DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 class Implementation(ABC):
     """Builds a module that maps (batch, in) to (batch, out) with the weights of a problem.
 
+    Of a convolution, whose `operations` it then names, (batch, in, height, width) to (batch, out,
+    height', width'): a problem with a `geometry`.
+
     A new one overrides `build`, and of the rest what differs from the defaults: they fit a module
     that keeps the weights that exist in a parameter `values` (nnz,), in the order of the
     problem's connectivity, and the bias in `bias` (out,).
@@ -66,8 +69,8 @@ class Implementation(ABC):
         return None
 
     def flops(self, case: Case) -> float:
-        """Return the floating point operations of one product: two for each weight and sample."""
-        return 2.0 * case.batch * case.nnz
+        """Return the floating point operations of one product: two for each use of a weight."""
+        return 2.0 * case.batch * case.windows * case.nnz
 
     def bytes_needed(self, case: Case) -> int:
         """Return about how much memory checking and measuring `case` takes, in bytes.
@@ -76,7 +79,7 @@ class Implementation(ABC):
         The default counts, for each weight, its value, gradient, and two sets of indices.
         """
         per_weight = 4 * DTYPE_BYTES[case.dtype] + 16
-        activations = 4 * case.batch * (case.in_features + case.out_features)
+        activations = 4 * case.batch * (case.inputs + case.outputs)
         return case.nnz * per_weight + activations * DTYPE_BYTES[case.dtype]
 
     @abstractmethod

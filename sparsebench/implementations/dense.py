@@ -1,6 +1,8 @@
-"""nn.Linear with the weights that do not exist left at zero: what sparse has to beat."""
+"""nn.Linear and nn.Conv2d with absent weights left at zero: what sparse has to beat."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -13,36 +15,64 @@ class Dense(Implementation):
     """Multiplies by every weight and computes every weight's gradient, as dense training does."""
 
     name = "dense"
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d")
     gflops = 60.0
 
     def flops(self, case: Case) -> float:
         """Count every weight."""
-        return 2.0 * case.batch * case.in_features * case.out_features
+        return 2.0 * case.batch * case.windows * case.weights
 
     def bytes_needed(self, case: Case) -> int:
         """Count the weight and its gradient."""
-        weights = case.in_features * case.out_features
-        return super().bytes_needed(case) + 2 * weights * DTYPE_BYTES[case.dtype]
+        return super().bytes_needed(case) + 2 * case.weights * DTYPE_BYTES[case.dtype]
 
     def build(self, problem: Problem) -> nn.Module:
-        """Scatter the values into the weight of an nn.Linear."""
-        return linear_of(problem)
+        """Scatter the values into the weight of an nn.Linear or nn.Conv2d."""
+        return conv2d_of(problem) if problem.geometry else linear_of(problem)
 
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Gather the gradient of the weights that exist."""
         gradient = module.get_parameter("weight").grad
         assert gradient is not None
-        return gradient[problem.connectivity.row, problem.connectivity.col]
+        return gradient.flatten(1)[problem.connectivity.row, problem.connectivity.col]
 
 
 def linear_of(problem: Problem) -> nn.Linear:
     """Return the nn.Linear that computes what the sparse layer of `problem` does."""
-    connectivity, values = problem.connectivity, problem.values
-    out_features, in_features = connectivity.shape
+    out_features, in_features = problem.connectivity.shape
     # Made without storage: a large weight is not to be there twice, not even for a moment.
-    linear = nn.Linear(in_features, out_features, device="meta", dtype=values.dtype)
-    weight = values.new_zeros(connectivity.shape)
-    weight[connectivity.row, connectivity.col] = values
-    linear.weight = nn.Parameter(weight)
+    linear = nn.Linear(in_features, out_features, device="meta", dtype=problem.values.dtype)
+    linear.weight = nn.Parameter(weight_of(problem))
     linear.bias = nn.Parameter(problem.bias.clone())
     return linear
+
+
+def conv2d_of(problem: Problem) -> nn.Conv2d:
+    """Return the nn.Conv2d that computes what the sparse convolution of `problem` does."""
+    geometry = problem.geometry
+    assert geometry is not None
+    channels, out_channels = problem.x.shape[1], problem.connectivity.shape[0]
+    window = {
+        "kernel_size": geometry.kernel,
+        "stride": geometry.stride,
+        "padding": geometry.padding[::2],
+        "groups": geometry.groups,
+    }
+    conv = nn.Conv2d(
+        channels,
+        out_channels,
+        **window,  # type: ignore[arg-type]  # each is what nn.Conv2d takes
+        device="meta",
+        dtype=problem.values.dtype,
+    )
+    conv.weight = nn.Parameter(weight_of(problem).view(conv.weight.shape))
+    conv.bias = nn.Parameter(problem.bias.clone())
+    return conv
+
+
+def weight_of(problem: Problem) -> Tensor:
+    """Return the dense weight matrix, zero where there is no connection."""
+    connectivity = problem.connectivity
+    weight = problem.values.new_zeros(connectivity.shape)
+    weight[connectivity.row, connectivity.col] = problem.values
+    return weight

@@ -22,6 +22,7 @@ class DenseCompiled(Dense):
     """`nn.Linear`, compiled in the default mode for the problem's shape."""
 
     name = "dense_compiled"
+    operations = ("linear",)
     setup_s = 2.5
 
     def unavailable(self) -> str | None:

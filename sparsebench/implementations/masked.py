@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sparsebench.case import Case
 from sparsebench.implementations.base import DTYPE_BYTES
-from sparsebench.implementations.dense import Dense, linear_of
+from sparsebench.implementations.dense import Dense, conv2d_of, linear_of
 from sparsebench.problem import Problem
 
 
@@ -19,24 +19,44 @@ class Masked(Dense):
 
     def bytes_needed(self, case: Case) -> int:
         """Count weight, mask, their product and the gradients of both."""
-        weights = case.in_features * case.out_features
-        return super().bytes_needed(case) + 3 * weights * DTYPE_BYTES[case.dtype]
+        return super().bytes_needed(case) + 3 * case.weights * DTYPE_BYTES[case.dtype]
 
     def build(self, problem: Problem) -> nn.Module:
         """Make the dense layer, with the mask beside it as a buffer."""
-        return _MaskedLinear(problem)
+        return _MaskedConv2d(problem) if problem.geometry else _MaskedLinear(problem)
 
 
-class _MaskedLinear(nn.Module):
+class _Masked(nn.Module):
     mask: Tensor
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, dense: nn.Linear | nn.Conv2d) -> None:
         super().__init__()
-        linear = linear_of(problem)
-        self.weight, self.bias = linear.weight, linear.bias
-        mask = torch.zeros_like(linear.weight, requires_grad=False)
-        mask[problem.connectivity.row, problem.connectivity.col] = 1
+        self.weight, self.bias = dense.weight, dense.bias
+        mask = torch.zeros_like(dense.weight, requires_grad=False)
+        mask.view(mask.shape[0], -1)[problem.connectivity.row, problem.connectivity.col] = 1
         self.register_buffer("mask", mask)
+
+
+class _MaskedLinear(_Masked):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem, linear_of(problem))
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight * self.mask, self.bias)
+
+
+class _MaskedConv2d(_Masked):
+    def __init__(self, problem: Problem) -> None:
+        conv = conv2d_of(problem)
+        super().__init__(problem, conv)
+        self.stride, self.padding, self.groups = conv.stride, conv.padding, conv.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(
+            x,
+            self.weight * self.mask,
+            self.bias,
+            self.stride,
+            self.padding,
+            groups=self.groups,
+        )

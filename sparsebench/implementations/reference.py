@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from layers import SparseLinear
-from layers.functional import sparse_linear
+from layers.convolution.windows import BLOCK
 from sparsebench.case import Case
 from sparsebench.implementations.base import DTYPE_BYTES
 from sparsebench.implementations.ours import Ours
-
-
-class _ReferenceLinear(SparseLinear):
-    def forward(self, x: Tensor) -> Tensor:
-        return sparse_linear(x, self.values, self.bias, self.connectivity, backend="reference")
 
 
 class Reference(Ours):
@@ -21,9 +13,16 @@ class Reference(Ours):
 
     name = "reference"
     gflops = 0.3
-    layer = _ReferenceLinear
+    backend = "reference"
 
     def bytes_needed(self, case: Case) -> int:
-        """Count the terms of all connections and samples, and their index."""
-        terms = 3 * case.batch * case.nnz * max(4, DTYPE_BYTES[case.dtype])
-        return super().bytes_needed(case) + terms + 16 * case.nnz
+        """Count the terms of all connections and samples, and their index.
+
+        A convolution takes its windows in blocks.
+        """
+        terms = case.batch * case.windows * case.nnz
+        if case.operation != "linear":
+            terms = min(terms, 4 * BLOCK)
+        return (
+            super().bytes_needed(case) + 3 * terms * max(4, DTYPE_BYTES[case.dtype]) + 16 * case.nnz
+        )

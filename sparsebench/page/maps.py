@@ -10,7 +10,7 @@ from sparsebench import units
 from sparsebench.crossover import ALWAYS, NEVER, crossover
 from sparsebench.metrics import METRICS
 from sparsebench.plots.style import phase_title
-from sparsebench.points import LEAD, Point, group, split
+from sparsebench.points import LEAD, Point, group, sizes, split
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ def crossover_maps(points: Sequence[Point]) -> list[HeatMap]:
         layers = group(ours, "size", "batch")
         if len({p.case.sparsity for p in ours}) < 2:
             continue
-        sizes, batches = _in_order(ours)
+        layer_sizes, batches = _in_order(ours)
         rows = [
             (size, [_crossing(layers.get((size, batch), [])) for batch in batches])
-            for size in sizes
+            for size in layer_sizes
         ]
         phase = phase_title(ours[0].case.phase)
         made.append(
@@ -77,8 +77,7 @@ def speedup_maps(points: Sequence[Point]) -> list[HeatMap]:
 
 
 def _in_order(points: Sequence[Point]) -> tuple[list[str], list[int]]:
-    sizes = {p.size: (p.case.in_features, p.case.out_features) for p in points}
-    return sorted(sizes, key=lambda size: sizes[size]), sorted({p.case.batch for p in points})
+    return sizes(points), sorted({p.case.batch for p in points})
 
 
 def _crossing(layer: Sequence[Point]) -> Cell:

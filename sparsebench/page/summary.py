@@ -24,7 +24,7 @@ def sentences(points: Sequence[Point]) -> dict[str, list[str]]:
         ours = [p for p in part.points if p.case.implementation == LEAD]
         for phase in main_phases(ours):
             for members in group([p for p in ours if p.case.phase == phase], "batch").values():
-                largest = max(members, key=lambda p: p.case.in_features * p.case.out_features)
+                largest = max(members, key=lambda p: p.case.weights * p.case.windows)
                 layer = [p for p in members if p.size == largest.size]
                 if sentence := _sentence(layer):
                     said.setdefault(part.title, []).append(sentence)

@@ -53,7 +53,8 @@ def _figure(found: Found, points: Sequence[Point], conditions: str) -> Figure:
                     offset = 0.8 * ((place + 0.5) / len(names) - 0.5)
                     _draw(axes, crossing, line + offset, sparsities, style.of(name, names))
         _axis(axes, sparsities)
-    panels[0].set_yticks(range(len(layers)), [f"batch {b}, width {s}" for b, s in layers])
+    word = "width " if points[0].case.operation == "linear" else ""
+    panels[0].set_yticks(range(len(layers)), [f"batch {b}, {word}{s}" for b, s in layers])
     panels[0].set_ylim(len(layers) - 0.5, -0.5)
     for axes, line in itertools.product(panels, range(0, len(layers), 2)):
         axes.axhspan(line - 0.5, line + 0.5, color="#F4F4F4", zorder=0.4, linewidth=0)

@@ -15,7 +15,16 @@ from sparsebench.plots import style
 from sparsebench.plots.axes import quantity_axis, ratio_axis, sparsity_axis
 from sparsebench.plots.memories import curve as memory_curve
 from sparsebench.plots.speedups import draw
-from sparsebench.points import BASELINE, LEAD, PHASES, Point, group, implementations, split
+from sparsebench.points import (
+    BASELINE,
+    LEAD,
+    PHASES,
+    Point,
+    group,
+    implementations,
+    sizes,
+    split,
+)
 
 FEWEST_SPARSITIES = 4
 TYPICAL = 0.9
@@ -36,15 +45,15 @@ def _layer(points: Sequence[Point]) -> list[Point]:
     """
     layers = {
         key: members
-        for key, members in group(points, "phase", "batch", "in_features", "out_features").items()
+        for key, members in group(points, "phase", "batch", "size").items()
         if sum(p.case.implementation == LEAD for p in members) >= FEWEST_SPARSITIES
     }
     if not layers:
         return []
     batch = max(key[1] for key in layers)
     phase = max((key[0] for key in layers if key[1] == batch), key=PHASES.index)
-    widths = sorted(key[2:] for key in layers if key[:2] == (phase, batch))
-    return layers[phase, batch, *widths[len(widths) // 2]]
+    found = sizes(p for key, m in layers.items() if key[:2] == (phase, batch) for p in m)
+    return layers[phase, batch, found[len(found) // 2]]
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
@@ -74,7 +83,8 @@ def _message(points: Sequence[Point]) -> str:
     typical = min(ours, key=lambda p: abs(p.case.sparsity - TYPICAL))
     speedup, memory = (METRICS[name].of(typical) for name in ("speedup", "memory_ratio"))
     doing = "Inference" if case.phase == "inference" else "Training"
-    layer = f"{case.in_features} → {case.out_features}, batch {case.batch}"
+    size = f"{case.in_features} → {case.out_features}"
+    layer = f"{size if case.operation == 'linear' else case.size}, batch {case.batch}"
     parts = []
     if speedup is not None:
         parts.append(f"{units.ratio(speedup.value)} as fast as dense")

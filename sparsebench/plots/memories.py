@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from sparsebench.metrics import METRICS
 from sparsebench.plots import style
 from sparsebench.plots.axes import quantity_axis, sparsity_axis
-from sparsebench.points import Point, group, implementations, split
+from sparsebench.points import Point, group, implementations, sizes, split
 
 
 def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -23,16 +23,17 @@ def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
-    sizes = sorted({(p.case.in_features, p.case.out_features, p.size) for p in points})
+    columns = sizes(points)
     batches = sorted({p.case.batch for p in points})
     names = implementations(points)
     figure = Figure(
-        figsize=(max(4.5, 1.4 + 2.15 * len(sizes)), 1.5 + 1.75 * len(batches)), layout="constrained"
+        figsize=(max(4.5, 1.4 + 2.15 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
     )
-    grid = figure.subplots(len(batches), len(sizes), squeeze=False, sharex=True, sharey="col")
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="col")
     cells = group(points, "batch", "size")
     for row, batch in enumerate(batches):
-        for column, (_, _, size) in enumerate(sizes):
+        for column, size in enumerate(columns):
             axes = grid[row, column]
             _draw(axes, cells.get((batch, size), []), names)
             quantity_axis(axes, "B")

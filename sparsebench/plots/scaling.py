@@ -18,7 +18,7 @@ from sparsebench.plots.axes import ratio_axis
 from sparsebench.points import CONDITIONS, Point, group, implementations, split
 
 _SHARED = tuple(c for c in CONDITIONS if c != "threads")
-_PROBLEM = ("batch", "in_features", "out_features", "sparsity", "implementation")
+_PROBLEM = ("batch", "size", "sparsity", "implementation")
 
 
 def scaling(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -80,8 +80,7 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
 def _curve(points: Sequence[Point]) -> dict[int, Estimate]:
     """Return the speed-up over the fewest threads by threads, over the widths measured at all."""
     layers: dict[Any, dict[int, Point]] = {
-        key: {p.case.threads: p for p in members}
-        for key, members in group(points, "in_features", "out_features").items()
+        key: {p.case.threads: p for p in members} for key, members in group(points, "size").items()
     }
     counts = sorted({p.case.threads for p in points})
     whole = [layer for layer in layers.values() if len(layer) == len(counts)]

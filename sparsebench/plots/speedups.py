@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench.metrics import METRICS
 from sparsebench.plots import style
 from sparsebench.plots.axes import ratio_axis, sparsity_axis
-from sparsebench.points import BASELINE, Point, group, implementations, split
+from sparsebench.points import BASELINE, Point, group, implementations, sizes, split
 
 
 def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -22,16 +22,17 @@ def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
-    sizes = sorted({(p.case.in_features, p.case.out_features, p.size) for p in points})
+    columns = sizes(points)
     batches = sorted({p.case.batch for p in points})
     names = [n for n in implementations(points) if n != BASELINE]
     figure = Figure(
-        figsize=(max(4.5, 1.4 + 1.95 * len(sizes)), 1.5 + 1.75 * len(batches)), layout="constrained"
+        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
     )
-    grid = figure.subplots(len(batches), len(sizes), squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey=True)
     cells = group(points, "batch", "size")
     for row, batch in enumerate(batches):
-        for column, (_, _, size) in enumerate(sizes):
+        for column, size in enumerate(columns):
             axes, panel = grid[row, column], cells.get((batch, size), [])
             draw(axes, panel, names)
             if row == 0:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench.metrics import METRICS
 from sparsebench.plots import style
 from sparsebench.plots.axes import quantity_axis, sparsity_axis
-from sparsebench.points import Point, group, implementations, split
+from sparsebench.points import Point, group, implementations, sizes, split
 
 
 def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -22,16 +22,17 @@ def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
-    sizes = sorted({(p.case.in_features, p.case.out_features, p.size) for p in points})
+    columns = sizes(points)
     batches = sorted({p.case.batch for p in points})
     names = implementations(points)
     figure = Figure(
-        figsize=(max(4.5, 1.4 + 1.95 * len(sizes)), 1.5 + 1.75 * len(batches)), layout="constrained"
+        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
     )
-    grid = figure.subplots(len(batches), len(sizes), squeeze=False, sharex=True, sharey="row")
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="row")
     cells = group(points, "batch", "size")
     for row, batch in enumerate(batches):
-        for column, (_, _, size) in enumerate(sizes):
+        for column, size in enumerate(columns):
             axes = grid[row, column]
             _draw(axes, cells.get((batch, size), []), names)
             quantity_axis(axes, "s")

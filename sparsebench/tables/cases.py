@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
 from sparsebench import units
-from sparsebench.case import Case
 from sparsebench.metrics import METRICS
 from sparsebench.points import Point
 from sparsebench.tables.table import Row, Table, labels_of, tidy
@@ -18,8 +16,9 @@ from sparsebench.tables.table import Row, Table, labels_of, tidy
 def measurements(points: Sequence[Point]) -> Table:
     """Return every case with every metric; a case that failed says why."""
     numbers, text = [], []
+    names = dict.fromkeys(name for point in points for name in point.case.described)
     for point in points:
-        case = {f.name: point.get(f.name) for f in fields(Case)}
+        case = {name: point.get(name) for name in names}
         status = {"status": point.record.status, "message": point.record.message}
         values: Row = {}
         for metric in METRICS.values():

@@ -49,7 +49,8 @@ def _speedups(members: Sequence[Point]) -> Table:
     sparsities = sorted({p.case.sparsity for p in members})
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("batch", justify="right", no_wrap=True)
-    table.add_column("width", justify="right", no_wrap=True)
+    linear = members[0].case.operation == "linear"
+    table.add_column("width" if linear else "layer", justify="right", no_wrap=True)
     table.add_column("", overflow="ellipsis")  # the one that gives way on a narrow terminal
     for sparsity in sparsities:
         title = units.percent(sparsity)
