@@ -30,3 +30,16 @@ def test_against_a_layer_counted_by_hand(phase, flops, traffic, footprint, neede
 
 def test_half_the_bytes_per_value_in_bfloat16_but_not_per_index():
     assert arithmetic.traffic(case(phase="inference", dtype="bfloat16", **SMALL)) == 76 + 76
+
+
+def test_against_a_convolution_counted_by_hand():
+    """2 → 4 channels, 3×3, 5² to 3²: 36 of 72 weights, each used 9 times on a sample."""
+    of = case(
+        operation="conv2d", in_features=2, out_features=4, kernel=3, stride=2, padding=1, image=5,
+        sparsity=0.5, batch=2, phase="inference",
+    )  # fmt: skip
+    x, y, parameters, indices = 2 * 2 * 25 * 4, 2 * 4 * 9 * 4, (36 + 4) * 4, (36 + 5) * 4
+    assert arithmetic.flops(of) == 2 * 36 * 9 * 2
+    assert arithmetic.traffic(of) == parameters + indices + x + y
+    assert arithmetic.footprint(of) == parameters + indices + x + y
+    assert arithmetic.needed_memory(of) == parameters + indices + y

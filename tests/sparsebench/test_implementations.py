@@ -10,7 +10,7 @@ import layers
 from layers.convert import measure
 from sparsebench import implementations, memory, problem, sweep, worker
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation, refusal
-from tests.sparsebench.test_case import CASE
+from tests.sparsebench.test_case import CASE, CONV
 
 OWN = ("dense", "masked", "torch_coo", "torch_csr", "reference", "ours", "auto")
 
@@ -37,6 +37,33 @@ def test_output_and_gradients_are_the_oracles(name, dtype, tmp_path):
     assert outcome.times.samples
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["dense", "masked", "reference", "ours"])
+def test_a_convolutions_output_and_gradients_are_the_oracles(name, dtype, tmp_path):
+    case = replace(CONV, implementation=name, dtype=dtype, sparsity=0.9)
+    case = replace(case, threads=torch.get_num_threads())
+    worker.prepare(case, tmp_path)
+    outcome = worker.measure(case, tmp_path, 1e-4, None)
+    assert outcome.status == "ok", outcome.message
+    assert outcome.errors.keys() == {"output", "input", "values", "bias"}
+    assert outcome.times.samples
+    assert outcome.memory.training_peak is not None
+
+
+def test_a_layer_that_computes_another_convolution_is_incorrect(tmp_path, monkeypatch):
+    case = replace(CONV, implementation="ours", threads=torch.get_num_threads())
+    worker.prepare(case, tmp_path)
+    build = type(IMPLEMENTATIONS["ours"]).build
+
+    def shifted(self, given):
+        layer = build(self, given)
+        layer.values.data = layer.values.data.roll(1)
+        return layer
+
+    monkeypatch.setattr(type(IMPLEMENTATIONS["ours"]), "build", shifted)
+    assert worker.measure(case, tmp_path, 1e-4, None).status == "incorrect"
+
+
 def test_registered_names_are_their_own():
     assert all(name == i.name for name, i in IMPLEMENTATIONS.items())
     assert all(isinstance(i, Implementation) for i in IMPLEMENTATIONS.values())
@@ -48,6 +75,10 @@ def test_registered_names_are_their_own():
     [
         ({"implementation": "torch_csr", "dtype": "bfloat16"}, "does not support dtype bfloat16"),
         ({"device": "cuda"}, "no CUDA device"),
+        (
+            {"implementation": "torch_csr", "operation": "conv2d"},
+            "does not support operation conv2d (only linear)",
+        ),
     ],
 )
 def test_what_cannot_be_measured_has_a_reason(fields, reason, monkeypatch):

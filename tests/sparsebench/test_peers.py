@@ -19,6 +19,7 @@ PEERS = {
     "torch_sparse_matmul": "pip install --no-build-isolation torch-scatter==2.1.2",
     "sparselinear": "pip install sparselinear==0.0.5 && pip install --no-build-isolation",
     "sparseprop": "pip install pybind11 setuptools wheel && pip install --no-build-isolation",
+    "sparseprop_pixels": "pip install pybind11 setuptools wheel && pip install --no-build",
     "sparselab": "pip install sparselab",
     "scipy_csr": "pip install scipy",
     "dense_compiled": "g++",
@@ -58,8 +59,11 @@ def available(request: pytest.FixtureRequest) -> str:
     return name
 
 
+LINEAR = PEERS.keys() - {"sparseprop_pixels"}
+
+
 @pytest.mark.filterwarnings("ignore")  # what other libraries warn of is theirs to mend
-@pytest.mark.parametrize("available", sorted(PEERS.keys() - {"dense_compiled"}), indirect=True)
+@pytest.mark.parametrize("available", sorted(LINEAR - {"dense_compiled"}), indirect=True)
 @pytest.mark.parametrize(("in_features", "out_features"), [(48, 32), (37, 50)])
 @pytest.mark.parametrize("batch", [1, 16, 17])
 def test_peer_gives_the_output_and_gradients_of_the_oracle(
@@ -79,7 +83,7 @@ def test_peer_gives_the_output_and_gradients_of_the_oracle(
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "available", sorted(PEERS.keys() - {"dense_compiled", "scipy_csr"}), indirect=True
+    "available", sorted(LINEAR - {"dense_compiled", "scipy_csr"}), indirect=True
 )
 def test_peer_computes_with_the_weights_an_optimizer_changed(available: str) -> None:
     given = problem(batch=3, in_features=20, out_features=12)
@@ -99,6 +103,44 @@ def test_peer_computes_with_the_weights_an_optimizer_changed(available: str) -> 
     module(given.x).backward(given.dy)
     assert torch.allclose(given.x.grad, 2 * before, atol=1e-5)
     assert torch.equal(given.values, untouched), "the problem's numbers are copied, not taken"
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("available", ["sparseprop", "sparseprop_pixels"], indirect=True)
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
+def test_convolution_of_a_peer_gives_the_output_and_gradients_of_the_oracle(
+    available: str, kernel: int, stride: int, tmp_path
+) -> None:
+    of = case(
+        available, operation="conv2d", in_features=8, out_features=6, kernel=kernel, stride=stride,
+        padding=kernel // 2, image=9, batch=8, threads=torch.get_num_threads(),
+    )  # fmt: skip
+    assert IMPLEMENTATIONS[available].unsupported(of) is None
+    worker.prepare(of, tmp_path)
+    outcome = worker.measure(of, tmp_path, 1e-4, None)
+    assert outcome.status == "ok", outcome.message
+    assert max(outcome.errors.values()) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"batch": 17}, "multiple of 8 images"),
+        ({"stride": 3}, "strides 1 and 2, not 3"),
+        ({"groups": 2}, "knows no groups"),
+        ({"in_features": 4096}, "indices may be wrong"),
+    ],
+)
+def test_sparseprop_refuses_convolutions_that_it_does_not_know(fields, reason) -> None:
+    window = {"operation": "conv2d", "kernel": 3, "padding": 1, "image": 8}
+    of = case("sparseprop", **{**window, **fields})
+    assert reason in str(IMPLEMENTATIONS["sparseprop"].unsupported(of))
+
+
+def test_the_kernel_over_pixels_takes_any_batch() -> None:
+    of = case("sparseprop_pixels", operation="conv2d", kernel=3, image=8, batch=17)
+    assert IMPLEMENTATIONS["sparseprop_pixels"].unsupported(of) is None
+    assert "linear" in str(IMPLEMENTATIONS["sparseprop_pixels"].unsupported(case("x")))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -158,7 +200,7 @@ def test_peers_are_imported_only_where_they_are_measured() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["peers", "kernels", "scaling", "overhead"])
+@pytest.mark.parametrize("name", ["peers", "kernels", "scaling", "overhead", "conv"])
 def test_sweeps_ask_for_ours_wherever_they_ask_for_another(name: str) -> None:
     cases = sweep.load(name).cases(["cpu"], [1])
     ours = {case.problem for case in cases if case.implementation == "ours"}
@@ -167,7 +209,7 @@ def test_sweeps_ask_for_ours_wherever_they_ask_for_another(name: str) -> None:
 
 def test_peers_sweep_asks_for_every_peer_at_every_size_sparsity_and_batch() -> None:
     cases = sweep.load("peers").cases(["cpu"], [2])
-    assert {case.implementation for case in cases} >= PEERS.keys()
+    assert {case.implementation for case in cases} >= LINEAR
     asked = itertools.product(
         [(784, 2000), (2048, 2048), (4096, 4096)],
         [0.8, 0.9, 0.95, 0.98, 0.99],

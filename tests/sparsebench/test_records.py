@@ -92,3 +92,15 @@ def test_dropped_records_are_gone_and_kept_beside(tmp_path):
 def test_unknown_fields_are_refused():
     with pytest.raises(ValueError, match="extra"):
         Record.model_validate(record(1e-3).model_dump() | {"speed": 3})
+
+
+def test_a_record_says_of_a_convolution_what_a_linear_layer_has_not(tmp_path):
+    linear = record(1e-3)
+    conv = record(1e-3, operation="conv2d", width=16, kernel=3, padding=1, image=8)
+    with Store(tmp_path) as store:
+        store.append(linear)
+        store.append(conv)
+    assert records.load(tmp_path) == [linear, conv]
+    first, second = (tmp_path / "records.jsonl").read_text().splitlines()
+    assert "kernel" not in first
+    assert '"kernel":3,"stride":1,"padding":1,"groups":1,"image":8' in second

@@ -2,8 +2,9 @@
 
 import pytest
 
-from sparsebench import report
+from sparsebench import plots, report, tables
 from sparsebench.errors import InputError
+from sparsebench.points import points
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 PROBED = MACHINE | {"roofline": {"matmul_gflops": 200, "stream_gb_s": 20}}
@@ -47,3 +48,29 @@ def test_no_records_are_refused(tmp_path):
     with pytest.raises(InputError, match="no records"):
         report.write([], tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_convolutions_and_linear_layers_stand_apart():
+    """Both in one set of records: no table row, no panel and no file mixes them."""
+    shape = {"widths": (64, 128), "batches": (16,), "sparsities": (0.8, 0.9, 0.95, 0.99)}
+    shape |= {"phases": ("forward_backward",)}
+    linear = points(sweep(**shape))
+    both = points(sweep(**shape) + sweep(**shape, operation="conv2d", kernel=3, padding=1, image=8))
+    assert "speedup-forward_backward" in {name for name, _ in plots.figures(linear)}
+    drawn = dict(plots.figures(both))
+    for name in ("speedup-forward_backward-{}", "headline-{}", "crossover-{}", "league-{}"):
+        assert {name.format("linear"), name.format("conv2d")} <= drawn.keys()
+    assert "speedup-forward_backward" not in drawn
+    titles = [axes.get_title() for axes in drawn["speedup-forward_backward-conv2d"].axes]
+    assert titles == ["64→64 3×3 8²", "128→128 3×3 8²"]
+    made = {table.name: table for table in tables.tables(both)}
+    for name in ("summary", "speedup", "crossover"):
+        rows = made[name].text
+        assert set(zip(rows["operation"], rows["size"], strict=True)) == {
+            ("linear", "64"), ("linear", "128"),
+            ("conv2d", "64→64 3×3 8²"), ("conv2d", "128→128 3×3 8²"),
+        }  # fmt: skip
+    measured = made["measurements"].numbers
+    assert set(measured["kernel"][measured["operation"] == "conv2d"]) == {3}
+    only = {table.name: table for table in tables.tables(linear)}["measurements"].numbers
+    assert "kernel" not in only

@@ -59,6 +59,27 @@ def test_an_include_takes_from_the_grid_what_it_does_not_say(written):
     ]
 
 
+CONV = GRID.replace("width", "channels") + 'operation = "conv2d"\nimage = [8, 9]\n'
+
+
+def test_a_grid_of_convolutions(written):
+    found = cases(written(CONV + "kernel = [1, 3]\nstride = [1, 2]\n"))
+    assert len(found) == 8 * 2 * 2 * 2
+    assert {(c.kernel, c.padding) for c in found} == {(1, 0), (3, 1)}  # the size is kept
+    assert {(c.in_features, c.out_features) for c in found} == {(8, 8), (16, 16)}
+    assert {c.kernel for c in cases(written(CONV))} == {3}
+    assert {c.padding for c in cases(written(CONV + "padding = [0, 2]"))} == {0, 2}
+
+
+def test_channels_may_be_called_what_they_are(written):
+    text = CONV + "[[include]]\nin_channels = 4\nout_channels = 6\nstride = 2\ngroups = 2\n"
+    extra = cases(written(text))[16:]
+    assert {(c.in_features, c.out_features, c.stride, c.groups) for c in extra} == {(4, 6, 2, 2)}
+    assert len(extra) == 8
+    narrow = cases(written(CONV + '[[exclude]]\nchannels = ">8"\n'))
+    assert {c.in_features for c in narrow} == {8}
+
+
 def test_no_case_comes_twice(written):
     assert len(cases(written(GRID + "[[include]]\nwidth = 8\n"))) == 8
 
@@ -86,6 +107,14 @@ def test_options_replace_threads_and_seed(written):
         ("[grid]", "[grid", ("line 1",)),
         ('"inference"', '"inference"\n[[exclude]]\nsise = 3', ("exclude[0]", "sise", "batch")),
         ('"inference"', '"inference"\ndevice = "gpu"', ("grid.device", "'gpu'", "cpu")),
+        ('"inference"', '"inference"\nkernel = 3', ("kernel", "operation", "conv2d")),
+        ('"inference"', '"inference"\noperation = "conv3d"', ("'conv3d'", "'linear' or 'conv2d'")),
+        ('"inference"', '"inference"\noperation = "conv2d"', ("grid", "needs image")),
+        (
+            '"inference"',
+            '"inference"\noperation = "conv2d"\nimage = 1\nkernel = 3\npadding = 0',
+            ("kernel = 3 does not fit into image = 1 with padding = 0",),
+        ),
     ],
 )
 def test_an_error_names_file_field_value_and_what_is_allowed(written, old, new, parts):
@@ -122,3 +151,14 @@ def test_the_headline_is_the_tutorials_example():
         (20000, 20000, 0.99, 1)
     }
     assert {c.phase for c in found} == {"inference", "train_step"}
+
+
+def test_the_conv_sweep_asks_for_the_layers_of_resnet18():
+    found = [c for c in cases("conv") if c.kernel == 3 and c.stride == 1]
+    asked = {(c.in_features, c.image, c.batch, c.sparsity) for c in found}
+    sizes = [(64, 32), (128, 16), (256, 8), (512, 4), (64, 56), (256, 14)]
+    assert asked >= {(*s, batch, p) for s in sizes for batch in (16, 64) for p in (0.9, 0.95)}
+    every = cases("conv")
+    assert {c.operation for c in every} == {"conv2d"}
+    assert {1, 3} == {c.kernel for c in every}
+    assert {1, 2} == {c.stride for c in every}
