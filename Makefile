@@ -7,9 +7,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 FRESH  ?=
 SEEDS  ?= 1
+BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide toy headline test sanitize lint format readme plots report clean distclean
+.PHONY: help install bench peers mnist wide toy headline test check-perf trip-wires sanitize lint format readme plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,13 @@ headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
 
 test: $(STAMP)  ## run the tests, in two processes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+check-perf: $(STAMP)  ## compare speed and memory with an earlier revision (BASE=main)
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=build/benchmarks.json
+	$(BIN)/sparsebench check $(if $(BASE),--base $(BASE))
+
+trip-wires: $(STAMP)  ## hold ours against dense and torch CSR, coarsely, in seconds
+	$(BIN)/sparsebench check --trip-wires
 
 sanitize: $(STAMP)  ## run the C++ kernels' tests under AddressSanitizer and UBSan
 	$(BIN)/python tests/sanitize.py

@@ -13,6 +13,7 @@ from experiments.cli import train
 from layers.backends import BACKENDS
 from sparsebench import interruption, machine
 from sparsebench.commands.advise import advise
+from sparsebench.commands.check import check
 from sparsebench.commands.compare import compare
 from sparsebench.commands.env import env
 from sparsebench.commands.export import export
@@ -28,7 +29,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
     epilog="Exit codes: 0 done; 1 records cannot be written; 2 wrong input, nothing was measured; "
-    "4 `compare --fail-on` found such a case; "
+    "3 `check`: a revision cannot be built; "
+    "4 `compare --fail-on` found such a case, or `check` something slower; "
     "130 interrupted (143 by SIGTERM), what was measured is kept.",
 )
 app.command("run")(run)
@@ -36,6 +38,7 @@ app.command("list")(list_)
 app.command("report")(report)
 app.command("advise")(advise)
 app.command("compare")(compare)
+app.command("check")(check)
 app.command("export")(export)
 app.command("train")(train)
 app.command("sparsify")(sparsify)

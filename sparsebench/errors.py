@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-CANNOT_WRITE, WRONG_INPUT, FOUND_WHAT_FAILS = 1, 2, 4
+CANNOT_WRITE, WRONG_INPUT, CANNOT_BUILD, FOUND_WHAT_FAILS = 1, 2, 3, 4
 
 
 class InputError(ValueError):

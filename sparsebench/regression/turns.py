@@ -1,0 +1,196 @@
+"""Base and head in turn, each time in a fresh process; and the verdict.
+
+A process's time of a workload is the median of its samples. Processes of both sides alternate as
+A B B A, so that a steady drift of the machine cancels. The ratio is that of the medians over
+processes; its interval comes from resampling the processes of each side, because processes differ
+by more (the layout of memory, who else was running) than the samples within one do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sparsebench.compare import verdict
+from sparsebench.estimates import RESAMPLES, Estimate
+from sparsebench.regression import yardstick
+from sparsebench.regression.builds import BuildError
+from sparsebench.regression.results import Finding, Measure
+
+LEAST_PROCESSES = 5
+TOLERANCE = 0.10
+# Bytes: less than this is pages and pools, and no matter.
+_MEMORY_FLOOR = 1 << 18
+
+# Measures workloads once, in a fresh process of "base" or "head": what yardstick.run returns.
+Probe = Callable[[str, Sequence[str]], Mapping[str, Any]]
+SIDES = ("base", "head")
+
+
+def judged(
+    probe: Probe,
+    names: Sequence[str],
+    *,
+    processes: int = LEAST_PROCESSES,
+    tolerance: float = TOLERANCE,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Finding]:
+    """Measure `names` on both sides and judge each; what is suspect is measured again first.
+
+    Suspect is what took longer by more than the tolerance, however uncertain. Its verdict comes
+    from fresh processes alone: the ones that made it suspect are biased against it.
+    """
+    say(f"{len(names)} workloads, {processes} processes of each side in turn")
+    findings = _findings(_measured(probe, names, processes, say), names, tolerance, again=False)
+    suspects = [f for f in findings if f.ratio is not None and f.ratio.value > 1 + tolerance]
+    suspect_names = list(dict.fromkeys(f.workload for f in suspects))
+    if not suspects:
+        return findings
+    say(f"suspect, and measured again: {', '.join(suspect_names)}")
+    second = _findings(
+        _measured(probe, suspect_names, processes, say), suspect_names, tolerance, again=True
+    )
+    decided = {(f.workload, f.measure): f for f in second}
+    wanted = {(f.workload, f.measure) for f in suspects}
+    return [
+        decided.get((f.workload, f.measure), f) if (f.workload, f.measure) in wanted else f
+        for f in findings
+    ]
+
+
+def ratio(base: Sequence[float], head: Sequence[float], *, name: str) -> Estimate:
+    """Return head over base, medians over processes, with its 95% bootstrap interval.
+
+    The log ratio is resampled: each side's processes with replacement. `name` seeds the draws.
+    """
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+
+    def draws(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+        logs = np.log(np.asarray(values, dtype=np.float64))
+        resampled = rng.choice(logs, (RESAMPLES, len(logs)))
+        return np.concatenate([[np.median(logs)], np.median(resampled, axis=1)])
+
+    below = draws(base)
+    return Estimate.of(np.asarray(np.exp(draws(head) - below)))
+
+
+def probe_with(pythons: Mapping[str, Path], folder: Path, seconds: float) -> Probe:
+    """Return a probe that runs the yardstick with each side's own Python.
+
+    It raises BuildError where a side does not even run.
+    """
+    script = Path(yardstick.__file__)
+    # Nothing of the asking environment may get in front of the side's own packages.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+    def probe(side: str, names: Sequence[str]) -> Mapping[str, Any]:
+        done = subprocess.run(
+            [str(pythons[side]), "-P", str(script), "--seconds", str(seconds), *names],
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            end = "\n".join(done.stderr.strip().splitlines()[-15:])
+            raise BuildError(f"the {side} is built, and does not run:\n{end}")
+        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answer
+
+    return probe
+
+
+def _measured(
+    probe: Probe, names: Sequence[str], processes: int, say: Callable[[str], None]
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Return what the processes of each side measured, in the order A B B A."""
+    found: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
+    for turn in range(processes):
+        for side in SIDES if turn % 2 == 0 else reversed(SIDES):
+            say(f"process {turn + 1} of {processes}, {side}")
+            found[side].append(probe(side, names))
+    return found
+
+
+def _findings(
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    names: Sequence[str],
+    tolerance: float,
+    *,
+    again: bool,
+) -> list[Finding]:
+    findings = []
+    for name in names:
+        times = _values(found, "times", name)
+        if not all(times.values()):
+            findings.append(_failed(found, name, times, again))
+            continue
+        findings.append(_judged(name, "time", times, tolerance, again))
+        peaks = _values(found, "memory", name)
+        if all(peaks.values()):
+            findings.append(_judged(name, "memory", peaks, tolerance, again))
+    return findings
+
+
+def _values(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], what: str, name: str
+) -> dict[str, list[float]]:
+    kind = yardstick.OURS
+    return {
+        side: [a[what][name][kind] for a in found[side] if kind in a.get(what, {}).get(name, {})]
+        for side in SIDES
+    }
+
+
+def _judged(
+    name: str, measure: Measure, values: Mapping[str, list[float]], tolerance: float, again: bool
+) -> Finding:
+    floor = _MEMORY_FLOOR if measure == "memory" else 0.0
+    base, head = ([value + floor for value in values[side]] for side in SIDES)
+    estimate = ratio(base, head, name=f"{name} {measure}")
+    return Finding(
+        workload=name,
+        measure=measure,
+        base=[_round(v) for v in values["base"]],
+        head=[_round(v) for v in values["head"]],
+        ratio=estimate,
+        verdict=verdict(estimate, tolerance),
+        again=again,
+    )
+
+
+def _failed(
+    found: Mapping[str, Sequence[Mapping[str, Any]]],
+    name: str,
+    times: Mapping[str, list[float]],
+    again: bool,
+) -> Finding:
+    """Return why a workload has no ratio: it speaks against the head if only the head fails."""
+    messages = {
+        side: next((a["failed"][name] for a in found[side] if name in a["failed"]), "")
+        for side in SIDES
+    }
+    if times["base"]:
+        return Finding(
+            workload=name, measure="time", verdict="broken", again=again, message=messages["head"]
+        )
+    new = bool(times["head"])
+    return Finding(
+        workload=name,
+        measure="time",
+        verdict="not in base" if new else "no time",
+        again=again,
+        message=messages["base"],
+    )
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.5g}")

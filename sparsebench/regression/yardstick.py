@@ -1,0 +1,291 @@
+"""The yardstick: what one fresh process measures of `layers`, and the workloads that matter.
+
+It is run as a script by the environment of any revision, and prints one line of JSON. It needs
+torch, and of the project nothing but the public names of `layers`: so the same yardstick measures
+both sides, however old one of them is. A workload that a revision does not have yet is said to
+have failed there, and costs nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from timeit import Timer
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Step = Callable[[], object]
+OURS, DENSE, CSR = "ours", "dense", "torch_csr"
+
+SAMPLE_S = 2e-3  # shorter calls are timed several at once
+LEAST_SAMPLES = 5
+_LEARNING_RATE = 1e-6
+_MMAP_THRESHOLD = -3  # mallopt(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A piece of work: `make` returns one call of it by ours or one of `rivals`.
+
+    `threads` is None for all that there are. Where `memory` is set, the bytes are measured too
+    that building it and one call take at their peak.
+    """
+
+    make: Callable[[str], Step]
+    rivals: tuple[str, ...] = ()
+    threads: int | None = 1
+    memory: bool = False
+
+
+def linear(
+    in_features: int, out_features: int, sparsity: float, batch: int, *, train: bool
+) -> Callable[[str], Step]:
+    """A layer with bias: the output, or a training step (all gradients and a step of SGD)."""
+
+    def make(kind: str) -> Step:
+        import layers
+
+        drawn = _generator()
+        layer: nn.Module
+        if kind == DENSE:
+            layer = nn.Linear(in_features, out_features)
+        else:
+            layer = layers.SparseLinear(
+                in_features, out_features, sparsity=sparsity, generator=drawn
+            )
+        if kind == CSR:
+            layer = _CSRLinear(layer.weight, layer.bias)
+        return _step(layer, torch.randn(batch, in_features, generator=drawn), train)
+
+    return make
+
+
+def conv(channels: int, sparsity: float, batch: int, size: int) -> Callable[[str], Step]:
+    """A training step of a 3 × 3 convolution over images of `size` × `size`."""
+
+    def make(kind: str) -> Step:
+        import layers
+
+        drawn = _generator()
+        layer: nn.Module
+        if kind == OURS:
+            layer = layers.SparseConv2d(channels, channels, 3, padding=1, sparsity=sparsity)
+        else:
+            layer = nn.Conv2d(channels, channels, 3, padding=1)
+        return _step(layer, torch.randn(batch, channels, size, size, generator=drawn), True)
+
+    return make
+
+
+def winners(features: int, batch: int) -> Callable[[str], Step]:
+    """Output and gradient of k-winners."""
+
+    def make(kind: str) -> Step:
+        import layers
+
+        x = torch.randn(batch, features, generator=_generator())
+        return _step(layers.KWinners(sparsity=0.9) if kind == OURS else nn.ReLU(), x, True)
+
+    return make
+
+
+def rewiring(features: int, sparsity: float) -> Callable[[str], Step]:
+    """Move 30% of a layer's connections to random places, with the momentum of SGD."""
+
+    def make(kind: str) -> Step:
+        import layers
+
+        del kind
+        layer = layers.SparseLinear(features, features, sparsity=sparsity, generator=_generator())
+        model = nn.Sequential(layer)
+        optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9)
+        model(torch.randn(1, features)).sum().backward()
+        optimizer.step()
+        rewirer = layers.SET(
+            model, optimizer, update_every=1, stop_after=10**9, generator=_generator()
+        )
+
+        def step(model: nn.Module = model) -> None:  # the rewirer does not keep it alive
+            optimizer.step()  # what it does not take does not count
+            rewirer.step()
+
+        return step
+
+    return make
+
+
+def construction(features: int, sparsity: float) -> Callable[[str], Step]:
+    """Draw a layer's connections and build it."""
+
+    def make(kind: str) -> Step:
+        import layers
+
+        del kind
+        drawn = _generator()
+        return lambda: layers.SparseLinear(features, features, sparsity=sparsity, generator=drawn)
+
+    return make
+
+
+BOTH = (DENSE, CSR)
+WORKLOADS: dict[str, Workload] = {
+    "overhead-inference": Workload(make=linear(16, 16, 0.9, 1, train=False), rivals=(DENSE,)),
+    "overhead-training": Workload(make=linear(16, 16, 0.9, 1, train=True), rivals=(DENSE,)),
+    "inference-2048-90%-b1": Workload(make=linear(2048, 2048, 0.9, 1, train=False), rivals=BOTH),
+    "inference-1024-80%-b16": Workload(make=linear(1024, 1024, 0.8, 16, train=False), rivals=BOTH),
+    "inference-1024-90%-b128": Workload(
+        make=linear(1024, 1024, 0.9, 128, train=False), rivals=BOTH
+    ),
+    "training-2048-90%-b1": Workload(make=linear(2048, 2048, 0.9, 1, train=True), rivals=BOTH),
+    "training-784-2000-90%-b64": Workload(make=linear(784, 2000, 0.9, 64, train=True), rivals=BOTH),
+    "training-1024-90%-b128": Workload(make=linear(1024, 1024, 0.9, 128, train=True), rivals=BOTH),
+    "training-1024-90%-b128-mt": Workload(
+        make=linear(1024, 1024, 0.9, 128, train=True), rivals=(DENSE,), threads=None
+    ),
+    "training-2048-99%-b128": Workload(make=linear(2048, 2048, 0.99, 128, train=True), rivals=BOTH),
+    "training-4096-95%-b16": Workload(
+        make=linear(4096, 4096, 0.95, 16, train=True), rivals=BOTH, memory=True
+    ),
+    "training-conv-64-90%-b8": Workload(make=conv(64, 0.9, 8, 16), rivals=(DENSE,), memory=True),
+    "kwinners-2000-b64": Workload(make=winners(2000, 64)),
+    "rewiring-1024-90%": Workload(make=rewiring(1024, 0.9)),
+    "construction-2048-99%": Workload(make=construction(2048, 0.99)),
+}
+
+
+def measure(name: str, kinds: Sequence[str], seconds: float) -> dict[str, float]:
+    """Return the median seconds of a call for each kind, from samples taken in turn."""
+    workload = WORKLOADS[name]
+    torch.set_num_threads(workload.threads or _ALL_THREADS)
+    timers = {kind: Timer(workload.make(kind)) for kind in kinds}
+    calls = {kind: _warmed_up(timer) for kind, timer in timers.items()}
+    samples: dict[str, list[float]] = {kind: [] for kind in kinds}
+    end = time.perf_counter() + seconds * len(kinds)
+    while len(samples[kinds[0]]) < LEAST_SAMPLES or time.perf_counter() < end:
+        for kind, timer in timers.items():
+            samples[kind].append(timer.timeit(calls[kind]) / calls[kind])
+    return {kind: statistics.median(taken) for kind, taken in samples.items()}
+
+
+def peak(name: str, kind: str) -> int | None:
+    """Return the bytes that building and one call take at most, or None where Linux is not.
+
+    The first layer of its kind loads code and starts threads: time it before. Large blocks are
+    mapped from now on, so that what was freed before cannot be used again unseen.
+    """
+    torch.set_num_threads(1)
+    gc.collect()
+    with suppress(OSError, AttributeError):  # not glibc
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(_MMAP_THRESHOLD, 1 << 16)
+        glibc.malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the high-water mark
+        before = _high_water()
+        WORKLOADS[name].make(kind)()
+        return max(0, _high_water() - before)
+    except OSError:
+        return None
+
+
+def run(names: Sequence[str], seconds: float, *, rivals: bool) -> dict[str, Any]:
+    """Measure everything once: {"times": {name: {kind: seconds}}, "memory": …, "failed": …}."""
+    times: dict[str, dict[str, float]] = {}
+    memory: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        workload = WORKLOADS[name]
+        kinds = (OURS, *workload.rivals) if rivals else (OURS,)
+        try:
+            times[name] = measure(name, kinds, seconds)
+        except Exception as error:  # whatever it is, the other workloads go on
+            failed[name] = f"{type(error).__name__}: {error}"[:300]
+    for name in times:  # afterwards: times are taken with the allocator as it is
+        workload = WORKLOADS[name]
+        if workload.memory:
+            kinds = (OURS, DENSE) if rivals else (OURS,)
+            peaks = {kind: peak(name, kind) for kind in kinds}
+            memory[name] = {kind: size for kind, size in peaks.items() if size is not None}
+    return {"times": times, "memory": memory, "failed": failed}
+
+
+_ALL_THREADS = torch.get_num_threads()
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+class _CSRLinear(nn.Module):
+    """A weight that is a tensor of PyTorch's own, in rows."""
+
+    def __init__(self, weight: Any, bias: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().to_sparse_csr())
+        self.bias = nn.Parameter(bias.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        product: Tensor = torch.sparse.mm(self.weight, x.t())
+        return product.t() + self.bias
+
+
+def _step(layer: nn.Module, x: Tensor, train: bool) -> Step:
+    if not train:
+
+        def inference() -> None:
+            with torch.no_grad():
+                layer(x)
+
+        return inference
+    parameters = list(layer.parameters())
+    x.requires_grad_()
+    dy = torch.ones_like(layer(x.detach()))
+    optimizer = torch.optim.SGD(parameters, lr=_LEARNING_RATE) if parameters else None
+
+    def training() -> None:
+        for leaf in (x, *parameters):
+            leaf.grad = None
+        torch.autograd.backward(layer(x), dy)
+        if optimizer is not None:
+            optimizer.step()
+
+    return training
+
+
+def _warmed_up(timer: Timer) -> int:
+    """Return how many calls take as long as a sample."""
+    timer.timeit(1)
+    once = timer.timeit(1)
+    calls = max(1, round(SAMPLE_S / max(once, 1e-9)))
+    return max(1, round(calls * SAMPLE_S / max(timer.timeit(calls), 1e-9))) if calls > 1 else 1
+
+
+def _high_water() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024
+    raise OSError("no VmHWM")
+
+
+def main() -> None:
+    """Print the answer of `run` as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(WORKLOADS))
+    parser.add_argument("--seconds", type=float, default=0.15)
+    parser.add_argument("--rivals", action="store_true")
+    given = parser.parse_args()
+    print(json.dumps(run(given.names, given.seconds, rivals=given.rivals)))
+
+
+if __name__ == "__main__":
+    main()
