@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from sparsebench.points import Point
 from sparsebench.tables.cases import failures, measurements
+from sparsebench.tables.cliffs import cliffs
 from sparsebench.tables.memory import memory
 from sparsebench.tables.speed import crossovers, speedups, summary
 from sparsebench.tables.standings import standings
@@ -24,6 +25,7 @@ TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     crossovers,
     memory,
     standings,
+    cliffs,
     failures,
     measurements,
 )
