@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from experiments import checkpoint
 from experiments.data import Dataset
+from experiments.processes import ALONE, Processes
 from experiments.records import FILE_NAME, TrainingRecord
 from experiments.setting import Setting
 from experiments.training import Show, train
@@ -67,16 +68,20 @@ def run(
     show: AbstractContextManager[Show],
     *,
     timed: bool = True,
+    processes: Processes = ALONE,
 ) -> Iterator[TrainingRecord]:
     """Train `settings` in turn; append each record to `folder`, then yield it.
 
-    Raises StoreError where records cannot be written, CheckpointError for a broken checkpoint.
+    Of several processes the first is the only one that writes. Raises StoreError where records
+    cannot be written, CheckpointError for a broken checkpoint.
     """
-    with TrainingStore(folder) as records, show as shown:
+    with TrainingStore(folder) if processes.first else nullcontext() as records, show as shown:
         for setting in settings:
-            record = train(setting, data_of(setting, data), shown, folder=folder, timed=timed)
-            records.append(record)
-            checkpoint.remove(checkpoint.path_of(folder, setting))
+            chosen = data_of(setting, data)
+            record = train(setting, chosen, shown, folder=folder, timed=timed, processes=processes)
+            if records is not None:
+                records.append(record)
+                checkpoint.remove(checkpoint.path_of(folder, setting))
             yield record
 
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -53,13 +53,16 @@ def save(path: Path, setting: Setting, state: dict[str, Any]) -> None:
         ) from error
 
 
-def load(path: Path, setting: Setting) -> dict[str, Any]:
-    """Return the state saved at `path`, and set PyTorch's global generator as it was then.
+def load(file: Path | BinaryIO, setting: Setting, *, name: Path | None = None) -> dict[str, Any]:
+    """Return the state saved in `file`, and set PyTorch's global generator as it was then.
+
+    Tensors are on the CPU. `name` is what errors call the file, where it is no path itself.
 
     Raises CheckpointError where the file is damaged, or the checkpoint of another setting.
     """
+    path = name or file
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True)
+        content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:  # of many kinds, as the file is damaged here or there
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is no whole checkpoint ({reason}); {_WAY_OUT}") from error

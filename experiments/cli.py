@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
 from experiments import campaign, checkpoint, data
 from experiments.checkpoint import CheckpointError
 from experiments.curves import CURVES
+from experiments.processes import ProcessError, Processes, joined
 from experiments.progress import Display, title
 from experiments.records import FILE_NAME, TrainingRecord
 from experiments.registry import EXPERIMENTS
@@ -23,7 +26,7 @@ from experiments.step_times import time_steps
 from experiments.tensorboard import logged
 from experiments.training import Show
 from sparsebench import machine
-from sparsebench.errors import InputError
+from sparsebench.errors import FAILED, WRONG_INPUT, InputError
 
 console = Console()
 errors = Console(stderr=True)
@@ -35,7 +38,7 @@ _KIND = ("model", "topology", "rewiring", "activation")
 _NAMING = (
     "model", "topology", "rewiring", "activation", "output", "init", "schedule", "sparsity",
     "width", "update_every", "fraction", "stop_after", "batch", "lr", "momentum", "nesterov",
-    "weight_decay",
+    "weight_decay", "processes",
 )  # fmt: skip
 
 
@@ -102,6 +105,8 @@ def train(
     """Train the networks of an experiment, and record accuracy, time and memory.
 
     What has a record is skipped, and what was interrupted goes on from its last epoch.
+    Started by torchrun, all its processes train each network together, on equal parts of every
+    batch: torchrun --nproc-per-node 2 -m sparsebench train mnist
     """
     given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
     if list_ or not experiment:
@@ -114,33 +119,60 @@ def train(
     threads = threads or machine.default_threads()
     shared = EXPERIMENTS[experiment].folder if experiment in EXPERIMENTS else ""
     folder = out or Path("results") / (shared or experiment)
-    if experiment in CURVES:
-        CURVES[experiment].run(folder, console, seed=seed or 0, device=device, threads=threads)
-        report.show(folder, console)
-        return
-    settings = _settings(experiment, row, given | {"device": device, "threads": threads})
+    with joined(device) as processes, _one_voice(processes):
+        if processes.size > 1 and (experiment in CURVES or time_only):
+            what = "--time-only" if time_only else experiment
+            raise InputError(f"{what} is for one process: start it without torchrun")
+        if experiment in CURVES:
+            CURVES[experiment].run(folder, console, seed=seed or 0, device=device, threads=threads)
+        else:
+            given |= {"device": device, "threads": threads, "processes": processes.size}
+            settings = _settings(experiment, row, given)
+            loaded = processes.together(lambda: _load(dataset, data_dir, settings))
+            if loaded.note and processes.first:
+                banner = Panel(Text(loaded.note), title="EMBEDDED SUBSET, NOT THE WHOLE MNIST")
+                errors.print(banner, style="bold red")
+            settings = [replace(setting, dataset=loaded.name) for setting in settings]
+            chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
+            settings = campaign.over_seeds(settings, chosen)
+            if time_only:
+                with console.status(f"timing {len(settings)} rows in turn"):
+                    for record in time_steps(settings, loaded, folder, steps=steps):
+                        _say(record)
+            else:
+                _train(
+                    settings, loaded, folder, tensorboard, processes,
+                    resume=resume, retry_failed=retry_failed, timed=timed,
+                )  # fmt: skip
+        if processes.first:
+            report.show(folder, console)
+
+
+@contextmanager
+def _one_voice(processes: Processes) -> Iterator[None]:
+    """Of several processes let the first alone speak, but for what went wrong in another alone."""
+    console.quiet = not processes.first
+    try:
+        yield
+    except InputError:
+        if processes.first:
+            raise
+        raise typer.Exit(WRONG_INPUT) from None  # all found it, and the first says so
+    except ProcessError as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from error
+    finally:
+        console.quiet = False
+
+
+def _load(dataset: str, data_dir: Path | None, settings: list[Setting]) -> data.Dataset:
     try:
         loaded = data.load(dataset, data_dir=data_dir)
         for images in {setting.held_out for setting in settings} - {0}:
             loaded.hold_out(images)  # leaves nothing to train on in a set that is too small
+        return loaded
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from error
-    if loaded.note:
-        banner = Panel(Text(loaded.note), title="EMBEDDED SUBSET, NOT THE WHOLE MNIST")
-        errors.print(banner, style="bold red")
-    settings = [replace(setting, dataset=loaded.name) for setting in settings]
-    chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
-    settings = campaign.over_seeds(settings, chosen)
-    if time_only:
-        with console.status(f"timing {len(settings)} rows in turn"):
-            for record in time_steps(settings, loaded, folder, steps=steps):
-                _say(record)
-    else:
-        _train(
-            settings, loaded, folder, tensorboard,
-            resume=resume, retry_failed=retry_failed, timed=timed,
-        )  # fmt: skip
-    report.show(folder, console)
 
 
 def _settings(experiment: str, rows: list[str] | None, given: dict[str, Any]) -> list[Setting]:
@@ -186,29 +218,32 @@ def _train(
     loaded: data.Dataset,
     folder: Path,
     tensorboard: Path | None,
+    processes: Processes,
     *,
     resume: bool,
     retry_failed: bool,
     timed: bool,
 ) -> None:
     """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
-    if not resume:
+    if processes.first and not resume:
         for setting in settings:
             checkpoint.remove(checkpoint.path_of(folder, setting))
         campaign.drop(settings, folder)
-    pending = campaign.pending(settings, folder, retry_failed=retry_failed)
+    pending = processes.of_first(
+        lambda: campaign.pending(settings, folder, retry_failed=retry_failed)
+    )
     if skipped := len(settings) - len(pending):
         console.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
     show: AbstractContextManager[Show] = Display(console, pending)
-    if tensorboard is not None:
+    if tensorboard is not None and processes.first:
         show = logged(show, tensorboard)
     try:
-        for record in campaign.run(pending, loaded, folder, show, timed=timed):
+        for record in campaign.run(pending, loaded, folder, show, timed=timed, processes=processes):
             _say(record)
     except CheckpointError as error:
         raise InputError(str(error)) from error
     except BaseException as error:
-        if not isinstance(error, Exception):  # a signal
+        if not isinstance(error, Exception) and processes.first:  # a signal
             errors.print(
                 f"interrupted: finished runs are in {folder / FILE_NAME}, the one under way has a "
                 "checkpoint of its last whole epoch; the same command again goes on",

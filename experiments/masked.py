@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from layers import SparseLinear
+from layers.ranks import Ranks
 
 
 class MaskedLinear(nn.Module):
@@ -65,9 +66,10 @@ class MaskedRigL:
         update_every: int,
         stop_after: int,
         fraction: float,
+        ranks: Ranks,
     ) -> None:
         self.layers = [m for m in network.modules() if isinstance(m, MaskedLinear)]
-        self.optimizer = optimizer
+        self.optimizer, self.ranks = optimizer, ranks
         self.update_every, self.stop_after, self.fraction = update_every, stop_after, fraction
         self._at(0)
 
@@ -81,7 +83,8 @@ class MaskedRigL:
         for layer in self.layers:
             assert layer.effective is not None
             assert layer.effective.grad is not None
-            self._rewire(layer, layer.effective.grad, share)
+            self._rewire(layer, self.ranks.sum(layer.effective.grad), share)
+            self.ranks.check("a masked layer's weights and mask", layer.weight, layer.mask)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps; the masks are the network's own."""

@@ -22,6 +22,7 @@ class Epoch(BaseModel):
     loss: float  # the mean of the training loss over the epoch's batches
     accuracy: float
     seconds: float | None = None  # of training alone, without the test; None: not measured
+    communicated: int = 0  # bytes of gradients that each process gave to be summed over all
 
 
 class Timing(BaseModel):

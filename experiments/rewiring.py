@@ -10,6 +10,7 @@ from torch import nn
 from experiments.masked import MaskedRigL
 from experiments.setting import Setting
 from layers.dynamic import SET, RigL
+from layers.ranks import Ranks
 
 
 class Rewirer(Protocol):
@@ -40,8 +41,13 @@ class Fixed:
         del state_dict
 
 
-def make_rewirer(setting: Setting, network: nn.Module, optimizer: torch.optim.Optimizer) -> Rewirer:
-    """Return the rewirer that `setting` asks for; raises ValueError where it makes no sense."""
+def make_rewirer(
+    setting: Setting, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+) -> Rewirer:
+    """Return the rewirer that `setting` asks for, which does the same on all `ranks`.
+
+    Raises ValueError where it makes no sense.
+    """
     if setting.rewiring == "none":
         return Fixed()
     if setting.model == "dense":
@@ -55,6 +61,7 @@ def make_rewirer(setting: Setting, network: nn.Module, optimizer: torch.optim.Op
             update_every=setting.update_every,
             stop_after=setting.stop_after,
             fraction=setting.fraction,
+            ranks=ranks,
         )
     rule = RigL if setting.rewiring == "rigl" else SET
     return rule(
@@ -64,4 +71,5 @@ def make_rewirer(setting: Setting, network: nn.Module, optimizer: torch.optim.Op
         stop_after=setting.stop_after,
         fraction=setting.fraction,
         generator=torch.Generator().manual_seed(setting.seed),
+        process_group=ranks.group,
     )

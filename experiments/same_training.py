@@ -22,6 +22,7 @@ from experiments import data, models
 from experiments.rewiring import make_rewirer
 from experiments.setting import Setting
 from experiments.training import batches
+from layers.ranks import Ranks
 
 STEPS = 100
 TOLERANCE = 1e-4  # relative, of the loss of every step
@@ -89,7 +90,7 @@ def _losses(setting: Setting, digits: data.Dataset, steps: int) -> list[float]:
     """Train the network of `setting` for `steps` and return the loss of each."""
     network = models.build(setting).double()
     optimizer = torch.optim.SGD(network.parameters(), lr=setting.lr, momentum=setting.momentum)
-    rewirer = make_rewirer(setting, network, optimizer)
+    rewirer = make_rewirer(setting, network, optimizer, Ranks())
     losses = []
     dither = torch.Generator().manual_seed(setting.seed)
     for images, labels in islice(batches(digits, setting, epoch=0), steps):

@@ -23,6 +23,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule),
 }
 
+_COUNTS = ("width", "update_every", "stop_after", "epochs", "batch", "threads", "processes")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -34,7 +36,8 @@ class Setting:
     training images are taken as validation set in the place of the test set (0: none).
     Connections are rewired every `update_every` steps before step `stop_after`; `fraction` is the
     share of them that the first rewiring moves. `seed` fixes the connections, the initial weights
-    and the order of the data.
+    and the order of the data. `batch` images make a step, shared out among all `processes`;
+    `threads` are those of each of them.
 
     Raises ValueError, naming field, value and what is allowed, for a setting that makes no sense.
     """
@@ -64,6 +67,7 @@ class Setting:
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
+    processes: int = 1
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -71,8 +75,18 @@ class Setting:
                 raise ValueError(
                     f"{name} must be one of {', '.join(allowed)}; got {getattr(self, name)!r}"
                 )
-        for name in ("width", "update_every", "stop_after", "epochs", "batch", "threads"):
+        for name in (
+            "width",
+            "update_every",
+            "stop_after",
+            "epochs",
+            "batch",
+            "threads",
+            "processes",
+        ):
             _require(self, name, getattr(self, name) >= 1, "at least 1")
+        whole = self.batch % self.processes == 0
+        _require(self, "batch", whole, f"a multiple of the {self.processes} processes")
         for name in ("held_out", "seed", "weight_decay"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         if self.model == "wide":

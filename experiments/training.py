@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from experiments import checkpoint, models
 from experiments.data import Dataset
+from experiments.processes import ALONE, ProcessError, Processes
 from experiments.records import Epoch, Status, Timing, TrainingRecord
 from experiments.rewiring import Rewirer, make_rewirer
 from experiments.setting import Activation, Model, Setting
@@ -45,20 +46,23 @@ class _DivergedError(Exception):
 
 @dataclass
 class Progressing:
-    """A network and all that changes while it trains."""
+    """A network and all that changes while it trains; `model` is the network in all processes."""
 
     setting: Setting
+    processes: Processes
     network: nn.Module
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     rewirer: Rewirer
     epochs: list[Epoch] = field(default_factory=list)
     resumed: int = 0
 
     @classmethod
-    def start(cls, setting: Setting) -> Progressing:
+    def start(cls, setting: Setting, processes: Processes = ALONE) -> Progressing:
         """Build what `setting` asks for."""
         torch.set_num_threads(setting.threads)
         network = models.build(setting)
+        model = processes.parallel(network)
         optimizer = torch.optim.SGD(
             network.parameters(),
             lr=setting.lr,
@@ -66,11 +70,12 @@ class Progressing:
             nesterov=setting.nesterov,
             weight_decay=setting.weight_decay,
         )
-        return cls(setting, network, optimizer, make_rewirer(setting, network, optimizer))
+        rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
+        return cls(setting, processes, network, model, optimizer, rewirer)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take one step of training; return the batch's loss, detached."""
-        loss = F.cross_entropy(self.network(images), labels)
+        """Take one step on this process's part of a batch; return its loss, detached."""
+        loss = F.cross_entropy(self.model(images), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -78,7 +83,9 @@ class Progressing:
         return loss.detach()
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; the first process does, for all."""
+        if not self.processes.first:
+            return
         checkpoint.save(
             path,
             self.setting,
@@ -92,10 +99,10 @@ class Progressing:
         )
 
     def restore(self, path: Path) -> None:
-        """Go on from the checkpoint at `path`, if there is one."""
-        if not path.exists():
+        """Go on from the first process's checkpoint at `path`, if there is one."""
+        if (file := self.processes.file(path)) is None:
             return
-        state = checkpoint.load(path, self.setting)
+        state = checkpoint.load(file, self.setting, name=path)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rewirer.load_state_dict(state["rewirer"])
@@ -110,12 +117,14 @@ def train(
     *,
     folder: Path | None = None,
     timed: bool = True,
+    processes: Processes = ALONE,
 ) -> TrainingRecord:
     """Train `setting` on `data` (on the setting's device), and return what came of it.
 
     With a `folder`, every epoch leaves a checkpoint there, and a run that has one goes on from it.
     `timed=False` leaves the times out, for a run beside others. A run that diverges or fails
-    returns a record that says so. Raises CheckpointError for a checkpoint that cannot be used.
+    returns a record that says so. Raises CheckpointError for a checkpoint that cannot be used, and
+    ProcessError for a failure of one of several processes: the others wait for it.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     path = checkpoint.path_of(folder, setting) if folder is not None else None
@@ -124,7 +133,7 @@ def train(
     message = ""
 
     def whole_run() -> None:
-        state.append(Progressing.start(setting))
+        state.append(Progressing.start(setting, processes))
         _train(state[0], data, show, path, timed=timed)
 
     peak, method = None, ""
@@ -137,6 +146,8 @@ def train(
         raise
     except Exception as error:  # whatever it is, it costs this run alone
         status, message = failure(error)
+        if processes.size > 1:
+            raise ProcessError(f"process {processes.rank}: {message}") from error
     progress = state[0] if state else None
     return TrainingRecord(
         setting=setting,
@@ -155,16 +166,22 @@ def train(
 
 
 def batches(
-    data: Dataset, setting: Setting, epoch: int, *, first: int = 0
+    data: Dataset,
+    setting: Setting,
+    epoch: int,
+    *,
+    first: int = 0,
+    processes: Processes = ALONE,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of `epoch` from number `first` on; a last one that is not full is dropped.
 
-    The order depends on the seed and the epoch alone, so it needs no state to go on.
+    Of each batch every process gets its part. The order depends on the seed and the epoch alone, so
+    it needs no state to go on.
     """
     generator = torch.Generator().manual_seed(1_000_003 * setting.seed + epoch)
     order = torch.randperm(len(data.train_labels), generator=generator).to(setting.device)
     for number in range(first, steps_per_epoch(data, setting)):
-        chosen = order[number * setting.batch : (number + 1) * setting.batch]
+        chosen = processes.part(order[number * setting.batch : (number + 1) * setting.batch])
         yield data.train_images[chosen], data.train_labels[chosen]
 
 
@@ -179,15 +196,19 @@ def steps_per_epoch(data: Dataset, setting: Setting) -> int:
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, data: Dataset) -> float:
-    """Return the fraction of all test images that `network` classifies correctly."""
+def accuracy(network: nn.Module, data: Dataset, processes: Processes = ALONE) -> float:
+    """Return the fraction of all test images that `network` classifies correctly.
+
+    Each process looks at a part of them.
+    """
     network.eval()
-    right = 0
-    for start in range(0, len(data.test_labels), TEST_BATCH):
+    images, labels = processes.part(data.test_images), processes.part(data.test_labels)
+    right = torch.zeros((), dtype=torch.int64, device=labels.device)
+    for start in range(0, len(labels), TEST_BATCH):
         some = slice(start, start + TEST_BATCH)
-        right += int((network(data.test_images[some]).argmax(1) == data.test_labels[some]).sum())
+        right += (network(images[some]).argmax(1) == labels[some]).sum()
     network.train()
-    return right / len(data.test_labels)
+    return int(processes.ranks.sum(right)) / len(data.test_labels)
 
 
 def learning_rate(setting: Setting, progress: float) -> float:
@@ -233,13 +254,14 @@ def _train(
     steps = steps_per_epoch(data, setting)
     show.begin(setting, epochs_done=len(progress.epochs), steps_per_epoch=steps)
     for number in range(len(progress.epochs), setting.epochs):
-        start = time.perf_counter()
+        start, before = time.perf_counter(), progress.processes.traffic.gradients
         loss = _epoch(progress, data, number, show)
         seconds = time.perf_counter() - start
         epoch = Epoch(
             loss=loss,
-            accuracy=accuracy(progress.network, data),
+            accuracy=accuracy(progress.network, data, progress.processes),
             seconds=seconds if timed else None,
+            communicated=progress.processes.traffic.gradients - before,
         )
         progress.epochs.append(epoch)
         if path is not None:
@@ -250,19 +272,22 @@ def _train(
 def _epoch(progress: Progressing, data: Dataset, number: int, show: Show) -> float:
     """Train one epoch and return its mean loss; raises where the loss is no longer finite."""
     setting, steps = progress.setting, steps_per_epoch(data, progress.setting)
+    processes = progress.processes
     total = torch.zeros((), device=setting.device, dtype=torch.float64)
-    for step, (images, labels) in enumerate(batches(data, setting, number)):
+    parts = batches(data, setting, number, processes=processes)
+    for step, (images, labels) in enumerate(parts):
         rate = learning_rate(setting, (number * steps + step) / (setting.epochs * steps))
         for group in progress.optimizer.param_groups:
             group["lr"] = rate
         total += progress.step(images, labels)
-        look = (step + 1) % LOOK_EVERY == 0 or step + 1 == steps
-        if look and not math.isfinite(mean := float(total) / (step + 1)):
-            raise _DivergedError(
-                f"the loss is {mean} by step {step + 1} of epoch {number + 1} (lr {rate:g})"
-            )
+        if (step + 1) % LOOK_EVERY == 0 or step + 1 == steps:
+            mean = float(processes.ranks.mean(total.clone())) / (step + 1)
+            if not math.isfinite(mean):
+                raise _DivergedError(
+                    f"the loss is {mean} by step {step + 1} of epoch {number + 1} (lr {rate:g})"
+                )
         show.step()
-    return float(total) / steps
+    return mean
 
 
 def _timing(epochs: list[Epoch], data: Dataset, setting: Setting) -> Timing | None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from layers import ranks
 from layers.functional import keep, winners
 from layers.tracing import is_traced
 
@@ -29,7 +30,9 @@ class KWinners(nn.Module):
     definition. (The sparselinear package adds up the batch instead of averaging it, which makes
     the boost depend on the batch size.) `boost_strength` is the paper's β. In `eval()` the duty
     cycles stay as they are. They are as many as `features` says, or as the first input seen in
-    training has.
+    training has. Under DistributedDataParallel the batch is that of all ranks: each forward pass in
+    training sums n numbers over them, so that they share one duty cycle (not under
+    torch.compile: there each rank counts its own batch).
 
     Raises ValueError for a sparsity or momentum outside [0, 1) or [0, 1], and RuntimeError for an
     input with another number of units.
@@ -100,7 +103,7 @@ class KWinners(nn.Module):
         others = [dim for dim in range(won.dim()) if dim != self.dim % won.dim()]
         wins = won.sum(others) if others else won
         fraction = wins.to(self.duty_cycle.dtype) * (wins.numel() / won.numel())
-        self.duty_cycle.lerp_(fraction, self.duty_cycle_momentum)
+        self.duty_cycle.lerp_(ranks.running().mean(fraction), self.duty_cycle_momentum)
 
     def _expect(self, x: Tensor, units: int | None) -> None:
         """Refuse an input without the units expected; adopt the number of the first batch."""

@@ -28,8 +28,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
-    epilog="Exit codes: 0 done; 1 records cannot be written; 2 wrong input, nothing was measured; "
-    "3 `check`: a revision cannot be built; "
+    epilog="Exit codes: 0 done; 1 records cannot be written, or one of several processes failed; "
+    "2 wrong input, nothing was measured; 3 `check`: a revision cannot be built; "
     "4 `compare --fail-on` found such a case, or `check` something slower; "
     "130 interrupted (143 by SIGTERM), what was measured is kept.",
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-CANNOT_WRITE, WRONG_INPUT, CANNOT_BUILD, FOUND_WHAT_FAILS = 1, 2, 3, 4
+CANNOT_WRITE = FAILED = 1  # FAILED: of one of several processes that train together
+WRONG_INPUT, CANNOT_BUILD, FOUND_WHAT_FAILS = 2, 3, 4
 
 
 class InputError(ValueError):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from layers import ranks
 from layers.dynamic.eager import run_eagerly
 from layers.layer import SparseLayer
 
@@ -72,17 +73,9 @@ class _Tap:
         activity = None if self._activity is None else self._activity()
         if activity is None or not output.requires_grad:
             return
-        activity.group = _current_group()
+        activity.group = ranks.running().group
         x: Tensor = args[0] if args else kwargs["x"]
         output.register_hook(partial(activity.add, x.detach()))  # type: ignore[no-untyped-call]
-
-
-def _current_group() -> Any:
-    """The process group of the DistributedDataParallel that is running forward, or None."""
-    if not torch.distributed.is_available():
-        return None
-    ddp = torch.nn.parallel.DistributedDataParallel._get_active_ddp_module()  # type: ignore[no-untyped-call]
-    return None if ddp is None else ddp.process_group
 
 
 def _release(handle: RemovableHandle, stance: Any) -> None:

@@ -13,9 +13,9 @@ from torch.optim import Optimizer
 
 from layers.dynamic.activity import Activity
 from layers.dynamic.exchange import exchange
-from layers.dynamic.ranks import Ranks
 from layers.dynamic.site import Site
 from layers.layer import SparseLayer
+from layers.ranks import Ranks
 from layers.topologies.keys import keys_of
 from layers.topologies.sampling import ascending
 

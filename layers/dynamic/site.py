@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from layers.dynamic.activity import Activity
-from layers.dynamic.ranks import Ranks
 from layers.layer import SparseLayer
+from layers.ranks import Ranks
 
 # Small enough for the caches of a CPU, large enough to keep a GPU busy for a while.
 _BLOCK = 2**21

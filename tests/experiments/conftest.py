@@ -30,6 +30,10 @@ def silent():
 
 @pytest.fixture
 def digits():
+    return make_digits()
+
+
+def make_digits():
     """A learnable stand-in for digits: the class is where the bright pixels are."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(10, (400,), generator=generator)

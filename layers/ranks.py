@@ -1,4 +1,4 @@
-"""Ranks: the processes that train one model together and have to rewire it alike."""
+"""Ranks: the processes that train one model together and have to stay alike."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_BLOCK = 2**20  # entries that a checksum looks at together: enough to be fast, few enough to fit
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,12 @@ class Ranks:
         if self.group is not None:
             dist.all_reduce(tensor, group=self.group)
         return tensor
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """Return the mean of `tensor` over all ranks; it is overwritten."""
+        if self.group is None:
+            return tensor
+        return self.sum(tensor).div_(dist.get_world_size(self.group))
 
     def of_first(self, number: int, device: torch.device) -> int:
         """Return the first rank's `number`, on every rank."""
@@ -46,9 +54,24 @@ class Ranks:
             )
 
 
+def running() -> Ranks:
+    """Return the ranks of the DistributedDataParallel that is in its forward pass, or this alone.
+
+    Compilers see this process alone: what they trace does not know who calls it.
+    """
+    if not dist.is_available() or torch.compiler.is_compiling():
+        return Ranks()
+    ddp = torch.nn.parallel.DistributedDataParallel._get_active_ddp_module()  # type: ignore[no-untyped-call]
+    return Ranks(None if ddp is None else ddp.process_group)
+
+
 def _checksum(tensor: Tensor) -> Tensor:
     """A number that depends on every bit and on the order; products wrap around."""
     sizes = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    bits = tensor.detach().contiguous().view(sizes[tensor.element_size()]).long()
-    places = torch.arange(1, bits.numel() + 1, device=bits.device)
-    return ((bits ^ (bits >> 29)) * (2 * places * 0x9E3779B1 + 1)).sum()
+    bits = tensor.detach().contiguous().view(sizes[tensor.element_size()]).flatten()
+    total = torch.zeros((), dtype=torch.int64, device=bits.device)
+    for start in range(0, bits.numel(), _BLOCK):
+        block = bits[start : start + _BLOCK].long()
+        places = torch.arange(start + 1, start + 1 + block.numel(), device=bits.device)
+        total += ((block ^ (block >> 29)) * (2 * places * 0x9E3779B1 + 1)).sum()
+    return total

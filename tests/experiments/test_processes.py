@@ -1,0 +1,152 @@
+"""Two real processes, connected by gloo, train as one."""
+
+import multiprocessing
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn import functional as F
+from torch.profiler import profile
+
+from experiments import training
+from experiments.processes import ProcessError, Processes
+from experiments.setting import Setting
+from sparsebench.errors import InputError
+from tests.experiments.conftest import Silent, make_digits
+
+SETTING = Setting(
+    experiment="test", row="sparse", sparsity=0.5, width=40, epochs=2, batch=32, lr=0.05,
+    dataset="mnist-subset",
+)  # fmt: skip
+CHANGES = [
+    {"model": "dense"},
+    {"rewiring": "rigl", "update_every": 5, "fraction": 0.3},
+    {"rewiring": "set", "update_every": 5, "fraction": 0.3, "activation": "kwinners"},
+    {"model": "masked", "rewiring": "rigl", "update_every": 5, "fraction": 0.3},
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _server():
+    """Processes are forked from one that has imported everything."""
+    multiprocessing.set_forkserver_preload([__name__])
+
+
+def in_two_processes(test, folder):
+    mp.start_processes(_run, (test, folder), nprocs=2, start_method="forkserver")
+
+
+def _run(rank, test, folder):
+    store = f"file://{folder / 'store'}"
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    try:
+        test(Processes(rank, 2, rank), folder)
+    finally:
+        dist.destroy_process_group()
+
+
+def numbers(record):
+    assert record.status == "ok", record.message
+    return [(epoch.loss, epoch.accuracy) for epoch in record.epochs]
+
+
+def alike(processes, folder):
+    """What comes out of training is the same in both, and what one process alone gets."""
+    digits = make_digits()
+    for change in CHANGES:
+        setting = replace(SETTING, processes=2, **change)
+        record = training.train(setting, digits, Silent(), processes=processes)
+        every = [None, None]
+        dist.all_gather_object(every, numbers(record))
+        assert every[0] == every[1]
+        alone = training.train(replace(setting, processes=1), digits, Silent())
+        torch.testing.assert_close(
+            torch.tensor(numbers(record)), torch.tensor(numbers(alone)), rtol=1e-3, atol=2e-2
+        )
+        assert alone.epochs[0].communicated == 0
+        trained = record.parameters + 2 * setting.width  # those of the LayerNorm
+        if setting.model == "masked":
+            trained += 784 * 40 + 40 * 10 - record.weights
+        assert record.epochs[0].communicated == 4 * trained * (300 // 32)
+
+
+def only_gradients_travel(processes, folder):
+    """The profiler sees all that is given to collectives in a step: a gradient for each weight."""
+    images, labels = torch.randn(16, 784), torch.zeros(16, dtype=torch.long)
+    setting = replace(SETTING, processes=2, activation="kwinners")
+    progress = training.Progressing.start(setting, processes)
+    for _ in range(2):  # in the second step the processes agree once how to pack gradients
+        progress.step(images, labels)
+    with profile(record_shapes=True) as profiled:
+        F.cross_entropy(progress.model(images), labels).backward()
+    sent = [event.input_shapes for event in profiled.events() if event.name.startswith("gloo:")]
+    weights = 784 * 20 + 10 * 20
+    biases_and_norm = 40 + 10 + 2 * 40
+    duty_cycle = 40
+    total = sum(torch.Size(shape).numel() for shapes in sent for shape in shapes)
+    assert total == weights + biases_and_norm + duty_cycle, sent
+
+
+def differing(processes, folder):
+    """A process whose weights went another way is named by all, and nothing is recorded."""
+
+    class Corrupts(Silent):
+        def step(self):
+            if processes.rank == 1:
+                with torch.no_grad():
+                    progress[0].network.hidden.values[7] += 1.0
+
+    progress = []
+    start = training.Progressing.start
+
+    def remember(*arguments):
+        progress.append(start(*arguments))
+        return progress[-1]
+
+    training.Progressing.start = remember
+    setting = replace(SETTING, processes=2, rewiring="set", update_every=5)
+    training.warm_up(setting.model, setting.activation, "cpu")
+    progress.clear()
+    message = f"process {processes.rank}: layer 'hidden': .* on rank 1 and on rank 0 differ"
+    with pytest.raises(ProcessError, match=message):
+        training.train(setting, make_digits(), Corrupts(), processes=processes)
+
+
+def agreed(processes, folder):
+    """Wrong input that one process finds is known to all; the first goes ahead of the others."""
+
+    def fails():
+        raise InputError("no data here")
+
+    with pytest.raises(InputError, match="process 1: no data here"):
+        processes.together(fails if processes.rank == 1 else lambda: 1)
+    with pytest.raises(InputError, match=r"^no data here"):
+        processes.together(fails)
+    file = folder / "made by the first"
+    assert processes.together(lambda: file.touch() if processes.first else file.exists()) in (
+        None,
+        True,
+    )
+    assert processes.of_first(lambda: processes.rank) == 0
+    (folder / "only here").write_bytes(b"content") if processes.first else None
+    assert processes.file(folder / "only here").read() == b"content"
+    assert processes.file(folder / "nowhere") is None
+
+
+def everything(processes, folder):
+    for test in (alike, only_gradients_travel, differing, agreed):
+        test(processes, folder)
+
+
+def test_two_processes(tmp_path):
+    in_two_processes(everything, tmp_path)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(ValueError, match="batch must be a multiple of the 3 processes, got 32"):
+        replace(SETTING, processes=3)
