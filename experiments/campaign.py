@@ -13,6 +13,7 @@ from experiments.processes import ALONE, Processes
 from experiments.records import FILE_NAME, TrainingRecord
 from experiments.setting import Setting
 from experiments.training import Show, train
+from layers import accelerator
 from sparsebench import machine, store
 
 
@@ -79,6 +80,8 @@ def run(
         for setting in settings:
             chosen = data_of(setting, data)
             record = train(setting, chosen, shown, folder=folder, timed=timed, processes=processes)
+            if record.status != "ok":
+                accelerator.release(setting.device)  # the next one is to find all memory free
             if records is not None:
                 records.append(record)
                 checkpoint.remove(checkpoint.path_of(folder, setting))

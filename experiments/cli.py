@@ -77,7 +77,7 @@ def train(
     data_dir: Annotated[Path | None, typer.Option(help="Where the dataset's folder is.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Only this seed.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N − 1.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the records; results/EXPERIMENT by default.")
@@ -112,8 +112,7 @@ def train(
     if list_ or not experiment:
         _list()
         return
-    if device not in machine.devices():
-        raise InputError(f"--device {device}: not found here: choose from {machine.devices()}")
+    machine.check_device(device)
     from experiments import report  # pandas and matplotlib, which nothing else here needs
 
     threads = threads or machine.default_threads()

@@ -59,6 +59,7 @@ class TrainingRecord(BaseModel):
     test_images: int = 0
     peak_memory: int | None = None  # bytes above the process before the network was built
     memory_method: str = ""
+    tuning_s: float = 0.0  # what finding a GPU's tiles took in this run; in no other time
     resumed: int = 0  # how often the run was interrupted and went on
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}

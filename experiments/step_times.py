@@ -10,14 +10,14 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from experiments.campaign import TrainingStore, data_of
 from experiments.data import Dataset
-from experiments.records import Timing, TrainingRecord
+from experiments.records import Status, Timing, TrainingRecord
 from experiments.setting import Setting
 from experiments.training import Progressing, batches, failure, sizes, steps_per_epoch, warm_up
+from layers import accelerator
 from sparsebench import machine, memory
 
 TURNS = 10  # the steps to time are spread over so many turns of every setting
@@ -36,12 +36,10 @@ class _Timed:
 
     def advance(self, steps: int) -> float:
         """Take `steps` steps and return their seconds."""
-        device = self.progress.setting.device
         start = time.perf_counter()
         for images, labels in islice(self.batches, steps):
             self.progress.step(images, labels)
-        if device != "cpu":
-            torch.cuda.synchronize(device)
+        accelerator.synchronize(self.progress.setting.device)
         return time.perf_counter() - start
 
 
@@ -57,7 +55,7 @@ def time_steps(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     turn = max(1, (steps or steps_per_epoch(data, settings[0])) // TURNS)
     under_way: dict[Setting, _Timed] = {}
-    failed: dict[Setting, BaseException] = {}
+    failed: dict[Setting, tuple[Status, str]] = {}
     for turn_number in range(TURNS + 1):  # the first warms up
         for setting in settings:
             if setting in failed:
@@ -68,8 +66,11 @@ def time_steps(
                 else:
                     under_way[setting].samples.append(under_way[setting].advance(turn))
             except Exception as error:  # whatever it is, it costs this setting alone
-                failed[setting] = error
+                # Not the error itself: it would keep the network alive, in the frames it came by.
+                failed[setting] = failure(error)
                 under_way.pop(setting, None)
+            if setting in failed:
+                accelerator.release(setting.device)
     with TrainingStore(folder) as records:
         made = [
             _record(setting, under_way.get(setting), failed.get(setting), turn, data, started)
@@ -89,7 +90,7 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
         made.append(_Timed(Progressing.start(setting), endless))
         made[0].advance(WARM_UP)
 
-    warm_up(setting.model, setting.activation, setting.device)
+    warm_up(setting)
     peak, method = memory.peak(begin, setting.device)
     return replace(made[0], peak=peak, method=method)
 
@@ -97,7 +98,7 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
 def _record(
     setting: Setting,
     timed: _Timed | None,
-    error: BaseException | None,
+    failed: tuple[Status, str] | None,
     turn: int,
     data: Dataset,
     started: str,
@@ -110,8 +111,8 @@ def _record(
         "machine": machine.fingerprint(),
     }
     if timed is None:
-        assert error is not None
-        status, message = failure(error)
+        assert failed is not None
+        status, message = failed
         return TrainingRecord(**common, status=status, message=message)
     timing = Timing(
         steps=turn,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,9 @@ from experiments.data import Dataset
 from experiments.processes import ALONE, ProcessError, Processes
 from experiments.records import Epoch, Status, Timing, TrainingRecord
 from experiments.rewiring import Rewirer, make_rewirer
-from experiments.setting import Activation, Model, Setting
+from experiments.setting import Setting
+from layers import accelerator
+from layers.backends.kernels.tuning import TUNER
 from sparsebench import machine, memory
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still finite
@@ -126,7 +128,7 @@ def train(
     returns a record that says so. Raises CheckpointError for a checkpoint that cannot be used, and
     ProcessError for a failure of one of several processes: the others wait for it.
     """
-    started = datetime.now(UTC).isoformat(timespec="seconds")
+    started, tuned = datetime.now(UTC).isoformat(timespec="seconds"), TUNER.seconds
     path = checkpoint.path_of(folder, setting) if folder is not None else None
     state: list[Progressing] = []
     status: Status = "ok"
@@ -138,7 +140,7 @@ def train(
 
     peak, method = None, ""
     try:
-        warm_up(setting.model, setting.activation, setting.device)
+        warm_up(setting)
         peak, method = memory.peak(whole_run, setting.device)
     except _DivergedError as error:
         status, message = "diverged", str(error)
@@ -159,6 +161,7 @@ def train(
         **(sizes(progress.network, data) if progress else {}),
         peak_memory=peak,
         memory_method=method,
+        tuning_s=round(TUNER.seconds - tuned, 3),
         resumed=progress.resumed if progress else 0,
         started=started,
         machine=machine.fingerprint(),
@@ -231,18 +234,30 @@ def sizes(network: nn.Module, data: Dataset) -> dict[str, Any]:
 def failure(error: BaseException) -> tuple[Status, str]:
     """Return the status of a run that ended with `error`, and why."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    no_memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-    return ("oom" if no_memory or "allocate memory" in reason else "error"), reason
+    return ("oom" if accelerator.out_of_memory(error) else "error"), reason
+
+
+def warm_up(setting: Setting) -> None:
+    """Take a step of a small network of this kind, so that code it loads counts for no run.
+
+    On a GPU it is the network itself: kernels are compiled, and tuned, for its own sizes.
+    """
+    kind = {"model": setting.model, "activation": setting.activation, "device": setting.device}
+    if setting.device == "cpu":
+        _warm_up(Setting(experiment="", row="", width=50, batch=2, **kind))
+    else:
+        _warm_up(replace(setting, experiment="", row="", seed=0, epochs=1))
 
 
 @cache
-def warm_up(model: Model, activation: Activation, device: str) -> None:
-    """Take a step of a small network of this kind, so that code it loads counts for no run."""
-    small = Setting(
-        experiment="", row="", model=model, activation=activation, width=50, device=device
-    )
-    images = torch.zeros(2, models.PIXELS, device=device)
-    Progressing.start(small).step(images, torch.zeros(2, dtype=torch.long, device=device))
+def _warm_up(setting: Setting) -> None:
+    images = torch.zeros(setting.batch, models.PIXELS, device=setting.device)
+    labels = torch.zeros(setting.batch, dtype=torch.long, device=setting.device)
+    started = Progressing.start(setting)
+    started.step(images, labels)
+    if setting.device != "cpu":
+        with torch.no_grad():
+            started.network.eval()(images[:1].expand(TEST_BATCH, -1))
 
 
 def _train(

@@ -6,6 +6,7 @@ a stand-in on a machine that has none.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 import warnings
@@ -56,6 +57,10 @@ class Accelerator(ABC):
     @abstractmethod
     def settle(self, dtype: torch.dtype) -> None:
         """Let libraries allocate what they keep for as long as the process lives."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give memory that no tensor occupies back to the driver."""
 
     @abstractmethod
     def free(self) -> int:
@@ -141,11 +146,19 @@ class Cuda(Accelerator):
         return [first.elapsed_time(last) * 1e-3 for first, last in events]
 
     def settle(self, dtype: torch.dtype) -> None:
-        """Multiply once: cuBLAS keeps a workspace of some megabytes."""
+        """Multiply once in each direction: cuBLAS keeps some megabytes for every thread.
+
+        (PyTorch computes gradients in a thread of its own.)
+        """
         with torch.cuda.device(self._device):
-            small = torch.ones(16, 16, dtype=dtype, device=self._device)
-            torch.mm(small, small)
+            weight = torch.ones(16, 16, dtype=dtype, device=self._device, requires_grad=True)
+            y = torch.nn.functional.linear(weight, weight, weight[0])
+            torch.autograd.grad(y.sum(), weight)
             self.synchronize()
+
+    def release(self) -> None:
+        """Empty PyTorch's cache."""
+        torch.cuda.empty_cache()
 
     def free(self) -> int:
         """Ask the driver."""
@@ -189,9 +202,32 @@ def usable() -> bool:
         return torch.cuda.is_available()
 
 
-def problem() -> str | None:
-    """Say why no GPU can be used on this machine, and what would help; None if one can."""
+def release(device: torch.device | str) -> None:
+    """Give memory of `device` that no tensor occupies back, a GPU's for other programs to use."""
+    gc.collect()  # what failed may be kept by cycles
+    device = torch.device(device)
+    if device.type != "cpu":
+        of(device).release()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory of the host or of a GPU was exhausted."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # PyTorch's words for the host; the driver's; those of cuBLAS and cuSPARSE for their own needs.
+    words = ("allocate memory", "CUDA error: out of memory", "ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(some in str(error) for some in words)
+
+
+def problem(device: torch.device | str = "cuda") -> str | None:
+    """Say why `device` cannot be used on this machine, and what would help; None if it can."""
+    device = torch.device(device)
+    if device.type == "cpu":
+        return None
     if usable():
+        found = torch.cuda.device_count()
+        if device.index is not None and device.index >= found:
+            return f"there is no {device}: choose from {', '.join(devices())}"
         return None
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         return "this build of PyTorch has no CUDA: install one that has, see pytorch.org"

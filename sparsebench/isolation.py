@@ -14,8 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from layers.accelerator import out_of_memory
 from sparsebench.records import Status
 
 # A forkserver imports once what every process needs; one forked from it begins within 20 ms. That
@@ -84,7 +83,7 @@ def _child(
     try:
         sender.send(("ok", function(*args)))
     except Exception as error:
-        sender.send(("oom" if _is_out_of_memory(error) else "error", describe(error)))
+        sender.send(("oom" if out_of_memory(error) else "error", describe(error)))
 
 
 def _end_with_parent() -> None:
@@ -93,12 +92,6 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    )
 
 
 def _post_mortem(exitcode: int | None, out_of_memory: bool, log: Path) -> Failure:

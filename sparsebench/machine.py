@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -19,9 +20,12 @@ from typing import Any
 import psutil
 import torch
 
+from layers import accelerator
 from layers.backends import BACKENDS, native
+from sparsebench.errors import InputError
 
 _LARGE = 3 << 26  # bytes: beyond most caches
+_LARGE_GPU = 3 << 29  # the same on a GPU: 1.6 GB
 _SMALL = tuple(3 << shift for shift in (16, 18, 20, 22, 24))  # 0.2 to 50 MB
 _SECONDS = 0.3  # for each of the two
 
@@ -51,8 +55,16 @@ def fingerprint() -> dict[str, Any]:
 
 
 def devices() -> list[str]:
-    """Return every device found: the CPU always, CUDA where there is one."""
-    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    """Return what is measured by default: the CPU always, the first GPU where there is one."""
+    return ["cpu", "cuda"] if accelerator.usable() else ["cpu"]
+
+
+def check_device(device: str) -> None:
+    """Raise InputError where `device` is neither the CPU nor a GPU that can be used here."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"--device {device}: choose cpu, cuda, or one of several GPUs as cuda:1")
+    if reason := accelerator.problem(device):
+        raise InputError(f"--device {device}: {reason}")
 
 
 def busy(seconds: float = 0.3) -> float:
@@ -81,16 +93,18 @@ def probe(device: str, dtype: str, threads: int) -> dict[str, Any]:
 
     GB/s (10⁹ bytes a second) count what is read and written, as the STREAM benchmark does:
     `stream_gb_s` out of memory; `cache_gb_s` lists, for arrays that take so many bytes together
-    and are used again and again, what the caches that they fit into give.
+    and are used again and again, what the caches that they fit into give. On a GPU the times are
+    its own, and no caches are listed: cases are timed with a cold one.
     """
     torch.set_num_threads(threads)
+    large, small = (_LARGE, _SMALL) if device == "cpu" else (_LARGE_GPU, ())
     return {
         "device": device,
         "dtype": dtype,
         "threads": threads,
         "matmul_gflops": _matmul(device, dtype, _SECONDS),
-        "stream_gb_s": _stream(device, _LARGE, _SECONDS),
-        "cache_gb_s": [(size, _stream(device, size, _SECONDS / 10)) for size in _SMALL],
+        "stream_gb_s": _stream(device, large, _SECONDS),
+        "cache_gb_s": [(size, _stream(device, size, _SECONDS / 10)) for size in small],
     }
 
 
@@ -114,13 +128,13 @@ def _stream(device: str, footprint: int, seconds: float) -> float:
 
 
 def _best(call: Callable[[], object], device: str, seconds: float) -> float:
-    """The shortest time of `call`, repeated for `seconds` after a first one."""
+    """The shortest time of `call`, repeated for `seconds` after a first one; or ten on a GPU."""
+    if device != "cpu":
+        return min(accelerator.of(torch.device(device)).seconds(call, 10, cold=False))
     best, end = float("inf"), None
     while end is None or time.perf_counter() < end:
         start = time.perf_counter()
         call()
-        if device != "cpu":
-            torch.cuda.synchronize(device)
         now = time.perf_counter()
         if end is None:
             end = now + seconds
@@ -180,18 +194,7 @@ def _huge_pages() -> str:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    if not torch.cuda.is_available():
-        return []
-    found = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    return [
-        {
-            "name": gpu.name,
-            "memory_gib": round(gpu.total_memory / 2**30),
-            "capability": f"{gpu.major}.{gpu.minor}",
-            "multiprocessors": gpu.multi_processor_count,
-        }
-        for gpu in found
-    ]
+    return [accelerator.of(torch.device(name)).description() for name in accelerator.devices()]
 
 
 def _torch() -> dict[str, Any]:
@@ -199,7 +202,7 @@ def _torch() -> dict[str, Any]:
         "version": torch.__version__,
         "threads": torch.get_num_threads(),
         "blas": torch.__config__.show().partition("BLAS_INFO=")[2].partition(",")[0],
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda if accelerator.usable() else None,
     }
 
 

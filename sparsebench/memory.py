@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from layers import accelerator
+from layers.accelerator import Accelerator
+
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _GROUP = Path("/sys/fs/cgroup")
 _RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident set size
@@ -21,7 +24,7 @@ _RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident set size
 def available(device: str) -> int:
     """Return how many bytes can still be allocated on `device`, within this container's limit."""
     if device != "cpu":
-        return int(torch.cuda.mem_get_info(device)[0])
+        return _gpu(device).free()
     free = int(psutil.virtual_memory().available)
     with suppress(OSError, ValueError):  # no cgroup v2, or no limit ("max")
         limit = int((_GROUP / "memory.max").read_text())
@@ -41,8 +44,8 @@ def held(device: str) -> int:
     """
     gc.collect()
     if device != "cpu":
-        torch.cuda.synchronize(device)
-        return int(torch.cuda.memory_allocated(device))
+        _gpu(device).synchronize()
+        return _gpu(device).allocated()
     _trim()
     with suppress(OSError):
         return _status("RssAnon")
@@ -56,12 +59,13 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
     """
     gc.collect()
     if device != "cpu":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        baseline = torch.cuda.memory_allocated(device)
+        gpu = _gpu(device)
+        gpu.synchronize()
+        gpu.reset_peak()
+        baseline = gpu.allocated()
         step()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - baseline, "torch.cuda peak"
+        gpu.synchronize()
+        return gpu.peak() - baseline, "torch.cuda.max_memory_allocated"
     _trim()
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
@@ -70,6 +74,16 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
         return _sampled_peak(step), "RSS sampled every ms"
     step()
     return max(0, _status("VmHWM") - baseline), "VmHWM"
+
+
+def settle(device: str, dtype: torch.dtype) -> None:
+    """Let libraries that compute on a GPU allocate what they keep: it is no layer's own memory."""
+    if device != "cpu":
+        _gpu(device).settle(dtype)
+
+
+def _gpu(device: str) -> Accelerator:
+    return accelerator.of(torch.device(device))
 
 
 def _status(field: str) -> int:

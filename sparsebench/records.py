@@ -37,11 +37,14 @@ class Record(BaseModel):
     case: Case
     status: Status
     message: str = ""
-    samples: list[float] = []  # seconds per call, raw, in the order they were taken
-    wall_samples: list[float] = []  # the same end to end, where `samples` are a GPU's event times
+    # Seconds per call, raw, in the order they were taken; on a GPU its own, with a cold L2 cache.
+    samples: list[float] = []
+    hot_samples: list[float] = []  # a GPU's own with its L2 cache hot; empty on a CPU
+    wall_samples: list[float] = []  # from end to end, where the others are a GPU's own
     calls_per_sample: int = 0
     errors: dict[str, float] = {}  # relative error against the oracle of "output", "input", …
     memory: Memory = Memory()
+    tuning_s: float = 0.0  # what finding the tiles took on this machine, now or earlier; in no time
     wall_s: float = 0.0  # what the whole case cost, process and checks included
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included

@@ -17,20 +17,26 @@ from timeit import Timer
 
 import torch
 
+from layers import accelerator
+from layers.accelerator import Accelerator
+
 SAMPLE_S = 5e-3  # calls shorter than this are timed several at once
 LEAST_SAMPLES = 3  # of a round, unless calls are slow
 SLOW_S = 2.0  # a call that takes longer is timed once
+MOST_SAMPLES = 200  # of each series on a GPU
 
 
 @dataclass(frozen=True)
 class Times:
     """Raw samples: seconds per call, in the order they were taken.
 
-    `wall` are end-to-end times where `samples` are a device's own: empty on a CPU.
+    On a GPU `samples` are the device's own times with its L2 cache cleared, `hot` those with the
+    cache as the call before left it, and `wall` are times from end to end; both empty on a CPU.
     """
 
     samples: list[float] = field(default_factory=list)
     calls_per_sample: int = 0
+    hot: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
 
 
@@ -45,13 +51,13 @@ def measure(
     """Time `step` for about `seconds`, with `threads` CPU threads.
 
     On a CPU a sample is the mean of `calls` calls, as many as take SAMPLE_S by default, with
-    caches as the calls leave them: warm, as in a training loop. On a GPU every call stands between
-    two events, after the L2 cache was cleared; a second series takes the wall time of calls up to
-    the synchronisation.
+    caches as the calls leave them: warm, as in a training loop. On a GPU there are three series,
+    each of about `seconds`: the device's own times of single calls with the L2 cache cold, the
+    same with it hot, and wall times of calls up to the synchronisation.
     """
     torch.set_num_threads(threads)
     if device != "cpu":
-        return _measure_cuda(step, torch.device(device), seconds)
+        return _measure_gpu(step, accelerator.of(torch.device(device)), seconds)
     timer = Timer(step)
     first = timer.timeit(1)
     if first > SLOW_S:
@@ -75,32 +81,19 @@ def _warmed_up(timer: Timer, calls: int | None) -> int:
     return max(1, math.ceil(calls * SAMPLE_S / spent))
 
 
-def _measure_cuda(step: Callable[[], object], device: torch.device, seconds: float) -> Times:
-    # Twice the L2 cache, so that writing it leaves nothing of the operands there.
-    size = 2 * torch.cuda.get_device_properties(device).L2_cache_size
-    flush = torch.empty(max(size, 1 << 26), dtype=torch.int8, device=device)
-
+def _measure_gpu(step: Callable[[], object], gpu: Accelerator, seconds: float) -> Times:
     def synchronised() -> None:
         step()
-        torch.cuda.synchronize(device)
+        gpu.synchronize()
 
-    for _ in range(3):  # the last one counts: the first may compile
+    for _ in range(3):  # the last one counts: the first may compile and try tiles
         once = _seconds(synchronised)
-    count = min(200, max(LEAST_SAMPLES, math.ceil(seconds / once)))
-    events = []
-    for _ in range(count):
-        flush.zero_()
-        start, end = (
-            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
-        start.record()
-        step()
-        end.record()
-        events.append((start, end))
-    torch.cuda.synchronize(device)
-    samples = [_round(start.elapsed_time(end) * 1e-3) for start, end in events]
-    return Times(samples, 1, [_round(_seconds(synchronised)) for _ in range(count)])
+    count = 1
+    if once < SLOW_S:
+        count = min(MOST_SAMPLES, max(LEAST_SAMPLES, math.ceil(seconds / once)))
+    cold, hot = (gpu.seconds(step, count, cold=cold) for cold in (True, False))
+    wall = [_seconds(synchronised) for _ in range(count)]
+    return Times(_rounded(cold), 1, _rounded(hot), _rounded(wall))
 
 
 def _seconds(step: Callable[[], object]) -> float:
@@ -112,3 +105,7 @@ def _seconds(step: Callable[[], object]) -> float:
 def _round(seconds: float) -> float:
     """Keep five digits: more than any clock here resolves, and records stay small."""
     return float(f"{seconds:.5g}")
+
+
+def _rounded(samples: list[float]) -> list[float]:
+    return [_round(sample) for sample in samples]

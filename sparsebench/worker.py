@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from layers.backends.kernels.tuning import TUNER
 from sparsebench import memory, oracle, phases, problem, timing
 from sparsebench.case import Case
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
@@ -24,6 +25,7 @@ class Outcome:
     errors: dict[str, float] = field(default_factory=dict)
     memory: Memory = field(default_factory=Memory)
     times: timing.Times = field(default_factory=timing.Times)
+    tuning_s: float = 0.0
 
 
 def prepare(case: Case, folder: Path) -> Outcome:
@@ -47,13 +49,15 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     implementation.load()
     given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy
+    memory.settle(case.device, x.dtype)
+    tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)
 
     errors, peaks = {}, Memory()
     if earlier is None:
         errors = verify(implementation, module, given, folder / "expected.pt")
-        if message := judge(errors, case.dtype):
+        if message := judge(errors, implementation.precision or case.dtype):
             return Outcome("incorrect", message, errors)
         del given  # what the module shares with it still counts
         peaks = take_memory(implementation, module, x, dy, case, empty)
@@ -65,7 +69,8 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
         seconds=seconds,
         calls=earlier.calls_per_sample if earlier else None,
     )
-    return Outcome("ok", errors=errors, memory=peaks, times=times)
+    spent = TUNER.cost - tuned
+    return Outcome("ok", errors=errors, memory=peaks, times=times, tuning_s=spent)
 
 
 def verify(

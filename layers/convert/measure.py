@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from layers import accelerator
+
 LEAST, MOST = 7, 60  # samples of each
 SAMPLE_S = 2e-3  # calls that are shorter are timed several at once
 
@@ -64,13 +66,11 @@ def compare(
 
 def _sample(step: Callable[[], object], calls: int, device: torch.device) -> float:
     """The mean time of `calls` calls."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    accelerator.synchronize(device)
     begin = time.perf_counter()
     for _ in range(calls):
         step()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    accelerator.synchronize(device)
     return (time.perf_counter() - begin) / calls
 
 

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import advisor, units
+from sparsebench import advisor, machine, units
 from sparsebench.errors import InputError
 from sparsebench.output import console, errors
 from sparsebench.points import BASELINE
@@ -30,7 +30,7 @@ def advise(
         bool, typer.Option("--memory", help="The least memory instead of the least time.")
     ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; all by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Type of the weights.")] = "float32",
     folder: Annotated[
         list[Path] | None,
@@ -39,6 +39,7 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Say which implementation to use for a layer on this machine, and what it brings."""
+    machine.check_device(device)
     for path in folder or []:
         if not path.exists():
             raise InputError(f"--records {path}: no such file or folder")

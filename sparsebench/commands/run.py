@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from layers import accelerator
 from sparsebench import filters, hostlock, isolation, machine, runner, sweep
 from sparsebench.case import Case
 from sparsebench.commands.report import load, show
@@ -78,6 +79,9 @@ def run(
     ]
     if not cases:
         raise InputError(f"no case of {name} is left by {' and '.join(condition or ['--device'])}")
+    reasons = {d: accelerator.problem(d) for d in dict.fromkeys(case.device for case in cases)}
+    if all(reasons.values()) and not dry_run:
+        raise InputError(f"no case of {name} can be measured: {next(iter(reasons.values()))}")
     folder = out or Path("results") / Path(name).stem
     settings = asked.settings(seed or 0)
     if dry_run:
@@ -159,11 +163,9 @@ def _to_measure(record: Record | None, retry_failed: bool) -> bool:
 
 
 def _devices(asked: list[str] | None) -> list[str]:
-    found = machine.devices()
     for device in asked or []:
-        if device not in found:
-            raise InputError(f"--device {device}: not found here: choose from {', '.join(found)}")
-    return asked or found
+        machine.check_device(device)
+    return asked or machine.devices()
 
 
 def _list_cases(cases: list[Case], estimate: Estimator) -> None:

@@ -18,7 +18,7 @@ from layers.convert import sparsify as swap
 from layers.convert.measure import Times, compare
 from layers.layer import SparseLayer
 from layers.prune import Distribution, prune_to_sparsity
-from sparsebench import memory
+from sparsebench import machine, memory
 from sparsebench.errors import InputError
 
 console = Console()
@@ -55,6 +55,7 @@ def sparsify(
     seed: Annotated[int, typer.Option(help="Of the model's weights and the input.")] = 0,
 ) -> None:
     """Swap sparse layers into a model where they pay, and measure it before and after."""
+    machine.check_device(device)
     if threads is not None:
         if threads < 1:
             raise InputError(f"--threads must be at least 1, got {threads}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-
+from layers import accelerator
 from sparsebench import memory
 from sparsebench.case import Case
 from sparsebench.implementations.auto import Auto
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.dense import Dense
+from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
+from sparsebench.implementations.dense_tf32 import DenseTF32
 from sparsebench.implementations.masked import Masked
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
@@ -29,6 +30,8 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     for implementation in (
         Dense(),
         DenseCompiled(),
+        DenseTF32(),
+        DenseBF16(),
         Masked(),
         TorchCOO(),
         TorchCSR(),
@@ -51,8 +54,8 @@ def refusal(case: Case) -> str | None:
     implementation = IMPLEMENTATIONS[case.implementation]
     if reason := implementation.unavailable() or implementation.unsupported(case):
         return reason
-    if case.device != "cpu" and not torch.cuda.is_available():
-        return "this machine has no CUDA device"
+    if reason := accelerator.problem(case.device):
+        return reason
     needed, free = implementation.bytes_needed(case), memory.available(case.device)
     if needed > free:
         return f"needs about {needed / 1e9:.3g} GB of {case.device} memory, {free / 1e9:.3g} free"

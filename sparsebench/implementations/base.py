@@ -36,6 +36,8 @@ class Implementation(ABC):
     operations: ClassVar[tuple[str, ...]] = ("linear",)
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "float16", "bfloat16")
+    # The type it multiplies in, where that is another than the case's: how exact it has to be.
+    precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
@@ -59,7 +61,7 @@ class Implementation(ABC):
         """Say why `case` is beyond this implementation; None if it is not."""
         for name, value, allowed in (
             ("operation", case.operation, self.operations),
-            ("device", case.device, self.devices),
+            ("device", case.device.partition(":")[0], self.devices),
             ("dtype", case.dtype, self.dtypes),
         ):
             if value not in allowed:

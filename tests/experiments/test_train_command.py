@@ -68,7 +68,7 @@ def test_a_second_run_trains_nothing_and_shows_the_table(tmp_path):
         (["mnist", "--sparsity", "1"], r"--sparsity must be in \[0, 1\), got 1.0"),
         (["mnist", "--topology", "ring"], "--topology must be one of random"),
         (["mnist", "--data-dir", "/nowhere"], "looked in --data-dir: /nowhere/MNIST/raw"),
-        (["mnist", "--device", "tpu"], "--device tpu: not found here"),
+        (["mnist", "--device", "tpu"], "--device tpu: choose cpu, cuda"),
         (["recipe-search", "--dataset", "mnist-subset"], "validation must hold out 1 to 9999"),
         (["wide", "--width", "15", "--dataset", "mnist-subset"], "a multiple of 10.*got 15"),
     ],

@@ -36,10 +36,14 @@ class Choice(NamedTuple):
 
 
 class Tuner:
-    """Chooses tiles, each class of shapes once; `seconds` is the time that trying has taken."""
+    """Chooses tiles, each class of shapes once; `seconds` is the time that trying has taken.
+
+    `cost` is the time that finding the tiles in use took, in this process or in an earlier one.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
         self.seconds = 0.0
+        self._used: dict[str, float] = {}
         self._file = file
         self._chosen: dict[str, Choice] | None = None
 
@@ -47,6 +51,11 @@ class Tuner:
     def path(self) -> Path:
         """The file that keeps what was found."""
         return self._file or user_cache_path("sparsebench") / "triton-tiles.json"
+
+    @property
+    def cost(self) -> float:
+        """The seconds that trying took for all tiles that were asked for in this process."""
+        return sum(self._used.values())
 
     def choose(
         self,
@@ -77,7 +86,9 @@ class Tuner:
             self.seconds += spent
             self._chosen[key] = Choice(tile, round(spent, 3))
             self._save()
-        return self._chosen[key].tile
+        choice = self._chosen[key]
+        self._used[key] = choice.seconds
+        return choice.tile
 
     def stored(self) -> dict[str, Choice]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""

@@ -1,0 +1,41 @@
+"""nn.Linear on the tensor cores of a GPU, in TF32: float32 with ten bits of mantissa."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from layers import accelerator
+from sparsebench.case import Case
+from sparsebench.implementations.dense import Dense
+from sparsebench.problem import Problem
+
+_OLDEST = (8, 0)
+
+
+class DenseTF32(Dense):
+    """What `torch.set_float32_matmul_precision("high")` makes of the dense layer.
+
+    PyTorch's default is full float32, which `dense` is measured in. The setting is the whole
+    process's: one that measures nothing else.
+    """
+
+    name = "dense_tf32"
+    devices = ("cuda",)
+    dtypes = ("float32",)
+    precision = "tf32"
+
+    def unsupported(self, case: Case) -> str | None:
+        """Say where a GPU has no such tensor cores."""
+        if reason := super().unsupported(case):
+            return reason
+        if not accelerator.problem(case.device):
+            capability = accelerator.of(torch.device(case.device)).capability()
+            if capability < _OLDEST:
+                return f"{self.name} needs compute capability {_OLDEST[0]}.{_OLDEST[1]} or higher"
+        return None
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Make the dense layer, and let this process multiply in TF32."""
+        torch.set_float32_matmul_precision("high")
+        return super().build(problem)
