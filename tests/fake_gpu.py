@@ -1,5 +1,6 @@
 """A stand-in for a GPU, for what measures on one or decides about one."""
 
+from layers import accelerator
 from layers.accelerator import Accelerator
 
 
@@ -37,6 +38,9 @@ class FakeGpu(Accelerator):
     def settle(self, dtype):
         self.log.append("settle")
 
+    def release(self):
+        self.log.append("release")
+
     def allocate(self, size):
         """What a tensor of `size` bytes that is made, or freed, does."""
         self.memory += size
@@ -53,3 +57,12 @@ class FakeGpu(Accelerator):
 
     def peak(self):
         return self.most
+
+
+def installed(monkeypatch, gpu=None, *, count=1):
+    """Make `gpu` what every device but the CPU is, on a machine with `count` of them."""
+    gpu = gpu or FakeGpu()
+    monkeypatch.setattr(accelerator, "of", lambda device: gpu)
+    monkeypatch.setattr(accelerator, "usable", lambda: count > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    return gpu
