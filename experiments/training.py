@@ -242,9 +242,9 @@ def warm_up(setting: Setting) -> None:
 
     On a GPU it is the network itself: kernels are compiled, and tuned, for its own sizes.
     """
-    kind = {"model": setting.model, "activation": setting.activation, "device": setting.device}
     if setting.device == "cpu":
-        _warm_up(Setting(experiment="", row="", width=50, batch=2, **kind))
+        kind = Setting(experiment="", row="", model=setting.model, activation=setting.activation)
+        _warm_up(replace(kind, width=50, batch=2))
     else:
         _warm_up(replace(setting, experiment="", row="", seed=0, epochs=1))
 
