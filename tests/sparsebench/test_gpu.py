@@ -145,13 +145,13 @@ def test_the_time_of_tuning_is_recorded(monkeypatch, tmp_path):
     monkeypatch.setattr(type(IMPLEMENTATIONS["dense"]), "build", slow)
     outcome = worker.measure(case, tmp_path, 1e-4, None)
     assert outcome.tuning_s == 1.25
-    turns = runner._Turns(case, outcomes=[outcome, replace(outcome, tuning_s=0.5)])
+    turns = runner.Turns(case, outcomes=[outcome, replace(outcome, tuning_s=0.5)])
     assert turns.record({}, {}).tuning_s == 1.25
 
 
 def test_hot_and_wall_samples_are_recorded():
     times = timing.Times([3.0, 3.0], 1, [1.0, 1.0], [4.0, 4.0])
-    turns = runner._Turns(CASE, outcomes=[worker.Outcome("ok", times=times)] * 2)
+    turns = runner.Turns(CASE, outcomes=[worker.Outcome("ok", times=times)] * 2)
     record = turns.record({}, {})
     assert record.samples == [3.0] * 4
     assert record.hot_samples == [1.0] * 4
