@@ -15,6 +15,7 @@ from sparsebench import interruption, machine
 from sparsebench.commands.advise import advise
 from sparsebench.commands.check import check
 from sparsebench.commands.compare import compare
+from sparsebench.commands.compare_layer import compare_conv2d, compare_linear
 from sparsebench.commands.env import env
 from sparsebench.commands.export import export
 from sparsebench.commands.list import list_
@@ -39,6 +40,8 @@ app.command("report")(report)
 app.command("advise")(advise)
 app.command("compare")(compare)
 app.command("check")(check)
+app.command("compare-linear")(compare_linear)
+app.command("compare-conv2d")(compare_conv2d)
 app.command("export")(export)
 app.command("train")(train)
 app.command("sparsify")(sparsify)

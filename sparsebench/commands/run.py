@@ -87,17 +87,8 @@ def run(
     if dry_run:
         _list_cases(cases, Estimator(settings, load(folder)))
         return
-    with Store(folder) as store:
-        earlier = load(folder)
-        mine = {r.case: r for r in earlier if r.machine.get("id") == machine.fingerprint()["id"]}
-        if not resume:
-            store.drop({mine[case].identity for case in cases if case in mine})
-            mine = {}
-        pending = [case for case in cases if _to_measure(mine.get(case), retry_failed)]
-        if skipped := len(cases) - len(pending):
-            console.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
-        deadline = None if budget is None else time.monotonic() + 60 * budget
-        _measure(pending, store, settings, Estimator(settings, earlier), deadline)
+    deadline = None if budget is None else time.monotonic() + 60 * budget
+    measure(cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline)
     if found := load(folder):
         isolation.end()  # its memory is free for drawing
         try:
@@ -110,6 +101,28 @@ def run(
                 soft_wrap=True,
             )
             raise
+
+
+def measure(
+    cases: list[Case],
+    folder: Path,
+    settings: runner.Settings,
+    *,
+    resume: bool = True,
+    retry_failed: bool = False,
+    deadline: float | None = None,
+) -> None:
+    """Measure those of `cases` of which `folder` has no record; without `resume` all of them."""
+    with Store(folder) as store:
+        earlier = load(folder)
+        mine = {r.case: r for r in earlier if r.machine.get("id") == machine.fingerprint()["id"]}
+        if not resume:
+            store.drop({mine[case].identity for case in cases if case in mine})
+            mine = {}
+        pending = [case for case in cases if _to_measure(mine.get(case), retry_failed)]
+        if skipped := len(cases) - len(pending):
+            console.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
+        _measure(pending, store, settings, Estimator(settings, earlier), deadline)
 
 
 def _measure(

@@ -63,6 +63,7 @@ _LOOKS = {
     "torch_csr": Look(BLUE, "v", "-"),
     "torch_coo": Look(SKY, "^", "--"),
     "sparseprop": Look(GREEN, "D", "-"),
+    "sparseprop_pixels": Look(GREEN, "^", ":"),
     "sparselab": Look(ORANGE, "P", "--"),
     "torch_sparse_matmul": Look(PURPLE, "X", "-"),
     "torch_sparse_spmm": Look(PURPLE, "<", ":"),

@@ -10,20 +10,23 @@ from collections.abc import Callable, Sequence
 from sparsebench.points import Point
 from sparsebench.tables.cases import failures, measurements
 from sparsebench.tables.cliffs import cliffs
+from sparsebench.tables.lead import lead
 from sparsebench.tables.memory import memory
 from sparsebench.tables.speed import crossovers, speedups, summary
 from sparsebench.tables.standings import standings
 from sparsebench.tables.table import Table
 from sparsebench.tables.terminal import terminal
+from sparsebench.tables.times import times
 from sparsebench.tables.writers import write
 
-__all__ = ["TABLES", "Table", "tables", "terminal", "write"]
+__all__ = ["TABLES", "Table", "tables", "terminal", "times", "write"]
 
 TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     summary,
     speedups,
     crossovers,
     memory,
+    lead,
     standings,
     cliffs,
     failures,

@@ -114,3 +114,10 @@ def test_the_terminal_table_without_ours_or_without_dense():
     others = [r for r in sweep(widths=(512,)) if r.case.implementation in ("dense", "coo")]
     assert "coo" in shown(others)
     assert "no dense" in shown([record(1.0, machine=MACHINE)])
+
+
+def test_the_lead_is_over_the_fastest_of_the_other_sparse_ones(made):
+    """A peer takes 2.5 times as long; masked and dense, though faster at 50%, are no peers."""
+    text = made["lead"].text
+    assert set(text["50%"]) == set(text["99%"]) == {"2.5× (peer)"}
+    assert len(text) == len(made["summary"].text) + len(text[text["phase"] == "forward_backward"])
