@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide toy headline test check-perf trip-wires sanitize lint format readme plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test check-perf trip-wires sanitize lint format readme plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ mnist: $(STAMP)  ## reproduce the published MNIST table (SEEDS=3: mean and devia
 
 wide: $(STAMP)  ## train the very wide net: five layers of 50,000 units
 	$(BIN)/sparsebench train wide
+
+cifar: $(STAMP)  ## prune VGG11 and ResNet18 on CIFAR-10: masks against sparse storage
+	$(BIN)/sparsebench train cifar-vgg
+	$(BIN)/sparsebench train cifar-vgg --time-only --steps 10
+	$(BIN)/sparsebench train cifar-resnet
+	$(BIN)/sparsebench train cifar-resnet --time-only --steps 10
 
 toy: $(STAMP)  ## fit two layers to random outputs, dense and sparse
 	$(BIN)/sparsebench train toy

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from experiments import checkpoint
+from experiments.cifar import schedule
 from experiments.data import Dataset
 from experiments.processes import ALONE, Processes
 from experiments.records import FILE_NAME, TrainingRecord
@@ -54,6 +55,28 @@ def pending(
     return [setting for setting in settings if setting not in done]
 
 
+def with_starts(
+    pending: Sequence[Setting], settings: Sequence[Setting], folder: Path
+) -> list[Setting]:
+    """Return `pending`, with those of `settings` before them that they start from.
+
+    A network that others start from is trained again where its file is gone, record or not.
+    """
+    wanted = {
+        schedule.trained_path(folder, setting)
+        for setting in pending
+        if setting.start and not schedule.trained_path(folder, setting).exists()
+    }
+    chosen = set(pending) | {
+        setting
+        for setting in settings
+        if setting.network != "mlp"
+        and setting.pruning == "none"
+        and schedule.trained_path(folder, setting) in wanted
+    }
+    return [setting for setting in settings if setting in chosen]
+
+
 def drop(settings: Iterable[Setting], folder: Path) -> None:
     """Remove this machine's records of `settings`; the file as it was stays beside."""
     machine_id = str(machine.fingerprint()["id"])
@@ -91,4 +114,5 @@ def run(
 def data_of(setting: Setting, data: Dataset) -> Dataset:
     """Return the data that `setting` trains and tests on, on its device."""
     chosen = data.hold_out(setting.held_out) if setting.held_out else data
+    chosen = chosen.first(setting.images) if setting.images else chosen
     return chosen if setting.device == "cpu" else chosen.to(setting.device)

@@ -60,6 +60,19 @@ def load(file: Path | BinaryIO, setting: Setting, *, name: Path | None = None) -
 
     Raises CheckpointError where the file is damaged, or the checkpoint of another setting.
     """
+    content = read(file, name=name)
+    saved: Setting = content["setting"]
+    if differences := saved.differences(setting):
+        raise CheckpointError(
+            f"{name or file} is the checkpoint of another run: it has {', '.join(differences)}; "
+            f"{_WAY_OUT}"
+        )
+    torch.set_rng_state(content["random"])
+    return content
+
+
+def read(file: Path | BinaryIO, *, name: Path | None = None) -> dict[str, Any]:
+    """Return what is in `file`, with its Setting; raises CheckpointError where it is damaged."""
     path = name or file
     try:
         content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
@@ -69,15 +82,9 @@ def load(file: Path | BinaryIO, setting: Setting, *, name: Path | None = None) -
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT}; {_WAY_OUT}")
     try:
-        saved = Setting(**content["setting"])
+        return content | {"setting": Setting(**content["setting"])}
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is of another version ({error}); {_WAY_OUT}") from error
-    if differences := saved.differences(setting):
-        raise CheckpointError(
-            f"{path} is the checkpoint of another run: it has {', '.join(differences)}; {_WAY_OUT}"
-        )
-    torch.set_rng_state(content["random"])
-    return content
 
 
 _WAY_OUT = "delete it, or start over with --fresh"

@@ -38,7 +38,7 @@ _KIND = ("model", "topology", "rewiring", "activation")
 _NAMING = (
     "model", "topology", "rewiring", "activation", "output", "init", "schedule", "sparsity",
     "width", "update_every", "fraction", "stop_after", "batch", "lr", "momentum", "nesterov",
-    "weight_decay", "processes",
+    "weight_decay", "processes", "images",
 )  # fmt: skip
 
 
@@ -68,12 +68,16 @@ def train(
     nesterov: Annotated[bool | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
     schedule: Annotated[str | None, typer.Option(help=", ".join(CHOICES["schedule"]))] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Train on so many images, the first ones; 0: on all.")
+    ] = None,
     held_out: Annotated[
         int | None, typer.Option(help="Training images to test on in place of the test set.")
     ] = None,
     dataset: Annotated[
-        str, typer.Option(help=", ".join((*data.DATASETS, data.SUBSET_NAME)))
-    ] = "MNIST",
+        str | None,
+        typer.Option(help=", ".join((*data.DATASETS, data.CIFAR10, data.SUBSET_NAME))),
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the dataset's folder is.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Only this seed.")] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N − 1.")] = None,
@@ -127,14 +131,16 @@ def train(
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
             settings = _settings(experiment, row, given)
-            loaded = processes.together(lambda: _load(dataset, data_dir, settings))
+            loaded = processes.together(lambda: _load(experiment, dataset, data_dir, settings))
             if loaded.note and processes.first:
-                banner = Panel(Text(loaded.note), title="EMBEDDED SUBSET, NOT THE WHOLE MNIST")
-                errors.print(banner, style="bold red")
+                digits = loaded.name == data.SUBSET_NAME
+                head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
+                errors.print(Panel(Text(loaded.note), title=head), style="bold red")
             settings = [replace(setting, dataset=loaded.name) for setting in settings]
             chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
             settings = campaign.over_seeds(settings, chosen)
             if time_only:
+                settings = EXPERIMENTS[experiment].timed(settings)
                 with console.status(f"timing {len(settings)} rows in turn"):
                     for record in time_steps(settings, loaded, folder, steps=steps):
                         _say(record)
@@ -164,11 +170,18 @@ def _one_voice(processes: Processes) -> Iterator[None]:
         console.quiet = False
 
 
-def _load(dataset: str, data_dir: Path | None, settings: list[Setting]) -> data.Dataset:
+def _load(
+    experiment: str, dataset: str | None, data_dir: Path | None, settings: list[Setting]
+) -> data.Dataset:
+    """Return the images, those of the experiment if no others are named."""
+    own = EXPERIMENTS[experiment].dataset
+    chosen = dataset or own
+    if (chosen.lower() == data.CIFAR10.lower()) != (own == data.CIFAR10):
+        raise InputError(f"--dataset {chosen}: {experiment} is made for images like those of {own}")
     try:
-        loaded = data.load(dataset, data_dir=data_dir)
-        for images in {setting.held_out for setting in settings} - {0}:
-            loaded.hold_out(images)  # leaves nothing to train on in a set that is too small
+        loaded = data.load(chosen, data_dir=data_dir)
+        for setting in settings:  # leaves nothing to train on in a set that is too small
+            campaign.data_of(replace(setting, device="cpu"), loaded)
         return loaded
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from error
@@ -192,7 +205,8 @@ def _settings(experiment: str, rows: list[str] | None, given: dict[str, Any]) ->
     try:
         return [_changed(setting, changes) for setting in chosen]
     except ValueError as error:
-        raise InputError(f"--{str(error).replace('_', '-', 1)}") from error
+        name, _, rest = str(error).partition(" ")
+        raise InputError(f"--{name.replace('_', '-')} {rest}") from error
 
 
 def _like(every: list[Setting], kind: dict[str, Any]) -> list[Setting]:
@@ -233,6 +247,7 @@ def _train(
     )
     if skipped := len(settings) - len(pending):
         console.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
+    pending = campaign.with_starts(pending, settings, folder)
     show: AbstractContextManager[Show] = Display(console, pending)
     if tensorboard is not None and processes.first:
         show = logged(show, tensorboard)

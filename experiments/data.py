@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ SUBSET_NAME = "mnist-subset"
 
 # torchvision's sets of 28 × 28 images in ten classes that come as four IDX files.
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
+CIFAR10 = "CIFAR10"
 
 FILES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),
@@ -54,9 +55,10 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Normalised images (n, 784) in float32 and labels (n,) in int64, on one device.
+    """Normalised images (n, 784) or (n, 3, 32, 32) in float32 and labels (n,) in int64.
 
-    `name` is what records and tables call the data: "mnist", "fashionmnist", …, "mnist-subset".
+    All are on one device. `name` is what records and tables call the data: "mnist", …,
+    "mnist-subset", "cifar10", and "cifar10-first20k" where only so many images are there.
     `note` is empty, or says why other data than asked for are used.
     """
 
@@ -70,7 +72,7 @@ class Dataset:
     @property
     def complete(self) -> bool:
         """Whether figures from these data may stand beside published ones."""
-        return not self.name.endswith("-subset")
+        return "-" not in self.name
 
     def to(self, device: torch.device | str) -> Dataset:
         """Return the same data on `device`."""
@@ -81,6 +83,19 @@ class Dataset:
             self.test_images.to(device),
             self.test_labels.to(device),
             self.note,
+        )
+
+    def first(self, images: int) -> Dataset:
+        """Return the data with the first `images` training images alone.
+
+        Raises ValueError where there are not as many.
+        """
+        if not 0 < images <= len(self.train_labels):
+            raise ValueError(
+                f"images must be 1 to {len(self.train_labels)}, those of {self.name}; got {images}"
+            )
+        return replace(
+            self, train_images=self.train_images[:images], train_labels=self.train_labels[:images]
         )
 
     def hold_out(self, images: int) -> Dataset:
@@ -103,7 +118,7 @@ class Dataset:
 
 
 def load(dataset: str = "MNIST", *, data_dir: Path | None = None, download: bool = True) -> Dataset:
-    """Return `dataset`, one of DATASETS or "mnist-subset", from the first place that has it.
+    """Return `dataset`, one of DATASETS, CIFAR10 or "mnist-subset", from where it is first found.
 
     Places: `data_dir` alone if it is given; else $SPARSEBENCH_DATA, ./data, the user's cache
     folder, a download into that; at last, for MNIST, the embedded subset, with a note that says so.
@@ -111,9 +126,13 @@ def load(dataset: str = "MNIST", *, data_dir: Path | None = None, download: bool
     """
     if dataset.lower() == SUBSET_NAME:
         return _decoded(SUBSET_NAME, read_subset())
+    if dataset.lower() == CIFAR10.lower():
+        from experiments.cifar.data import load as load_cifar
+
+        return load_cifar(places_to_look(data_dir), None if data_dir or not download else _cache())
     names = {name.lower(): name for name in DATASETS}
     if dataset.lower() not in names:
-        allowed = ", ".join((*DATASETS, SUBSET_NAME))
+        allowed = ", ".join((*DATASETS, CIFAR10, SUBSET_NAME))
         raise ValueError(f"unknown dataset {dataset!r}: choose one of {allowed}")
     name = names[dataset.lower()]
     places = places_to_look(data_dir)
@@ -194,13 +213,13 @@ def _download(name: str) -> Arrays:
     """Let torchvision fetch and unpack the set into the user's cache folder."""
     import torchvision  # here, since importing it takes half a second that most runs don't need
 
-    with _socket_timeout(20.0):
+    with socket_timeout(20.0):
         getattr(torchvision.datasets, name)(root=str(_cache()), download=True)
     return read_folder(_cache(), name)
 
 
 @contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
+def socket_timeout(seconds: float) -> Iterator[None]:
     """Bound how long a silent server is waited for, which torchvision leaves open."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

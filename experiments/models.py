@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +15,12 @@ from experiments.masked import MaskedLinear
 from experiments.setting import Setting
 from layers import Connectivity, SparseLinear, topologies
 from layers.activation import KWinners
+from layers.layer import SparseLayer
 
 PIXELS, CLASSES = 28 * 28, 10
 
 # The wide net sees every pixel this many times, and sums this many groups of outputs per class.
 REPEATS = 10
-
-_Linear = nn.Linear | MaskedLinear | SparseLinear
 
 
 def build(setting: Setting) -> nn.Module:
@@ -34,24 +34,33 @@ def build(setting: Setting) -> nn.Module:
     return network.to(setting.device)
 
 
-def linear_layers(network: nn.Module) -> list[_Linear]:
+def layers_with_weights(network: nn.Module) -> list[nn.Module]:
     """Return the layers of `network` that hold weights, in the order of their definition."""
-    return [m for m in network.modules() if isinstance(m, (nn.Linear, MaskedLinear, SparseLinear))]
+    kinds = nn.Linear, nn.Conv2d, MaskedLinear, SparseLayer
+    return [module for module in network.modules() if isinstance(module, kinds)]
 
 
 def number_of_parameters(network: nn.Module) -> int:
-    """Count weights that exist and biases of all linear layers, as the tutorial counts them."""
-    return sum(
-        number_of_weights(layer) + (0 if layer.bias is None else layer.bias.numel())
-        for layer in linear_layers(network)
+    """Count weights that exist and biases of these layers, as the tutorial counts them."""
+    biases = (layer.bias for layer in layers_with_weights(network))
+    return number_of_all_weights(network) + sum(
+        bias.numel() for bias in biases if isinstance(bias, Tensor)
     )
 
 
-def number_of_weights(layer: _Linear) -> int:
+def number_of_all_weights(network: nn.Module) -> int:
+    """Count the weights of these layers that exist."""
+    return sum(map(number_of_weights, layers_with_weights(network)))
+
+
+def number_of_weights(layer: nn.Module) -> int:
     """Count the weights of `layer` that exist."""
-    if isinstance(layer, SparseLinear):
+    if isinstance(layer, SparseLayer):
         return layer.values.numel()
-    return layer.nnz if isinstance(layer, MaskedLinear) else layer.weight.numel()
+    if isinstance(layer, MaskedLinear):
+        return layer.nnz
+    mask = getattr(layer, "weight_mask", None)  # of torch.nn.utils.prune
+    return int(mask.sum()) if isinstance(mask, Tensor) else cast(Tensor, layer.weight).numel()
 
 
 class WideNet(nn.Module):

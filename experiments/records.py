@@ -23,6 +23,10 @@ class Epoch(BaseModel):
     accuracy: float
     seconds: float | None = None  # of training alone, without the test; None: not measured
     communicated: int = 0  # bytes of gradients that each process gave to be summed over all
+    # Of networks that are pruned, and of those that they are compared with:
+    sparsity: float | None = None  # of all layers together, during the epoch
+    held: int | None = None  # bytes of parameters, masks, indices, gradients, optimizer's state
+    losses: list[float] | None = None  # of every step
 
 
 class Timing(BaseModel):
@@ -34,6 +38,21 @@ class Timing(BaseModel):
     samples: list[float]  # seconds per `steps` steps, raw, in the order they were taken
     steps_per_epoch: int
     method: str
+
+
+class Layer(BaseModel):
+    """What was measured of a layer, dense and sparse, and which of the two it became."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    shape: list[int]
+    input_shape: list[int]
+    sparsity: float
+    dense_s: float  # forward and backward, the medians of interleaved samples
+    sparse_s: float
+    chosen: Literal["dense", "sparse"]
+    bytes_saved: int
 
 
 class TrainingRecord(BaseModel):
@@ -60,6 +79,8 @@ class TrainingRecord(BaseModel):
     peak_memory: int | None = None  # bytes above the process before the network was built
     memory_method: str = ""
     tuning_s: float = 0.0  # what finding a GPU's tiles took in this run; in no other time
+    layers: list[Layer] = []  # where it was measured which of them are to be sparse
+    origin: str = ""  # the key of the setting whose trained network this one started from
     resumed: int = 0  # how often the run was interrupted and went on
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}

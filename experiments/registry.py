@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from experiments import mnist, recipe, same_time, same_weights, wide
+from experiments.cifar import rows
+from experiments.data import CIFAR10
 from experiments.setting import Setting
 
 
@@ -17,6 +19,8 @@ class Experiment:
     settings: Callable[[], list[Setting]]
     seeds: int = 1
     folder: str = ""  # below results; the experiment's own name where nothing is said
+    dataset: str = "MNIST"
+    timed: Callable[[list[Setting]], list[Setting]] = list  # what is timed, of rows to train
 
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -34,6 +38,18 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "recipe-search": Experiment(
         "which recipes are best on validation images, for dense and for sparse?", recipe.search
+    ),
+    "cifar-vgg": Experiment(
+        "train while pruning: with masks, or in storage that shrinks?",
+        rows.vgg,
+        dataset=CIFAR10,
+        timed=rows.vgg_stages,
+    ),
+    "cifar-resnet": Experiment(
+        "fine-tune a ResNet18 at 95%: with masks, or with the sparse layers that are faster?",
+        rows.resnet,
+        dataset=CIFAR10,
+        timed=rows.resnet_timed,
     ),
     "recipe": Experiment("can sparse equal dense?", recipe.final, seeds=5),
 }

@@ -12,6 +12,9 @@ Activation = Literal["relu", "kwinners"]
 Output = Literal["sparse", "dense", "erdos_renyi"]
 Init = Literal["linear", "fan_in"]
 Schedule = Literal["constant", "cosine"]
+Network = Literal["mlp", "vgg11_bn", "resnet18"]
+Pruning = Literal["none", "once", "gradual"]
+Swap = Literal["all", "faster", "sparseprop"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "model": get_args(Model),
@@ -21,9 +24,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "output": get_args(Output),
     "init": get_args(Init),
     "schedule": get_args(Schedule),
+    "network": get_args(Network),
+    "pruning": get_args(Pruning),
+    "swap": get_args(Swap),
 }
 
 _COUNTS = ("width", "update_every", "stop_after", "epochs", "batch", "threads", "processes")
+# What says how the MLP is built, and nothing of other networks.
+_OF_THE_MLP = (
+    "topology", "rewiring", "width", "activation", "output", "init", "update_every", "fraction",
+    "stop_after",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +49,12 @@ class Setting:
     share of them that the first rewiring moves. `seed` fixes the connections, the initial weights
     and the order of the data. `batch` images make a step, shared out among all `processes`;
     `threads` are those of each of them.
+
+    Other networks than the MLP are dense, or pruned to `sparsity`: at once, or gradually while they
+    train. Then `model` says how: with masks of torch.nn.utils.prune, or in sparse storage; and
+    `swap`, which layers are sparse: all, those that are measured to be faster so, or all by means
+    of SparseProp. They start as the trained network of the row `start`, if one is named. `images`
+    is how many of the training images are used (0: all).
 
     Raises ValueError, naming field, value and what is allowed, for a setting that makes no sense.
     """
@@ -68,6 +85,11 @@ class Setting:
     device: str = "cpu"
     threads: int = 1
     processes: int = 1
+    network: Network = "mlp"
+    pruning: Pruning = "none"
+    swap: Swap = "all"
+    start: str = ""
+    images: int = 0
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
@@ -87,7 +109,7 @@ class Setting:
             _require(self, name, getattr(self, name) >= 1, "at least 1")
         whole = self.batch % self.processes == 0
         _require(self, "batch", whole, f"a multiple of the {self.processes} processes")
-        for name in ("held_out", "seed", "weight_decay"):
+        for name in ("held_out", "seed", "weight_decay", "images"):
             _require(self, name, getattr(self, name) >= 0, "0 or more")
         if self.model == "wide":
             _require(self, "width", self.width % 10 == 0, "a multiple of 10 for the wide net")
@@ -95,6 +117,21 @@ class Setting:
         _require(self, "momentum", 0 <= self.momentum < 1, "in [0, 1)")
         _require(self, "fraction", 0 < self.fraction <= 1, "in (0, 1]")
         _require(self, "sparsity", 0 <= self.sparsity < 1, "in [0, 1)")
+        if self.network != "mlp":
+            self._check_pruned()
+
+    def _check_pruned(self) -> None:
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in _OF_THE_MLP:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name} is an option of the MLP, not of {self.network}; "
+                    f"got {getattr(self, name)!r}"
+                )
+        _require(self, "processes", self.processes == 1, f"1 for {self.network}")
+        allowed = ("dense",) if self.pruning == "none" else ("masked", "sparse")
+        _require(self, "model", self.model in allowed,
+                 f"{' or '.join(allowed)} with pruning {self.pruning!r}")  # fmt: skip
 
     @property
     def key(self) -> str:

@@ -84,6 +84,8 @@ def time_steps(
 def _begin(setting: Setting, data: Dataset) -> _Timed:
     own = data_of(setting, data)
     endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
+    if setting.network != "mlp":
+        return _begin_large(setting, endless)
     made: list[_Timed] = []
 
     def begin() -> None:
@@ -92,7 +94,19 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
 
     warm_up(setting)
     peak, method = memory.peak(begin, setting.device)
-    return replace(made[0], peak=peak, method=method)
+    return replace(made[0], peak=peak, method=f"{method} of building and {WARM_UP} steps")
+
+
+def _begin_large(setting: Setting, endless: Iterator[tuple[Tensor, Tensor]]) -> _Timed:
+    """Start a network whose building takes more memory than its training: that does not count.
+
+    Its weights are those that it is drawn with, pruned, and not trained ones.
+    """
+    before = memory.held(setting.device)
+    timed = _Timed(Progressing.start(setting), endless)
+    built = memory.held(setting.device) - before
+    peak, method = memory.peak(lambda: timed.advance(WARM_UP), setting.device)
+    return replace(timed, peak=built + peak, method=f"{method} of {WARM_UP} steps, and the network")
 
 
 def _record(
@@ -124,6 +138,7 @@ def _record(
         **common,
         timing=timing,
         peak_memory=timed.peak,
-        memory_method=f"{timed.method} of building and {WARM_UP} steps" if timed.method else "",
+        memory_method=timed.method,
+        layers=timed.progress.layers,
         **sizes(timed.progress.network, data),
     )

@@ -16,13 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments import checkpoint, models
+from experiments.cifar import accounts, networks
+from experiments.cifar.data import SHAPE
+from experiments.cifar.schedule import Trained, keep_trained, make_pruner, stages, start_of
 from experiments.data import Dataset
 from experiments.processes import ALONE, ProcessError, Processes
-from experiments.records import Epoch, Status, Timing, TrainingRecord
+from experiments.records import Epoch, Layer, Status, Timing, TrainingRecord
 from experiments.rewiring import Rewirer, make_rewirer
 from experiments.setting import Setting
 from layers import accelerator
 from layers.backends.kernels.tuning import TUNER
+from layers.convert import Decision
 from sparsebench import machine, memory
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still finite
@@ -56,14 +60,28 @@ class Progressing:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     rewirer: Rewirer
+    layers: list[Layer] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     resumed: int = 0
 
     @classmethod
-    def start(cls, setting: Setting, processes: Processes = ALONE) -> Progressing:
-        """Build what `setting` asks for."""
+    def start(
+        cls,
+        setting: Setting,
+        processes: Processes = ALONE,
+        *,
+        steps_per_epoch: int = 1,
+        origin: Trained | None = None,
+        sparse: list[str] | None = None,
+    ) -> Progressing:
+        """Build what `setting` asks for.
+
+        A network of CIFAR-10 begins as the dense network `origin`; `sparse` are the layers that
+        were found to be faster when the run that goes on was begun.
+        """
         torch.set_num_threads(setting.threads)
-        network = models.build(setting)
+        built = _build(setting, origin, sparse)
+        network = built.network
         model = processes.parallel(network)
         optimizer = torch.optim.SGD(
             network.parameters(),
@@ -72,8 +90,12 @@ class Progressing:
             nesterov=setting.nesterov,
             weight_decay=setting.weight_decay,
         )
-        rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
-        return cls(setting, processes, network, model, optimizer, rewirer)
+        if setting.network == "mlp":
+            rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
+        else:
+            rewirer = make_pruner(setting, network, optimizer, steps_per_epoch)
+        layers = list(map(layer_of, built.decisions))
+        return cls(setting, processes, network, model, optimizer, rewirer, layers)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step on this process's part of a batch; return its loss, detached."""
@@ -96,19 +118,19 @@ class Progressing:
                 "optimizer": self.optimizer.state_dict(),
                 "rewirer": self.rewirer.state_dict(),
                 "epochs": [epoch.model_dump() for epoch in self.epochs],
+                "layers": [layer.model_dump() for layer in self.layers],
+                "sparse": networks.sparse_paths(self.network),
                 "resumed": self.resumed,
             },
         )
 
-    def restore(self, path: Path) -> None:
-        """Go on from the first process's checkpoint at `path`, if there is one."""
-        if (file := self.processes.file(path)) is None:
-            return
-        state = checkpoint.load(file, self.setting, name=path)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from the state of a checkpoint."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.rewirer.load_state_dict(state["rewirer"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.layers = [Layer(**layer) for layer in state["layers"]]
         self.resumed = state["resumed"] + 1
 
 
@@ -134,14 +156,21 @@ def train(
     status: Status = "ok"
     message = ""
 
+    origin = None if folder is None else start_of(folder, setting)
+
     def whole_run() -> None:
-        state.append(Progressing.start(setting, processes))
+        state.append(_begin(setting, data, path, origin, processes))
         _train(state[0], data, show, path, timed=timed)
 
     peak, method = None, ""
     try:
         warm_up(setting)
-        peak, method = memory.peak(whole_run, setting.device)
+        if setting.network == "mlp":
+            peak, method = memory.peak(whole_run, setting.device)
+        else:  # converting a network to prune it takes more than training it
+            whole_run()
+        if folder is not None and setting.network != "mlp" and setting.pruning == "none":
+            keep_trained(folder, setting, state[0].network)
     except _DivergedError as error:
         status, message = "diverged", str(error)
     except checkpoint.CheckpointError:
@@ -162,6 +191,8 @@ def train(
         peak_memory=peak,
         memory_method=method,
         tuning_s=round(TUNER.seconds - tuned, 3),
+        layers=progress.layers if progress else [],
+        origin="" if origin is None else origin.key,
         resumed=progress.resumed if progress else 0,
         started=started,
         machine=machine.fingerprint(),
@@ -225,7 +256,7 @@ def sizes(network: nn.Module, data: Dataset) -> dict[str, Any]:
     """Return the fields of a record that count parameters and images."""
     return {
         "parameters": models.number_of_parameters(network),
-        "weights": sum(map(models.number_of_weights, models.linear_layers(network))),
+        "weights": models.number_of_all_weights(network),
         "train_images": len(data.train_labels),
         "test_images": len(data.test_labels),
     }
@@ -234,6 +265,8 @@ def sizes(network: nn.Module, data: Dataset) -> dict[str, Any]:
 def failure(error: BaseException) -> tuple[Status, str]:
     """Return the status of a run that ended with `error`, and why."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, networks.UnavailableError):
+        return "unsupported", reason
     return ("oom" if accelerator.out_of_memory(error) else "error"), reason
 
 
@@ -242,41 +275,99 @@ def warm_up(setting: Setting) -> None:
 
     On a GPU it is the network itself: kernels are compiled, and tuned, for its own sizes.
     """
-    if setting.device == "cpu":
-        kind = Setting(experiment="", row="", model=setting.model, activation=setting.activation)
-        _warm_up(replace(kind, width=50, batch=2))
-    else:
+    if setting.device != "cpu":
         _warm_up(replace(setting, experiment="", row="", seed=0, epochs=1))
+        return
+    if setting.network != "mlp":
+        kind = Setting(
+            experiment="", row="", network=setting.network, model="dense", sparsity=0.0, batch=2
+        )
+        _warm_up(kind)
+        return
+    kind = Setting(experiment="", row="", model=setting.model, activation=setting.activation)
+    _warm_up(replace(kind, width=50, batch=2))
 
 
 @cache
 def _warm_up(setting: Setting) -> None:
-    images = torch.zeros(setting.batch, models.PIXELS, device=setting.device)
+    shape = (models.PIXELS,) if setting.network == "mlp" else SHAPE
+    images = torch.zeros(setting.batch, *shape, device=setting.device)
     labels = torch.zeros(setting.batch, dtype=torch.long, device=setting.device)
     started = Progressing.start(setting)
     started.step(images, labels)
     if setting.device != "cpu":
         with torch.no_grad():
-            started.network.eval()(images[:1].expand(TEST_BATCH, -1))
+            started.network.eval()(images[:1].expand(TEST_BATCH, *shape))
+
+
+def layer_of(decision: Decision) -> Layer:
+    """Return what is recorded of a layer that was measured."""
+    return Layer(
+        path=decision.path,
+        shape=list(decision.shape),
+        input_shape=list(decision.input_shape),
+        sparsity=decision.sparsity,
+        dense_s=decision.times.first,
+        sparse_s=decision.times.second,
+        chosen=decision.chosen,
+        bytes_saved=decision.bytes_saved,
+    )
+
+
+def _build(setting: Setting, origin: Trained | None, sparse: list[str] | None) -> networks.Built:
+    if setting.network == "mlp":
+        return networks.Built(models.build(setting))
+    return networks.build(
+        setting,
+        sparsity=stages(setting)[0],
+        start=None if origin is None else origin.state,
+        sparse=sparse,
+    )
+
+
+def _begin(
+    setting: Setting,
+    data: Dataset,
+    path: Path | None,
+    origin: Trained | None,
+    processes: Processes,
+) -> Progressing:
+    """Start a run, or go on from the first process's checkpoint at `path`, if there is one."""
+    file = None if path is None else processes.file(path)
+    state = None if file is None else checkpoint.load(file, setting, name=path)
+    random = torch.get_rng_state()
+    progress = Progressing.start(
+        setting,
+        processes,
+        steps_per_epoch=steps_per_epoch(data, setting),
+        origin=origin,
+        sparse=None if state is None else state["sparse"],
+    )
+    if state is not None:
+        progress.restore(state)
+        torch.set_rng_state(random)
+    return progress
 
 
 def _train(
     progress: Progressing, data: Dataset, show: Show, path: Path | None, *, timed: bool
 ) -> None:
     setting = progress.setting
-    if path is not None:
-        progress.restore(path)
     steps = steps_per_epoch(data, setting)
     show.begin(setting, epochs_done=len(progress.epochs), steps_per_epoch=steps)
     for number in range(len(progress.epochs), setting.epochs):
+        details = {} if setting.network == "mlp" else accounts.of(progress.network, setting)
         start, before = time.perf_counter(), progress.processes.traffic.gradients
-        loss = _epoch(progress, data, number, show)
+        loss, losses = _epoch(progress, data, number, show)
         seconds = time.perf_counter() - start
+        if details:
+            details |= {"losses": losses}
         epoch = Epoch(
             loss=loss,
             accuracy=accuracy(progress.network, data, progress.processes),
             seconds=seconds if timed else None,
             communicated=progress.processes.traffic.gradients - before,
+            **details,
         )
         progress.epochs.append(epoch)
         if path is not None:
@@ -284,17 +375,24 @@ def _train(
         show.epoch(number + 1, epoch)
 
 
-def _epoch(progress: Progressing, data: Dataset, number: int, show: Show) -> float:
-    """Train one epoch and return its mean loss; raises where the loss is no longer finite."""
+def _epoch(
+    progress: Progressing, data: Dataset, number: int, show: Show
+) -> tuple[float, list[float]]:
+    """Train one epoch; return its mean loss, and that of every step on this process's part.
+
+    Raises where the loss is no longer finite.
+    """
     setting, steps = progress.setting, steps_per_epoch(data, progress.setting)
     processes = progress.processes
+    losses: list[Tensor] = []
     total = torch.zeros((), device=setting.device, dtype=torch.float64)
     parts = batches(data, setting, number, processes=processes)
     for step, (images, labels) in enumerate(parts):
         rate = learning_rate(setting, (number * steps + step) / (setting.epochs * steps))
         for group in progress.optimizer.param_groups:
             group["lr"] = rate
-        total += progress.step(images, labels)
+        losses.append(progress.step(images, labels))
+        total += losses[-1]
         if (step + 1) % LOOK_EVERY == 0 or step + 1 == steps:
             mean = float(processes.ranks.mean(total.clone())) / (step + 1)
             if not math.isfinite(mean):
@@ -302,7 +400,7 @@ def _epoch(progress: Progressing, data: Dataset, number: int, show: Show) -> flo
                     f"the loss is {mean} by step {step + 1} of epoch {number + 1} (lr {rate:g})"
                 )
         show.step()
-    return mean
+    return mean, torch.stack(losses).double().tolist()
 
 
 def _timing(epochs: list[Epoch], data: Dataset, setting: Setting) -> Timing | None:

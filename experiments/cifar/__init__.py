@@ -1,0 +1,1 @@
+"""Whole models on CIFAR-10: pruned while they train, with masks and in sparse storage."""
