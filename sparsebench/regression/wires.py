@@ -1,7 +1,7 @@
 """Trip wires: ratios of ours to others that hold on any machine, or something is badly wrong.
 
 They are coarse on purpose: a limit is a multiple of what was measured when it was set. A wire that
-is touched is measured once more, in a fresh process, before it counts.
+is touched is measured twice more, in fresh processes, before it counts.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from sparsebench.regression import yardstick
 from sparsebench.regression.results import Measure, WireFinding
 
 FILE = Path("benchmarks") / "trip-wires.toml"
-# What a ratio may become before a wire is tripped: times vary with the machine, bytes hardly do.
-SLACK: dict[Measure, float] = {"time": 2.0, "memory": 1.5}
+# What a ratio may become before a wire is tripped. Times vary with the machine: training a layer of
+# 2048 × 2048 at 90%, batch 1, takes 0.23 of dense's time on one of those in results/reference and
+# 0.55 on another. Bytes hardly do.
+SLACK: dict[Measure, float] = {"time": 4.0, "memory": 1.5}
+
+# How often a wire that was touched is measured again before it counts as tripped.
+RETRIES = 2
 
 _HEAD = """\
 # Ratios of ours to others that `sparsebench check --trip-wires` holds against a machine: the time
@@ -87,17 +92,19 @@ def load(path: Path) -> WireFile:
 
 
 def judged(wires: Sequence[Wire], probe: Probe) -> list[WireFinding]:
-    """Measure every wire once, those that were touched once more, and say which were tripped."""
-    first = probe(list(dict.fromkeys(wire.workload for wire in wires)))
-    findings = [_finding(wire, first, again=False) for wire in wires]
-    touched = [f.workload for f in findings if not f.held]
-    if not touched:
-        return findings
-    second = probe(list(dict.fromkeys(touched)))
-    return [
-        found if found.held else _finding(wire, second, again=True)
-        for wire, found in zip(wires, findings, strict=True)
-    ]
+    """Measure every wire once, those that were touched twice more, and say which were tripped."""
+    answer = probe(list(dict.fromkeys(wire.workload for wire in wires)))
+    findings = [_finding(wire, answer, again=False) for wire in wires]
+    for _ in range(RETRIES):
+        touched = [found.workload for found in findings if not found.held]
+        if not touched:
+            break
+        answer = probe(list(dict.fromkeys(touched)))
+        findings = [
+            found if found.held else _finding(wire, answer, again=True)
+            for wire, found in zip(wires, findings, strict=True)
+        ]
+    return findings
 
 
 def measured(answers: Iterable[Mapping[str, Any]]) -> tuple[Wire, ...]:

@@ -30,7 +30,12 @@ def answering(*ratios):
 
 @pytest.mark.parametrize(
     ("ratios", "held", "again"),
-    [((0.59,), True, False), ((0.7, 0.5), True, True), ((0.7, 0.7), False, True)],
+    [
+        ((0.59,), True, False),
+        ((0.7, 0.5), True, True),
+        ((0.7, 0.8, 0.5), True, True),
+        ((0.7, 0.7, 0.7), False, True),
+    ],
 )
 def test_what_touches_a_wire_is_measured_again(ratios, held, again):
     (found,) = wires.judged([WIRE], answering(*ratios))
@@ -54,8 +59,8 @@ def test_wires_are_set_at_a_multiple_of_the_median():
         for ours in (0.5, 0.6, 9.0)
     ]
     assert wires.measured(answers) == (
-        Wire(NAME, "time", "dense", 0.3, 0.6),
-        Wire(NAME, "time", "torch_csr", 0.15, 0.3),
+        Wire(NAME, "time", "dense", 0.3, 1.2),
+        Wire(NAME, "time", "torch_csr", 0.15, 0.6),
         Wire(NAME, "memory", "dense", 0.5, 0.75),
     )
 
