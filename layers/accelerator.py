@@ -202,6 +202,17 @@ def usable() -> bool:
         return torch.cuda.is_available()
 
 
+def tensor_cores(use: bool) -> None:
+    """Let this process multiply and convolve float32 in TF32 on a GPU, or in full float32.
+
+    PyTorch's own default is full float32 for products and TF32 for convolutions.
+    """
+    torch.set_float32_matmul_precision("high" if use else "highest")
+    with warnings.catch_warnings():  # of a newer name, with which older ones do not mix
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = use
+
+
 def release(device: torch.device | str) -> None:
     """Give memory of `device` that no tensor occupies back, a GPU's for other programs to use."""
     gc.collect()  # what failed may be kept by cycles

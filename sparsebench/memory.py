@@ -77,9 +77,8 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
 
 
 def settle(device: str, dtype: torch.dtype) -> None:
-    """Let libraries that compute on a GPU allocate what they keep: it is no layer's own memory."""
-    if device != "cpu":
-        _gpu(device).settle(dtype)
+    """Let libraries that compute on a GPU allocate what they keep: no layer's own memory."""
+    _gpu(device).settle(dtype)
 
 
 def _gpu(device: str) -> Accelerator:

@@ -30,6 +30,23 @@ def speedup_draws(point: Point) -> Draws | None:
     return np.asarray(point.baseline.time / point.time)
 
 
+def hot_draws(point: Point) -> Draws | None:
+    """Return the time on a GPU with a hot L2 cache."""
+    return point.hot if point.ok and point.record.hot_samples else None
+
+
+def hot_speedup_draws(point: Point) -> Draws | None:
+    """Return the time of the dense layer over this one's, both with a hot L2 cache."""
+    own = hot_draws(point)
+    dense = None if point.baseline is None else hot_draws(point.baseline)
+    return None if own is None or dense is None else np.asarray(dense / own)
+
+
+def wall_draws(point: Point) -> Draws | None:
+    """Return the time from end to end, where `time` is a GPU's own."""
+    return point.wall if point.ok and point.record.wall_samples else None
+
+
 def relative_draws(point: Point) -> Draws | None:
     """Return the time over that of the fastest implementation of the same problem, at least 1."""
     if not point.ok:
@@ -82,7 +99,10 @@ def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estima
 
 _ROWS = (
     Metric("time", "s", "median time of a call", _sampled(lambda p: p.time if p.ok else None)),
+    Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
+    Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
     Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
+    Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
     Metric("relative_time", "×", "time over the fastest one's", _sampled(relative_draws)),
     Metric("peak_memory", "B", "bytes held and added by a call", _counted(peak_bytes)),
     Metric("memory_ratio", "×", "peak memory over the dense layer's", _counted(memory_ratio)),

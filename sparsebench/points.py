@@ -48,6 +48,16 @@ class Point:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
         return median_draws(self.record.samples, name=f"{self.machine} {self.case.key}")
 
+    @cached_property
+    def hot(self) -> Draws:
+        """The same for a GPU with a hot L2 cache; only where that was measured."""
+        return median_draws(self.record.hot_samples, name=f"{self.machine} {self.case.key} hot")
+
+    @cached_property
+    def wall(self) -> Draws:
+        """The same from end to end; only where that was measured."""
+        return median_draws(self.record.wall_samples, name=f"{self.machine} {self.case.key} wall")
+
     @property
     def baseline(self) -> Point | None:
         """The dense layer on the same problem, where it was timed."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from layers import accelerator
 from layers.backends.kernels.tuning import TUNER
 from sparsebench import memory, oracle, phases, problem, timing
 from sparsebench.case import Case
@@ -49,7 +50,9 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     implementation.load()
     given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy
-    memory.settle(case.device, x.dtype)
+    if case.device != "cpu":
+        memory.settle(case.device, x.dtype)
+        accelerator.tensor_cores(use=False)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)

@@ -56,19 +56,23 @@ def _check(
             f"got {tuple(x.shape)}: the layer has in_channels={channels}"
         )
     geometry.output_size(x.shape[-2], x.shape[-1])
-    for name, given, expected in (
-        ("type", x.dtype, values.dtype),
-        ("device", x.device, values.device),
-    ):
-        if given != expected:
-            raise RuntimeError(f"expected an input of {name} {expected}, the layer's, got {given}")
+    if x.dtype != values.dtype:
+        raise RuntimeError(f"expected an input of type {values.dtype}, the layer's, got {x.dtype}")
+    for name, tensor in (("values", values), ("connections", connectivity.col)):
+        if x.device != tensor.device:
+            raise RuntimeError(
+                f"expected an input on {tensor.device}, where the layer's {name} are, "
+                f"got {x.device}"
+            )
     if values.shape != connectivity.col.shape:
         raise RuntimeError(
             f"expected values of shape ({connectivity.col.shape[0]},), one for each connection, "
             f"got {tuple(values.shape)}"
         )
-    if bias is not None and (bias.dtype != values.dtype or bias.shape != (out,)):
+    if bias is not None and (
+        bias.dtype != values.dtype or bias.shape != (out,) or bias.device != x.device
+    ):
         raise RuntimeError(
-            f"expected a bias of type {values.dtype} and shape ({out},), "
-            f"got {bias.dtype} {tuple(bias.shape)}"
+            f"expected a bias of type {values.dtype} and shape ({out},) on {x.device}, "
+            f"got {bias.dtype} {tuple(bias.shape)} on {bias.device}"
         )

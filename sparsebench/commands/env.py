@@ -5,20 +5,28 @@ from __future__ import annotations
 import json
 from typing import Annotated
 
+import torch
 import typer
 
+from layers import accelerator
 from layers.backends import BACKENDS
+from layers.backends.kernels.tuning import TUNER, Choice
 from sparsebench import machine
 from sparsebench.output import console
+
+_TYPE = torch.float32
 
 
 def env(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
     """Print what is recorded of this machine, and which kernels of `layers` run, and why."""
+    tuned = TUNER.stored()
     if as_json:
         backends = {name: backend.unavailable() for name, backend in BACKENDS.items()}
-        typer.echo(json.dumps(machine.fingerprint() | {"backends_unavailable": backends}))
+        found = {"backends_unavailable": backends, "no_gpu": accelerator.problem()}
+        tuning = {"tiles": len(tuned), "seconds": _seconds(tuned)}
+        typer.echo(json.dumps(machine.fingerprint() | found | {"tuning": tuning}))
         return
     console.print_json(json.dumps(machine.fingerprint()))
     for name, backend in BACKENDS.items():
@@ -27,3 +35,18 @@ def env(
     chosen = machine.layers_backend()
     why = f", {chosen['isa']}: {chosen['isa_reason']}" if "isa" in chosen else ""
     console.print(f"float32 on the CPU runs on: {chosen['backend']}{why}", soft_wrap=True)
+    for device in accelerator.devices():
+        serving = next(b for b in BACKENDS.values() if b.supports(torch.device(device), _TYPE))
+        console.print(f"float32 on {device} runs on: {serving.name}")
+    if reason := accelerator.problem():
+        console.print(f"no GPU: {reason}", soft_wrap=True)
+    if tuned:
+        console.print(
+            f"tiles of the GPU kernels: {len(tuned)} found in {_seconds(tuned)} s, "
+            f"kept in {TUNER.path}",
+            soft_wrap=True,
+        )
+
+
+def _seconds(tuned: dict[str, Choice]) -> float:
+    return round(sum(choice.seconds for choice in tuned.values()), 1)

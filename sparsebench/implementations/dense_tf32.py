@@ -1,4 +1,4 @@
-"""nn.Linear on the tensor cores of a GPU, in TF32: float32 with ten bits of mantissa."""
+"""The dense layer on the tensor cores of a GPU, in TF32: float32 with ten bits of mantissa."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _OLDEST = (8, 0)
 class DenseTF32(Dense):
     """What `torch.set_float32_matmul_precision("high")` makes of the dense layer.
 
-    PyTorch's default is full float32, which `dense` is measured in. The setting is the whole
-    process's: one that measures nothing else.
+    `dense` is measured in full float32. The setting is the whole process's: one that measures
+    nothing else.
     """
 
     name = "dense_tf32"
@@ -37,5 +37,5 @@ class DenseTF32(Dense):
 
     def build(self, problem: Problem) -> nn.Module:
         """Make the dense layer, and let this process multiply in TF32."""
-        torch.set_float32_matmul_precision("high")
+        accelerator.tensor_cores(use=True)
         return super().build(problem)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from sparsebench.points import Point
 from sparsebench.tables.cases import failures, measurements
 from sparsebench.tables.cliffs import cliffs
+from sparsebench.tables.gpu import gpu, tensor_cores
 from sparsebench.tables.lead import lead
 from sparsebench.tables.memory import memory
 from sparsebench.tables.speed import crossovers, speedups, summary
@@ -25,6 +26,8 @@ TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     summary,
     speedups,
     crossovers,
+    gpu,
+    tensor_cores,
     memory,
     lead,
     standings,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import layers
 from layers import backends
@@ -39,6 +40,26 @@ def test_every_layer(member, device, monkeypatch):
         layer.duty_cycle.zero_()
     for ours, theirs in zip(step(layer.to(device), x.to(device)), expected, strict=True):
         torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-4, atol=1e-5)
+
+
+class Unwaiting(TorchDispatchMode):
+    """Refuses operators that wait for a GPU, or whose result has a size that depends on numbers."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        waits = torch.Tag.data_dependent_output in func.tags or (
+            torch.Tag.dynamic_output_shape in func.tags
+        )
+        assert not waits, f"{func} waits for the GPU"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("member", [m for m in LAYERS if "dynamic" not in m.name], ids=repr)
+def test_no_layer_waits_after_its_first_step(member, device):
+    """A training step could be captured into a CUDA graph. (Rewiring, now and then, does wait.)"""
+    layer, x = member.build().to(device), member.input().to(device)
+    step(layer, x)
+    with Unwaiting():
+        step(layer, x)
 
 
 @pytest.mark.parametrize(

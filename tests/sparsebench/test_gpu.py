@@ -51,8 +51,6 @@ def test_a_peak_is_what_the_allocator_saw(monkeypatch):
 
 def test_memory_that_libraries_keep_is_taken_before(monkeypatch):
     gpu = installed(monkeypatch)
-    memory.settle("cpu", torch.float32)
-    assert gpu.log == []
     memory.settle("cuda", torch.float32)
     assert gpu.log == ["settle"]
 
@@ -125,7 +123,8 @@ def test_tf32_is_switched_on_where_it_is_measured():
         IMPLEMENTATIONS["dense_tf32"].build(drawn)
         assert torch.get_float32_matmul_precision() == "high"
     finally:
-        torch.set_float32_matmul_precision("highest")
+        accelerator.tensor_cores(use=False)
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_the_time_of_tuning_is_recorded(monkeypatch, tmp_path):
