@@ -10,6 +10,9 @@ from sparsebench.records import Record
 from sparsebench.runner import Settings
 
 _PROCESS_S = 0.05  # a process, and reading the problem
+_GPU_S = 2.0  # what a process takes to begin with CUDA; this and the next are guesses so far
+_GPU_FASTER = 50.0  # how many times as fast as two CPU cores
+_GPU_SERIES = 3  # of times
 _CALLS_BESIDE = 6  # verification, memory and warm-up, in inferences and training steps
 _WEIGHTS_PER_S = 2e7  # drawing connections and loading them
 
@@ -29,10 +32,11 @@ class Estimator:
         if implementation.unavailable() or implementation.unsupported(case):
             return 0.0
         inference = implementation.flops(case) / implementation.gflops / 1e9
+        setup, series = _PROCESS_S + implementation.setup_s, 1
+        if case.device != "cpu":
+            inference, setup, series = inference / _GPU_FASTER, setup + _GPU_S, _GPU_SERIES
         call = inference if case.phase == "inference" else 3 * inference
         rounds = self._settings.rounds
-        timed = rounds * max(self._settings.sample_s, 3 * call)
-        beside = _CALLS_BESIDE * 2 * inference + rounds * (
-            _PROCESS_S + implementation.setup_s + call
-        )
+        timed = rounds * series * max(self._settings.sample_s, 3 * call)
+        beside = _CALLS_BESIDE * 2 * inference + rounds * (setup + call)
         return timed + beside + (rounds + 1) * case.nnz / _WEIGHTS_PER_S

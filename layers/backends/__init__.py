@@ -13,7 +13,7 @@ from layers.backends.native import Native
 from layers.backends.reference import Reference
 from layers.backends.triton import Triton
 
-__all__ = ["BACKENDS", "Backend", "Gradients", "named", "select"]
+__all__ = ["BACKENDS", "Backend", "Gradients", "fallen_back", "named", "select"]
 
 # In order of preference: the first that can serve a device and a type does.
 _TRITON = Triton()
@@ -42,6 +42,11 @@ def named(name: str) -> Backend:
     if name not in BACKENDS:
         raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(BACKENDS)}")
     return BACKENDS[name]
+
+
+def fallen_back() -> str:
+    """Return why kernels that served in this process do no longer; nothing if they do."""
+    return _TRITON.broken
 
 
 @cache

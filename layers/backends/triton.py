@@ -38,7 +38,7 @@ class Triton(Backend):
     name = "triton"
 
     def __init__(self) -> None:
-        self._broken = False
+        self.broken = ""  # which kernel did not compile, and why
         self._instead = Csr()
 
     def unavailable(self) -> str | None:
@@ -86,20 +86,18 @@ class Triton(Backend):
         self, product: Callable[..., Tensor], instead: Callable[..., Tensor], *args: Any
     ) -> Tensor:
         """Compute a product; where its kernel does not compile, warn once and do without."""
-        if not self._broken:
+        if not self.broken:
             try:
                 return product(*args)
             except Exception as error:
                 if not is_of_the_compiler(error):
                     raise
-                self._broken = True
                 reason = (str(error).strip().splitlines() or [""])[-1]
-                warnings.warn(
+                self.broken = (
                     "sparse layers fall back to PyTorch's CSR tensors, which are slower: a Triton "
-                    f"kernel does not compile: {type(error).__name__}: {reason}",
-                    RuntimeWarning,
-                    stacklevel=2,
+                    f"kernel does not compile: {type(error).__name__}: {reason}"
                 )
+                warnings.warn(self.broken, RuntimeWarning, stacklevel=2)
         return instead(*args)
 
 

@@ -18,6 +18,7 @@ from sparsebench.advisor.question import Advice, Candidate, Question
 from sparsebench.case import Case
 from sparsebench.crossover import Crossover, crossover_of
 from sparsebench.estimates import Draws, Estimate
+from sparsebench.implementations import as_exact
 from sparsebench.metrics import memory_ratio, speedup_draws
 from sparsebench.points import BASELINE, Point, points
 from sparsebench.records import Record
@@ -68,8 +69,9 @@ def _aspect(question: Question) -> float:
 def _interpolated(question: Question, known: Sequence[Point], by_memory: bool) -> Advice | None:
     curves: dict[str, dict[Place, Point]] = {}
     for point in known:
-        if point.case.implementation != BASELINE and speedup_draws(point) is not None:
-            curves.setdefault(point.case.implementation, {})[_place(point.case)] = point
+        name = point.case.implementation
+        if name != BASELINE and as_exact(name) and speedup_draws(point) is not None:
+            curves.setdefault(name, {})[_place(point.case)] = point
     target = _place(question)
     found: dict[str, Candidate] = {}
     used: set[str] = set()

@@ -12,7 +12,7 @@ from sparsebench.advisor.question import Question
 from sparsebench.case import Case
 from sparsebench.errors import InputError
 from sparsebench.estimate import Estimator
-from sparsebench.implementations import IMPLEMENTATIONS, refusal
+from sparsebench.implementations import IMPLEMENTATIONS, as_exact, refusal
 from sparsebench.points import BASELINE, LEAD
 from sparsebench.records import Record, Store
 
@@ -47,7 +47,7 @@ def measure(question: Question, folder: Path) -> Iterator[Record]:
 def _rivals(question: Question) -> list[Case]:
     """Return the implementations that can be measured here in time, the quickest estimates."""
     estimate = Estimator(_SETTINGS)
-    cases = [question.case(name) for name in IMPLEMENTATIONS if name not in _NEVER]
+    cases = [question.case(name) for name in IMPLEMENTATIONS if _serves(name)]
     cases = [case for case in cases if not refusal(case)]
     cases.sort(key=lambda case: (case.implementation not in (BASELINE, LEAD), estimate(case)))
     chosen: list[Case] = []
@@ -56,6 +56,10 @@ def _rivals(question: Question) -> list[Case]:
         if case.implementation in (BASELINE, LEAD) or needed < _SHARE * LIMIT_S:
             chosen.append(case)
     return chosen
+
+
+def _serves(name: str) -> bool:
+    return name not in _NEVER and as_exact(name)
 
 
 def _around(question: Question) -> list[Case]:

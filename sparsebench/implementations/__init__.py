@@ -23,7 +23,7 @@ from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
 from sparsebench.implementations.torch_sparse_spmm import TorchSparseSpmm
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "refusal"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "as_exact", "refusal"]
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     implementation.name: implementation
@@ -47,6 +47,11 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         Auto(),
     )
 }
+
+
+def as_exact(name: str) -> bool:
+    """Return whether `name` computes in the case's own type, and so may stand for the others."""
+    return name not in IMPLEMENTATIONS or not IMPLEMENTATIONS[name].precision
 
 
 def refusal(case: Case) -> str | None:

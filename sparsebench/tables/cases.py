@@ -68,4 +68,4 @@ def _shown(point: Point) -> Row:
     for name, style in styles.items():
         estimate = METRICS[name].of(point)
         row[name.replace("_", " ")] = "" if estimate is None else style(estimate)
-    return row | {"note": ""}
+    return row | {"note": " ".join(point.record.message.split())}

@@ -48,6 +48,7 @@ def test_a_kernel_that_does_not_compile_warns_once(monkeypatch):
     backend, given = triton.Triton(), numbers(torch.float32)
     with pytest.warns(RuntimeWarning, match="does not compile: CompilationError: unknown instr"):
         first = products(backend, *given)
+    assert "does not compile: CompilationError: unknown instr" in backend.broken
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         second = products(backend, *given)

@@ -4,13 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
-from layers import accelerator
-from sparsebench import isolation, machine, memory, runner, sweep, timing, worker
+from layers import accelerator, backends
+from sparsebench import cli, isolation, machine, memory, runner, sweep, timing, worker
+from sparsebench.advisor import Question
+from sparsebench.advisor.interpolation import from_records
 from sparsebench.errors import InputError
+from sparsebench.estimate import Estimator
 from sparsebench.implementations import IMPLEMENTATIONS, refusal
 from sparsebench.roofline import roof
 from tests.fake_gpu import FakeGpu, installed
+from tests.sparsebench.factory import MACHINE
+from tests.sparsebench.factory import sweep as sweep_of
 from tests.sparsebench.test_case import CASE
 
 ON_GPU = replace(CASE, device="cuda")
@@ -190,3 +196,52 @@ def test_the_gpu_sweep_asks_for_a_gpu_alone():
     assert all(IMPLEMENTATIONS[case.implementation].unsupported(case) is None for case in cases)
     names = {"dense", "dense_tf32", "dense_bf16", "torch_csr", "ours"}
     assert names <= {case.implementation for case in cases if case.in_features == 4096}
+
+
+def test_a_record_says_that_kernels_fell_back(monkeypatch, tmp_path):
+    monkeypatch.setattr(backends.BACKENDS["triton"], "broken", "a Triton kernel does not compile")
+    case = replace(CASE, implementation="ours", threads=torch.get_num_threads())
+    worker.prepare(case, tmp_path)
+    outcome = worker.measure(case, tmp_path, 1e-4, None)
+    assert (outcome.status, outcome.message) == ("ok", "a Triton kernel does not compile")
+
+
+def test_a_sweep_for_gpus_needs_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(accelerator, "usable", lambda: False)
+    answer = CliRunner().invoke(cli.app, ["run", "gpu"])
+    assert isinstance(answer.exception, InputError)
+    assert "no case of gpu can be measured: this" in str(answer.exception)
+    assert list(tmp_path.iterdir()) == []
+    shown = CliRunner().invoke(cli.app, ["run", "gpu", "--dry-run", "-f", "width=2048"])
+    assert "unsupported: this" in shown.stdout
+
+
+def test_a_layer_on_tensor_cores_is_no_advice():
+    records = sweep_of(widths=(512,), batches=(1,), phases=("inference",))
+    fast = [
+        r.model_copy(
+            update={
+                "case": replace(r.case, implementation="dense_bf16"),
+                "samples": [sample / 1000 for sample in r.samples],
+            }
+        )
+        for r in records
+        if r.case.implementation == "dense"
+    ]
+    asked = Question(
+        in_features=512, out_features=512, sparsity=0.9, batch=1, phase="inference", threads=2
+    )
+    advice = from_records(asked, [*records, *fast], MACHINE["id"])
+    assert advice.best.implementation == "ours"
+    assert "dense_bf16" not in {candidate.implementation for candidate in advice.candidates}
+
+
+def test_a_gpu_takes_less_time_and_its_processes_more():
+    estimate = Estimator(runner.Settings(rounds=1, sample_s=0.1))
+    small, large = (
+        replace(CASE, implementation="dense", in_features=n, out_features=n, batch=512)
+        for n in (16, 16384)
+    )
+    assert estimate(replace(small, device="cuda")) > estimate(small)
+    assert estimate(replace(large, device="cuda")) < estimate(large)
