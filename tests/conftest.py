@@ -11,6 +11,11 @@ settings.register_profile("sparsebench", deadline=None)
 settings.load_profile("sparsebench")
 
 
+def pytest_configure(config):
+    # Said by torch.compile on Python 3.13.0, of its own guards: nothing that a test could change.
+    config.addinivalue_line("filterwarnings", "ignore:Guards may run slower on Python 3.13.0")
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     """What a test draws does not depend on which tests ran before it."""
