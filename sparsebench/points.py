@@ -17,6 +17,8 @@ BASELINE = "dense"
 LEAD = "ours"
 PHASES = ("inference", "forward_backward", "train_step")
 
+_PANELS = 6  # with more layers than this they would be too small to read
+
 # What has to agree before two points may share a table row or a curve.
 CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed")
 
@@ -127,6 +129,16 @@ def sizes(points: Iterable[Point]) -> list[str]:
     """Return the sizes of the layers, the small ones first."""
     found = {p.size: _extent(p.case) for p in points}
     return sorted(found, key=lambda size: found[size])
+
+
+def curves(points: Sequence[Point]) -> Sequence[Point]:
+    """Return the points to draw in a panel for each layer: of many, those with most sparsities."""
+    if len(sizes(points)) <= _PANELS:
+        return points
+    layers = group(points, "size", "batch")
+    counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
+    most = max(counts.values())
+    return [p for key, members in layers.items() if counts[key] == most for p in members]
 
 
 def implementations(points: Iterable[Point]) -> list[str]:

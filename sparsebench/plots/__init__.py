@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from sparsebench.plots.crossovers import crossovers
 from sparsebench.plots.headline import headline
+from sparsebench.plots.layers import layers
 from sparsebench.plots.leagues import leagues
 from sparsebench.plots.memories import memories
 from sparsebench.plots.rooflines import rooflines
@@ -24,7 +25,16 @@ __all__ = ["PLOTS", "figures", "save"]
 
 Plot = Callable[[Sequence[Point]], Iterator[tuple[str, Figure]]]
 
-PLOTS: tuple[Plot, ...] = (headline, speedups, times, crossovers, memories, rooflines, leagues)
+PLOTS: tuple[Plot, ...] = (
+    headline,
+    speedups,
+    layers,
+    times,
+    crossovers,
+    memories,
+    rooflines,
+    leagues,
+)
 
 
 def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench.metrics import METRICS
 from sparsebench.plots import style
 from sparsebench.plots.axes import quantity_axis, sparsity_axis
-from sparsebench.points import Point, group, implementations, sizes, split
+from sparsebench.points import Point, curves, group, implementations, sizes, split
 
 
 def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -22,6 +22,7 @@ def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
+    points = curves(points)
     columns = sizes(points)
     batches = sorted({p.case.batch for p in points})
     names = implementations(points)

@@ -66,3 +66,18 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone():
     before = dict(mpl.rcParams)
     drawn(sweep(widths=(512,), sparsities=(0.5, 0.9), batches=(1,), phases=("inference",)))
     assert dict(mpl.rcParams) == before
+
+
+def test_many_convolutions_are_marks_on_a_line_each_and_their_curves_those_with_most_sparsities():
+    window = {"operation": "conv2d", "kernel": 3, "padding": 1, "image": 8, "batches": (16,)}
+    window |= {"phases": ("train_step",), "implementations": ("dense", "ours")}
+    few = sweep(widths=(8, 16, 24, 32, 40, 48), sparsities=(0.9, 0.95), **window)
+    records = few + sweep(widths=(64,), sparsities=(0.5, 0.9, 0.95), **window)
+    figures = drawn(records)
+    panels = figures["layers-train_step"].axes
+    assert [axes.get_title() for axes in panels] == ["90% sparse", "95% sparse"]
+    assert len(panels[0].get_yticks()) == 7
+    marks = [line for line in panels[0].lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([5.0] * 7)
+    curves = figures["speedup-train_step"].axes
+    assert [axes.get_title() for axes in curves] == ["64→64 3×3 8²"]
