@@ -19,6 +19,7 @@ class DenseBF16(Dense):
     """Computes a float32 problem on bfloat16 units, where the device has such."""
 
     name = "dense_bf16"
+    operations = ("linear",)
     dtypes = ("float32",)
     precision = "bfloat16"
 

@@ -21,6 +21,7 @@ class DenseTF32(Dense):
     """
 
     name = "dense_tf32"
+    operations = ("linear",)
     devices = ("cuda",)
     dtypes = ("float32",)
     precision = "tf32"

@@ -9,11 +9,11 @@ import pandas as pd
 
 from sparsebench import units
 from sparsebench.estimates import Estimate
-from sparsebench.points import CONDITIONS, LEAD, Point, group
+from sparsebench.points import BASELINE, CONDITIONS, LEAD, Point, group
 from sparsebench.tables.table import Table, columns, labels_of, tidy
 
-# Dense by whatever means, the same library in another way, or a choice among others.
-_NO_PEERS = ("dense", "dense_compiled", "masked", "reference", "auto", LEAD)
+# Dense in every step, the same library in another way, or a choice among others.
+_NO_PEERS = ("masked", "reference", "auto", LEAD)
 
 
 def lead(points: Sequence[Point]) -> Table:
@@ -40,4 +40,8 @@ def _peers(point: Point) -> list[Point]:
     """Return the timed points of other libraries' sparse layers on the same problem."""
     if not point.ok:
         return []
-    return [p for name, p in point.rivals.items() if p.ok and name not in _NO_PEERS]
+    return [
+        p
+        for name, p in point.rivals.items()
+        if p.ok and name not in _NO_PEERS and not name.startswith(BASELINE)
+    ]
