@@ -12,6 +12,7 @@ from torch import Tensor
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
+_BLOCK = 2**22  # connections that are checked at a time: what it takes beside them stays small
 
 
 class Transposed(NamedTuple):
@@ -150,14 +151,23 @@ def _check(shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
             f"row_ptr must not decrease, but row_ptr[{bad}] = {int(row_ptr[bad])} "
             f"and row_ptr[{bad + 1}] = {int(row_ptr[bad + 1])}"
         )
-    if (bad := _first((col < 0) | (col >= in_features))) is not None:
+    for start in range(0, col.numel(), _BLOCK):
+        _check_columns(row_ptr, col, in_features, start)
+
+
+def _check_columns(row_ptr: Tensor, col: Tensor, in_features: int, start: int) -> None:
+    """Check the columns from `start` on, a block and the one after it."""
+    some = col[start : start + _BLOCK + 1]
+    if (bad := _first((some < 0) | (some >= in_features))) is not None:
+        bad += start
         raise ValueError(f"col[{bad}] = {int(col[bad])} is outside [0, {in_features})")
     # A column may only fall back where a new row begins.
-    ascending = col[1:] > col[:-1]
-    starts = row_ptr[1:-1].long()
-    starts = starts[(starts > 0) & (starts < col.numel())]
-    ascending[starts - 1] = True
+    ascending = some[1:] > some[:-1]
+    bounds = row_ptr.new_tensor([start + 1, start + some.numel()])
+    first, last = torch.searchsorted(row_ptr, bounds).tolist()
+    ascending[row_ptr[first:last].long() - (start + 1)] = True
     if (bad := _first(~ascending)) is not None:
+        bad += start
         raise ValueError(
             f"columns must ascend within a row without duplicates, "
             f"but col[{bad}] = {int(col[bad])} and col[{bad + 1}] = {int(col[bad + 1])}"

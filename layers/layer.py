@@ -251,7 +251,8 @@ class SparseLayer(nn.Module):
         if row_ptr is self.row_ptr and col is self.col:
             nnz, wanted = col.numel(), "the layer"
         else:
-            wide = [a if a.is_floating_point() else a.long() for a in (row_ptr, col)]
+            alike = row_ptr.dtype == col.dtype == index_dtype(self.shape, col.numel())
+            wide = [a if alike or a.is_floating_point() else a.long() for a in (row_ptr, col)]
             nnz, wanted = Connectivity(self.shape, *wide).nnz, "col"
             dtype = index_dtype(self.shape, nnz)
             state[prefix + "row_ptr"], state[prefix + "col"] = (a.to(dtype) for a in wide)

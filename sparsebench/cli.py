@@ -21,6 +21,7 @@ from sparsebench.commands.export import export
 from sparsebench.commands.list import list_
 from sparsebench.commands.report import report
 from sparsebench.commands.run import run
+from sparsebench.commands.scale import scale
 from sparsebench.commands.sparsify import sparsify
 from sparsebench.errors import CANNOT_WRITE, WRONG_INPUT, InputError, StoreError
 from sparsebench.output import errors
@@ -45,6 +46,7 @@ app.command("compare-conv2d")(compare_conv2d)
 app.command("export")(export)
 app.command("train")(train)
 app.command("sparsify")(sparsify)
+app.command("scale")(scale)
 app.command("env")(env)
 
 
