@@ -26,11 +26,27 @@ def _untuned(monkeypatch):
 
 
 @pytest.fixture
-def device():
+def device(monkeypatch):
     """Where the kernels run: a GPU, or the CPU in the interpreter."""
     pytest.importorskip("triton", reason="Triton is not installed")
     if INTERPRETED:
+        _mend_the_interpreter(monkeypatch)
         return torch.device("cpu")
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device, or TRITON_INTERPRET=1: see tests/gpu/conftest.py")
     return torch.device("cuda", torch.cuda.current_device())
+
+
+def _mend_the_interpreter(monkeypatch):
+    """Let Triton 3.6 (of PyTorch 2.11) count in loops with NumPy 2.4 and newer, as Triton 3.7 does.
+
+    It turns arrays of one number into integers, which NumPy no longer does for it.
+    """
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    patch = interpreter._patch_lang_tensor
+
+    def mended(tensor, scope):
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+    monkeypatch.setattr(interpreter, "_patch_lang_tensor", mended)
