@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -121,13 +122,15 @@ class SparseConv2d(SparseLayer):
         out, col = self.indices
         high, wide = self.kernel_size
         indices = torch.stack((out, col // (high * wide), col // wide % high, col % wide))
-        return torch.sparse_coo_tensor(
-            indices,
-            self.values.detach(),
-            self.weight_shape,
-            is_coalesced=True,
-            check_invariants=False,
-        )
+        with warnings.catch_warnings():  # as in SparseLayer.weight
+            warnings.simplefilter("ignore")
+            return torch.sparse_coo_tensor(
+                indices,
+                self.values.detach(),
+                self.weight_shape,
+                is_coalesced=True,
+                check_invariants=False,
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, H', W')."""

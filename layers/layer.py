@@ -109,15 +109,17 @@ class SparseLayer(nn.Module):
     def weight(self) -> Tensor:
         """W as a sparse tensor (out, in) that shares memory with the values; for inspection."""
         values = self.values.detach()
-        if self.format == "csr":
-            with warnings.catch_warnings():  # PyTorch's, that CSR tensors are in beta
-                warnings.simplefilter("ignore")
+        with warnings.catch_warnings():
+            # PyTorch's: CSR tensors are in beta; 2.11 says that invariants are not checked, asked
+            # for or not.
+            warnings.simplefilter("ignore")
+            if self.format == "csr":
                 return torch.sparse_csr_tensor(
                     self.row_ptr, self.col, values, self.shape, check_invariants=False
                 )
-        return torch.sparse_coo_tensor(
-            self.indices, values, self.shape, is_coalesced=True, check_invariants=False
-        )
+            return torch.sparse_coo_tensor(
+                self.indices, values, self.shape, is_coalesced=True, check_invariants=False
+            )
 
     @property
     def sparsity(self) -> float:
