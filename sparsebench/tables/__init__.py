@@ -12,6 +12,7 @@ from sparsebench.tables.cases import failures, measurements
 from sparsebench.tables.cliffs import cliffs
 from sparsebench.tables.gpu import gpu, tensor_cores
 from sparsebench.tables.lead import lead
+from sparsebench.tables.machines import machines
 from sparsebench.tables.memory import memory
 from sparsebench.tables.speed import crossovers, speedups, summary
 from sparsebench.tables.standings import standings
@@ -32,6 +33,7 @@ TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     lead,
     standings,
     cliffs,
+    machines,
     failures,
     measurements,
 )

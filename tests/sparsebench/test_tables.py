@@ -9,6 +9,7 @@ from rich.console import Console
 from sparsebench import tables
 from sparsebench.points import points
 from sparsebench.tables import writers
+from sparsebench.tables.machines import machines
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 FAILED = record(
@@ -121,3 +122,24 @@ def test_the_lead_is_over_the_fastest_of_the_other_sparse_ones(made):
     text = made["lead"].text
     assert set(text["50%"]) == set(text["99%"]) == {"2.5× (peer)"}
     assert len(text) == len(made["summary"].text) + len(text[text["phase"] == "forward_backward"])
+
+
+def test_machines_are_put_side_by_side_where_there_are_several():
+    other = {"id": "9f8e", "cpu": {"model": "Bellows 100"}}
+    slow = [
+        record(2e-3, width=512, implementation="ours", machine=other),
+        record(4e-3, width=512, implementation="dense", machine=other),
+    ]
+    fast = [
+        record(1e-3, width=512, implementation="ours"),
+        record(3e-3, width=512, implementation="dense"),
+        record(None, status="oom", width=512, implementation="masked"),
+    ]
+    made = machines(points(slow + fast))
+    rows = {row["implementation"]: row for row in made.text.to_dict("records")}
+    assert rows["ours"]["Anvil 9000"] == "1.00 ms (3.0×)"
+    assert rows["ours"]["Bellows 100"] == "2.00 ms (2.0×)"
+    assert rows["masked"]["Anvil 9000"] == "oom"
+    assert rows["masked"]["Bellows 100"] == ""
+    assert len(made.numbers) == 5
+    assert machines(points(fast)).text.empty
