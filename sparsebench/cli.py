@@ -23,7 +23,14 @@ from sparsebench.commands.report import report
 from sparsebench.commands.run import run
 from sparsebench.commands.scale import scale
 from sparsebench.commands.sparsify import sparsify
-from sparsebench.errors import CANNOT_WRITE, WRONG_INPUT, InputError, StoreError
+from sparsebench.errors import (
+    CANNOT_WRITE,
+    NO_CLUSTER,
+    WRONG_INPUT,
+    ClusterError,
+    InputError,
+    StoreError,
+)
 from sparsebench.output import errors
 
 app = typer.Typer(
@@ -31,7 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
     epilog="Exit codes: 0 done; 1 records cannot be written, or one of several processes failed; "
-    "2 wrong input, nothing was measured; 3 `check`: a revision cannot be built; "
+    "2 wrong input, nothing was measured; 3 `check`: a revision cannot be built, or "
+    "`run --on`: the cluster cannot be used, or was lost; "
     "4 `compare --fail-on` found such a case, or `check` something slower; "
     "130 interrupted (143 by SIGTERM), what was measured is kept.",
 )
@@ -68,6 +76,8 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(str(error), WRONG_INPUT)
+    except ClusterError as error:
+        _fail(str(error), NO_CLUSTER)
     except StoreError as error:
         _fail(str(error), CANNOT_WRITE)
     except OSError as error:  # a disk that is full while tables and plots are written, above all

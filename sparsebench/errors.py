@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 CANNOT_WRITE = FAILED = 1  # FAILED: of one of several processes that train together
-WRONG_INPUT, CANNOT_BUILD, FOUND_WHAT_FAILS = 2, 3, 4
+WRONG_INPUT, FOUND_WHAT_FAILS = 2, 4
+CANNOT_BUILD = NO_CLUSTER = 3
 
 
 class InputError(ValueError):
@@ -12,3 +13,7 @@ class InputError(ValueError):
 
 class StoreError(RuntimeError):
     """Records cannot be written: says which file and why (exit 1)."""
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be used, or no longer: says which, why, and how to go on (exit 3)."""

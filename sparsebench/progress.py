@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import TracebackType
 from typing import Self
 
@@ -26,13 +27,13 @@ class Display:
 
     def __init__(self, console: Console, cases: list[Case], estimate: Estimator) -> None:
         self._console, self._estimate = console, estimate
-        self._total, self._done = len(cases), 0
+        self._total, self.count = len(cases), 0
         self._left = sum(map(estimate, cases))
         self._estimated, self._spent = _TRUST_S, _TRUST_S
-        self._waited_for = ""
+        self._waited_for, self._where = "", ""
         self._bar = Progress(
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} cases, {task.fields[left]} left  "),
+            TextColumn("{task.fields[progress]}  ", markup=False),
             TextColumn("{task.description}", markup=False),
             console=console,
             transient=True,
@@ -42,7 +43,7 @@ class Display:
 
     def __enter__(self) -> Self:
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._total, left=self._time_left())
+        self._task = self._bar.add_task("", total=self._total, progress=self._progress())
         return self
 
     def __exit__(
@@ -66,20 +67,61 @@ class Display:
     def done(self, record: Record) -> None:
         """Count `record`; print it where there is no bar, or where it failed."""
         expected = self._estimate(record.case)
-        self._done += 1
+        self.count += 1
         self._left -= expected
         self._estimated += expected
         self._spent += record.wall_s
-        self._bar.update(self._task, completed=self._done, left=self._time_left())
+        self._bar.update(self._task, completed=self.count, progress=self._progress())
         if not self._console.is_terminal or record.status not in _COLOURS:
             colour = _COLOURS.get(record.status, "red")
+            words = (title(record.case), self._where, escape(record.message))
             self._console.print(
-                f"{self._done}/{self._total} [{colour}]{record.status}[/]", title(record.case),
-                escape(record.message), highlight=False, soft_wrap=True,
+                f"{self.count}/{self._total} [{colour}]{record.status}[/]",
+                *filter(None, words), highlight=False, soft_wrap=True,
             )  # fmt: skip
 
-    def _time_left(self) -> str:
-        return duration(max(0.0, self._left) * self._spent / self._estimated)
+    def _progress(self) -> str:
+        left = duration(max(0.0, self._left) * self._spent / self._estimated)
+        return f"{self.count}/{self._total} cases, {left} left"
+
+
+class MachinesDisplay(Display):
+    """The same, with a line for each worker: how many cases it measured, and the one under way.
+
+    The time left is divided among as many machines as measure now.
+    """
+
+    def __init__(self, console: Console, cases: list[Case], estimate: Estimator) -> None:
+        super().__init__(console, cases, estimate)
+        self._workers: dict[str, TaskID] = {}
+        self._counts: Counter[str] = Counter()
+        self._busy: set[str] = set()
+
+    def under_way_on(self, worker: str, case: Case) -> None:
+        """Show that `worker` measures `case`."""
+        self._busy.add(worker)
+        self._show(worker, title(case))
+
+    def idle(self, worker: str) -> None:
+        """Show that `worker` measures nothing."""
+        self._busy.discard(worker)
+        self._show(worker, "")
+
+    def counted(self, worker: str) -> None:
+        """Count the next record as one of `worker`."""
+        self._counts[worker] += 1
+        self._where = f"({worker})"
+
+    def _show(self, worker: str, what: str) -> None:
+        if worker not in self._workers:
+            self._workers[worker] = self._bar.add_task("", total=None, progress="")
+        progress = f"{worker}: {self._counts[worker]}"
+        self._bar.update(self._workers[worker], description=what, progress=progress)
+
+    def _progress(self) -> str:
+        machines = max(1, len(self._busy))
+        left = duration(max(0.0, self._left) * self._spent / self._estimated / machines)
+        return f"{self.count}/{self._total} cases, {left} left"
 
 
 def title(case: Case) -> str:

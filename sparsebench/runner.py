@@ -51,9 +51,9 @@ def ordered(cases: list[Case], seed: int) -> list[Case]:
     random.Random(seed).shuffle(cases)
     place: dict[tuple[Any, ...], int] = {}
     for case in cases:
-        place.setdefault(_numbers(case), len(place))
+        place.setdefault(numbers(case), len(place))
         place.setdefault(case.problem, len(place))
-    return sorted(cases, key=lambda case: (place[_numbers(case)], place[case.problem]))
+    return sorted(cases, key=lambda case: (place[numbers(case)], place[case.problem]))
 
 
 def run(
@@ -136,7 +136,7 @@ class Bench:
         case, earlier = turns.case, turns.outcomes[0].times if turns.outcomes else None
         if earlier is None and (reason := refusal(case)):
             return Outcome("unsupported", reason)
-        if self._prepared != _numbers(case):
+        if self._prepared != numbers(case):
             failed = self._prepare(case)
             if failed:
                 return failed
@@ -156,7 +156,7 @@ class Bench:
         outcome = self._attempt(worker.prepare, case, self._scratch)
         if outcome.status != "ok":
             return replace(outcome, message=f"preparing the problem: {outcome.message}")
-        self._prepared = _numbers(case)
+        self._prepared = numbers(case)
         return None
 
     def _attempt(self, function: Callable[..., Outcome], *args: Any) -> Outcome:
@@ -222,6 +222,6 @@ def problem_bytes(case: Case) -> int:
     return 32 * case.nnz + 32 * (case.batch + 1) * (case.inputs + case.outputs)
 
 
-def _numbers(case: Case) -> tuple[Any, ...]:
+def numbers(case: Case) -> tuple[Any, ...]:
     """What cases that get the same numbers have in common: neither implementation nor phase."""
     return replace(case, implementation="", phase="inference").problem

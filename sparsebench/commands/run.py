@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-import warnings
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from layers import accelerator
-from sparsebench import filters, hostlock, isolation, machine, runner, sweep
+from sparsebench import filters, isolation, runner, sweep
 from sparsebench.case import Case
+from sparsebench.cluster.target import parse
+from sparsebench.commands.places import Here, Place, Terms, there
 from sparsebench.commands.report import load, show
-from sparsebench.description import described, roofline
-from sparsebench.errors import InputError
+from sparsebench.errors import ClusterError, InputError
 from sparsebench.estimate import Estimator
 from sparsebench.implementations import refusal
 from sparsebench.interruption import Interrupted
 from sparsebench.output import console, errors
-from sparsebench.progress import Display, duration, title
+from sparsebench.progress import duration, title
 from sparsebench.records import Record, Store
+from sparsebench.runner import Settings
 
-_QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
+_CLUSTER = "On a cluster (see docs/cluster.md)"
 
 
 def run(
@@ -66,29 +66,77 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Of the order, the connections and all numbers.")
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Measure on the workers of a Dask cluster: tcp://HOST:PORT or tls://HOST:PORT of "
+            "its scheduler, or local:WORKERS to try it out here.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="How long to wait for the scheduler, and for a first worker.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = 30.0,
+    allow_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--allow-mixed",
+            help="Measure with different versions of sparsebench, torch or the kernels.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = False,
+    gpus_at_once: Annotated[
+        bool,
+        typer.Option(
+            "--gpus-at-once",
+            help="Measure on the GPUs of a machine at the same time, not one by one.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = False,
+    tls_ca_file: Annotated[
+        Path | None,
+        typer.Option(help="The authority's certificate, PEM.", rich_help_panel=_CLUSTER),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Our certificate, PEM.", rich_help_panel=_CLUSTER)
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its key, PEM.", rich_help_panel=_CLUSTER)
+    ] = None,
 ) -> None:
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
-    asked = sweep.load(name)
+    asked = sweep.load(name).changed(threads=threads, seed=seed)
     conditions = [filters.parse(text) for text in condition or []]
-    cases = [
-        case
-        for case in asked.changed(threads=threads, seed=seed).cases(
-            _devices(device), threads or [machine.default_threads()]
-        )
-        if (not device or case.device in device) and all(holds(case) for holds in conditions)
-    ]
-    if not cases:
-        raise InputError(f"no case of {name} is left by {' and '.join(condition or ['--device'])}")
-    reasons = {d: accelerator.problem(d) for d in dict.fromkeys(case.device for case in cases)}
-    if all(reasons.values()) and not dry_run:
-        raise InputError(f"no case of {name} can be measured: {next(iter(reasons.values()))}")
+    target = on and parse(on, ca_file=tls_ca_file, cert=tls_cert, key=tls_key)
+    terms = Terms(timeout_s=timeout, allow_mixed=allow_mixed, together=gpus_at_once)
     folder = out or Path("results") / Path(name).stem
     settings = asked.settings(seed or 0)
-    if dry_run:
-        _list_cases(cases, Estimator(settings, load(folder)))
-        return
-    deadline = None if budget is None else time.monotonic() + 60 * budget
-    measure(cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline)
+    with there(target, terms) if target and not dry_run else nullcontext(Here()) as place:
+        cases = [
+            case
+            for case in asked.cases(place.devices(device), threads or [place.threads])
+            if (not device or case.device in device) and all(holds(case) for holds in conditions)
+        ]
+        if not cases:
+            left_by = " and ".join(condition or ["--device"])
+            raise InputError(f"no case of {name} is left by {left_by}")
+        if dry_run:
+            _list_cases(cases, Estimator(settings, load(folder)))
+            return
+        if reason := place.refusal(cases):
+            raise InputError(f"no case of {name} can be measured: {reason}")
+        deadline = None if budget is None else time.monotonic() + 60 * budget
+        measure(
+            cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline,
+            place=place,
+        )  # fmt: skip
     if found := load(folder):
         isolation.end()  # its memory is free for drawing
         try:
@@ -106,79 +154,59 @@ def run(
 def measure(
     cases: list[Case],
     folder: Path,
-    settings: runner.Settings,
+    settings: Settings,
     *,
     resume: bool = True,
     retry_failed: bool = False,
     deadline: float | None = None,
+    place: Place | None = None,
 ) -> None:
-    """Measure those of `cases` of which `folder` has no record; without `resume` all of them."""
+    """Measure those of `cases` of which `folder` has no record; without `resume` all of them.
+
+    That is done at `place`, or here.
+    """
+    place = place or Here()
     with Store(folder) as store:
         earlier = load(folder)
-        mine = {r.case: r for r in earlier if r.machine.get("id") == machine.fingerprint()["id"]}
+        known = {r.case: r for r in earlier if place.knows(r)}
         if not resume:
-            store.drop({mine[case].identity for case in cases if case in mine})
-            mine = {}
-        pending = [case for case in cases if _to_measure(mine.get(case), retry_failed)]
+            store.drop({known[case].identity for case in cases if case in known})
+            known = {}
+        pending = place.pending(cases, known, retry_failed)
         if skipped := len(cases) - len(pending):
             console.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
-        _measure(pending, store, settings, Estimator(settings, earlier), deadline)
+        _measure(place, pending, store, settings, earlier, deadline)
 
 
 def _measure(
+    place: Place,
     cases: list[Case],
     store: Store,
-    settings: runner.Settings,
-    estimate: Estimator,
+    settings: Settings,
+    earlier: list[Record],
     deadline: float | None,
 ) -> None:
-    """Measure `cases` under a progress bar; on Ctrl-C say how to go on and leave."""
-    if cases and (busy := machine.busy()) > _QUIET:
-        warnings.warn(
-            f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
+    """Measure `cases`; on Ctrl-C, or when a cluster is lost, say how to go on and leave."""
+    try:
+        measured = place.measure(cases, store, settings, earlier, deadline)
+    except Interrupted:
+        errors.print(
+            f"interrupted: {store.appended} of {len(cases)} cases were measured and are in "
+            f"{store.path}, the one under way is dropped; resume with the same command",
+            highlight=False,
+            soft_wrap=True,
         )
-    with Display(console, cases, estimate) as display:
-
-        def alone(_: Case | None = None) -> AbstractContextManager[None]:
-            return hostlock.measuring(waiting=display.waiting)
-
-        try:
-            with alone():  # at the start, not between the sides of a ratio
-                for device, dtype, threads in sorted(
-                    {(c.device, c.dtype, c.threads) for c in cases}
-                ):
-                    roofline(device, dtype, threads)
-            for record in runner.run(
-                cases, store, settings, machine=described, under_way=display.under_way,
-                deadline=deadline, hold=alone,
-            ):  # fmt: skip
-                display.done(record)
-        except Interrupted:
-            errors.print(
-                f"interrupted: {store.appended} of {len(cases)} cases were measured and are in "
-                f"{store.path}, the one under way is dropped; resume with the same command",
-                highlight=False,
-                soft_wrap=True,
-            )
-            raise
-    if left := len(cases) - store.appended:
+        raise
+    except ClusterError as error:
+        raise ClusterError(
+            f"{error}; {store.appended} of {len(cases)} cases were measured and are in "
+            f"{store.path}; resume with the same command"
+        ) from None
+    if left := len(cases) - measured:
         console.print(
             f"the budget is used up: {left} of {len(cases)} cases are left; "
             "the same command again goes on"
         )
-
-
-def _to_measure(record: Record | None, retry_failed: bool) -> bool:
-    if record is None or (retry_failed and record.status != "ok"):
-        return True
-    # What was refused is measured once it can be: after an installation, or with more memory.
-    return record.status == "unsupported" and refusal(record.case) is None
-
-
-def _devices(asked: list[str] | None) -> list[str]:
-    for device in asked or []:
-        machine.check_device(device)
-    return asked or machine.devices()
 
 
 def _list_cases(cases: list[Case], estimate: Estimator) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from layers.backends import BACKENDS
 from sparsebench import cli, interruption, isolation, machine, records, runner, sweep
-from sparsebench.commands import report
+from sparsebench.cluster import connection
+from sparsebench.commands import places, report
 from sparsebench.commands import run as run_command
 from sparsebench.records import Record
 from sparsebench.timing import Times
@@ -117,8 +118,9 @@ def test_what_was_refused_is_measured_once_it_can_be(call, measured, monkeypatch
 def test_a_refused_case_is_pending_as_soon_as_nothing_speaks_against_it():
     case = sweep.load("smoke").cases(["cpu"], [1])[0]
     refused = Record(case=case, status="unsupported", message="no memory")
-    assert run_command._to_measure(refused, False)
-    assert not run_command._to_measure(refused.model_copy(update={"status": "timeout"}), False)
+    late = refused.model_copy(update={"status": "timeout"})
+    assert places.Here().pending([case], {case: refused}, False)
+    assert not places.Here().pending([case], {case: late}, False)
 
 
 def test_a_dry_run_lists_and_estimates_and_writes_nothing(call, measured):
@@ -242,3 +244,34 @@ def test_help_tells_the_exit_codes(call):
     code, out, _ = call("--help")
     assert code == 0
     assert "130" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--on", "scheduler"], 2, "--on scheduler: no address of a cluster: write tcp://HOST"),
+        (["--on", "tcp://scheduler:0"], 2, "a port is a number from 1 to 65535, got 0"),
+        (["--on", "local:2", "--tls-cert", "mine.toml"], 2, "TLS needs all three"),
+        (["--on", "tcp://127.0.0.1:1", "--timeout", "0.3"], 3, "at tcp://127.0.0.1:1 within 0.3 s"),
+    ],
+)
+def test_a_cluster_that_cannot_be_had_says_why(options, code, message, call, measured):
+    pytest.importorskip("distributed")
+    ended, _, err = call("run", "mine.toml", *options)
+    assert ended == code
+    assert message in err
+    assert not measured
+    assert not Path("results").exists()
+
+
+def test_a_cluster_needs_dask(call, monkeypatch):
+    monkeypatch.setattr(connection, "find_spec", lambda name: None)
+    code, _, err = call("run", "mine.toml", "--on", "local:1")
+    assert code == 2
+    assert "pip install 'sparsebench[cluster]'" in err
+
+
+def test_a_dry_run_starts_no_cluster(call, measured):
+    code, out, _ = call("run", "mine.toml", "--dry-run", "--on", "tcp://127.0.0.1:1")
+    assert code == 0
+    assert "8 cases" in out

@@ -1,0 +1,7 @@
+"""Sweeps on the workers of a Dask cluster.
+
+The unit of work is a problem. The client (`dispatcher`) places each on one worker, takes in the
+records as they come, and is the only one to write them. On the worker (`member`) a process of our
+own (`agent`) measures it as a local run would. What crosses the wire are the frozen dataclasses of
+`messages`, as JSON.
+"""

@@ -1,0 +1,208 @@
+"""Where a run measures: this machine, or the workers of a cluster."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from layers import accelerator
+from sparsebench import hostlock, machine, runner
+from sparsebench.case import Case
+from sparsebench.cluster.connection import DaskCluster, connected
+from sparsebench.cluster.crew import Crew
+from sparsebench.cluster.dispatcher import Dispatcher
+from sparsebench.cluster.target import Target
+from sparsebench.description import described, roofline
+from sparsebench.errors import InputError
+from sparsebench.estimate import Estimator
+from sparsebench.implementations import refusal
+from sparsebench.output import console
+from sparsebench.progress import Display, MachinesDisplay
+from sparsebench.records import Record, Store
+
+_QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
+
+
+class Place(Protocol):
+    """Where cases are measured."""
+
+    threads: int
+
+    def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
+        """Return the devices to measure on; raises InputError for one that is not there."""
+
+    def refusal(self, cases: Sequence[Case]) -> str | None:
+        """Say why none of `cases` can be measured, or None where some can."""
+
+    def knows(self, record: Record) -> bool:
+        """Return whether `record` was measured here."""
+
+    def pending(
+        self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
+    ) -> list[Case]:
+        """Return which of `cases` are to be measured, with what is known of them."""
+
+    def measure(
+        self,
+        cases: list[Case],
+        store: Store,
+        settings: runner.Settings,
+        earlier: list[Record],
+        deadline: float | None,
+    ) -> int:
+        """Measure `cases` under a progress bar, into `store`; return how many."""
+
+
+class Here:
+    """This machine."""
+
+    def __init__(self) -> None:
+        self.threads = machine.default_threads()
+
+    def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
+        """Return `asked`, or what is measured by default."""
+        for device in asked or []:
+            machine.check_device(device)
+        return asked or machine.devices()
+
+    def refusal(self, cases: Sequence[Case]) -> str | None:
+        """Say why no device of `cases` can be used."""
+        reasons = [accelerator.problem(device) for device in {case.device for case in cases}]
+        return reasons[0] if all(reasons) else None
+
+    def knows(self, record: Record) -> bool:
+        """Return whether `record` was measured here."""
+        return bool(record.machine.get("id") == machine.fingerprint()["id"])
+
+    def pending(
+        self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
+    ) -> list[Case]:
+        """Return those without a record; and what was refused, once it can be measured."""
+        return [case for case in cases if _to_measure(known.get(case), retry_failed)]
+
+    def measure(
+        self,
+        cases: list[Case],
+        store: Store,
+        settings: runner.Settings,
+        earlier: list[Record],
+        deadline: float | None,
+    ) -> int:
+        """Measure `cases` under a progress bar, into `store`; return how many."""
+        if cases and (busy := machine.busy()) > _QUIET:
+            warnings.warn(
+                f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
+            )
+        with Display(console, cases, Estimator(settings, earlier)) as display:
+
+            def alone(_: Case | None = None) -> AbstractContextManager[None]:
+                return hostlock.measuring(waiting=display.waiting)
+
+            with alone():  # at the start, not between the sides of a ratio
+                for conditions in sorted({(c.device, c.dtype, c.threads) for c in cases}):
+                    roofline(*conditions)
+            for record in runner.run(
+                cases, store, settings, machine=described, under_way=display.under_way,
+                deadline=deadline, hold=alone,
+            ):  # fmt: skip
+                display.done(record)
+        return display.count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How a cluster is used: seconds to wait for it, and what is put up with."""
+
+    timeout_s: float = 30.0
+    allow_mixed: bool = False
+    together: bool = False
+
+
+@contextmanager
+def there(target: Target, terms: Terms) -> Iterator[There]:
+    """Connect to a cluster and wait for its workers; raises ClusterError where they cannot be had.
+
+    On leaving, what is under way is ended.
+    """
+    topic = f"sparsebench-{uuid.uuid4().hex}"
+    with connected(target, topic, terms.timeout_s) as cluster:
+        crew = Crew(cluster, allow_mixed=terms.allow_mixed, told=_say)
+        crew.gather(terms.timeout_s)
+        yield There(cluster, crew, terms)
+
+
+class There:
+    """The workers of a cluster."""
+
+    def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
+        self._cluster, self._crew, self._terms = cluster, crew, terms
+        self.threads = crew.threads
+
+    def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
+        """Return `asked`, or all that a worker has."""
+        for device in asked or []:
+            if device not in self._crew.devices:
+                raise InputError(
+                    f"--device {device}: no worker has it: "
+                    f"choose from {', '.join(self._crew.devices)}"
+                )
+        return asked or [device for device in self._crew.devices if ":" not in device]
+
+    def refusal(self, cases: Sequence[Case]) -> str | None:
+        """Refuse nothing: each case gets a record that says why it cannot be measured."""
+        del cases
+        return None
+
+    def knows(self, record: Record) -> bool:
+        """Return whether a cluster measured `record`, or one of these machines did."""
+        return "host" in record.run or record.machine.get("id") in self._crew.machines
+
+    def pending(
+        self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
+    ) -> list[Case]:
+        """Return the cases of every problem that lacks a record.
+
+        Whole problems: both sides of a ratio have to come from one machine.
+        """
+        lacking = {
+            case.problem
+            for case in cases
+            if case not in known or (retry_failed and known[case].status != "ok")
+        }
+        return [case for case in cases if case.problem in lacking]
+
+    def measure(
+        self,
+        cases: list[Case],
+        store: Store,
+        settings: runner.Settings,
+        earlier: list[Record],
+        deadline: float | None,
+    ) -> int:
+        """Measure `cases` under a progress bar, into `store`; return how many."""
+        again = set(cases)
+        with MachinesDisplay(console, cases, Estimator(settings, earlier)) as display:
+            self._crew.told = display.waiting
+            dispatcher = Dispatcher(
+                self._cluster, self._crew, store, settings, display,
+                together=self._terms.together, timeout_s=self._terms.timeout_s,
+                earlier=[r for r in earlier if r.case in again and self.knows(r)],
+            )  # fmt: skip
+            for record in dispatcher.run(cases, deadline):
+                display.done(record)
+        return display.count
+
+
+def _to_measure(record: Record | None, retry_failed: bool) -> bool:
+    if record is None or (retry_failed and record.status != "ok"):
+        return True
+    # What was refused is measured once it can be: after an installation, or with more memory.
+    return record.status == "unsupported" and refusal(record.case) is None
+
+
+def _say(message: str) -> None:
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
