@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from sparsebench.cluster.target import Target, exposed
 from sparsebench.errors import ClusterError, InputError
 
+_FETCH_S = 10.0
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -157,19 +159,22 @@ class DaskCluster:
         future.add_done_callback(lambda ended: self.inbox.put(self._ended(key, ended)))
 
     def _ended(self, key: str, future: Any) -> Ended:
-        """What came out, fetched in the thread that tells of it."""
-        if self._futures.pop(key, None) is None:
-            return Ended(key, error="cancelled")
+        """What came out, fetched in the thread that tells of it.
+
+        It may have died with its worker just now: `forget` ends the waiting for it then.
+        """
         try:
-            return Ended(key, answer=future.result(timeout=60))
+            return Ended(key, answer=future.result(timeout=_FETCH_S))
         except Exception as error:
             return Ended(key, error=f"{type(error).__name__}: {error}")
+        finally:
+            self._futures.pop(key, None)
 
     def _info(self) -> Any:
-        try:
-            found = self._client.scheduler_info(n_workers=-1)
-        except Exception:
-            found = None
+        found = None
+        if self._client.status == "running":
+            with suppress(Exception):  # whatever it is, nobody answers
+                found = self._client.scheduler_info(n_workers=-1)
         if not found or self._client.status != "running":
             raise ClusterError(f"the Dask scheduler at {self._name} is gone")
         return found

@@ -132,6 +132,7 @@ class _Agent:
         process = self._process
         if process is not None and process.poll() is None:
             return process
+        self.kill()  # it is dead, but its pipe is open
         # A session of its own: Ctrl-C in the terminal of a local cluster is the client's matter.
         process = self._process = subprocess.Popen(
             [sys.executable, "-c", _AGENT],
