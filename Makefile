@@ -58,6 +58,7 @@ wide: $(STAMP)  ## train the very wide net: five layers of 50,000 units
 cifar: $(STAMP)  ## prune VGG11 and ResNet18 on CIFAR-10: masks against sparse storage
 	$(BIN)/sparsebench train cifar-vgg
 	$(BIN)/sparsebench train cifar-vgg --time-only --steps 10
+	$(BIN)/sparsebench train cifar-report
 	$(BIN)/sparsebench train cifar-resnet
 	$(BIN)/sparsebench train cifar-resnet --time-only --steps 10
 

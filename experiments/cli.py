@@ -127,7 +127,9 @@ def train(
             what = "--time-only" if time_only else experiment
             raise InputError(f"{what} is for one process: start it without torchrun")
         if experiment in CURVES:
-            CURVES[experiment].run(folder, console, seed=seed or 0, device=device, threads=threads)
+            CURVES[experiment].run(
+                folder, console, seed=seed or 0, device=device, threads=threads, data_dir=data_dir
+            )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
             settings = _settings(experiment, row, given)

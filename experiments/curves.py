@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from experiments import same_training, toy
+from experiments.cifar.model_report import Report
 from sparsebench import machine, store
 
 SCHEMA = 1
@@ -60,9 +61,17 @@ class Curves:
     module: Any
 
     def run(
-        self, folder: Path, console: Console, *, seed: int, device: str, threads: int
+        self,
+        folder: Path,
+        console: Console,
+        *,
+        seed: int,
+        device: str,
+        threads: int,
+        data_dir: Path | None = None,
     ) -> list[CurvesRecord]:
-        """Run it and append its records to `folder`."""
+        """Run it and append its records to `folder`; the data are where they are always."""
+        del data_dir
         name = self.module.__name__.rpartition(".")[2].replace("_", "-")
         made = []
         with CurvesStore(folder) as records, console.status(name):
@@ -87,7 +96,8 @@ def load(path: Path) -> list[CurvesRecord]:
     return store.merge(record for file in files for record in store.load(file, CurvesRecord))
 
 
-CURVES: dict[str, Curves] = {
+CURVES: dict[str, Curves | Report] = {
     "toy": Curves("does a two-layer net fit random outputs, dense and sparse?", toy),
     "same-training": Curves("is truly sparse training the same training as masked?", same_training),
+    "cifar-report": Report(),
 }

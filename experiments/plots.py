@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from experiments import same_time, same_weights
+from experiments.cifar import plots as cifar
 from experiments.curves import CurvesRecord
 from experiments.groups import Group, groups, mean_and_deviation
 from experiments.published import curve, published
@@ -32,7 +33,9 @@ COLOURS = {"dense": BLACK, "masked": GREY, "sparse": VERMILION}
 
 def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for everything that can be drawn."""
-    every = [group for group in groups(records) if group.finished]
+    yield from cifar.of(records)
+    digits = [record for record in records if record.setting.network == "mlp"]
+    every = [group for group in groups(digits) if group.finished]
     known = [group for group in every if comparable(group.setting)]
     if own := [group for group in known if group.setting.experiment == "mnist"]:
         yield "mnist", _published(own, columns=4)

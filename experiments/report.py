@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from experiments import campaign, curves, plots, tables
+from experiments.cifar import model_records
+from experiments.cifar.model_records import FILE_NAME as MODELS
+from experiments.cifar.tables import of_models
 from experiments.curves import FILE_NAME as CURVES
 from experiments.records import FILE_NAME as TRAINING
 from sparsebench.plots.style import save, styled
@@ -19,7 +22,7 @@ def folders(source: Path) -> list[Path]:
     """Return the folders at and below `source` that hold training or curves records."""
     if source.is_file():
         return []
-    files = [path for name in (TRAINING, CURVES) for path in source.rglob(name)]
+    files = [path for name in (TRAINING, CURVES, MODELS) for path in source.rglob(name)]
     return sorted({path.parent for path in files})
 
 
@@ -32,7 +35,11 @@ def show(folder: Path, console: Console, *, out: Path | None = None) -> None:
 def write_all(source: Path, folder: Path) -> list[Table]:
     """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
     trained, compared = campaign.load(source), curves.load(source)
-    made = [*tables.of_training(trained), *tables.of_curves(compared)]
+    made = [
+        *tables.of_training(trained),
+        *tables.of_curves(compared),
+        *of_models(model_records.load(source)),
+    ]
     for name in ("tables", "plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for table in made:

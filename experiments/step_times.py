@@ -102,6 +102,7 @@ def _begin_large(setting: Setting, endless: Iterator[tuple[Tensor, Tensor]]) -> 
 
     Its weights are those that it is drawn with, pruned, and not trained ones.
     """
+    warm_up(setting)
     before = memory.held(setting.device)
     timed = _Timed(Progressing.start(setting), endless)
     built = memory.held(setting.device) - before

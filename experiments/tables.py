@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from experiments import mnist, same_time, weights_table, wide
+from experiments.cifar import tables as cifar
 from experiments.curves import CurvesRecord
 from experiments.groups import Group, groups, mean_and_deviation, spread
 from experiments.published import COMPARED, curve, source
@@ -24,8 +25,8 @@ _SHORT = {"seconds per epoch": "s/epoch", "peak memory [B]": "peak memory"}
 
 def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     """Return every table for which `records` have something to say."""
-    made = []
-    every = groups(records)
+    made = cifar.of(records)
+    every = groups([record for record in records if record.setting.network == "mlp"])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]
         made += _published(name, [g for g in own if comparable(g.setting)])

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from experiments import campaign, curves
 from experiments import tables as trained
+from experiments.cifar import model_records
+from experiments.cifar.tables import of_models
 from sparsebench import filters, records, tables
 from sparsebench.points import points
 from sparsebench.tables import Table
@@ -52,6 +54,7 @@ def made(folder: Path, conditions: str) -> list[Table]:
         return [
             *trained.of_training(campaign.load(folder)),
             *trained.of_curves(curves.load(folder)),
+            *of_models(model_records.load(folder)),
         ]
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
     kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]

@@ -17,6 +17,14 @@ def cover(network: nn.Module) -> None:
         prune.identity(layer, "weight")  # type: ignore[no-untyped-call]
 
 
+def keep_zeros(network: nn.Module) -> None:
+    """Mask the zeros of every layer that is dense, which would be trained as well otherwise."""
+    for layer in _layers(network):
+        prune.custom_from_mask(  # type: ignore[no-untyped-call]
+            layer, "weight", layer.get_parameter("weight").detach() != 0
+        )
+
+
 def prune_to(network: nn.Module, sparsity: float) -> int:
     """Mask the smallest weights of each layer: those that `layers.prune_to_sparsity` removes.
 

@@ -140,9 +140,12 @@ def _sparse(
         return Built(_sparseprop(dense, example))
     if sparse is None:
         result = sparsify(dense, example)
+        masks.keep_zeros(result.model)
         return Built(result.model, result.decisions)
     chosen = [layer for path, layer in dense.named_modules() if path in sparse]
-    return Built(replace_modules(dense, {layer: convert(layer, "csr") for layer in chosen}))
+    found = replace_modules(dense, {layer: convert(layer, "csr") for layer in chosen})
+    masks.keep_zeros(found)
+    return Built(found)
 
 
 def _sparseprop(dense: nn.Module, example: Tensor) -> nn.Module:

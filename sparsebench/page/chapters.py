@@ -12,6 +12,8 @@ from experiments import campaign, curves
 from experiments import plots as trained_plots
 from experiments import report as trained_report
 from experiments import tables as trained_tables
+from experiments.cifar import model_records
+from experiments.cifar.tables import of_models
 from sparsebench import plots, records, tables
 from sparsebench.page.maps import HeatMap, crossover_maps, speedup_maps
 from sparsebench.page.summary import sentences
@@ -141,7 +143,12 @@ _TRAINED: dict[str, Callable[[str], bool]] = {
 def _trained(name: str, folders: Sequence[Path]) -> list[Chapter]:
     runs = [run for folder in folders for run in campaign.load(folder)]
     compared = [curve for folder in folders for curve in curves.load(folder)]
-    made = [*trained_tables.of_training(runs), *trained_tables.of_curves(compared)]
+    models = [record for folder in folders for record in model_records.load(folder)]
+    made = [
+        *trained_tables.of_training(runs),
+        *trained_tables.of_curves(compared),
+        *of_models(models),
+    ]
     if not made:
         return []
     with styled():

@@ -1,6 +1,7 @@
 """Whole models on CIFAR-10, with a small network in the place of the large ones."""
 
 import pickle
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from experiments import campaign, checkpoint, training
+from experiments import campaign, checkpoint, data, plots, tables, training
 from experiments.checkpoint import CheckpointError
-from experiments.cifar import accounts, masks, networks, rows, schedule
+from experiments.cifar import accounts, masks, model_records, networks, rows, schedule
 from experiments.cifar import data as cifar
+from experiments.cifar.tables import of_models
 from experiments.data import Dataset
 from layers.convert import Decision
 from layers.convert.measure import Times
@@ -22,13 +24,10 @@ from sparsebench.errors import InputError
 
 
 def small():
+    features = nn.Sequential(nn.Conv2d(3, 6, 3, stride=4, padding=1), nn.BatchNorm2d(6), nn.ReLU())
+    classifier = nn.Sequential(nn.Dropout(), nn.Linear(6 * 8 * 8, 10))
     return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=4, padding=1),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Dropout(),
-        nn.Linear(6 * 8 * 8, 10),
+        OrderedDict(features=features, flatten=nn.Flatten(), classifier=classifier)
     )
 
 
@@ -211,22 +210,22 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(
 def only_the_last_layer(model, example):
     """What `layers.sparsify` may find on some machine."""
     times = Times(2.0, 1.0, 0.5, 0.5, 7)
-    decision = Decision("5", "Linear", (10, 384), (20, 384), 0.95, times, "sparse", 1)
-    sparse = networks.convert(model[5], "csr")
-    return type("Result", (), {
-        "model": networks.replace_modules(model, {model[5]: sparse}), "decisions": (decision,),
-    })  # fmt: skip
+    decision = Decision("classifier.1", "Linear", (10, 384), (20, 384), 0.95, times, "sparse", 1)
+    sparse = networks.convert(model.classifier[1], "csr")
+    new = networks.replace_modules(model, {model.classifier[1]: sparse})
+    return type("Result", (), {"model": new, "decisions": (decision,)})
 
 
 def test_what_is_sparse_where_it_is_faster_is_dense_elsewhere(images, monkeypatch):
     setting = made(rows.resnet, "sparsify")
     monkeypatch.setattr(networks, "sparsify", only_the_last_layer)
     found = networks.build(setting, sparsity=0.95).network
-    again = networks.build(setting, sparsity=0.95, sparse=["5"]).network
+    again = networks.build(setting, sparsity=0.95, sparse=["classifier.1"]).network
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(found.eval()(x), again.eval()(x))
-    assert isinstance(again[5], SparseLayer)
-    assert isinstance(again[0], nn.Conv2d)
+    assert isinstance(again.classifier[1], SparseLayer)
+    assert isinstance(again.features[0], nn.Conv2d)
+    assert accounts.sparsity(again) == accounts.sparsity(found) == pytest.approx(0.95, abs=1e-2)
     assert accounts.sparsity(networks.build(DENSE).network) == 0.0
 
 
@@ -258,10 +257,59 @@ def test_every_stage_is_timed(images, tmp_path, monkeypatch):
     assert all(len(record.timing.samples) == 10 for record in found[:-1])
     weights = [record.weights for record in found[2:5]]
     assert weights == sorted(weights, reverse=True)
-    assert [layer.path for layer in found[5].layers] == ["5"]
+    assert [layer.path for layer in found[5].layers] == ["classifier.1"]
 
 
 def training_times(images, folder, settings):
     from experiments.step_times import time_steps
 
     return time_steps(settings, images, folder, steps=10)
+
+
+def test_tables_and_plot_put_masks_and_sparse_storage_side_by_side(images, silent, trained):
+    every = [DENSE, MASKED, SPARSE]
+    records = [training.train(setting, images, silent, folder=trained) for setting in every]
+    steps = records[0].timing.model_copy(update={"steps": 2, "samples": [0.4, 0.6, 0.8]})
+    half = steps.model_copy(update={"samples": [0.2]})
+    for record, timing in ((records[0], steps), (records[2], half)):
+        records.append(record.model_copy(update={"purpose": "time", "timing": timing}))
+    made = {table.name: table for table in tables.of_training(records)}
+    assert set(made) == {"cifar-vgg", "cifar-vgg-epochs"}
+    assert "first 60 images of CIFAR-10's 50,000, tested on 20 of its" in made["cifar-vgg"].caption
+    rows_by_name = made["cifar-vgg"].text.set_index("row")
+    assert rows_by_name.loc["dense", "ms a step"] == "300"
+    assert rows_by_name.loc["sparse storage", "over dense"] == "3.0×"
+    assert rows_by_name.loc[MASKED.row, "over dense"] == "not measured"
+    epochs = made["cifar-vgg-epochs"].text
+    assert epochs["sparsity"].str[:2].tolist() == ["50", "89", "95", "95"]
+    assert " → " in epochs["held"][3]
+    assert [name for name, _ in plots.of_training(records)] == ["cifar-vgg"]
+
+
+def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatch, tmp_path):
+    images = replace(images, name="cifar10-first60")
+    monkeypatch.setattr(data, "load", lambda *_, **__: images)
+    monkeypatch.setattr(rows, "vgg", lambda: [DENSE])
+    trained.rename(trained.parent / "cifar-vgg")
+    out = trained.parent / "report"
+    arguments = ["train", "cifar-report", "--threads", "1", "--out", str(out)]
+    assert CliRunner().invoke(cli.app, arguments).exit_code == 0
+    records = model_records.load(out)
+    assert [record.sparsity for record in records] == [0.0, 0.5, 0.8, 0.9, 0.95, 0.98]
+    last = records[-1].held
+    nnz = round(0.02 * 3840)
+    assert last["classifier dense"] == 4 * 3840 + 4 * 10
+    assert last["classifier coo"] == nnz * (4 + 2 * 8) + 4 * 10
+    assert last["classifier csr"] == nnz * (4 + 8) + 8 * 11 + 4 * 10
+    assert last["classifier sparse"] == nnz * (4 + 4) + 4 * 11 + 4 * 10
+    assert all(len(samples) == 5 for r in records for samples in r.seconds.values())
+    dense = networks.build(DENSE, start=schedule.start_of(
+        trained.parent / "cifar-vgg", SPARSE).state).network  # fmt: skip
+    assert records[0].accuracy == training.accuracy(dense, images)
+    assert records[0].origin == DENSE.key
+    assert [table.name for table in of_models(records)] == [
+        "cifar-report-memory", "cifar-report-time",
+    ]  # fmt: skip
+    again = CliRunner().invoke(cli.app, arguments)
+    assert again.exit_code == 0
+    assert len(model_records.load(out)) == 6
