@@ -95,7 +95,8 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
     text = [
         {
             "row": n["row"],
-            "weights": f"{n['weights']:,}",
+            # Those in SparseProp's layers are not counted.
+            "weights": "not counted" if n["row"] == "SparseProp" else f"{n['weights']:,}",
             "accuracy": _number(n["accuracy [%]"], "{:.1f}"),
             "last loss": _number(n["loss"], "{:.3f}"),
             "ms a step": _number(n["seconds per step"], "{:.0f}", 1e3),
