@@ -143,7 +143,7 @@ class _TorchSparse(nn.Module):
         weight = layer.weight.detach()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            sparse = weight.to_sparse_coo() if layout == "coo" else weight.to_sparse_csr()
+            sparse = weight.to_sparse() if layout == "coo" else weight.to_sparse_csr()
         self.register_buffer("weight", sparse)
         self.register_buffer("bias", layer.bias.detach())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from experiments.cifar.tables import conditions, kind_of, runs
 from experiments.records import TrainingRecord
+from experiments.setting import Model
 from sparsebench.plots.style import BLACK, GREY, VERMILION, plain_head
 
 _LOOKS = {"masked": (GREY, "s", "masks"), "sparse": (VERMILION, "o", "sparse storage")}
@@ -33,7 +34,7 @@ def of(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
             yield name + (f"-{number + 1}" if several else ""), _figure(own, pruned)
 
 
-def _figure(own: list[TrainingRecord], pruned: dict[str, TrainingRecord]) -> Figure:
+def _figure(own: list[TrainingRecord], pruned: Mapping[Model, TrainingRecord]) -> Figure:
     """Losses of every step, and what every epoch gave and took."""
     timed = all(epoch.seconds is not None for r in pruned.values() for epoch in r.epochs)
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
