@@ -18,7 +18,7 @@ from rich import box
 from rich.table import Table
 
 from layers.backends import BACKENDS
-from sparsebench import machine
+from sparsebench import hostlock, machine
 from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS, InputError
 from sparsebench.output import console, errors
 from sparsebench.regression import builds, results, turns, views, wires, yardstick
@@ -125,9 +125,10 @@ def _against_base(
                     probe = turns.probe_with(
                         {"base": first.python, "head": second.python}, folder, seconds
                     )
-                    findings = turns.judged(
-                        probe, names, processes=processes, tolerance=tolerance, say=_say
-                    )
+                    with hostlock.measuring(waiting=_say):
+                        findings = turns.judged(
+                            probe, names, processes=processes, tolerance=tolerance, say=_say
+                        )
     except builds.BuildError as error:
         errors.print("[red]error:[/] ", end="")
         errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
@@ -162,9 +163,11 @@ def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) ->
         raise InputError(f"{wires.FILE}: has no wire for {', '.join(names)}")
     _need_kernels()
     start, started = time.monotonic(), _now()
+    with hostlock.measuring(waiting=_say):
+        findings = wires.judged(chosen, lambda asked: _measured(asked, seconds))
     found = WireCheck(
         started=started,
-        findings=wires.judged(chosen, lambda asked: _measured(asked, seconds)),
+        findings=findings,
         wall_s=round(time.monotonic() - start, 1),
         head=_commit(),
         machine=machine.fingerprint(),
@@ -192,7 +195,8 @@ def _update(because: str | None, names: Sequence[str]) -> None:
     _need_kernels()
     old = wires.load(wires.FILE) if wires.FILE.exists() else wires.WireFile((), ())
     rivals = [name for name in names if yardstick.WORKLOADS[name].rivals]
-    new = wires.measured(_measured(rivals, 0.15) for _ in range(_UPDATES))
+    with hostlock.measuring(waiting=_say):
+        new = wires.measured(_measured(rivals, 0.15) for _ in range(_UPDATES))
     kept = tuple(wire for wire in old.wires if wire.workload not in rivals)
     commit = _commit()
     change = wires.Change(
