@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import gc
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +29,8 @@ Step = Callable[[], object]
 OURS, DENSE, CSR = "ours", "dense", "torch_csr"
 
 SAMPLE_S = 2e-3  # shorter calls are timed several at once
-LEAST_SAMPLES = 5
+PASSES = 5  # over all workloads: what disturbs for a moment spoils one pass of a few
+LEAST_SAMPLES = 2  # in a pass
 _LEARNING_RATE = 1e-6
 _MMAP_THRESHOLD = -3  # mallopt(3)
 
@@ -163,59 +165,99 @@ WORKLOADS: dict[str, Workload] = {
 }
 
 
-def measure(name: str, kinds: Sequence[str], seconds: float) -> dict[str, float]:
-    """Return the median seconds of a call for each kind, from samples taken in turn."""
-    workload = WORKLOADS[name]
-    torch.set_num_threads(workload.threads or _ALL_THREADS)
-    timers = {kind: Timer(workload.make(kind)) for kind in kinds}
-    calls = {kind: _warmed_up(timer) for kind, timer in timers.items()}
-    samples: dict[str, list[float]] = {kind: [] for kind in kinds}
-    end = time.perf_counter() + seconds * len(kinds)
-    while len(samples[kinds[0]]) < LEAST_SAMPLES or time.perf_counter() < end:
-        for kind, timer in timers.items():
-            samples[kind].append(timer.timeit(calls[kind]) / calls[kind])
-    return {kind: statistics.median(taken) for kind, taken in samples.items()}
+class Bench:
+    """One workload, made ready: its kinds are timed in turn, in passes.
 
-
-def peak(name: str, kind: str) -> int | None:
-    """Return the bytes that building and one call take at most, or None where Linux is not.
-
-    The first layer of its kind loads code and starts threads: time it before. Large blocks are
-    mapped from now on, so that what was freed before cannot be used again unseen.
+    On one thread a call's time is the processor's time of that thread: what others do with the
+    core meanwhile is not the call's. On several threads it is what the clock on the wall says,
+    because that is where working in parallel shows.
     """
+
+    def __init__(self, name: str, kinds: Sequence[str]) -> None:
+        workload = WORKLOADS[name]
+        self._threads = workload.threads or _ALL_THREADS
+        clock = time.thread_time if self._threads == 1 else time.perf_counter
+        torch.set_num_threads(self._threads)
+        self._timers = {kind: Timer(workload.make(kind), timer=clock) for kind in kinds}
+        self._calls = {kind: _warmed_up(timer) for kind, timer in self._timers.items()}
+        self._samples: dict[str, list[float]] = {kind: [] for kind in kinds}
+
+    def take(self, seconds: float) -> None:
+        """Take samples of every kind for about `seconds` each, and two at the least."""
+        torch.set_num_threads(self._threads)
+        for timer in self._timers.values():
+            timer.timeit(1)  # another workload has had the caches
+        taken, end = 0, time.perf_counter() + seconds * len(self._timers)
+        while taken < LEAST_SAMPLES or time.perf_counter() < end:
+            for kind, timer in self._timers.items():
+                self._samples[kind].append(timer.timeit(self._calls[kind]) / self._calls[kind])
+            taken += 1
+
+    def medians(self) -> dict[str, float]:
+        """Return the median seconds of a call for each kind."""
+        return {kind: statistics.median(taken) for kind, taken in self._samples.items()}
+
+
+def peaks(names: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return the bytes that building and one call take at most; nothing where Linux is not.
+
+    They are taken in a process forked from this one before it computed anything: its heap is
+    fresh, and what is done to it for this is not done to the times.
+    """
+    receive, send = os.pipe()
+    if (child := os.fork()) == 0:
+        with os.fdopen(send, "w") as answer:
+            answer.write(json.dumps(_peaks(names, kinds)))
+            answer.flush()
+        os._exit(0)
+    os.close(send)
+    with os.fdopen(receive) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    found: dict[str, dict[str, int]] = json.loads(text or "{}")
+    return found
+
+
+def _peaks(names: Sequence[str], kinds: Sequence[str]) -> dict[str, dict[str, int]]:
     torch.set_num_threads(1)
-    gc.collect()
     with suppress(OSError, AttributeError):  # not glibc
-        glibc = ctypes.CDLL(None)
-        glibc.mallopt(_MMAP_THRESHOLD, 1 << 16)
-        glibc.malloc_trim(0)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the high-water mark
-        before = _high_water()
-        WORKLOADS[name].make(kind)()
-        return max(0, _high_water() - before)
-    except OSError:
-        return None
+        # Large blocks are mapped, and go back when they are freed: none is used again unseen.
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 1 << 16)
+    found: dict[str, dict[str, int]] = {}
+    for kind in kinds:
+        with suppress(Exception):  # the first ones load code
+            linear(64, 64, 0.9, 4, train=True)(kind)()
+            conv(8, 0.9, 2, 8)(kind)()
+        for name in names:
+            with suppress(Exception):  # it has no time either, which says why
+                found.setdefault(name, {})[kind] = _peak(WORKLOADS[name].make, kind)
+    return found
+
+
+def _peak(make: Callable[[str], Step], kind: str) -> int:
+    """Raise OSError where the system does not say."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the high-water mark
+    before = _high_water()
+    make(kind)()
+    return max(0, _high_water() - before)
 
 
 def run(names: Sequence[str], seconds: float, *, rivals: bool) -> dict[str, Any]:
     """Measure everything once: {"times": {name: {kind: seconds}}, "memory": …, "failed": …}."""
-    times: dict[str, dict[str, float]] = {}
-    memory: dict[str, dict[str, int]] = {}
+    sized = [name for name in names if WORKLOADS[name].memory]
+    memory = peaks(sized, (OURS, DENSE) if rivals else (OURS,)) if sized else {}
+    benches: dict[str, Bench] = {}
     failed: dict[str, str] = {}
     for name in names:
-        workload = WORKLOADS[name]
-        kinds = (OURS, *workload.rivals) if rivals else (OURS,)
         try:
-            times[name] = measure(name, kinds, seconds)
+            benches[name] = Bench(name, (OURS, *WORKLOADS[name].rivals) if rivals else (OURS,))
         except Exception as error:  # whatever it is, the other workloads go on
             failed[name] = f"{type(error).__name__}: {error}"[:300]
-    for name in times:  # afterwards: times are taken with the allocator as it is
-        workload = WORKLOADS[name]
-        if workload.memory:
-            kinds = (OURS, DENSE) if rivals else (OURS,)
-            peaks = {kind: peak(name, kind) for kind in kinds}
-            memory[name] = {kind: size for kind, size in peaks.items() if size is not None}
+    for _ in range(PASSES):
+        for bench in benches.values():
+            bench.take(seconds / PASSES)
+    times = {name: bench.medians() for name, bench in benches.items()}
     return {"times": times, "memory": memory, "failed": failed}
 
 
