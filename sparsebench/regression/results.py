@@ -36,8 +36,8 @@ class Commit(_Line):
 class Finding(_Line):
     """One workload: what each process took on both sides, and the verdict.
 
-    `base` and `head` are medians of processes, in seconds or bytes, of the round that decided:
-    the second where `again`.
+    `base` and `head` are medians of processes, in seconds or bytes: of those that decided, which
+    are fresh ones where `again`.
     """
 
     workload: str

@@ -25,6 +25,7 @@ from sparsebench.regression.builds import BuildError
 from sparsebench.regression.results import Finding, Measure
 
 LEAST_PROCESSES = 5
+MOST_AGAIN = 3
 TOLERANCE = 0.10
 # Bytes: less than this is pages and pools, and no matter.
 _MEMORY_FLOOR = 1 << 18
@@ -45,24 +46,29 @@ def judged(
     """Measure `names` on both sides and judge each; what is suspect is measured again first.
 
     Suspect is what took longer by more than the tolerance, however uncertain. Its verdict comes
-    from fresh processes alone: the ones that made it suspect are biased against it.
+    from fresh processes alone: the ones that made it suspect are biased against it. As long as
+    these cannot tell, more are run, for MOST_AGAIN rounds.
     """
     say(f"{len(names)} workloads, {processes} processes of each side in turn")
     findings = _findings(_measured(probe, names, processes, say), names, tolerance, again=False)
-    suspects = [f for f in findings if f.ratio is not None and f.ratio.value > 1 + tolerance]
-    suspect_names = list(dict.fromkeys(f.workload for f in suspects))
-    if not suspects:
-        return findings
-    say(f"suspect, and measured again: {', '.join(suspect_names)}")
-    second = _findings(
-        _measured(probe, suspect_names, processes, say), suspect_names, tolerance, again=True
-    )
-    decided = {(f.workload, f.measure): f for f in second}
-    wanted = {(f.workload, f.measure) for f in suspects}
-    return [
-        decided.get((f.workload, f.measure), f) if (f.workload, f.measure) in wanted else f
-        for f in findings
-    ]
+    decided: dict[tuple[str, Measure], Finding] = {}
+    suspects = [f for f in findings if _exceeds(f, tolerance)]
+    fresh: dict[str, list[Mapping[str, Any]]] = {side: [] for side in SIDES}
+    for _ in range(MOST_AGAIN):
+        if not suspects:
+            break
+        again = list(dict.fromkeys(f.workload for f in suspects))
+        say(f"suspect, and measured again: {', '.join(again)}")
+        for side, answers in _measured(probe, again, processes, say).items():
+            fresh[side] += answers
+        wanted = {(f.workload, f.measure) for f in suspects}
+        found = _findings(fresh, again, tolerance, again=True)
+        decided |= {_key(f): f for f in found if _key(f) in wanted}
+        suspects = [
+            f for f in found
+            if _key(f) in wanted and _exceeds(f, tolerance) and f.verdict == "can't tell"
+        ]  # fmt: skip
+    return [decided.get(_key(f), f) for f in findings]
 
 
 def ratio(base: Sequence[float], head: Sequence[float], *, name: str) -> Estimate:
@@ -106,6 +112,14 @@ def probe_with(pythons: Mapping[str, Path], folder: Path, seconds: float) -> Pro
         return answer
 
     return probe
+
+
+def _key(finding: Finding) -> tuple[str, Measure]:
+    return finding.workload, finding.measure
+
+
+def _exceeds(finding: Finding, tolerance: float) -> bool:
+    return finding.ratio is not None and finding.ratio.value > 1 + tolerance
 
 
 def _measured(

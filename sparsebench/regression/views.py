@@ -55,7 +55,9 @@ def markdown(check: Check) -> str:
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     processor = check.machine.get("cpu", {}).get("model", "an unknown processor")
     runs = f"{check.settings['processes']:g} fresh processes of each side, in turn (A B B A)"
-    again = " (2nd): suspect at first, and measured again." * any(f.again for f in check.findings)
+    again = " (again): suspect at first, and judged by fresh processes." * any(
+        f.again for f in check.findings
+    )
     lines += ["", f"{runs}, on {processor}, in {check.wall_s:.0f} s.{again}", ""]
     return "\n".join(lines)
 
@@ -86,7 +88,7 @@ def named(commit: Commit) -> str:
 
 def _cells(finding: Finding) -> list[str]:
     unit = UNITS[finding.measure]
-    word = finding.verdict + (" (2nd)" if finding.again else "")
+    word = finding.verdict + (" (again)" if finding.again else "")
     if finding.ratio is None:
         return [finding.workload, finding.measure, "", "", "", _clipped(word, finding.message)]
     middles = [units.quantity(_middle(side), unit) for side in (finding.base, finding.head)]

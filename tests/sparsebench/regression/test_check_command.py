@@ -157,7 +157,7 @@ def test_what_is_slower_fails_and_is_named(measured):
     text = Path("c.md").read_text()
     assert "**failed**" in text
     assert f"| **{NAME}** | **time** |" in text
-    assert text.count("slower (2nd)") == 1
+    assert text.count("slower (again)") == 1
     answer = json.loads(call("--out", "out", "--json", "--only", NAME).stdout)
     assert [f["verdict"] for f in answer["findings"]] == ["slower"]
     assert answer["findings"][0]["ratio"]["low"] > 1.1

@@ -95,6 +95,20 @@ def test_the_verdict_is_that_of_the_second_measurement():
     assert found.head == [1.0] * 5
 
 
+def test_what_stays_uncertain_gets_more_processes():
+    """Of five processes of the head two are disturbed, in the same way each round."""
+    calls = {"base": 0, "head": 0}
+
+    def measure(side, names):
+        calls[side] += 1
+        seconds = 1.0 if side == "base" else (1.3, 1.3, 1.3, 0.9, 0.9)[calls[side] % 5]
+        return {"times": {n: {"ours": seconds} for n in names}, "memory": {}, "failed": {}}
+
+    (found,) = turns.judged(measure, ["a"])
+    assert (len(found.base), len(found.head)) == (15, 15)
+    assert (found.ratio.value, found.again) == (1.3, True)
+
+
 def test_memory_is_judged_like_time_and_pages_do_not_count():
     def measure(side, names):
         grown = {"small": 1000, "large": 50_000_000} if side == "head" else {}
