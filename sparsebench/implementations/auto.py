@@ -1,4 +1,4 @@
-"""What a user gets who measures first: the dense layer or ours, whichever is faster here."""
+"""What a user gets who measures first: whichever layer is the fastest here."""
 
 from __future__ import annotations
 
@@ -12,35 +12,47 @@ from sparsebench.case import Case
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
+from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.problem import Problem
 
 _SECONDS = 0.3  # at most, where the two are close
 
 
 class Auto(Implementation):
-    """The faster of `dense` and `ours`, timed against each other when the layer is built.
+    """The fastest of `dense`, `ours` and, in inference, `torch_csr`, timed when it is built.
 
-    It does what `sparsebench advise` does without records, for the case's own phase. Choosing is
-    part of building: no timed call pays for it.
+    PyTorch's CSR tensors win in inference alone, at batch 1 above all. Choosing does what
+    `sparsebench advise` does without records, for the case's own phase, and is part of building:
+    no timed call pays for it.
     """
 
     name = "auto"
     dtypes = tuple(dtype for dtype in Dense.dtypes if dtype in Ours.dtypes)
     gflops = 30.0
     setup_s = _SECONDS
-    candidates: ClassVar[tuple[Implementation, Implementation]] = (Dense(), Ours())
+    candidates: ClassVar[tuple[Implementation, ...]] = (Dense(), Ours(), TorchCSR())
 
     def bytes_needed(self, case: Case) -> int:
-        """Return what both take: they are there at once while one is chosen."""
+        """Return what all take: they are there at once while one is chosen."""
         return sum(candidate.bytes_needed(case) for candidate in self.candidates)
 
     def build(self, problem: Problem) -> nn.Module:
-        """Build both, time a few calls of each in turn, and return the faster one."""
-        modules = [candidate.build(problem) for candidate in self.candidates]
+        """Build all, time a few calls of each beside the fastest so far, and return that one."""
         x = problem.x.detach().clone()
-        steps = [phases.step(module, x, problem.dy, problem.phase) for module in modules]
-        times = compare(*steps, device=x.device, seconds=_SECONDS)
-        chosen = modules[int(times.ratio < 1)]
+        dtype = str(x.dtype).removeprefix("torch.")
+        modules = [
+            candidate.build(problem)
+            for candidate in self.candidates
+            if dtype in candidate.dtypes
+            and (problem.phase == "inference" or not isinstance(candidate, TorchCSR))
+        ]
+        best, *others = (
+            (module, phases.step(module, x, problem.dy, problem.phase)) for module in modules
+        )
+        for other in others:
+            times = compare(best[1], other[1], device=x.device, seconds=_SECONDS)
+            best = other if times.ratio < 1 else best
+        chosen = best[0]
         chosen.zero_grad()
         return chosen
 
@@ -53,4 +65,5 @@ class Auto(Implementation):
         return self._of(module).bias_gradient(module, problem)
 
     def _of(self, module: nn.Module) -> Implementation:
+        # The sparse ones keep their weights alike.
         return self.candidates[not isinstance(module, nn.Linear)]
