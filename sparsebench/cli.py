@@ -18,6 +18,7 @@ from sparsebench.commands.compare import compare
 from sparsebench.commands.compare_layer import compare_conv2d, compare_linear
 from sparsebench.commands.env import env
 from sparsebench.commands.export import export
+from sparsebench.commands.history import history
 from sparsebench.commands.list import list_
 from sparsebench.commands.report import report
 from sparsebench.commands.run import run
@@ -51,6 +52,7 @@ app.command("compare")(compare)
 app.command("check")(check)
 app.command("compare-linear")(compare_linear)
 app.command("compare-conv2d")(compare_conv2d)
+app.command("history")(history)
 app.command("export")(export)
 app.command("train")(train)
 app.command("sparsify")(sparsify)

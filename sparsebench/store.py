@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 from pydantic import ValidationError
 
@@ -16,7 +17,9 @@ from sparsebench.errors import StoreError
 
 
 class Line(Protocol):
-    """What a line of such a file holds: a pydantic model with an identity."""
+    """What a line of such a file holds: a pydantic model with an identity and a schema_version."""
+
+    model_fields: ClassVar[Any]
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -119,7 +122,8 @@ def load(path: Path, kind: type[L]) -> list[L]:
     """Read the records of `kind` that are in a file.
 
     Of several of one identity the last counts. A line that is no such record, such as one torn by
-    a crash, is left out with a warning that names it.
+    a crash, is left out with a warning that names it; so are lines of another schema, with one
+    warning for all of them that names both versions.
     """
     return merge(_read(path, kind)) if path.exists() else []
 
@@ -130,9 +134,14 @@ def merge(records: Iterable[L]) -> list[L]:
 
 
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
+    known = kind.model_fields["schema_version"].default
+    foreign: dict[object, list[int]] = {}  # lines, by their schema
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
+                continue
+            if (schema := _schema(line, known)) != known:
+                foreign.setdefault(schema, []).append(number)
                 continue
             try:
                 yield kind.model_validate_json(line)
@@ -144,6 +153,21 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
                     f"{place + ': ' if place else ''}{first['msg']}",
                     stacklevel=2,
                 )
+    for schema, lines in foreign.items():
+        warnings.warn(
+            f"{path}: {len(lines)} records of schema {schema} are left out, the first in line "
+            f"{lines[0]}: this version of sparsebench reads schema {known}",
+            stacklevel=2,
+        )
+
+
+def _schema(line: bytes, known: object) -> object:
+    """Return which schema a line says it has; the known one where it says none."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return known
+    return content.get("schema_version", known) if isinstance(content, dict) else known
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -49,6 +49,20 @@ def test_a_line_that_is_no_record_costs_only_itself(line, tmp_path):
         assert len(records.load(tmp_path)) == 1
 
 
+def test_records_of_another_schema_are_refused_with_the_versions(tmp_path):
+    path = tmp_path / "records.jsonl"
+    lines = [record(1e-3, sparsity=s).model_dump_json() for s in (0.5, 0.8, 0.9)]
+    other = [line.replace('"schema_version":1', '"schema_version":0') for line in lines[:2]]
+    # A schema may have had other fields: that is no torn line.
+    other[0] = other[0].replace('"samples"', '"seconds"')
+    path.write_text("\n".join([*other, lines[2]]) + "\n")
+    with pytest.warns(UserWarning) as caught:
+        assert [r.case.sparsity for r in records.load(tmp_path)] == [0.9]
+    (message,) = [str(w.message) for w in caught]
+    assert "2 records of schema 0 are left out, the first in line 1" in message
+    assert "reads schema 1" in message
+
+
 def test_only_one_run_writes_into_a_folder(tmp_path):
     with Store(tmp_path), pytest.raises(StoreError, match="another run"), Store(tmp_path):
         pass

@@ -1,0 +1,117 @@
+"""The ratios of many checks, commit by commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from sparsebench import units
+from sparsebench.errors import InputError
+from sparsebench.regression import results
+from sparsebench.regression.views import named
+from sparsebench.tables.table import Table
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A ratio of one check: the head's over the base's, or ours over a rival's.
+
+    `against` says which: BASE, or the rival's name. `low` and `high` are its interval, where it
+    has one. `verdict` is the check's own word for it.
+    """
+
+    started: str
+    commit: str
+    machine: str
+    workload: str
+    measure: str
+    against: str
+    ratio: float
+    low: float | None
+    high: float | None
+    verdict: str
+
+
+def load(source: Path) -> list[Entry]:
+    """Read what the checks in a folder found, the oldest first. Raises InputError if none did."""
+    if not source.exists():
+        raise InputError(f"{source}: no such folder; `sparsebench check` makes it")
+    entries = [*_of_checks(source), *_of_wires(source)]
+    if not entries:
+        raise InputError(
+            f"{source}: holds no {results.Checks.file_name} and no "
+            f"{results.WireChecks.file_name} with a ratio"
+        )
+    return sorted(entries, key=lambda entry: entry.started)
+
+
+def commits(entries: Sequence[Entry]) -> list[str]:
+    """Return the commits in the order in which they were first checked."""
+    return list(dict.fromkeys(entry.commit for entry in entries))
+
+
+def table(entries: Sequence[Entry]) -> Table:
+    """Return every ratio, the newest check last."""
+    numbers = pd.DataFrame([vars(entry) for entry in entries])
+    text = pd.DataFrame(
+        [
+            {
+                "commit": e.commit,
+                "workload": e.workload,
+                "measure": e.measure,
+                "over": e.against,
+                "ratio": _shown(e),
+                "verdict": e.verdict,
+            }
+            for e in entries
+        ]
+    )
+    caption = "Ratios by commit: over the base, or ours over another; below 1 is better"
+    return Table("history", caption, numbers, text)
+
+
+def _of_checks(source: Path) -> list[Entry]:
+    return [
+        Entry(
+            started=check.started, commit=named(check.head), machine=_machine(check.machine),
+            workload=found.workload, measure=found.measure, against=BASE,
+            ratio=found.ratio.value, low=found.ratio.low, high=found.ratio.high,
+            verdict=found.verdict,
+        )
+        for check in results.load_checks(source)
+        for found in check.findings
+        if found.ratio is not None
+    ]  # fmt: skip
+
+
+def _of_wires(source: Path) -> list[Entry]:
+    return [
+        Entry(
+            started=check.started,
+            commit="unknown" if check.head is None else named(check.head),
+            machine=_machine(check.machine),
+            workload=found.workload, measure=found.measure, against=found.against,
+            ratio=found.ratio, low=None, high=None,
+            verdict="holds" if found.held else "tripped",
+        )
+        for check in results.load_wires(source)
+        for found in check.findings
+        if found.ratio is not None
+    ]  # fmt: skip
+
+
+def _machine(fingerprint: dict[str, object]) -> str:
+    cpu = fingerprint.get("cpu")
+    return str(cpu.get("model", "")) if isinstance(cpu, dict) else ""
+
+
+def _shown(entry: Entry) -> str:
+    value = units.significant(entry.ratio, 3)
+    if entry.low is None or entry.high is None:
+        return value
+    return f"{value} ({units.significant(entry.low, 3)}–{units.significant(entry.high, 3)})"
