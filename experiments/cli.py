@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -105,6 +106,9 @@ def train(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Log every run for TensorBoard below this folder, too.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the tables as JSON, or what --list lists.")
+    ] = False,
 ) -> None:
     """Train the networks of an experiment, and record accuracy, time and memory.
 
@@ -114,11 +118,13 @@ def train(
     """
     given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
     if list_ or not experiment:
-        _list()
+        _list(as_json=as_json)
         return
     machine.check_device(device)
     from experiments import report  # pandas and matplotlib, which nothing else here needs
 
+    talk = errors if as_json else console  # JSON has the output to itself
+    show = report.print_json if as_json else report.show
     threads = threads or machine.default_threads()
     shared = EXPERIMENTS[experiment].folder if experiment in EXPERIMENTS else ""
     folder = out or Path("results") / (shared or experiment)
@@ -128,7 +134,7 @@ def train(
             raise InputError(f"{what} is for one process: start it without torchrun")
         if experiment in CURVES:
             CURVES[experiment].run(
-                folder, console, seed=seed or 0, device=device, threads=threads, data_dir=data_dir
+                folder, talk, seed=seed or 0, device=device, threads=threads, data_dir=data_dir
             )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
@@ -143,16 +149,16 @@ def train(
             settings = campaign.over_seeds(settings, chosen)
             if time_only:
                 settings = EXPERIMENTS[experiment].timed(settings)
-                with console.status(f"timing {len(settings)} rows in turn"):
+                with talk.status(f"timing {len(settings)} rows in turn"):
                     for record in time_steps(settings, loaded, folder, steps=steps):
-                        _say(record)
+                        _say(record, talk)
             else:
                 _train(
                     settings, loaded, folder, tensorboard, processes,
-                    resume=resume, retry_failed=retry_failed, timed=timed,
+                    resume=resume, retry_failed=retry_failed, timed=timed, talk=talk,
                 )  # fmt: skip
         if processes.first:
-            report.show(folder, console)
+            show(folder, console)
 
 
 @contextmanager
@@ -238,6 +244,7 @@ def _train(
     resume: bool,
     retry_failed: bool,
     timed: bool,
+    talk: Console,
 ) -> None:
     """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
     if processes.first and not resume:
@@ -248,14 +255,14 @@ def _train(
         lambda: campaign.pending(settings, folder, retry_failed=retry_failed)
     )
     if skipped := len(settings) - len(pending):
-        console.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
+        talk.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
     pending = campaign.with_starts(pending, settings, folder)
-    show: AbstractContextManager[Show] = Display(console, pending)
+    show: AbstractContextManager[Show] = Display(talk, pending)
     if tensorboard is not None and processes.first:
         show = logged(show, tensorboard)
     try:
         for record in campaign.run(pending, loaded, folder, show, timed=timed, processes=processes):
-            _say(record)
+            _say(record, talk)
     except CheckpointError as error:
         raise InputError(str(error)) from error
     except BaseException as error:
@@ -269,12 +276,19 @@ def _train(
         raise
 
 
-def _say(record: TrainingRecord) -> None:
+def _say(record: TrainingRecord, talk: Console) -> None:
     if record.status != "ok":
-        console.print(f"[red]{record.status}:[/] {title(record.setting)}: {record.message}")
+        talk.print(f"[red]{record.status}:[/] {title(record.setting)}: {record.message}")
 
 
-def _list() -> None:
+def _list(*, as_json: bool) -> None:
+    if as_json:
+        plain = {
+            name: {"question": e.question, "rows": [setting.row for setting in e.settings()]}
+            for name, e in EXPERIMENTS.items()
+        } | {name: {"question": c.question, "rows": []} for name, c in CURVES.items()}
+        typer.echo(json.dumps(plain))
+        return
     for name, experiment in EXPERIMENTS.items():
         console.print(f"[bold]{name}[/]: {experiment.question}", highlight=False)
         for setting in experiment.settings():

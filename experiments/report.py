@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from rich import box
@@ -30,6 +31,20 @@ def show(folder: Path, console: Console, *, out: Path | None = None) -> None:
     """Write tables and plots of the records in `folder` beside them, and print the tables."""
     for table in write_all(folder, out or folder):
         console.print(_shown(table))
+
+
+def print_json(folder: Path, console: Console) -> None:
+    """Write tables and plots as `show` does, and print the tables as JSON, by their names."""
+    del console  # JSON is not for a terminal
+    made = write_all(folder, folder)
+    plain = {
+        table.name: {
+            "caption": table.caption,
+            "rows": json.loads(table.numbers.to_json(orient="records")),
+        }
+        for table in made
+    }
+    print(json.dumps(plain))
 
 
 def write_all(source: Path, folder: Path) -> list[Table]:

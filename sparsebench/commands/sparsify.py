@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -53,6 +54,7 @@ def sparsify(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the model's weights and the input.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Swap sparse layers into a model where they pay, and measure it before and after."""
     machine.check_device(device)
@@ -78,6 +80,9 @@ def sparsify(
         )
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{model}: {error}") from error
+    if as_json:
+        typer.echo(json.dumps(_plain(measure(before, result, x, training=not inference), result)))
+        return
     console.print(result.table(), highlight=False, soft_wrap=True)
     for path, reason in result.skipped.items():
         console.print(f"{path}: not measured: {reason}", highlight=False, soft_wrap=True)
@@ -157,6 +162,19 @@ def _step(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:
         torch.autograd.backward([y.float().mean() for y in outputs])
 
     return forward_backward if training else inference
+
+
+def _plain(found: WholeModel, result: Sparsified[nn.Module]) -> dict[str, Any]:
+    """Return the answer as JSON has it: seconds and bytes."""
+    return {
+        "layers": [asdict(decision) for decision in result.decisions],
+        "skipped": result.skipped,
+        "model": {
+            "training": found.training,
+            "before": {"time_s": found.times.first, "held": found.held[0], "peak": found.peak[0]},
+            "after": {"time_s": found.times.second, "held": found.held[1], "peak": found.peak[1]},
+        },
+    }
 
 
 def _summary(found: WholeModel) -> str:

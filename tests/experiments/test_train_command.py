@@ -1,3 +1,4 @@
+import json
 import re
 import signal
 import subprocess
@@ -55,6 +56,10 @@ def test_a_second_run_trains_nothing_and_shows_the_table(tmp_path):
     assert "epoch 1/1, loss" not in again.stdout
     assert "NOT COMPARABLE" in re.sub(r"\s+", " ", again.stdout)
     assert (tmp_path / "tables" / "mnist-mnist-subset-1-epochs.md").exists()
+    plain = json.loads(run(*SMALL, "--epochs", 1, "--out", tmp_path, "--json").stdout)
+    (row,) = plain["mnist-mnist-subset-1-epochs"]["rows"]
+    assert row["row"].startswith("sparse")
+    assert "mnist" in json.loads(run("train", "--list", "--json").stdout)
     fresh = run(*SMALL, "--epochs", 1, "--out", tmp_path, "--fresh")
     assert "epoch 1/1, loss" in fresh.stdout
 

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import typer
 
 from layers.backends import BACKENDS
 from sparsebench import cli, interruption, isolation, machine, records, runner, sweep
@@ -79,6 +80,13 @@ def test_a_run_measures_and_a_second_one_only_what_is_missing(call, measured):
     assert len(load()) == len(measured) == 8
     assert load()[0].machine["roofline"] == {"matmul_gflops": 1.0}
     assert load()[0].machine["id"] == machine.fingerprint()["id"]
+
+
+def test_every_command_that_prints_a_table_has_json():
+    commands = typer.main.get_command(cli.app).commands
+    without = {n for n, c in commands.items() if not any("--json" in p.opts for p in c.params)}
+    # export prints one line
+    assert without <= {"export", "run", "compare-linear", "compare-conv2d", "scale"}
 
 
 def test_fresh_starts_over_with_what_is_asked_for(call, measured):

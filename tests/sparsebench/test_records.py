@@ -56,7 +56,7 @@ def test_records_of_another_schema_are_refused_with_the_versions(tmp_path):
     # A schema may have had other fields: that is no torn line.
     other[0] = other[0].replace('"samples"', '"seconds"')
     path.write_text("\n".join([*other, lines[2]]) + "\n")
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="schema") as caught:
         assert [r.case.sparsity for r in records.load(tmp_path)] == [0.9]
     (message,) = [str(w.message) for w in caught]
     assert "2 records of schema 0 are left out, the first in line 1" in message

@@ -1,5 +1,7 @@
 """`sparsebench sparsify` on models small enough for a test."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +74,13 @@ def test_bad_options(options, message):
     result = CliRunner().invoke(app, ["sparsify", f"{HERE}:tiny", *options])
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
+
+
+def test_json():
+    arguments = ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8", "--sparsity", "0.9"]
+    result = CliRunner().invoke(app, [*arguments, "--seconds", "0", "--json"])
+    answer = json.loads(result.stdout)
+    assert [layer["path"] for layer in answer["layers"]] == ["0", "3"]
+    assert answer["layers"][0]["sparsity"] == pytest.approx(0.9, abs=0.01)
+    assert answer["model"]["before"]["time_s"] > 0
+    assert answer["model"]["before"]["held"] == 4 * sum(p.numel() for p in tiny().parameters())
