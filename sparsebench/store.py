@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -18,8 +18,6 @@ from sparsebench.errors import StoreError
 
 class Line(Protocol):
     """What a line of such a file holds: a pydantic model with an identity and a schema_version."""
-
-    model_fields: ClassVar[Any]
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -134,7 +132,7 @@ def merge(records: Iterable[L]) -> list[L]:
 
 
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
-    known = kind.model_fields["schema_version"].default
+    known = cast(Any, kind).model_fields["schema_version"].default
     foreign: dict[object, list[int]] = {}  # lines, by their schema
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
