@@ -69,7 +69,7 @@ _SPARSER_TRIALS: dict[str, Setting] = {
 }
 
 # What won the search, on validation images.
-BEST_DENSE, BEST_SPARSE, BEST_SPARSER = "lr 0.02", "lr 0.05", "lr 0.05, RigL, last layer dense"
+BEST_DENSE, BEST_SPARSE, BEST_SPARSER = "lr 0.02", "lr 0.05, SET", "lr 0.05, RigL, last layer dense"
 EPOCHS = 10
 
 
