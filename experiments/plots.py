@@ -220,7 +220,7 @@ def _recipe(own: list[Group]) -> Figure | None:
     axes.legend(loc="lower left")
     axes.set_xticks(range(len(own)), [group.setting.row for group in own])
     axes.set_ylabel("test accuracy in percent")
-    plain_head(figure, "One recipe for dense, one for sparse", _conditions(own))
+    plain_head(figure, "The best recipes found, dense and sparse", _conditions(own))
     return figure
 
 

@@ -214,11 +214,11 @@ def test_an_update_explains_itself(wired):
     wired(0.5)
     done = call("--update-trip-wires", "--because", "the product is exact now")
     assert done.exit_code == 0
-    for part in (NAME, "0.3", "0.5", "0.6", "1", "the product is exact now"):
+    for part in (NAME, "0.3", "0.5", "0.6", "2", "the product is exact now"):
         assert part in done.stdout
     file = wires.load(wires.FILE)
     assert [c.because for c in file.changes] == ["first", "the product is exact now"]
-    assert [(w.measured, w.limit) for w in file.wires] == [(0.5, 1.0)]
+    assert [(w.measured, w.limit) for w in file.wires] == [(0.5, 2.0)]
 
 
 def test_without_kernels_nothing_holds(wired, monkeypatch):
