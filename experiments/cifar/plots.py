@@ -41,7 +41,8 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[Model, TrainingRecord]) -
     (losses, accuracies), (seconds, held) = figure.subplots(2, 2)
     for model, record in sorted(pruned.items()):
         colour, marker, label = _LOOKS[model]
-        per_step = np.concatenate([np.array(epoch.losses) for epoch in record.epochs])
+        # An epoch that was not recorded step by step has its mean alone.
+        per_step = [loss for epoch in record.epochs for loss in epoch.losses or [epoch.loss]]
         wide = 3.6 if model == "masked" else 1.2
         places = np.arange(1, len(per_step) + 1)
         losses.plot(places, per_step, color=colour, linewidth=wide, label=label)
