@@ -247,7 +247,7 @@ def _train(
     talk: Console,
 ) -> None:
     """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
-    if processes.first and not resume:
+    if processes.first and not resume and not processes.restarted:
         for setting in settings:
             checkpoint.remove(checkpoint.path_of(folder, setting))
         campaign.drop(settings, folder)

@@ -5,15 +5,21 @@ from __future__ import annotations
 import inspect
 import io
 import os
+import signal
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from layers.ranks import Ranks
@@ -44,6 +50,7 @@ class Processes:
     rank: int = 0
     size: int = 1
     rank_on_host: int = 0
+    restarted: bool = False  # after a process died
     traffic: Traffic = field(default_factory=Traffic, compare=False)
 
     @property
@@ -124,6 +131,9 @@ def joined(device: str) -> Iterator[Processes]:
 
     They communicate through gloo, and those with GPUs through nccl, each with a GPU of its own.
     Raises InputError where there are fewer GPUs than processes on this host.
+
+    From here on SIGTERM ends this process at once: torchrun sends it after another one died, and
+    waits 30 seconds, while a handler of Python's would wait for that other one.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or not {"RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(os.environ):
@@ -137,11 +147,47 @@ def joined(device: str) -> Iterator[Processes]:
                 f"{torch.cuda.device_count()}; start as many processes, or choose --device cpu"
             )
         torch.cuda.set_device(on_host)
-    dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    store, rank, size = next(rendezvous("env://"))
+    dist.init_process_group(
+        "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl",
+        store=PrefixStore(name_of_start(store, rank, size), store),
+        rank=rank,
+        world_size=size,
+    )
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), on_host)
+        restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+        yield Processes(rank, size, on_host, restarted)
     finally:
         dist.destroy_process_group()
+
+
+def name_of_start(
+    store: Store, rank: int, size: int, *, within: timedelta = timedelta(minutes=10)
+) -> str:
+    """Return a name of this start of all processes, the same in each and never used before.
+
+    torchrun keeps its store when it starts processes anew, and with it the addresses of those that
+    are gone, which the new ones would try to reach. Its count of restarts does not tell starts
+    apart: each host counts its own. So the first process chooses a name, and gives it to those that
+    ask: with names of their own, as the store still has what earlier ones have asked.
+
+    Raises ProcessError in the first where another has not asked `within` that time.
+    """
+    own = uuid.uuid4().hex
+    if rank > 0:
+        store.set(f"asks/{rank}", own)
+        name: str = store.get(f"answer/{own}").decode()
+        store.set(f"{name}/{rank}", "")
+        return name
+    until = time.monotonic() + within.total_seconds()
+    for other in range(1, size):
+        while not store.check([f"{own}/{other}"]):
+            store.set(f"answer/{store.get(f'asks/{other}').decode()}", own)
+            if time.monotonic() > until:
+                raise ProcessError(f"process {other} did not join within {within}")
+            time.sleep(0.02)
+    return own
 
 
 def _counted(traffic: Traffic, bucket: Any) -> torch.futures.Future[Tensor]:

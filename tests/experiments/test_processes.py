@@ -2,18 +2,24 @@
 
 import multiprocessing
 import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn import functional as F
 from torch.profiler import profile
 
-from experiments import training
-from experiments.processes import ProcessError, Processes
+from experiments import campaign, training
+from experiments.processes import ProcessError, Processes, name_of_start
 from experiments.setting import Setting
+from sparsebench import cli
 from sparsebench.errors import InputError
 from tests.experiments.conftest import Silent, make_digits
 
@@ -104,13 +110,13 @@ def differing(processes, folder):
     progress = []
     start = training.Progressing.start
 
-    def remember(*arguments):
-        progress.append(start(*arguments))
+    def remember(*arguments, **options):
+        progress.append(start(*arguments, **options))
         return progress[-1]
 
     training.Progressing.start = remember
     setting = replace(SETTING, processes=2, rewiring="set", update_every=5)
-    training.warm_up(setting.model, setting.activation, "cpu")
+    training.warm_up(setting)
     progress.clear()
     message = f"process {processes.rank}: layer 'hidden': .* on rank 1 and on rank 0 differ"
     with pytest.raises(ProcessError, match=message):
@@ -150,3 +156,75 @@ def test_two_processes(tmp_path):
 def test_a_batch_that_cannot_be_shared_out_is_refused():
     with pytest.raises(ValueError, match="batch must be a multiple of the 3 processes, got 32"):
         replace(SETTING, processes=3)
+
+
+def test_every_start_has_a_name_of_its_own_whatever_earlier_ones_left():
+    store = dist.HashStore()
+    store.set("asks/1", "a process that died before it had an answer")
+    names = []
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(2):
+            name, *others = pool.map(lambda rank: name_of_start(store, rank, 3), range(3))
+            assert others == [name, name]
+            names.append(name)
+    assert len(set(names)) == 2
+    with pytest.raises(ProcessError, match="process 1 did not join within 0:00:00"):
+        name_of_start(store, 0, 2, within=timedelta(0))
+
+
+def train_command(folder, dies):
+    """One of the processes that torchrun starts; the second dies once, in the second epoch."""
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    step = training.Progressing.step
+    taken = []
+
+    def step_or_die(progress, *batch):
+        taken.append(len(progress.epochs))
+        # The first process took part in two steps of this epoch, so its checkpoint is there.
+        if taken.count(1) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(progress, *batch)
+
+    if dies and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        training.Progressing.step = step_or_die
+    sys.argv = [
+        "sparsebench", "train", "mnist", "--dataset", "mnist-subset", "--row", "sparse",
+        "--width", "40", "--epochs", "3", "--threads", "1", "--untimed", "--fresh",
+        "--out", str(folder),
+    ]  # fmt: skip
+    try:
+        cli.main()
+    except SystemExit as end:
+        if end.code:
+            raise RuntimeError(f"the command ended with {end.code}") from None
+
+
+@pytest.fixture
+def _same_handlers():
+    """The engine of torchrun handles signals, and leaves it so."""
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_same_handlers")
+def test_torchrun_restarts_after_a_killed_process_and_goes_on_to_the_same_result(tmp_path):
+    """With the engine of torchrun, which can fork processes that have imported everything."""
+    records = []
+    for dies in (False, True):
+        config = LaunchConfig(
+            min_nodes=1, max_nodes=1, nproc_per_node=2, max_restarts=int(dies), run_id="test",
+            rdzv_backend="c10d", rdzv_endpoint="localhost:0", local_addr="localhost",
+            start_method="forkserver", monitor_interval=0.05,
+        )  # fmt: skip
+        elastic_launch(config, train_command)(tmp_path / str(dies), dies)
+        (record,) = campaign.load(tmp_path / str(dies))
+        records.append(record)
+    assert [record.resumed for record in records] == [0, 1]
+    assert len(numbers(records[0])) == 3
+    assert numbers(records[0]) == numbers(records[1])
