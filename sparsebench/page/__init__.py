@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image  # matplotlib's own dependency
 
 from sparsebench.errors import InputError
 from sparsebench.page.chapters import Chapter, chapters
@@ -19,6 +21,7 @@ from sparsebench.page.machines import machines
 from sparsebench.plots.style import styled
 
 LARGEST = 6_000_000  # bytes
+LARGEST_SVG = 60_000
 
 
 def write(sources: Sequence[Path], path: Path) -> list[Chapter]:
@@ -55,10 +58,28 @@ def write(sources: Sequence[Path], path: Path) -> list[Chapter]:
 
 
 def _image(figure: Figure) -> str:
-    """Return a figure as the address of an SVG image that is part of the page."""
+    """Return a figure as the address of an image that is part of the page.
+
+    It is SVG, or PNG where many points make the SVG larger than that is worth.
+    """
+    content, kind = _saved(figure, "svg", metadata={"Date": None}), "svg+xml"
+    if len(content) > LARGEST_SVG:
+        content, kind = _of_few_colours(_saved(figure, "png", dpi=130)), "png"
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
+
+
+def _saved(figure: Figure, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     with styled():
-        figure.savefig(
-            file, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.08
+        figure.savefig(file, format=kind, bbox_inches="tight", pad_inches=0.08, **options)
+    return file.getvalue()
+
+
+def _of_few_colours(png: bytes) -> bytes:
+    """Return the picture with 128 colours, as plots have hardly more: a third of the bytes."""
+    file = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(
+            file, format="png", optimize=True
         )
-    return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()

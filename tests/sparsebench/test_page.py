@@ -191,3 +191,20 @@ def test_a_browser_draws_filters_and_sorts(browser):
     assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
     errors = [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
     assert errors == []
+
+
+def test_many_points_are_a_picture_of_few_bytes_and_few_points_stay_sharp():
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from sparsebench import page
+
+    def drawn(count):
+        figure = Figure(figsize=(4, 3))
+        figure.subplots().plot(np.random.default_rng(0).random(count), "o")
+        return page._image(figure)
+
+    assert drawn(10).startswith("data:image/svg+xml;base64,")
+    many = drawn(5000)
+    assert many.startswith("data:image/png;base64,")
+    assert len(many) < 200_000
