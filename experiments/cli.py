@@ -247,10 +247,8 @@ def _train(
     talk: Console,
 ) -> None:
     """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
-    if processes.first and not resume and not processes.restarted:
-        for setting in settings:
-            checkpoint.remove(checkpoint.path_of(folder, setting))
-        campaign.drop(settings, folder)
+    if not resume:
+        processes.once(lambda: _forget(settings, folder))
     pending = processes.of_first(
         lambda: campaign.pending(settings, folder, retry_failed=retry_failed)
     )
@@ -274,6 +272,12 @@ def _train(
                 soft_wrap=True,
             )
         raise
+
+
+def _forget(settings: list[Setting], folder: Path) -> None:
+    for setting in settings:
+        checkpoint.remove(checkpoint.path_of(folder, setting))
+    campaign.drop(settings, folder)
 
 
 def _say(record: TrainingRecord, talk: Console) -> None:

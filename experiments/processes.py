@@ -50,7 +50,8 @@ class Processes:
     rank: int = 0
     size: int = 1
     rank_on_host: int = 0
-    restarted: bool = False  # after a process died
+    # torchrun's, which outlives the processes that it starts anew
+    store: Store | None = field(default=None, compare=False)
     traffic: Traffic = field(default_factory=Traffic, compare=False)
 
     @property
@@ -90,6 +91,13 @@ class Processes:
         made = [make() if self.first else None]
         dist.broadcast_object_list(made, src=0, device=torch.device("cpu"))
         return cast(T, made[0])
+
+    def once(self, make: Callable[[], None]) -> None:
+        """Call `make` in the first process, unless one before it did that torchrun has replaced."""
+        if self.first and not (self.store is not None and self.store.check(["made"])):
+            make()
+            if self.store is not None:
+                self.store.set("made", "")
 
     def file(self, path: Path) -> Path | BinaryIO | None:
         """Return the first process's file at `path` for reading; None where it has none."""
@@ -156,8 +164,7 @@ def joined(device: str) -> Iterator[Processes]:
         world_size=size,
     )
     try:
-        restarted = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
-        yield Processes(rank, size, on_host, restarted)
+        yield Processes(rank, size, on_host, store)
     finally:
         dist.destroy_process_group()
 
