@@ -1,10 +1,12 @@
 """What a cluster costs beside a local run: time per case, and memory over many cases.
 
-    python benchmarks/cluster.py results/reference/cluster/overhead.json [--cases 2000]
+    python benchmarks/cluster.py overhead results/reference/cluster/overhead.json
+    python benchmarks/cluster.py memory results/reference/cluster/memory.json
 
-Trivial cases (8 × 8, the dense layer alone, one round) run here, then through one Dask worker on
-this machine: the difference over the number of cases is the overhead. Then many more run through
-two workers that take themselves for two hosts; the memory of every process is looked at meanwhile.
+Trivial cases (8 × 8, the dense layer alone, one round). `overhead` runs some here, then as many
+through one Dask worker on this machine, in turns, on a machine that does nothing else: what the
+cluster takes more, over the number of cases. `memory` runs many more through two workers that take
+themselves for two hosts, and looks at the memory of every process meanwhile.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the processes that tests start serve here too
 
 from sparsebench import isolation, machine, runner
 from sparsebench.case import Case
@@ -28,53 +29,57 @@ from sparsebench.cluster.target import Target
 from sparsebench.description import described
 from sparsebench.records import Store
 from sparsebench.runner import Settings
-from tests.sparsebench.dask_processes import Processes
-from tests.sparsebench.test_cluster import dispatching
+
+if TYPE_CHECKING:
+    from tests.sparsebench.dask_processes import Processes
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the processes that tests start serve here too
 
 SETTINGS = Settings(rounds=1, sample_s=1e-4, timeout_s=60)
 CASE = Case(
     implementation="dense", in_features=8, out_features=8, sparsity=0.5, batch=1,
     phase="inference", threads=1,
 )  # fmt: skip
+LOOKS = 20  # at the memory, over all cases
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("what", choices=["overhead", "memory"])
     arguments.add_argument("out", type=Path)
-    arguments.add_argument("--few", type=int, default=40, help="cases for the overhead")
-    arguments.add_argument("--repeats", type=int, default=3)
-    arguments.add_argument("--cases", type=int, default=2000, help="cases for the memory")
+    arguments.add_argument("--cases", type=int, help="by default 40, and 2000 for the memory")
+    arguments.add_argument("--repeats", type=int, default=3, help="of the overhead")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = overhead(Path(folder), given.few, given.repeats)
-        if given.cases:
-            found |= many(Path(folder), given.cases)
+        if given.what == "overhead":
+            found = overhead(Path(folder), given.cases or 40, given.repeats)
+        else:
+            found = memory(Path(folder), given.cases or 2000)
+    print(json.dumps(found, indent=1))
     found |= {
         "taken": datetime.now(UTC).isoformat("T", "seconds"),
         "machine": machine.fingerprint(),
     }
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps({name: value for name, value in found.items() if name != "machine"}, indent=1))
 
 
-def overhead(folder: Path, count: int, repeats: int) -> dict[str, object]:
+def overhead(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     """Seconds per case, here and through one worker, in turns."""
     here, there = [], []
-    processes = started(folder / "few", ["a"])
+    processes = started(folder, ["a"])
     try:
         for turn in range(-1, repeats):  # the first starts what is started once
             asked = cases(count, 10_000 * (turn + 1))
             start = time.perf_counter()
             with Store(folder / f"here{turn}") as store:
-                assert all(
-                    r.status == "ok" for r in runner.run(asked, store, SETTINGS, machine=described)
-                )
+                ran = list(runner.run(asked, store, SETTINGS, machine=described))
             between = time.perf_counter()
-            with dispatching(target(processes), folder / f"there{turn}", SETTINGS) as (to, _, _):
+            with dispatching(processes, folder / f"there{turn}") as (dispatcher, _, _):
                 begin = time.perf_counter()
-                assert all(r.status == "ok" for r in to.run(asked))
+                ran += dispatcher.run(asked)
                 end = time.perf_counter()
+            assert all(record.status == "ok" for record in ran), ran
             if turn >= 0:
                 here.append((between - start) / count)
                 there.append((end - begin) / count)
@@ -89,32 +94,33 @@ def overhead(folder: Path, count: int, repeats: int) -> dict[str, object]:
     }
 
 
-def many(folder: Path, count: int) -> dict[str, object]:
+def memory(folder: Path, count: int) -> dict[str, Any]:
     """The resident memory of every process while `count` cases run through two workers."""
-    processes = started(folder / "many", ["a", "b"])
+    processes = started(folder, ["a", "b"])
     sizes: dict[str, list[int]] = {}
-    at: list[int] = []
+    after: list[int] = []
     try:
-        with dispatching(target(processes), folder / "records", SETTINGS) as (to, watcher, _):
+        with dispatching(processes, folder / "records") as (dispatcher, watcher, _):
             start = time.perf_counter()
-            for number, _ in enumerate(to.run(cases(count, 0)), start=1):
-                if number % (count // 10) == 0:
-                    at.append(number)
-                    for name, size in memory(processes).items():
+            for number, record in enumerate(dispatcher.run(cases(count, 0)), start=1):
+                assert record.status == "ok", record
+                if number % max(1, count // LOOKS) == 0:
+                    after.append(number)
+                    for name, size in resident(processes).items():
                         sizes.setdefault(name, []).append(size)
             seconds = time.perf_counter() - start
     finally:
         processes.end()
     return {
-        "many_cases": count,
-        "many_seconds": seconds,
-        "many_by_worker": dict(watcher.counts),
-        "many_after": at,
-        "many_rss_bytes": sizes,
+        "cases": count,
+        "seconds": seconds,
+        "by_worker": dict(watcher.counts),
+        "after": after,
+        "resident_bytes": sizes,
     }
 
 
-def memory(processes: Processes) -> dict[str, int]:
+def resident(processes: Processes) -> dict[str, int]:
     """The resident set of the client, the scheduler, the workers and their agents."""
     found = {"client": psutil.Process().memory_info().rss}
     for name, process in zip(("scheduler", "worker a", "worker b"), processes.started, strict=True):
@@ -125,16 +131,23 @@ def memory(processes: Processes) -> dict[str, int]:
     return found
 
 
+# What follows imports Dask and pytest where it is called: every process that measures runs the
+# imports of this script anew, which would slow down the local run beside which the cluster stands.
+
+
 def started(folder: Path, names: list[str]) -> Processes:
-    folder.mkdir()
+    from tests.sparsebench.dask_processes import Processes
+
     processes = Processes(folder)
     for name in names:
         processes.worker(name)
     return processes
 
 
-def target(processes: Processes) -> Target:
-    return Target(address=processes.address)
+def dispatching(processes: Processes, folder: Path) -> Any:
+    from tests.sparsebench.test_cluster import dispatching
+
+    return dispatching(Target(address=processes.address), folder, SETTINGS)
 
 
 def cases(count: int, first: int) -> list[Case]:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from rich.console import Console
 
 from sparsebench.plots import style
+from sparsebench.plots.axes import quantity_axis
 from sparsebench.scale.records import STAGES, Cost, ScaleRecord, Stage
 from sparsebench.tables import Table
 from sparsebench.tables.writers import write as write_table
@@ -20,6 +21,7 @@ from sparsebench.units import quantity
 
 # What a multiplication reads of each connection: its value and its index.
 READ = 8
+LEAST_SPAN = 6.0  # of a logarithmic axis: of 1, 2, 5, 10, 20, … two lie within it
 _SHOWN: tuple[Stage, ...] = ("construction", "inference", "training step", "SET")
 _COLOURS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE)
 
@@ -92,14 +94,15 @@ def figures(records: Sequence[ScaleRecord]) -> Iterator[tuple[str, Figure]]:
     finished = [record for record in _sorted(records) if record.status == "ok"]
     if not finished:
         return
-    for name, unit, title in (
-        ("scale-times", "ns per connection", "Time per connection"),
-        ("scale-memory", "peak bytes per connection", "Memory per connection"),
+    for name, unit, label, title in (
+        ("scale-times", "s", "time per connection", "Time per connection"),
+        ("scale-memory", "B", "peak memory per connection", "Memory per connection"),
     ):
         figure = Figure(figsize=(9.5, 5.6), layout="constrained")
         for axes, stage in zip(figure.subplots(2, 2, sharex=True).flat, _SHOWN, strict=True):
             _panel(axes, stage, finished, times=name == "scale-times")
-            axes.set(title=stage, xscale="log", yscale="log", ylabel=unit)
+            axes.set(title=stage, xscale="log", ylabel=label)
+            _quantity_axis(axes, unit)
         for axes in figure.axes[2:]:
             axes.set_xlabel("connections")
         degrees = sorted({record.case.per_output for record in finished})
@@ -123,7 +126,7 @@ def _panel(axes: Axes, stage: Stage, records: list[ScaleRecord], *, times: bool)
         own = [r for r in records if r.case.per_output == degree and stage in r.costs]
         x = [r.case.connections for r in own]
         y = [
-            (1e9 * seconds(r.costs[stage]) if times else r.costs[stage].peak) / r.case.connections
+            (seconds(r.costs[stage]) if times else r.costs[stage].peak) / r.case.connections
             for r in own
         ]
         axes.plot(x, y, color=colour, marker="o")
@@ -133,6 +136,14 @@ def _panel(axes: Axes, stage: Stage, records: list[ScaleRecord], *, times: bool)
     if times:
         for size in caches.values():
             axes.axvline(size / READ, color=style.GREY, linewidth=0.8)
+
+
+def _quantity_axis(axes: Axes, unit: str) -> None:
+    """Make y a logarithmic axis of `unit` so long that two ticks lie on it."""
+    low, high = axes.dataLim.intervaly
+    wider = max(1.1, (LEAST_SPAN * low / high) ** 0.5)
+    axes.set_ylim(low / wider, high * wider)
+    quantity_axis(axes, unit)
 
 
 def _caches(record: ScaleRecord) -> dict[str, int]:
