@@ -27,8 +27,7 @@ class TrainingStore(store.Store[TrainingRecord]):
 
 def load(path: Path) -> list[TrainingRecord]:
     """Read a training file, or all of them at and below a folder; the last of a setting counts."""
-    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-    return store.merge(record for file in files for record in store.load(file, TrainingRecord))
+    return TrainingStore.load(path)
 
 
 def over_seeds(settings: Iterable[Setting], seeds: Iterable[int]) -> list[Setting]:

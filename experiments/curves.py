@@ -92,8 +92,7 @@ class Curves:
 
 def load(path: Path) -> list[CurvesRecord]:
     """Read a curves file, or all of them at and below a folder."""
-    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-    return store.merge(record for file in files for record in store.load(file, CurvesRecord))
+    return CurvesStore.load(path)
 
 
 CURVES: dict[str, Curves | Report] = {

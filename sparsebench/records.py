@@ -73,8 +73,7 @@ def load(path: Path) -> list[Record]:
     Of several records of one case and machine the last counts; a torn line is left out, with a
     warning.
     """
-    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-    return merge(record for file in files for record in store.load(file, Record))
+    return Store.load(path)
 
 
 def merge(records: Iterable[Record]) -> list[Record]:

@@ -51,6 +51,13 @@ class Store(Generic[L]):
         self.path = folder / self.file_name
         self.appended = 0  # records, since it was opened
 
+    @classmethod
+    def load(cls, path: Path) -> list[L]:
+        """Read a file of such records, or all of them at and below a folder: see `load`."""
+        files = sorted(path.rglob(cls.file_name)) if path.is_dir() else [path]
+        kind = cast(type[L], cls.kind)
+        return merge(record for file in files for record in load(file, kind))
+
     def __enter__(self) -> Self:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

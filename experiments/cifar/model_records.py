@@ -53,5 +53,4 @@ class ModelStore(store.Store[ModelRecord]):
 
 def load(path: Path) -> list[ModelRecord]:
     """Read a file of such records, or all of them at and below a folder."""
-    files = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-    return store.merge(record for file in files for record in store.load(file, ModelRecord))
+    return ModelStore.load(path)

@@ -119,11 +119,9 @@ class WireChecks(store.Store[WireCheck]):
 
 def load_checks(folder: Path) -> list[Check]:
     """Read every comparison in a folder and below, the oldest first."""
-    found = [c for p in sorted(folder.rglob(Checks.file_name)) for c in store.load(p, Check)]
-    return sorted(found, key=lambda check: check.started)
+    return sorted(Checks.load(folder), key=lambda check: check.started)
 
 
 def load_wires(folder: Path) -> list[WireCheck]:
     """Read every check of the trip wires in a folder and below, the oldest first."""
-    files = sorted(folder.rglob(WireChecks.file_name))
-    return sorted((c for p in files for c in store.load(p, WireCheck)), key=lambda c: c.started)
+    return sorted(WireChecks.load(folder), key=lambda check: check.started)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sparsebench import isolation, machine, memory, store
+from sparsebench import isolation, machine, memory
 from sparsebench.scale.measure import measure
 from sparsebench.scale.records import FILE_NAME, ScaleCase, ScaleRecord, ScaleStore
 
@@ -18,8 +18,7 @@ BYTES_PER_UNIT = 1000  # at batch 16: inputs, outputs, their gradients and arran
 
 def load(path: Path) -> list[ScaleRecord]:
     """Read a scale file, or all of them at and below a folder; the last of a case counts."""
-    found = sorted(path.rglob(FILE_NAME)) if path.is_dir() else [path]
-    return store.merge(record for file in found for record in store.load(file, ScaleRecord))
+    return ScaleStore.load(path)
 
 
 def run(cases: Iterable[ScaleCase], folder: Path, *, timeout_s: float) -> Iterator[ScaleRecord]:
