@@ -119,9 +119,7 @@ def _asked(
     threads: int | None,
 ) -> dict[str, Any]:
     """Return the options as the fields of a Grid, checked here where it would not name them."""
-    if device not in machine.devices():
-        found = ", ".join(machine.devices())
-        raise InputError(f"--device {device}: not found here: choose from {found}")
+    machine.check_device(device)
     sparsities = _split("--sparsity", sparsity, float, "numbers in [0, 1) such as 0.8,0.9")
     return layer | {
         "sparsity": sparsities, "batch": batch, "phase": phase.split(","), "device": device,

@@ -57,7 +57,7 @@ class Place(Protocol):
         """Measure `cases` under a progress bar, into `store`; return how many."""
 
 
-class Here:
+class Here(Place):
     """This machine."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
         yield There(cluster, crew, terms)
 
 
-class There:
+class There(Place):
     """The workers of a cluster."""
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:

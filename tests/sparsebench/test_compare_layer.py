@@ -98,7 +98,7 @@ def test_a_window_is_what_the_options_say(call):
         ((*LINEAR, "--phase", "guess"), ("--phase", "'guess'", "train_step")),
         ((*LINEAR, "--implementation", "mine"), ("--implementation", "'mine'", "dense, ")),
         ((*LINEAR, "--dtype", "int8"), ("--dtype", "'int8'", "float32")),
-        ((*LINEAR, "--device", "tpu"), ("--device tpu", "choose from cpu")),
+        ((*LINEAR, "--device", "tpu"), ("--device tpu", "choose cpu, cuda, or")),
         ((*CONV, "--channels", "4,x"), ("--channels", "'4,x'", "64,128")),
         ((*CONV, "--channels", "1,2,3"), ("--channels", "1 or 2", "'1,2,3'")),
         ((*CONV, "--groups", "3"), ("in_features = 4", "groups = 3")),
