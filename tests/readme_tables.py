@@ -1,6 +1,6 @@
-"""The README's tables of figures, made from the committed records.
+"""The tables of figures in the README and below docs/, made from the committed records.
 
-In the README a table stands between two comments, of which the first says what it shows:
+On these pages a table stands between two comments, of which the first says what it shows:
 
     <!-- figures: headline/measurements | implementation, time, speedup | phase=inference -->
     <!-- end -->
@@ -21,16 +21,19 @@ from experiments.cifar import model_records
 from experiments.cifar.tables import of_models
 from sparsebench import filters, records, tables
 from sparsebench.points import points
+from sparsebench.scale import run as scale
+from sparsebench.scale import views as scale_views
 from sparsebench.tables import Table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 REFERENCE = ROOT / "results" / "reference"
 BLOCK = re.compile(r"(<!-- figures: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def updated(text: str) -> str:
-    """Return the README with every table as the records have it."""
+    """Return a page with every table as the records have it."""
     return BLOCK.sub(lambda block: f"{block[1]}\n{body(block[2])}\n\n{block[4]}", text)
 
 
@@ -55,6 +58,7 @@ def made(folder: Path, conditions: str) -> list[Table]:
             *trained.of_training(campaign.load(folder)),
             *trained.of_curves(curves.load(folder)),
             *of_models(model_records.load(folder)),
+            *scale_views.tables(scale.load(folder)),
         ]
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
     kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]
@@ -62,4 +66,5 @@ def made(folder: Path, conditions: str) -> list[Table]:
 
 
 if __name__ == "__main__":
-    README.write_text(updated(README.read_text("utf-8")), "utf-8")
+    for page in PAGES:
+        page.write_text(updated(page.read_text("utf-8")), "utf-8")

@@ -1,23 +1,24 @@
-"""Every table of figures in the README follows from the committed records."""
+"""Every table of figures in the README and below docs/ follows from the committed records."""
 
 import re
 
-from tests.readme_tables import BLOCK, README, body, updated
+import pytest
+
+from tests.readme_tables import BLOCK, PAGES, README, body, updated
 
 TEXT = README.read_text("utf-8")
 
 
-def test_the_readmes_tables_are_what_the_records_say():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_tables_are_what_the_records_say(page):
+    text = page.read_text("utf-8")
+    assert updated(text) == text, "run `make readme`"
+    left = len(re.findall("<!-- figures", text))
+    assert left == len(BLOCK.findall(text)) == text.count("<!-- end -->"), "an open comment"
+
+
+def test_the_readme_has_tables():
     assert len(BLOCK.findall(TEXT)) >= 6
-    assert updated(TEXT) == TEXT, "run `make readme`"
-
-
-def test_no_comment_is_left_open_or_mistyped():
-    assert (
-        len(re.findall("<!-- figures", TEXT))
-        == len(BLOCK.findall(TEXT))
-        == TEXT.count("<!-- end -->")
-    )
 
 
 def test_a_changed_figure_is_noticed():
