@@ -9,16 +9,22 @@ namespace {
 
 // dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] for rows [begin, end). Both x and
 // dy may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
-template <class V, bool Tail, class Index, class T = typename V::Scalar>
+template <class V, bool Tail, bool Far, class Index, class T = typename V::Scalar>
 void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
                   Arranged<const T> dy, Arranged<const T> x, int batch, T* __restrict dx,
                   T* __restrict result) {
   constexpr int N = V::lanes;
+  const int64_t connections = rows.ptr[rows.count];
   const auto load = [batch](const T* from) { return Tail ? V::load(from, batch) : V::load(from); };
   for (int64_t row = begin; row < end; ++row) {
     const V y = load(dy.data + row * dy.pitch);
     const auto both = [&](int64_t p) {
       const int64_t feature = rows.col[p];
+      if constexpr (Far) {
+        const int64_t next = rows.col[smaller(p + far_connections, connections - 1)];
+        __builtin_prefetch(x.data + next * x.pitch);
+        __builtin_prefetch(dx + next * N, 1);
+      }
       V sum = V::load(dx + feature * N);
       sum.add_product(V::fill(values[p]), y);
       sum.store(dx + feature * N);
@@ -70,7 +76,11 @@ void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Ar
   with_block(blocks, 0, [&](auto vector, auto) {
     using V = decltype(vector);
     const int64_t length = features * V::lanes;
-    const auto run = batch < V::lanes ? scatter_rows<V, true, Index> : scatter_rows<V, false, Index>;
+    const auto run =
+        is_far<V, 1>(features)
+            ? batch < V::lanes ? scatter_rows<V, true, true, Index> : scatter_rows<V, false, true, Index>
+            : batch < V::lanes ? scatter_rows<V, true, false, Index>
+                               : scatter_rows<V, false, false, Index>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();

@@ -20,6 +20,9 @@ constexpr int64_t gather_bytes = 512 << 10; // of features that are gathered one
 constexpr int64_t panel_bytes = 256 << 10;  // of rows
 constexpr int64_t prefetch_rows = 4;
 constexpr int64_t prefetch_connections = 256;
+constexpr int64_t line_bytes = 64;
+constexpr int64_t far_bytes = 2 << 20;  // of features: more are fetched in advance, see fetch_feature
+constexpr int64_t far_connections = 64;
 constexpr int64_t parts_per_thread = 4;
 
 // The first row of `part` of `parts` that hold about equally many connections. A row counts as
@@ -71,10 +74,13 @@ SB_INLINE void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, in
 }
 
 // How many of the given tiles to take at once, for features of so many bytes. Few tiles serve a
-// batch of one best: a row's start costs as much as its gathers from L1 gain.
+// batch of one best: a row's start costs as much as its gathers from L1 gain. Where a feature is one
+// line, the few instructions of a connection leave the processor room to fetch many lines at a time,
+// and one tile is best however many features there are.
 template <class Index>
 SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes,
                             int64_t room = tile_bytes) {
+  if (feature_bytes == line_bytes) return rows.tiles;
   const int64_t bytes = features * feature_bytes / rows.tiles + 1;
   return larger<int64_t>(1, room / bytes);
 }
@@ -124,6 +130,29 @@ SB_INLINE void prefetch(const Rows<Index>& rows, const T* values, int64_t p) {
   }
 }
 
+// Whether connections to come are to have their features fetched. Those that are beyond the caches
+// take longer than the processor sees ahead by itself; elsewhere it is a waste, of a third of the
+// time at the worst. Blocks of several registers run slowly enough.
+template <class V, int R>
+SB_INLINE bool is_far(int64_t features) {
+  constexpr int64_t bytes = V::lanes * sizeof(typename V::Scalar);
+  return R == 1 && V::lanes > 1 && features * bytes > far_bytes;
+}
+
+// Fetches what the connection that comes far_connections after p reads at random; `last` is the last
+// connection of all.
+template <bool Transposed, class T, class Index>
+SB_INLINE void fetch_feature(const Rows<Index>& rows, const T* values, Arranged<const T> x,
+                             int64_t p, int64_t last) {
+  const int64_t next = smaller(p + far_connections, last);
+  if constexpr (Transposed) {
+    __builtin_prefetch(values + rows.entries[next].place);
+    __builtin_prefetch(x.data + rows.entries[next].row * x.pitch);
+  } else {
+    __builtin_prefetch(x.data + rows.col[next] * x.pitch);
+  }
+}
+
 // What connection p multiplies by what.
 template <class T>
 struct Term {
@@ -143,7 +172,7 @@ SB_INLINE Term<T> term(const Rows<Index>& rows, const T* values, int64_t p) {
 
 // sums[r] += Σ_p values[p] · x[col p], U connections at a time with accumulators of their own, so
 // that additions need not wait for each other.
-template <class V, int R, bool Transposed, class Index, class T = typename V::Scalar>
+template <class V, int R, bool Transposed, bool Far, class Index, class T = typename V::Scalar>
 SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin, int64_t end,
                            const T* values, Arranged<const T> x) {
   constexpr int U = R >= 4 ? 1 : R >= 2 ? 2 : 4;
@@ -151,7 +180,9 @@ SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin,
   for (int r = 0; r < R; ++r) partial[0][r] = sums[r];
   for (int u = 1; u < U; ++u)
     for (int r = 0; r < R; ++r) partial[u][r] = V::zero();
+  const int64_t last = rows.ptr[rows.count] - 1;
   const auto add = [&](V(&to)[R], int64_t p) {
+    if constexpr (Far) fetch_feature<Transposed>(rows, values, x, p, last);
     const Term<T> at = term<Transposed>(rows, values, p);
     const V weight = V::fill(at.weight);
     const T* from = x.data + at.feature * x.pitch;
@@ -188,7 +219,7 @@ SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, con
 }
 
 // One block of the batch times rows [begin, end).
-template <class V, int R, bool Transposed, class Index, class T = typename V::Scalar>
+template <class V, int R, bool Transposed, bool Far, class Index, class T = typename V::Scalar>
 void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
                     const T* bias, Arranged<const T> x, int64_t step, int64_t batch,
                     Activations<T> result) {
@@ -210,7 +241,7 @@ void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const T
       if constexpr (V::lanes == 1 && !Transposed)
         sums[0].raw += dot_product(rows, tile.begin[row], tile.end[row], values, x.data);
       else
-        row_product<V, R, Transposed>(sums, rows, tile.begin[row], tile.end[row], values, x);
+        row_product<V, R, Transposed, Far>(sums, rows, tile.begin[row], tile.end[row], values, x);
       for (int r = 0; r < R; ++r) sums[r].store(to + r * V::lanes);
     }
     if (tiled && tile.end != rows.tile_ptr + rows.tiles * rows.count) return;
@@ -235,8 +266,11 @@ void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T
       const int64_t lane = blocks.first_lane(block);
       const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
       const int64_t room = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
-      const auto run = rows.entries ? multiply_block<V, R, true, Index>
-                                    : multiply_block<V, R, false, Index>;
+      const auto run = is_far<V, R>(features)
+                           ? rows.entries ? multiply_block<V, R, true, R == 1, Index>
+                                          : multiply_block<V, R, false, R == 1, Index>
+                           : rows.entries ? multiply_block<V, R, true, false, Index>
+                                          : multiply_block<V, R, false, false, Index>;
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
         run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), values, bias,
@@ -247,7 +281,7 @@ void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T
 
 // result[p] (+)= Σ dy[row p] · x[col p] over one block, for rows [begin, end). `Tail`: the last
 // register is not full, and what lies behind the batch must not be added (it may be NaN).
-template <class V, int R, bool Tail, class Index, class T = typename V::Scalar>
+template <class V, int R, bool Tail, bool Far, class Index, class T = typename V::Scalar>
 void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arranged<const T> dy,
                        Arranged<const T> x, int64_t step, int64_t batch, bool first, T* result) {
   constexpr int N = V::lanes;
@@ -255,7 +289,7 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
   const auto load = [rest](const T* from, int r) {
     return Tail && r == R - 1 ? V::load(from + r * N, rest) : V::load(from + r * N);
   };
-  const int64_t panel = panel_bytes / (R * N * sizeof(T));
+  const int64_t panel = panel_bytes / (R * N * sizeof(T)), last = rows.ptr[rows.count] - 1;
   for_tiles(rows, begin, end, panel, step, [&](Tile<Index> tile, int64_t top, int64_t bottom) {
     for (int64_t row = top; row < bottom; ++row) {
       const T* from_y = dy.data + row * dy.pitch;
@@ -271,6 +305,7 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
       V y[R];
       for (int r = 0; r < R; ++r) y[r] = load(from_y, r);
       const auto dot = [&](int64_t at) {
+        if constexpr (Far) fetch_feature<false>(rows, result, x, at, last);
         const T* from = x.data + rows.col[at] * x.pitch;
         V total = V::zero();
         for (int r = 0; r < R; ++r) total.add_product(y[r], load(from, r));
@@ -312,8 +347,11 @@ void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, in
       const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
       const Arranged<const T> dy_block =
           take_block<lanes>(blocks, dy, lane, rows.count, copy ? copy + features * lanes : copy);
-      const auto run = batch - lane < lanes ? grad_values_block<V, R, true, Index>
-                                            : grad_values_block<V, R, false, Index>;
+      const auto run = is_far<V, R>(features)
+                           ? batch - lane < lanes ? grad_values_block<V, R, true, R == 1, Index>
+                                                  : grad_values_block<V, R, false, R == 1, Index>
+                           : batch - lane < lanes ? grad_values_block<V, R, true, false, Index>
+                                                  : grad_values_block<V, R, false, false, Index>;
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
         run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), dy_block, x_block,

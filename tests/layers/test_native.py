@@ -57,6 +57,23 @@ def test_matches_the_reference(shape, batch, feature_major):
     check(*problem(shape, 0.3, batch, feature_major=feature_major))
 
 
+@pytest.mark.parametrize("batch", [1, 4, 5, 8, 13, 16])
+@pytest.mark.parametrize(
+    ("shape", "connections"), [((200, 140_000), 10_000), ((140_000, 140_000), 3)]
+)
+def test_matches_the_reference_where_features_are_fetched_in_advance(shape, connections, batch):
+    """So many features that those of connections to come are prefetched, those of the last too.
+
+    Of long rows both gradients come from one pass, of short ones they do not.
+    """
+    generator = torch.Generator().manual_seed(batch)
+    connectivity = layers.random(shape, 1 - connections / shape[1], generator=generator)
+    values = torch.randn(connectivity.nnz, generator=generator)
+    bias = torch.randn(shape[0], generator=generator)
+    x = torch.randn(batch, shape[1], generator=generator)
+    check(connectivity, values, bias, x, torch.randn(batch, shape[0], generator=generator))
+
+
 @pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
     chosen = "matches or nan or behind"
