@@ -9,10 +9,10 @@ namespace {
 
 // dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] for rows [begin, end). Both x and
 // dy may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
-template <class V, bool Tail, class Index, class T = typename V::Scalar>
-void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
+template <class V, bool Tail, class W, class Index, class T = typename V::Scalar>
+void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
                   Arranged<const T> dy, Arranged<const T> x, int batch, T* __restrict dx,
-                  T* __restrict result) {
+                  W* __restrict result) {
   constexpr int N = V::lanes;
   const auto load = [batch](const T* from) { return Tail ? V::load(from, batch) : V::load(from); };
   for (int64_t row = begin; row < end; ++row) {
@@ -20,7 +20,7 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* 
     const auto both = [&](int64_t p) {
       const int64_t feature = rows.col[p];
       V sum = V::load(dx + feature * N);
-      sum.add_product(V::fill(values[p]), y);
+      sum.add_product(V::fill(widened(values[p])), y);
       sum.store(dx + feature * N);
       V product = V::zero();
       product.add_product(y, load(x.data + feature * x.pitch));
@@ -34,14 +34,14 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* 
       for (int i = 0; i < N; ++i) terms[i] = both(p + i);
       sums(terms).store(result + p);
     }
-    for (; p < stop; ++p) result[p] = both(p).sum();
+    for (; p < stop; ++p) keep(both(p).sum(), result[p]);
   }
 }
 
 // The same for a batch of one, where lanes hold connections: those of a row meet different features.
-template <class Index, class T>
-void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
-                        const T* dy, const T* x, T* __restrict dx, T* __restrict result) {
+template <class W, class Index, class T>
+void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+                        const T* dy, const T* x, T* __restrict dx, W* __restrict result) {
   using V = Vector<T, Blocks<T>::native>;
   for (int64_t row = begin; row < end; ++row) {
     const T y = dy[row];
@@ -50,27 +50,28 @@ void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, con
     for (; p + V::lanes <= stop; p += V::lanes) {
       prefetch<false>(rows, values, p + prefetch_connections);
       (V::fill(y) * V::gather(x, rows.col + p)).store(result + p);
-      for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += values[p + i] * y;
+      for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += widened(values[p + i]) * y;
     }
     for (; p < stop; ++p) {
-      result[p] = y * x[rows.col[p]];
-      dx[rows.col[p]] += values[p] * y;
+      keep(y * x[rows.col[p]], result[p]);
+      dx[rows.col[p]] += widened(values[p]) * y;
     }
   }
 }
 
 // dx and the gradient of the values of a batch of one register at most. `workspace` has room for
 // threads × features × unit numbers.
-template <class T, class Index>
-void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Arranged<const T> x,
-                     int64_t features, int64_t batch, T* workspace, Activations<T> dx, T* result,
+template <class W, class Index, class T = Compute<W>>
+void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Arranged<const T> x,
+                     int64_t features, int64_t batch, T* workspace, Activations<W> dx, W* result,
                      int threads) {
   const Blocks<T> blocks(batch);
   if (blocks.registers != 1) return;
   with_block(blocks, 0, [&](auto vector, auto) {
     using V = decltype(vector);
     const int64_t length = features * V::lanes;
-    const auto run = batch < V::lanes ? scatter_rows<V, true, Index> : scatter_rows<V, false, Index>;
+    const auto run = batch < V::lanes ? scatter_rows<V, true, W, Index>
+                                      : scatter_rows<V, false, W, Index>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
@@ -86,7 +87,7 @@ void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Ar
       for (int64_t other = 1; other < parts; ++other)
         for (int64_t i = begin * V::lanes; i < end * V::lanes; ++i)
           workspace[i] += workspace[other * length + i];
-      unpack_tile<V, T>({workspace + begin * V::lanes, V::lanes}, batch, end - begin,
+      unpack_tile<V, W>({workspace + begin * V::lanes, V::lanes}, batch, end - begin,
                         {dx.data + begin * dx.feature_stride, dx.batch_stride, dx.feature_stride});
     }
   });
