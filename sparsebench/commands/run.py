@@ -22,9 +22,11 @@ from sparsebench.estimate import Estimator
 from sparsebench.implementations import refusal
 from sparsebench.interruption import Interrupted
 from sparsebench.output import console, errors
+from sparsebench.points import points
 from sparsebench.progress import duration, title
 from sparsebench.records import Record, Store
 from sparsebench.runner import Settings
+from sparsebench.tables.cliffs import suspects
 
 _CLUSTER = "On a cluster (see docs/cluster.md)"
 
@@ -144,6 +146,9 @@ def run(
             cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline,
             place=place, talk=talk,
         )  # fmt: skip
+        for _ in range(asked.confirm):
+            if not confirm(cases, folder, settings, place=place, deadline=deadline, talk=talk):
+                break
     found = load(folder)
     if as_json and not found:
         print_json([])
@@ -187,6 +192,30 @@ def measure(
         if skipped := len(cases) - len(pending):
             talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
         _measure(place, pending, store, settings, earlier, deadline, talk)
+
+
+def confirm(
+    cases: list[Case],
+    folder: Path,
+    settings: Settings,
+    *,
+    place: Place,
+    deadline: float | None,
+    talk: Console = console,
+) -> bool:
+    """Measure again what the table of cliffs says of `cases`; return whether there was any.
+
+    Neighbours of different sizes are measured minutes apart, so that a moment's disturbance of a
+    shared machine looks like a cliff. One that is there comes out again.
+    """
+    measured = {r.case: r for r in load(folder) if place.knows(r)}
+    found = suspects(points(measured[case] for case in cases if case in measured))
+    if not found or (deadline is not None and time.monotonic() > deadline):
+        return False
+    talk.print(f"{len(found)} cases beside a cliff are measured again")
+    again = [point.case for point in found]
+    measure(again, folder, settings, resume=False, deadline=deadline, place=place, talk=talk)
+    return True
 
 
 def _measure(
