@@ -70,10 +70,10 @@ def main(out: Path, part: tuple[int, int] | None) -> None:
     with out.open("a") as file:
         for width, sparsity, batch in SHAPES:
             connectivity = layers.random((width, width), sparsity).to(DEVICE)
-            values = torch.randn(connectivity.nnz, device=DEVICE)
+            values, bias = (torch.randn(n, device=DEVICE) for n in (connectivity.nnz, width))
             x, dy = (torch.randn(width, batch, device=DEVICE).t() for _ in range(2))
             products = {
-                "y": lambda b: b.forward(x, values, None, connectivity),
+                "y": lambda b: b.forward(x, values, bias, connectivity),
                 "dx": lambda b: b.grad_input(dy, values, connectivity),
                 "dvalues": lambda b: b.grad_values(dy, x, connectivity),
             }
