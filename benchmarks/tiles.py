@@ -1,9 +1,8 @@
 """Every tile of the Triton kernels timed: what `layers/backends/kernels/tiles.py` is chosen by.
 
-`python benchmarks/tiles.py OUT.jsonl [--compile PART/PARTS]`, on a GPU. For each shape and product
-it prints the fastest tiles with cold and hot L2 cache, in microseconds, beside dense and cuSPARSE
-products; OUT has them all. With --compile it only compiles one part of the tiles, so that several
-processes can do that side by side before times are taken.
+`python benchmarks/tiles.py OUT.jsonl`, on a GPU. For each shape and product it prints the fastest
+tiles, in microseconds with a cold and a hot L2 cache, beside dense and cuSPARSE products; OUT has
+them all.
 """
 
 from __future__ import annotations
@@ -12,18 +11,23 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 os.environ["SPARSEBENCH_TUNING"] = "off"
 
 import torch
+from torch import Tensor
 
 import layers
-from layers import accelerator
-from layers.backends import BACKENDS
+from layers import Connectivity, accelerator
+from layers.backends import BACKENDS, Backend
 from layers.backends.kernels import launch, partition
 from layers.backends.kernels.tiles import Tile, candidates
+
+Products = dict[str, Callable[[Backend], Tensor]]
 
 DEVICE = torch.device("cuda")
 CALLS = 7
@@ -63,66 +67,66 @@ def both(call: Callable[[], object]) -> tuple[float, float]:
     return median_us(call, cold=True), median_us(call, cold=False)
 
 
-def main(out: Path, part: tuple[int, int] | None) -> None:
-    launch_tile: list[Tile] = []
-    launch.candidates = lambda batch, degree: (launch_tile[0],)  # type: ignore[assignment]
-    backend, csr = BACKENDS["triton"], BACKENDS["csr"]
+def products(shape: tuple[int, float, int]) -> tuple[Connectivity, Products]:
+    """The three products of a layer of this shape, as functions of a backend."""
+    width, sparsity, batch = shape
+    connectivity = layers.random((width, width), sparsity).to(DEVICE)
+    values, bias = (torch.randn(n, device=DEVICE) for n in (connectivity.nnz, width))
+    x, dy = (torch.randn(width, batch, device=DEVICE).t() for _ in range(2))
+    return connectivity, {
+        "y": lambda backend: backend.forward(x, values, bias, connectivity),
+        "dx": lambda backend: backend.grad_input(dy, values, connectivity),
+        "dvalues": lambda backend: backend.grad_values(dy, x, connectivity),
+    }
+
+
+def others(width: int, batch: int, named: Products) -> Iterator[tuple[str, tuple[float, float]]]:
+    """What there is to compare with: dense products, the copies that transpose, cuSPARSE."""
+    weight = torch.randn(width, width, device=DEVICE)
+    x = torch.randn(batch, width, device=DEVICE)
+    yield "dense y", both(lambda: x @ weight.t())
+    yield "dense dw", both(lambda: x.t() @ x)
+    yield "transpose", both(lambda: x.t().contiguous())
+    for name, product in named.items():
+        yield f"csr {name}", both(partial(product, BACKENDS["csr"]))
+
+
+def timed(
+    product: Callable[[Backend], Tensor], connectivity: Connectivity, chosen: list[Tile]
+) -> Iterator[tuple[Tile, tuple[float, float]]]:
+    """The times of `product` with each tile."""
+    for tile in chosen:
+        launch.candidates = lambda batch, degree, tile=tile: (tile,)
+        for transposed in (False, True):
+            partition.partition(connectivity, transposed=transposed).tiles.clear()
+        try:
+            yield tile, both(partial(product, BACKENDS["triton"]))
+        except Exception as error:  # too large for the GPU, perhaps
+            print(f"  {tuple(tile)}: {type(error).__name__}: {error}"[:200])
+
+
+def main(out: Path) -> None:
     with out.open("a") as file:
+
+        def keep(what: dict[str, Any], times: tuple[float, float]) -> None:
+            cold, hot = (round(t, 2) for t in times)
+            file.write(json.dumps(what | {"cold_us": cold, "hot_us": hot}) + "\n")
+
         for width, sparsity, batch in SHAPES:
-            connectivity = layers.random((width, width), sparsity).to(DEVICE)
-            values, bias = (torch.randn(n, device=DEVICE) for n in (connectivity.nnz, width))
-            x, dy = (torch.randn(width, batch, device=DEVICE).t() for _ in range(2))
-            products = {
-                "y": lambda b: b.forward(x, values, bias, connectivity),
-                "dx": lambda b: b.grad_input(dy, values, connectivity),
-                "dvalues": lambda b: b.grad_values(dy, x, connectivity),
-            }
-            others: dict[str, tuple[float, float]] = {}
-            if part is None:
-                weight = torch.randn(width, width, device=DEVICE)
-                plain = x.contiguous()
-                others["dense y"] = both(lambda: plain @ weight.t())
-                others["dense dw"] = both(lambda: plain.t() @ plain)
-                others["transpose"] = both(lambda: plain.t().contiguous())
-                del weight
-                for name, product in products.items():
-                    others[f"csr {name}"] = both(lambda: product(csr))
-                print(f"\n{width} {sparsity} batch {batch}", *(
-                    f"{name} {cold:.0f}/{hot:.0f}" for name, (cold, hot) in others.items()
-                ), sep="; ", flush=True)
-            for name, product in products.items():
-                times: dict[Tile, tuple[float, float]] = {}
-                for number, tile in enumerate(tiles(batch, connectivity.nnz / width)):
-                    if part and number % part[1] != part[0]:
-                        continue
-                    launch_tile[:] = [tile]
-                    for transposed in (False, True):
-                        partition.partition(connectivity, transposed=transposed).tiles.clear()
-                    try:
-                        if part:
-                            product(backend)
-                        else:
-                            times[tile] = both(lambda: product(backend))
-                    except Exception as error:
-                        print(f"  {name} {tuple(tile)}: {type(error).__name__}: {error}"[:200])
-                shape = {"width": width, "sparsity": sparsity, "batch": batch, "product": name}
-                for tile, (cold, hot) in times.items():
-                    record = {"tile": tile, "cold_us": round(cold, 2), "hot_us": round(hot, 2)}
-                    file.write(json.dumps(shape | record) + "\n")
-                gathered = 4 * connectivity.nnz * batch
-                best = sorted(times.items(), key=lambda item: item[1][0])[:5]
-                print(f"  {name:8}", *(
-                    f"{tuple(tile)} {cold:.1f}/{hot:.1f}" for tile, (cold, hot) in best
-                ), f"{gathered / best[0][1][0] / 1e6:.2f} TB/s gathered" if best else "",
-                    sep="  ", flush=True)  # fmt: skip
-            for name, (cold, hot) in others.items():
-                shape = {"width": width, "sparsity": sparsity, "batch": batch, "product": name}
-                file.write(json.dumps(shape | {"cold_us": cold, "hot_us": hot}) + "\n")
-            file.flush()
-    if BACKENDS["triton"].broken:
-        print(BACKENDS["triton"].broken)
+            connectivity, named = products((width, sparsity, batch))
+            shape = {"width": width, "sparsity": sparsity, "batch": batch}
+            print(f"\n{width} {sparsity} batch {batch}", flush=True)
+            for name, times in others(width, batch, named):
+                print(f"  {name:10} {times[0]:.1f}/{times[1]:.1f}")
+                keep(shape | {"product": name}, times)
+            for name, product in named.items():
+                every = dict(timed(product, connectivity, tiles(batch, connectivity.nnz / width)))
+                for tile, times in every.items():
+                    keep(shape | {"product": name, "tile": tile}, times)
+                best = sorted(every.items(), key=lambda item: item[1][0])[:5]
+                shown = (f"{tuple(tile)} {cold:.1f}/{hot:.1f}" for tile, (cold, hot) in best)
+                print(f"  {name:10}", *shown, sep="  ", flush=True)
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[3].split("/") if len(sys.argv) > 3 else None
-    main(Path(sys.argv[1]), (int(chosen[0]), int(chosen[1])) if chosen else None)
+    main(Path(sys.argv[1]))
