@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ def of(groups: Sequence[Group]) -> list[Table]:
     for group in known:
         pooled.setdefault((_kind(group), _sparsity(group)), []).append(group)
     cells: dict[str, dict[str, str]] = {}
-    numbers = []
+    numbers: list[dict[str, Any]] = []
     for (kind, sparsity), members in pooled.items():
         accuracies = [accuracy for group in members for accuracy in group.accuracies()]
         mean, deviation = mean_and_deviation(accuracies)
