@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ def of(groups: Sequence[Group]) -> list[Table]:
     """Return the table of the full runs among the groups of this experiment; none without any.
 
     A sparse net stands in the column of the dense net with as many weights as it was asked for.
+    Runs of several machines count together: machines differ in their times, and in rounding.
     """
     expected = {row.row: row for row in same_weights.rows()}
     known = [
@@ -27,30 +29,35 @@ def of(groups: Sequence[Group]) -> list[Table]:
     ]
     if not known:
         return []
-    cells: dict[str, dict[str, str]] = {}
+    pooled: dict[tuple[str, float], list[Group]] = {}
     for group in known:
-        column = f"{units.percent(_sparsity(group))}: {_weights(group):,}"
-        cells.setdefault(_kind(group), {})[column] = spread(group.accuracies())
+        pooled.setdefault((_kind(group), _sparsity(group)), []).append(group)
+    cells: dict[str, dict[str, str]] = {}
+    numbers: list[dict[str, Any]] = []
+    for (kind, sparsity), members in pooled.items():
+        accuracies = [accuracy for group in members for accuracy in group.accuracies()]
+        mean, deviation = mean_and_deviation(accuracies)
+        column = f"{units.percent(sparsity)}: {_weights(members[0]):,}"
+        cells.setdefault(kind, {})[column] = spread(accuracies)
+        numbers.append(
+            {
+                "kind": kind,
+                "sparsity": sparsity,
+                "weights": members[0].finished[0].weights,
+                "runs": len(accuracies),
+                "accuracy [%]": mean,
+                "accuracy deviation": deviation,
+            }
+        )
     text = pd.DataFrame.from_dict(cells, orient="index").fillna("not measured")
     text = text[sorted(text.columns)].rename_axis("net").reset_index()
-    numbers = pd.DataFrame(
-        {
-            "kind": _kind(group),
-            "sparsity": _sparsity(group),
-            "weights": group.finished[0].weights,
-            "runs": len(group.finished),
-            "accuracy [%]": mean_and_deviation(group.accuracies())[0],
-            "accuracy deviation": mean_and_deviation(group.accuracies())[1],
-        }
-        for group in known
-    )
-    runs = sorted({len(group.finished) for group in known})
+    runs = sorted({row["runs"] for row in numbers})
     seeds = f"{runs[0]} to {runs[-1]}" if len(runs) > 1 else str(runs[0])
     caption = (
         "As many weights: test accuracy in percent on MNIST after 10 epochs, by sparsity and "
         f"number of weights, {seeds} seed{'' if seeds == '1' else 's'}"
     )
-    return [Table("weights", caption, numbers, text)]
+    return [Table("weights", caption, pd.DataFrame(numbers), text)]
 
 
 def _kind(group: Group) -> str:
