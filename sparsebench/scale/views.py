@@ -48,9 +48,9 @@ def write(records: Sequence[ScaleRecord], folder: Path, console: Console) -> Non
 
 def _shown(table: Table) -> Grid:
     """Return a table for the terminal."""
-    shown = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     for title in table.text.columns:
-        shown.add_column(title, justify="right")
+        shown.add_column(title, justify="right", no_wrap=title in ("width", "connections"))
     for row in table.text.itertuples(index=False):
         shown.add_row(*row)
     return shown
