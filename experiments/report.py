@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -47,14 +48,19 @@ def print_json(folder: Path, console: Console) -> None:
     print(json.dumps(plain))
 
 
+def rows(source: Path) -> list[dict[str, Any]]:
+    """Return every row of the tables of `source`, with its folder and its table's name."""
+    return [
+        {"folder": str(source), "table": table.name} | row
+        for table in _tables(source)
+        for row in json.loads(table.numbers.to_json(orient="records"))
+    ]
+
+
 def write_all(source: Path, folder: Path) -> list[Table]:
     """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
     trained, compared = campaign.load(source), curves.load(source)
-    made = [
-        *tables.of_training(trained),
-        *tables.of_curves(compared),
-        *of_models(model_records.load(source)),
-    ]
+    made = _tables(source)
     for name in ("tables", "plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for table in made:
@@ -63,6 +69,14 @@ def write_all(source: Path, folder: Path) -> list[Table]:
         for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
             save(figure, folder / "plots" / name)
     return made
+
+
+def _tables(source: Path) -> list[Table]:
+    return [
+        *tables.of_training(campaign.load(source)),
+        *tables.of_curves(curves.load(source)),
+        *of_models(model_records.load(source)),
+    ]
 
 
 def _shown(table: Table) -> Shown:

@@ -12,9 +12,14 @@ from torch import Tensor
 import layers
 from layers import Connectivity
 from layers.convolution.geometry import Geometry
+from sparsebench import uneven
 from sparsebench.case import Case, Phase
 
-TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {"random": layers.random}
+TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {
+    "random": layers.random,
+    "power_law": uneven.power_law,
+    "full_rows": uneven.full_rows,
+}
 
 
 @dataclass(frozen=True, eq=False)

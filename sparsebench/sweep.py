@@ -150,7 +150,9 @@ class Sweep(BaseModel):
 
     An `exclude` holds conditions on fields, which all have to hold: a value, a list of values, or
     a comparison such as "<0.9". An `include` is a grid that takes what it does not say from
-    `grid`. The other fields say how cases are measured: `runner.Settings`.
+    `grid`. `confirm` is how often points that the table `cliffs` names are measured again, beside
+    their neighbours, before they count. The other fields say how cases are measured:
+    `runner.Settings`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -159,6 +161,7 @@ class Sweep(BaseModel):
     rounds: Annotated[StrictInt, Field(ge=1)] = 2
     sample_s: Annotated[float, Field(gt=0)] = 0.1
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    confirm: Annotated[StrictInt, Field(ge=0)] = 0
     grid: Grid
     exclude: tuple[dict[str, Any], ...] = ()
     include: tuple[Grid, ...] = ()

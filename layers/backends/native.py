@@ -24,9 +24,10 @@ except ImportError as error:
 
 INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
 _VARIABLE = "SPARSEBENCH_ISA"
-_SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
+_SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _INDEX_SUFFIXES = {torch.int32: "i32", torch.int64: "i64"}
-_HALVES = (torch.bfloat16, torch.float16)
+# In which type activations are arranged and sums made, where that is not the type of the values.
+_COMPUTE = {torch.bfloat16: torch.float32}
 
 # Starting threads takes some microseconds, and this many multiplications take about as long.
 _WORTH_A_THREAD = 1 << 15
@@ -40,8 +41,9 @@ _TILE_FEATURES = 32
 class Native(Backend):
     """Vectorised over the batch and parallel over rows; see layers/csrc/README.md.
 
-    Serves float32 and float64, and float16 and bfloat16 by way of float32. Results are the same
-    for every run with the same number of threads (`torch.set_num_threads`).
+    Serves float32 and float64; bfloat16, which is kept as it is and multiplied and added up in
+    float32; and float16 by way of float32 copies. Results are the same for every run with the
+    same number of threads (`torch.set_num_threads`).
     """
 
     name = "native"
@@ -56,37 +58,48 @@ class Native(Backend):
         """Serve floating point types on CPUs."""
         if _kernels is None or device.type != "cpu":
             return False
-        return dtype in _SUFFIXES or dtype in _HALVES
+        return dtype in _SUFFIXES or dtype == torch.float16
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return `x` feature-major: strides (1, pitch), with room behind the last feature."""
+        """Return `x` feature-major: strides (1, pitch), with room behind the last feature.
+
+        Of half as many bits it stays as it is: what is saved would be twice as large.
+        """
         del connectivity
-        return x if x.dtype in _HALVES else _arranged(x)
+        return _arranged(x) if x.dtype in (torch.float32, torch.float64) else x
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
-        if values.dtype in _HALVES:
+        if values.dtype == torch.float16:
             wide = None if bias is None else bias.float()
             return self.forward(x.float(), values.float(), wide, connectivity).to(values.dtype)
         return self._multiply(_rows(connectivity), values, bias, x)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
-        if values.dtype in _HALVES:
+        if values.dtype == torch.float16:
             return self.grad_input(dy.float(), values.float(), connectivity).to(values.dtype)
         return self._multiply(_columns(connectivity), values, None, dy)
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the values."""
-        if x.dtype in _HALVES:
+        if x.dtype == torch.float16:
             return self.grad_values(dy.float(), x.float(), connectivity).to(x.dtype)
-        dy, x = self.arrange(dy, connectivity), self.arrange(x, connectivity)
+        return self._grad_values(_arranged(dy), _arranged(x), connectivity, x.dtype)
+
+    def _grad_values(
+        self, dy: Tensor, x: Tensor, connectivity: Connectivity, dtype: torch.dtype
+    ) -> Tensor:
+        """Return the gradient of values of type `dtype` from arranged activations."""
         rows = _rows(connectivity)
         batch = x.shape[0]
-        result = x.new_empty(connectivity.nnz)
-        _of(x.dtype).grad_values[rows.ptr.dtype](
+        if dtype != x.dtype and _of(dtype).blocks(batch) > 1:
+            # Sums over several blocks of the batch would be rounded after each of them.
+            return self._grad_values(dy, x, connectivity, x.dtype).to(dtype)
+        result = x.new_empty(connectivity.nnz, dtype=dtype)
+        _of(dtype).grad_values[rows.ptr.dtype](
             rows.count,
             rows.features,
             rows.ptr.data_ptr(),
@@ -113,27 +126,28 @@ class Native(Backend):
         needs: tuple[bool, bool, bool],
     ) -> Gradients:
         """Return the gradients that are needed, from one arrangement of dy."""
-        if values.dtype in _HALVES:
+        if values.dtype == torch.float16:
             wide = None if x is None else x.float()
             found = self.backward(dy.float(), wide, values.float(), connectivity, needs=needs)
             return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
+        dtype = values.dtype
         dy = _arranged(dy)
-        bias = _sums(dy) if needs[2] else None
-        if needs[0] and needs[1] and x is not None:
+        bias = _sums(dy, dtype) if needs[2] else None
+        if needs[1] and x is not None:
             x = _arranged(x)
-            if _is_narrow(dy.shape[0], dy.dtype, connectivity):
+            if needs[0] and _is_narrow(dy.shape[0], dtype, connectivity):
                 return Gradients(*_backward_narrow(dy, x, values, connectivity), bias)
         return Gradients(
-            self.grad_input(dy, values, connectivity) if needs[0] else None,
-            self.grad_values(dy, x, connectivity) if needs[1] and x is not None else None,
+            self._multiply(_columns(connectivity), values, None, dy) if needs[0] else None,
+            self._grad_values(dy, x, connectivity, dtype) if needs[1] and x is not None else None,
             bias,
         )
 
     def _multiply(self, rows: _Rows, values: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
         x = _arranged(x)
         batch = x.shape[0]
-        result = x.new_empty(batch, rows.count)
-        _of(x.dtype).multiply[rows.ptr.dtype](
+        result = values.new_empty(batch, rows.count)
+        _of(values.dtype).multiply[rows.ptr.dtype](
             rows.count,
             rows.features,
             rows.ptr.data_ptr(),
@@ -244,6 +258,7 @@ class _Of:
 
     def __init__(self, kernels: Any, suffix: str) -> None:
         self.unit = getattr(kernels, f"unit_{suffix}")
+        self.blocks = getattr(kernels, f"blocks_{suffix}")
         self.pitch = getattr(kernels, f"pitch_{suffix}")
         self.pack = getattr(kernels, f"pack_{suffix}")
         self.sums = getattr(kernels, f"sums_{suffix}")
@@ -277,11 +292,11 @@ def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bo
 def _backward_narrow(
     dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity
 ) -> tuple[Tensor, Tensor]:
-    kernels = _of(x.dtype)
+    kernels = _of(values.dtype)
     batch, features = x.shape
     threads = _threads(batch * connectivity.nnz)
     workspace = x.new_empty(threads * features * kernels.unit(batch))
-    dx = x.new_empty(batch, features)
+    dx = values.new_empty(batch, features)
     gradient = values.new_empty(connectivity.nnz)
     kernels.backward_narrow[connectivity.col.dtype](
         *connectivity.shape,
@@ -302,11 +317,11 @@ def _backward_narrow(
     return dx, gradient
 
 
-def _sums(x: Tensor) -> Tensor:
+def _sums(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The sums over the batch."""
     batch, features = x.shape
-    sums = x.new_empty(features)
-    _of(x.dtype).sums(
+    sums = x.new_empty(features, dtype=dtype)
+    _of(dtype).sums(
         x.data_ptr(), x.stride(1), batch, features, sums.data_ptr(), _threads(x.numel())
     )
     return sums
@@ -315,10 +330,12 @@ def _sums(x: Tensor) -> Tensor:
 def _arranged(x: Tensor) -> Tensor:
     batch, features = x.shape
     kernels = _of(x.dtype)
-    if _pitch(x, kernels) is not None:
+    dtype = _COMPUTE.get(x.dtype, x.dtype)
+    if dtype == x.dtype and _pitch(x, kernels) is not None:
         return x
     pitch = kernels.pitch(batch)
-    arranged = x.new_empty(features * pitch).as_strided((batch, features), (1, pitch))
+    arranged = x.new_empty(features * pitch, dtype=dtype)
+    arranged = arranged.as_strided((batch, features), (1, pitch))
     kernels.pack(
         x.data_ptr(),
         *x.stride(),

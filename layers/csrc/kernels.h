@@ -5,6 +5,11 @@
 
 namespace sparsebench {
 
+// The upper half of a float. Weights and activations may be kept so; nothing is computed in it.
+struct bfloat16 {
+  uint16_t bits;
+};
+
 // A matrix (batch, features) of activations somewhere in memory; strides count elements.
 template <class T>
 struct Activations {
@@ -39,17 +44,24 @@ struct Rows {
   const Index* tile_ptr;
 };
 
-// The products for one type of values and one of indices.
-template <class T, class Index>
+// In what type numbers kept as W are arranged, multiplied and added up.
+template <class W> struct ComputeOf { using type = W; };
+template <> struct ComputeOf<bfloat16> { using type = float; };
+template <class W> using Compute = typename ComputeOf<W>::type;
+
+// The products for one type of values, W, and one of indices.
+template <class W, class Index>
 struct Products {
-  void (*multiply)(Rows<Index>, const T* values, const T* bias, Arranged<const T> x,
-                   int64_t features, int64_t batch, Activations<T> result, int threads);
+  using T = Compute<W>;
+  void (*multiply)(Rows<Index>, const W* values, const W* bias, Arranged<const T> x,
+                   int64_t features, int64_t batch, Activations<W> result, int threads);
+  // Of several blocks (blocks.h) the sums go through `result`: W must be T then.
   void (*grad_values)(Rows<Index>, Arranged<const T> dy, Arranged<const T> x,
-                      int64_t features, int64_t batch, T* result, int threads);
+                      int64_t features, int64_t batch, W* result, int threads);
   // Both gradients in one pass, for batches of one register (batch ≤ unit).
-  void (*backward_narrow)(Rows<Index>, const T* values, Arranged<const T> dy, Arranged<const T> x,
-                          int64_t features, int64_t batch, T* workspace, Activations<T> dx,
-                          T* result, int threads);
+  void (*backward_narrow)(Rows<Index>, const W* values, Arranged<const T> dy, Arranged<const T> x,
+                          int64_t features, int64_t batch, T* workspace, Activations<W> dx,
+                          W* result, int threads);
 };
 
 // Sorts the connections of `rows` by column: fills ptr (features + 1) and entries.
@@ -61,24 +73,27 @@ using Transpose = void (*)(Rows<Index> rows, int64_t features, Index* ptr, Entry
 template <class Index>
 using FindTiles = void (*)(Rows<Index>, int64_t width, Index* tile_ptr, int threads);
 
-template <class T>
+template <class W>
 struct Packing {
-  int64_t (*unit)(int64_t batch);   // lanes that are read at a time
-  int64_t (*pitch)(int64_t batch);  // the best pitch
-  void (*pack)(Activations<const T>, int64_t batch, int64_t features, Arranged<T>, int threads);
-  void (*sums)(Arranged<const T>, int64_t batch, int64_t features, T* result, int threads);
+  using T = Compute<W>;
+  int64_t (*unit)(int64_t batch);    // lanes that are read at a time
+  int64_t (*pitch)(int64_t batch);   // the best pitch
+  int64_t (*blocks)(int64_t batch);  // into how many the batch is cut
+  void (*pack)(Activations<const W>, int64_t batch, int64_t features, Arranged<T>, int threads);
+  void (*sums)(Arranged<const T>, int64_t batch, int64_t features, W* result, int threads);
 };
 
-template <class T>
+template <class W>
 struct KernelsOf {
-  Packing<T> packing;
-  Products<T, int32_t> narrow;
-  Products<T, int64_t> wide;
+  Packing<W> packing;
+  Products<W, int32_t> narrow;
+  Products<W, int64_t> wide;
 };
 
 struct Kernels {
   KernelsOf<float> f32;
   KernelsOf<double> f64;
+  KernelsOf<bfloat16> bf16;
   Transpose<int32_t> transpose_i32;
   Transpose<int64_t> transpose_i64;
   FindTiles<int32_t> find_tiles_i32;

@@ -6,20 +6,21 @@
 
 namespace {
 
-template <class T, class Index>
-constexpr sparsebench::Products<T, Index> products_of() {
-  return {multiply<T, Index>, grad_values<T, Index>, backward_narrow<T, Index>};
+template <class W, class Index>
+constexpr sparsebench::Products<W, Index> products_of() {
+  return {multiply<W, Index>, grad_values<W, Index>, backward_narrow<W, Index>};
 }
 
-template <class T>
-constexpr sparsebench::KernelsOf<T> kernels_of() {
-  return {{unit_of<T>, pitch_of<T>, pack<T>, sums_over_batch<T>},
-          products_of<T, int32_t>(),
-          products_of<T, int64_t>()};
+template <class W, class T = sparsebench::Compute<W>>
+constexpr sparsebench::KernelsOf<W> kernels_of() {
+  return {{unit_of<T>, pitch_of<T>, blocks_of<T>, pack<W>, sums_over_batch<W>},
+          products_of<W, int32_t>(),
+          products_of<W, int64_t>()};
 }
 
 constexpr sparsebench::Kernels all_kernels() {
-  return {kernels_of<float>(),           kernels_of<double>(),
+  return {kernels_of<float>(),            kernels_of<double>(),
+          kernels_of<bfloat16>(),
           transpose_connections<int32_t>, transpose_connections<int64_t>,
           find_tiles<int32_t>,            find_tiles<int64_t>};
 }

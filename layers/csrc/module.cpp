@@ -43,24 +43,26 @@ void use(const std::string& name) {
 template <class T> const KernelsOf<T>& of();
 template <> const KernelsOf<float>& of<float>() { return kernels->f32; }
 template <> const KernelsOf<double>& of<double>() { return kernels->f64; }
-template <class T, class Index> const Products<T, Index>& products() {
-  if constexpr (sizeof(Index) == 4) return of<T>().narrow; else return of<T>().wide;
+template <> const KernelsOf<bfloat16>& of<bfloat16>() { return kernels->bf16; }
+template <class W, class Index> const Products<W, Index>& products() {
+  if constexpr (sizeof(Index) == 4) return of<W>().narrow; else return of<W>().wide;
 }
 
 template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
-template <class T, class Index>
+template <class W, class Index>
 void bind_products(nb::module_& module, const std::string& suffix) {
+  using T = Compute<W>;
   module.def(("multiply_" + suffix).c_str(),
              [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t entries,
                 int64_t tiles, uintptr_t tile_ptr, uintptr_t values, uintptr_t bias, uintptr_t x, int64_t pitch, int64_t batch,
                 uintptr_t result, int64_t batch_stride, int64_t feature_stride, int threads) {
                nb::gil_scoped_release release;
-               products<T, Index>().multiply(
+               products<W, Index>().multiply(
                    {rows, at<const Index>(ptr), at<const Index>(col), at<const Entry<Index>>(entries),
                     tiles, at<const Index>(tile_ptr)},
-                   at<const T>(values), at<const T>(bias), {at<const T>(x), pitch}, features, batch,
-                   {at<T>(result), batch_stride, feature_stride}, threads);
+                   at<const W>(values), at<const W>(bias), {at<const T>(x), pitch}, features, batch,
+                   {at<W>(result), batch_stride, feature_stride}, threads);
              });
   module.def(("grad_values_" + suffix).c_str(),
              [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, int64_t tiles,
@@ -68,11 +70,11 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                 int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t result,
                 int threads) {
                nb::gil_scoped_release release;
-               products<T, Index>().grad_values(
+               products<W, Index>().grad_values(
                    {rows, at<const Index>(ptr), at<const Index>(col), nullptr, tiles,
                     at<const Index>(tile_ptr)},
                    {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch}, features, batch,
-                   at<T>(result), threads);
+                   at<W>(result), threads);
              });
   module.def(("backward_narrow_" + suffix).c_str(),
              [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t values,
@@ -80,11 +82,11 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                 uintptr_t workspace, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
                 uintptr_t result, int threads) {
                nb::gil_scoped_release release;
-               products<T, Index>().backward_narrow(
+               products<W, Index>().backward_narrow(
                    {rows, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
-                   at<const T>(values), {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch},
-                   features, batch, at<T>(workspace), {at<T>(dx), batch_stride, feature_stride},
-                   at<T>(result), threads);
+                   at<const W>(values), {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch},
+                   features, batch, at<T>(workspace), {at<W>(dx), batch_stride, feature_stride},
+                   at<W>(result), threads);
              });
 }
 
@@ -109,27 +111,30 @@ void bind_order(nb::module_& module, const std::string& suffix, Transpose<Index>
              });
 }
 
-template <class T>
+template <class W>
 void bind(nb::module_& module, const std::string& suffix) {
-  module.def(("unit_" + suffix).c_str(), [](int64_t batch) { return of<T>().packing.unit(batch); });
+  using T = Compute<W>;
+  module.def(("unit_" + suffix).c_str(), [](int64_t batch) { return of<W>().packing.unit(batch); });
   module.def(("pitch_" + suffix).c_str(),
-             [](int64_t batch) { return of<T>().packing.pitch(batch); });
+             [](int64_t batch) { return of<W>().packing.pitch(batch); });
+  module.def(("blocks_" + suffix).c_str(),
+             [](int64_t batch) { return of<W>().packing.blocks(batch); });
   module.def(("pack_" + suffix).c_str(),
              [](uintptr_t from, int64_t batch_stride, int64_t feature_stride, int64_t batch,
                 int64_t features, uintptr_t to, int64_t pitch, int threads) {
                nb::gil_scoped_release release;
-               of<T>().packing.pack({at<const T>(from), batch_stride, feature_stride}, batch,
+               of<W>().packing.pack({at<const W>(from), batch_stride, feature_stride}, batch,
                                     features, {at<T>(to), pitch}, threads);
              });
   module.def(("sums_" + suffix).c_str(),
              [](uintptr_t x, int64_t pitch, int64_t batch, int64_t features, uintptr_t result,
                 int threads) {
                nb::gil_scoped_release release;
-               of<T>().packing.sums({at<const T>(x), pitch}, batch, features, at<T>(result),
+               of<W>().packing.sums({at<const T>(x), pitch}, batch, features, at<W>(result),
                                     threads);
              });
-  bind_products<T, int32_t>(module, suffix + "_i32");
-  bind_products<T, int64_t>(module, suffix + "_i64");
+  bind_products<W, int32_t>(module, suffix + "_i32");
+  bind_products<W, int64_t>(module, suffix + "_i64");
 }
 
 }  // namespace
@@ -140,6 +145,7 @@ NB_MODULE(_native, module) {
   module.def("use", &use, "Choose an instruction set for all later calls.");
   bind<float>(module, "f32");
   bind<double>(module, "f64");
+  bind<bfloat16>(module, "bf16");
   bind_convolution(module);
   bind_order<int32_t>(module, "i32", &Kernels::transpose_i32, &Kernels::find_tiles_i32);
   bind_order<int64_t>(module, "i64", &Kernels::transpose_i64, &Kernels::find_tiles_i64);

@@ -9,10 +9,10 @@ namespace {
 
 // dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] for rows [begin, end). Both x and
 // dy may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
-template <class V, bool Tail, bool Far, class Index, class T = typename V::Scalar>
-void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
+template <class V, bool Tail, bool Far, class W, class Index, class T = typename V::Scalar>
+void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
                   Arranged<const T> dy, Arranged<const T> x, int batch, T* __restrict dx,
-                  T* __restrict result) {
+                  W* __restrict result) {
   constexpr int N = V::lanes;
   const int64_t connections = rows.ptr[rows.count];
   const auto load = [batch](const T* from) { return Tail ? V::load(from, batch) : V::load(from); };
@@ -26,7 +26,7 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* 
         __builtin_prefetch(dx + next * N, 1);
       }
       V sum = V::load(dx + feature * N);
-      sum.add_product(V::fill(values[p]), y);
+      sum.add_product(V::fill(widened(values[p])), y);
       sum.store(dx + feature * N);
       V product = V::zero();
       product.add_product(y, load(x.data + feature * x.pitch));
@@ -40,14 +40,14 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const T* 
       for (int i = 0; i < N; ++i) terms[i] = both(p + i);
       sums(terms).store(result + p);
     }
-    for (; p < stop; ++p) result[p] = both(p).sum();
+    for (; p < stop; ++p) keep(both(p).sum(), result[p]);
   }
 }
 
 // The same for a batch of one, where lanes hold connections: those of a row meet different features.
-template <class Index, class T>
-void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
-                        const T* dy, const T* x, T* __restrict dx, T* __restrict result) {
+template <class W, class Index, class T>
+void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+                        const T* dy, const T* x, T* __restrict dx, W* __restrict result) {
   using V = Vector<T, Blocks<T>::native>;
   for (int64_t row = begin; row < end; ++row) {
     const T y = dy[row];
@@ -56,20 +56,20 @@ void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, con
     for (; p + V::lanes <= stop; p += V::lanes) {
       prefetch<false>(rows, values, p + prefetch_connections);
       (V::fill(y) * V::gather(x, rows.col + p)).store(result + p);
-      for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += values[p + i] * y;
+      for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += widened(values[p + i]) * y;
     }
     for (; p < stop; ++p) {
-      result[p] = y * x[rows.col[p]];
-      dx[rows.col[p]] += values[p] * y;
+      keep(y * x[rows.col[p]], result[p]);
+      dx[rows.col[p]] += widened(values[p]) * y;
     }
   }
 }
 
 // dx and the gradient of the values of a batch of one register at most. `workspace` has room for
 // threads × features × unit numbers.
-template <class T, class Index>
-void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Arranged<const T> x,
-                     int64_t features, int64_t batch, T* workspace, Activations<T> dx, T* result,
+template <class W, class Index, class T = Compute<W>>
+void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Arranged<const T> x,
+                     int64_t features, int64_t batch, T* workspace, Activations<W> dx, W* result,
                      int threads) {
   const Blocks<T> blocks(batch);
   if (blocks.registers != 1) return;
@@ -78,9 +78,10 @@ void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Ar
     const int64_t length = features * V::lanes;
     const auto run =
         is_far<V, 1>(features)
-            ? batch < V::lanes ? scatter_rows<V, true, true, Index> : scatter_rows<V, false, true, Index>
-            : batch < V::lanes ? scatter_rows<V, true, false, Index>
-                               : scatter_rows<V, false, false, Index>;
+            ? batch < V::lanes ? scatter_rows<V, true, true, W, Index>
+                               : scatter_rows<V, false, true, W, Index>
+            : batch < V::lanes ? scatter_rows<V, true, false, W, Index>
+                               : scatter_rows<V, false, false, W, Index>;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
@@ -96,7 +97,7 @@ void backward_narrow(Rows<Index> rows, const T* values, Arranged<const T> dy, Ar
       for (int64_t other = 1; other < parts; ++other)
         for (int64_t i = begin * V::lanes; i < end * V::lanes; ++i)
           workspace[i] += workspace[other * length + i];
-      unpack_tile<V, T>({workspace + begin * V::lanes, V::lanes}, batch, end - begin,
+      unpack_tile<V, W>({workspace + begin * V::lanes, V::lanes}, batch, end - begin,
                         {dx.data + begin * dx.feature_stride, dx.batch_stride, dx.feature_stride});
     }
   });

@@ -10,15 +10,16 @@ namespace {
 
 using sparsebench::Activations;
 using sparsebench::Arranged;
+using sparsebench::Compute;
 
 // to[feature * pitch + row] = from[row, feature].
-template <class V, class T = typename V::Scalar>
-SB_INLINE void pack_tile(Activations<const T> from, int64_t batch, int64_t features,
+template <class V, class W, class T = typename V::Scalar>
+SB_INLINE void pack_tile(Activations<const W> from, int64_t batch, int64_t features,
                          Arranged<T> to) {
   constexpr int N = V::lanes;
   for (int64_t lane = 0; lane < batch; lane += N) {
     const int rows = static_cast<int>(smaller<int64_t>(N, batch - lane));
-    const T* source = from.data + lane * from.batch_stride;
+    const W* source = from.data + lane * from.batch_stride;
     T* target = to.data + lane;
     int64_t feature = 0;
     if (from.feature_stride == 1) {
@@ -36,19 +37,19 @@ SB_INLINE void pack_tile(Activations<const T> from, int64_t batch, int64_t featu
     for (; feature < features; ++feature)
       for (int i = 0; i < rows; ++i)
         target[feature * to.pitch + i] =
-            source[i * from.batch_stride + feature * from.feature_stride];
+            widened(source[i * from.batch_stride + feature * from.feature_stride]);
   }
 }
 
 // The way back: to[row, feature] = from[feature * pitch + row].
-template <class V, class T = typename V::Scalar>
+template <class V, class W, class T = typename V::Scalar>
 SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t features,
-                           Activations<T> to) {
+                           Activations<W> to) {
   constexpr int N = V::lanes;
   for (int64_t lane = 0; lane < batch; lane += N) {
     const int rows = static_cast<int>(smaller<int64_t>(N, batch - lane));
     const T* source = from.data + lane;
-    T* target = to.data + lane * to.batch_stride;
+    W* target = to.data + lane * to.batch_stride;
     int64_t feature = 0;
     if (to.feature_stride == 1) {
       for (; feature + N <= features; feature += N) {
@@ -63,7 +64,8 @@ SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t featur
     }
     for (; feature < features; ++feature)
       for (int i = 0; i < rows; ++i)
-        target[i * to.batch_stride + feature * to.feature_stride] = source[feature * from.pitch + i];
+        keep(source[feature * from.pitch + i],
+             target[i * to.batch_stride + feature * to.feature_stride]);
   }
 }
 
@@ -71,9 +73,11 @@ template <class T>
 int64_t unit_of(int64_t batch) { return Blocks<T>(batch).unit; }
 template <class T>
 int64_t pitch_of(int64_t batch) { return Blocks<T>(batch).pitch(); }
-
 template <class T>
-void pack(Activations<const T> from, int64_t batch, int64_t features, Arranged<T> to, int threads) {
+int64_t blocks_of(int64_t batch) { return Blocks<T>(batch).count; }
+
+template <class W, class T = Compute<W>>
+void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<T> to, int threads) {
   constexpr int64_t chunk = 64;
   const Blocks<T> blocks(batch);
   const int64_t chunks = (features + chunk - 1) / chunk;
@@ -83,18 +87,18 @@ void pack(Activations<const T> from, int64_t batch, int64_t features, Arranged<T
       const int64_t lane = blocks.first_lane(block), feature = c * chunk;
       with_block(blocks, block, [&](auto vector, auto) {
         using V = decltype(vector);
-        pack_tile<V>({from.data + lane * from.batch_stride + feature * from.feature_stride,
-                      from.batch_stride, from.feature_stride},
-                     smaller<int64_t>(blocks.width(block) * V::lanes, batch - lane),
-                     smaller(chunk, features - feature),
-                     {to.data + lane + feature * to.pitch, to.pitch});
+        pack_tile<V, W>({from.data + lane * from.batch_stride + feature * from.feature_stride,
+                         from.batch_stride, from.feature_stride},
+                        smaller<int64_t>(blocks.width(block) * V::lanes, batch - lane),
+                        smaller(chunk, features - feature),
+                        {to.data + lane + feature * to.pitch, to.pitch});
       });
     }
 }
 
 // result[feature] = Σ over the batch, which is the gradient of the bias.
-template <class T>
-void sums_over_batch(Arranged<const T> x, int64_t batch, int64_t features, T* result, int threads) {
+template <class W, class T = Compute<W>>
+void sums_over_batch(Arranged<const T> x, int64_t batch, int64_t features, W* result, int threads) {
   using V = Vector<T, Blocks<T>::native>;
 #pragma omp parallel for num_threads(threads) if (threads > 1)
   for (int64_t feature = 0; feature < features; ++feature) {
@@ -103,7 +107,7 @@ void sums_over_batch(Arranged<const T> x, int64_t batch, int64_t features, T* re
     int64_t lane = 0;
     for (; lane + V::lanes <= batch; lane += V::lanes) total += V::load(from + lane);
     if (lane < batch) total += V::load(from + lane, static_cast<int>(batch - lane));
-    result[feature] = total.sum();
+    keep(total.sum(), result[feature]);
   }
 }
 

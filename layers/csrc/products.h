@@ -120,8 +120,8 @@ SB_INLINE Arranged<const T> take_block(const Blocks<T>& blocks, Arranged<const T
 }
 
 // Streams of connections are longer than what the hardware's prefetcher learns from one row.
-template <bool Transposed, class T, class Index>
-SB_INLINE void prefetch(const Rows<Index>& rows, const T* values, int64_t p) {
+template <bool Transposed, class W, class Index>
+SB_INLINE void prefetch(const Rows<Index>& rows, const W* values, int64_t p) {
   if constexpr (Transposed) {
     __builtin_prefetch(rows.entries + p);
   } else {
@@ -141,8 +141,8 @@ SB_INLINE bool is_far(int64_t features) {
 
 // Fetches what the connection that comes far_connections after p reads at random; `last` is the last
 // connection of all.
-template <bool Transposed, class T, class Index>
-SB_INLINE void fetch_feature(const Rows<Index>& rows, const T* values, Arranged<const T> x,
+template <bool Transposed, class W, class Index, class T>
+SB_INLINE void fetch_feature(const Rows<Index>& rows, const W* values, Arranged<const T> x,
                              int64_t p, int64_t last) {
   const int64_t next = smaller(p + far_connections, last);
   if constexpr (Transposed) {
@@ -159,22 +159,23 @@ struct Term {
   int64_t feature;
   T weight;
 };
-template <bool Transposed, class T, class Index>
-SB_INLINE Term<T> term(const Rows<Index>& rows, const T* values, int64_t p) {
-  if constexpr (!Transposed) return {rows.col[p], values[p]};
+template <bool Transposed, class W, class Index, class T = Compute<W>>
+SB_INLINE Term<T> term(const Rows<Index>& rows, const W* values, int64_t p) {
+  if constexpr (!Transposed) return {rows.col[p], widened(values[p])};
   if constexpr (sizeof(Index) == 4 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
     uint64_t both;
     __builtin_memcpy(&both, rows.entries + p, sizeof both);
-    return {static_cast<uint32_t>(both), values[both >> 32]};
+    return {static_cast<uint32_t>(both), widened(values[both >> 32])};
   }
-  return {rows.entries[p].row, values[rows.entries[p].place]};
+  return {rows.entries[p].row, widened(values[rows.entries[p].place])};
 }
 
 // sums[r] += Σ_p values[p] · x[col p], U connections at a time with accumulators of their own, so
 // that additions need not wait for each other.
-template <class V, int R, bool Transposed, bool Far, class Index, class T = typename V::Scalar>
+template <class V, int R, bool Transposed, bool Far, class W, class Index,
+          class T = typename V::Scalar>
 SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin, int64_t end,
-                           const T* values, Arranged<const T> x) {
+                           const W* values, Arranged<const T> x) {
   constexpr int U = R >= 4 ? 1 : R >= 2 ? 2 : 4;
   V partial[U][R];
   for (int r = 0; r < R; ++r) partial[0][r] = sums[r];
@@ -200,8 +201,8 @@ SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin,
 }
 
 // The same for a batch of one, where lanes hold connections: a gather instead of broadcasts.
-template <class Index, class T>
-SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
+template <class W, class Index, class T>
+SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
                         const T* x) {
   using V = Vector<T, Blocks<T>::native>;
   V even = V::zero(), odd = V::zero();
@@ -214,15 +215,16 @@ SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, con
   }
   even += odd;
   T rest = 0;
-  for (; p < end; ++p) rest += values[p] * x[rows.col[p]];
+  for (; p < end; ++p) rest += widened(values[p]) * x[rows.col[p]];
   return even.sum() + rest;
 }
 
 // One block of the batch times rows [begin, end).
-template <class V, int R, bool Transposed, bool Far, class Index, class T = typename V::Scalar>
-void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const T* values,
-                    const T* bias, Arranged<const T> x, int64_t step, int64_t batch,
-                    Activations<T> result) {
+template <class V, int R, bool Transposed, bool Far, class W, class Index,
+          class T = typename V::Scalar>
+void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+                    const W* bias, Arranged<const T> x, int64_t step, int64_t batch,
+                    Activations<W> result) {
   constexpr int64_t pitch = R * V::lanes;
   const bool tiled = rows.tiles > step;
   const int64_t panel = tiled ? panel_bytes / (pitch * sizeof(T)) : 16;
@@ -237,23 +239,23 @@ void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const T
       }
       V sums[R];
       for (int r = 0; r < R; ++r)
-        sums[r] = !tile.first ? V::load(to + r * V::lanes) : V::fill(bias ? bias[row] : T(0));
+        sums[r] = tile.first ? V::fill(bias ? widened(bias[row]) : T(0)) : V::load(to + r * V::lanes);
       if constexpr (V::lanes == 1 && !Transposed)
         sums[0].raw += dot_product(rows, tile.begin[row], tile.end[row], values, x.data);
       else
-        row_product<V, R, Transposed, Far>(sums, rows, tile.begin[row], tile.end[row], values, x);
+        row_product<V, R, Transposed, Far, W>(sums, rows, tile.begin[row], tile.end[row], values, x);
       for (int r = 0; r < R; ++r) sums[r].store(to + r * V::lanes);
     }
     if (tiled && tile.end != rows.tile_ptr + rows.tiles * rows.count) return;
-    unpack_tile<V, T>({sums_of_panel, pitch}, batch, bottom - top,
+    unpack_tile<V, W>({sums_of_panel, pitch}, batch, bottom - top,
                       {result.data + top * result.feature_stride, result.batch_stride,
                        result.feature_stride});
   });
 }
 
-template <class T, class Index>
-void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T> x,
-              int64_t features, int64_t batch, Activations<T> result, int threads) {
+template <class W, class Index, class T = Compute<W>>
+void multiply(Rows<Index> rows, const W* values, const W* bias, Arranged<const T> x,
+              int64_t features, int64_t batch, Activations<W> result, int threads) {
   const Blocks<T> blocks(batch);
   const int64_t parts = parts_of(rows, threads);
   T* copy = room_for_block<T>(blocks, features, 0);
@@ -267,10 +269,10 @@ void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T
       const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
       const int64_t room = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
       const auto run = is_far<V, R>(features)
-                           ? rows.entries ? multiply_block<V, R, true, R == 1, Index>
-                                          : multiply_block<V, R, false, R == 1, Index>
-                           : rows.entries ? multiply_block<V, R, true, false, Index>
-                                          : multiply_block<V, R, false, false, Index>;
+                           ? rows.entries ? multiply_block<V, R, true, R == 1, W, Index>
+                                          : multiply_block<V, R, false, R == 1, W, Index>
+                           : rows.entries ? multiply_block<V, R, true, false, W, Index>
+                                          : multiply_block<V, R, false, false, W, Index>;
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
         run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), values, bias,
@@ -281,9 +283,10 @@ void multiply(Rows<Index> rows, const T* values, const T* bias, Arranged<const T
 
 // result[p] (+)= Σ dy[row p] · x[col p] over one block, for rows [begin, end). `Tail`: the last
 // register is not full, and what lies behind the batch must not be added (it may be NaN).
-template <class V, int R, bool Tail, bool Far, class Index, class T = typename V::Scalar>
+template <class V, int R, bool Tail, bool Far, class W, class Index,
+          class T = typename V::Scalar>
 void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arranged<const T> dy,
-                       Arranged<const T> x, int64_t step, int64_t batch, bool first, T* result) {
+                       Arranged<const T> x, int64_t step, int64_t batch, bool first, W* result) {
   constexpr int N = V::lanes;
   const int rest = static_cast<int>(batch - (R - 1) * N);
   const auto load = [rest](const T* from, int r) {
@@ -329,13 +332,13 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
   });
 }
 
-template <class T, class Index>
+template <class W, class Index, class T = Compute<W>>
 void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, int64_t features,
-                 int64_t batch, T* result, int threads) {
+                 int64_t batch, W* result, int threads) {
   const Blocks<T> blocks(batch);
   const int64_t parts = parts_of(rows, threads);
   if (blocks.count == 0)
-    for (int64_t p = 0; p < rows.ptr[rows.count]; ++p) result[p] = 0;
+    for (int64_t p = 0; p < rows.ptr[rows.count]; ++p) result[p] = {};
   T* copy = room_for_block<T>(blocks, features, rows.count);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t block = 0; block < blocks.count; ++block)
@@ -348,10 +351,10 @@ void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, in
       const Arranged<const T> dy_block =
           take_block<lanes>(blocks, dy, lane, rows.count, copy ? copy + features * lanes : copy);
       const auto run = is_far<V, R>(features)
-                           ? batch - lane < lanes ? grad_values_block<V, R, true, R == 1, Index>
-                                                  : grad_values_block<V, R, false, R == 1, Index>
-                           : batch - lane < lanes ? grad_values_block<V, R, true, false, Index>
-                                                  : grad_values_block<V, R, false, false, Index>;
+                           ? batch - lane < lanes ? grad_values_block<V, R, true, R == 1, W, Index>
+                                                  : grad_values_block<V, R, false, R == 1, W, Index>
+                           : batch - lane < lanes ? grad_values_block<V, R, true, false, W, Index>
+                                                  : grad_values_block<V, R, false, false, W, Index>;
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
         run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), dy_block, x_block,

@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "kernels.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -35,9 +37,19 @@ SB_INLINE T smaller(T a, T b) { return a < b ? a : b; }
 template <class T>
 SB_INLINE T larger(T a, T b) { return a < b ? b : a; }
 
+using sparsebench::bfloat16;
+
 template <class T> struct IntOf;
-template <> struct IntOf<float> { using type = int32_t; };
-template <> struct IntOf<double> { using type = int64_t; };
+template <> struct IntOf<float> {
+  using type = int32_t;
+  using Bits = uint32_t;
+  using Half = uint16_t;
+};
+template <> struct IntOf<double> {
+  using type = int64_t;
+  using Bits = uint64_t;
+  using Half = uint32_t;
+};
 
 // N lanes of T in one register.
 template <class T, int N>
@@ -47,6 +59,12 @@ struct Vector {
   typedef T Raw __attribute__((vector_size(N * sizeof(T))));
   typedef T Loose __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
   typedef typename IntOf<T>::type Mask __attribute__((vector_size(N * sizeof(T))));
+
+  // For what is kept in half the bits: see load and store of bfloat16.
+  typedef typename IntOf<T>::Bits Bits __attribute__((vector_size(N * sizeof(T))));
+  typedef typename IntOf<T>::Half Halves __attribute__((vector_size(N * sizeof(T) / 2)));
+  typedef typename IntOf<T>::Half LooseHalves
+      __attribute__((vector_size(N * sizeof(T) / 2), aligned(sizeof(T) / 2), may_alias));
 
   Raw raw;
 
@@ -91,6 +109,36 @@ struct Vector {
 #endif
     for (int i = 0; i < count; ++i) to[i] = raw[i];
   }
+  // Of bfloat16s: exact one way, rounded to the nearest even the other; what is NaN stays NaN.
+  static SB_INLINE Vector load(const bfloat16* from) {
+    const Halves halves = *reinterpret_cast<const LooseHalves*>(from);
+    return {(Raw)(__builtin_convertvector(halves, Bits) << 16)};
+  }
+  static SB_INLINE Vector load(const bfloat16* from, int count) {
+    Halves halves{};
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    if constexpr (N == 16)
+      halves = (Halves)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), from);
+    else
+#endif
+      for (int i = 0; i < count; ++i) halves[i] = from[i].bits;
+    return {(Raw)(__builtin_convertvector(halves, Bits) << 16)};
+  }
+  SB_INLINE void store(bfloat16* to) const { *reinterpret_cast<LooseHalves*>(to) = halves(); }
+  SB_INLINE void store(bfloat16* to, int count) const {
+    const Halves rounded = halves();
+#if defined(__AVX512BW__) && defined(__AVX512VL__)
+    if constexpr (N == 16)
+      return _mm256_mask_storeu_epi16(to, static_cast<__mmask16>((1u << count) - 1),
+                                      (__m256i)rounded);
+#endif
+    for (int i = 0; i < count; ++i) to[i].bits = rounded[i];
+  }
+  SB_INLINE Halves halves() const {
+    const Bits bits = (Bits)raw, nan = (Bits)(raw != raw);
+    const Bits rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    return __builtin_convertvector(((rounded & ~nan) | (0x7fc00000u & nan)) >> 16, Halves);
+  }
   // from[index[i]] in lane i.
   static SB_INLINE Vector gather(const T* from, const int32_t* index) {
 #if defined(__AVX512F__)
@@ -121,6 +169,14 @@ struct Vector {
     return total;
   }
 };
+
+// The number that is kept, and how a number is kept.
+template <class T>
+SB_INLINE T widened(T value) { return value; }
+SB_INLINE float widened(bfloat16 value) { return Vector<float, 1>::load(&value).raw[0]; }
+SB_INLINE void keep(float value, float& kept) { kept = value; }
+SB_INLINE void keep(double value, double& kept) { kept = value; }
+SB_INLINE void keep(float value, bfloat16& kept) { Vector<float, 1>::fill(value).store(&kept); }
 
 // interleave: low = a0 b0 a1 b1 …, high = the same of the upper halves.
 template <class T>

@@ -71,7 +71,7 @@ def check(
         raise InputError("--because goes with --update-trip-wires")
     names = _chosen(only)
     if update:
-        _update(because, names)
+        _update(because, names, as_json=as_json)
     elif trip_wires:
         _wires(names, seconds, out, as_json=as_json)
     else:
@@ -189,7 +189,7 @@ def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) ->
         console.print(f"{len(chosen)} trip wires hold.", highlight=False)
 
 
-def _update(because: str | None, names: Sequence[str]) -> None:
+def _update(because: str | None, names: Sequence[str], *, as_json: bool) -> None:
     if not because:
         raise InputError("--update-trip-wires needs --because: say what changed, and why")
     _need_kernels()
@@ -206,6 +206,11 @@ def _update(because: str | None, names: Sequence[str]) -> None:
         because=because,
     )
     wires.write(wires.FILE, wires.WireFile((*old.changes, change), (*kept, *new)))
+    if as_json:
+        sides = wires.explained(old.wires, (*kept, *new))
+        plain = [[None if wire is None else vars(wire) for wire in pair] for pair in sides]
+        typer.echo(json.dumps([{"was": was, "is": now} for was, now in plain]))
+        return
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for title in ("workload", "", "over", "was", "is", "limit", "new"):
         shown.add_column(title, no_wrap=title != "workload", overflow="ellipsis")

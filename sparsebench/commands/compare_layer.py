@@ -14,11 +14,11 @@ from rich.text import Text
 
 from sparsebench import isolation, machine, runner
 from sparsebench.case import Case
-from sparsebench.commands.report import load
+from sparsebench.commands.report import load, print_json
 from sparsebench.commands.run import measure
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS, refusal
-from sparsebench.output import console
+from sparsebench.output import console, errors
 from sparsebench.points import BASELINE, LEAD
 from sparsebench.sweep import Grid
 
@@ -50,6 +50,9 @@ Folder = Annotated[
     Path | None,
     typer.Option(help="The folder of the records; one for each layer below results by default."),
 ]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print every case and metric as JSON, not a table.")
+]
 
 
 def compare_linear(
@@ -64,12 +67,14 @@ def compare_linear(
     dtype: Dtype = "float32",
     seconds: Seconds = 0.1,
     folder: Folder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Plot time against sparsity for a linear layer, dense against each implementation."""
     layer = {"operation": "linear", "in_features": in_features, "out_features": out_features}
     asked = _asked(layer, batch, sparsity, phase, device, dtype, threads)
     name = f"compare-linear/{in_features}-{out_features}-batch{batch}"
-    _compare(asked, implementation, seconds, folder or Path("results") / name)
+    where = folder or Path("results") / name
+    _compare(asked, implementation, seconds, where, as_json=as_json)
 
 
 def compare_conv2d(
@@ -90,6 +95,7 @@ def compare_conv2d(
     dtype: Dtype = "float32",
     seconds: Seconds = 0.1,
     folder: Folder = None,
+    as_json: AsJson = False,
 ) -> None:
     """Plot time against sparsity for a convolution, dense against each implementation."""
     sizes = _split("--channels", channels, int, "1 or 2 positive integers such as 64,128")
@@ -106,7 +112,7 @@ def compare_conv2d(
     name += f"-stride{stride}" * (stride > 1) + f"-groups{groups}" * (groups > 1)
     name += "" if padding is None else f"-padding{padding}"
     default = Path("results") / f"{name}-image{image}-batch{batch}"
-    _compare(asked, implementation, seconds, folder or default)
+    _compare(asked, implementation, seconds, folder or default, as_json=as_json)
 
 
 def _asked(
@@ -127,11 +133,14 @@ def _asked(
     }  # fmt: skip
 
 
-def _compare(asked: dict[str, Any], names: str | None, seconds: float, folder: Path) -> None:
+def _compare(
+    asked: dict[str, Any], names: str | None, seconds: float, folder: Path, *, as_json: bool
+) -> None:
     """Measure dense and `names` over the sparsities; write records, tables and plots; print."""
     cases = _cases(asked, _named(names) if names else None)
     settings = runner.Settings(rounds=2, sample_s=seconds)
-    measure(cases, folder, settings)
+    # JSON has the output to itself.
+    measure(cases, folder, settings, talk=errors if as_json else console)
     isolation.end()  # its memory is free for drawing
     from sparsebench import report, tables  # pandas and matplotlib: not while cases are measured
     from sparsebench.points import points
@@ -141,6 +150,9 @@ def _compare(asked: dict[str, Any], names: str | None, seconds: float, folder: P
     wanted = set(cases)
     times = tables.times(points(r for r in found if r.case in wanted))
     written += tables.write(times, folder / "tables")
+    if as_json:
+        print_json([record for record in found if record.case in wanted])
+        return
     console.print(_shown(times))
     for path in written:
         if path.suffix == ".png" and path.name.startswith("time-"):

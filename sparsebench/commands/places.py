@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from rich.console import Console
+
 from layers import accelerator
 from sparsebench import hostlock, machine, runner
 from sparsebench.case import Case
@@ -20,7 +22,7 @@ from sparsebench.description import described, roofline
 from sparsebench.errors import InputError
 from sparsebench.estimate import Estimator
 from sparsebench.implementations import refusal
-from sparsebench.output import console
+from sparsebench.output import console as output
 from sparsebench.progress import Display, MachinesDisplay
 from sparsebench.records import Record, Store
 
@@ -58,10 +60,10 @@ class Place(Protocol):
 
 
 class Here(Place):
-    """This machine."""
+    """This machine; `talk` is where progress is shown."""
 
-    def __init__(self) -> None:
-        self.threads = machine.default_threads()
+    def __init__(self, talk: Console = output) -> None:
+        self.threads, self._talk = machine.default_threads(), talk
 
     def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
         """Return `asked`, or what is measured by default."""
@@ -97,7 +99,7 @@ class Here(Place):
             warnings.warn(
                 f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
             )
-        with Display(console, cases, Estimator(settings, earlier)) as display:
+        with Display(self._talk, cases, Estimator(settings, earlier)) as display:
 
             def alone(_: Case | None = None) -> AbstractContextManager[None]:
                 return hostlock.measuring(waiting=display.waiting)
@@ -115,11 +117,12 @@ class Here(Place):
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How a cluster is used: seconds to wait for it, and what is put up with."""
+    """How a cluster is used: seconds to wait, what is put up with, where progress is shown."""
 
     timeout_s: float = 30.0
     allow_mixed: bool = False
     together: bool = False
+    talk: Console = output
 
 
 @contextmanager
@@ -130,7 +133,11 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
     """
     topic = f"sparsebench-{uuid.uuid4().hex}"
     with connected(target, topic, terms.timeout_s) as cluster:
-        crew = Crew(cluster, allow_mixed=terms.allow_mixed, told=_say)
+
+        def say(message: str) -> None:
+            terms.talk.print(message, highlight=False, markup=False, soft_wrap=True)
+
+        crew = Crew(cluster, allow_mixed=terms.allow_mixed, told=say)
         crew.gather(terms.timeout_s)
         yield There(cluster, crew, terms)
 
@@ -140,7 +147,7 @@ class There(Place):
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         self._cluster, self._crew, self._terms = cluster, crew, terms
-        self.threads = crew.threads
+        self.threads, self._talk = crew.threads, terms.talk
 
     def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
         """Return `asked`, or all that a worker has."""
@@ -185,7 +192,7 @@ class There(Place):
     ) -> int:
         """Measure `cases` under a progress bar, into `store`; return how many."""
         again = set(cases)
-        with MachinesDisplay(console, cases, Estimator(settings, earlier)) as display:
+        with MachinesDisplay(self._talk, cases, Estimator(settings, earlier)) as display:
             self._crew.told = display.waiting
             dispatcher = Dispatcher(
                 self._cluster, self._crew, store, settings, display,
@@ -202,7 +209,3 @@ def _to_measure(record: Record | None, retry_failed: bool) -> bool:
         return True
     # What was refused is measured once it can be: after an installation, or with more memory.
     return record.status == "unsupported" and refusal(record.case) is None
-
-
-def _say(message: str) -> None:
-    console.print(message, highlight=False, markup=False, soft_wrap=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Set
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from sparsebench import records
+from sparsebench.case import Case
 from sparsebench.errors import InputError
 from sparsebench.output import console
 from sparsebench.records import Record
@@ -33,9 +36,7 @@ def report(
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
     if as_json:
-        from sparsebench import load_frame
-
-        typer.echo(load_frame(*source).to_json(orient="records"))
+        _rows(source)
         return
     if html is None:
         for path in source:
@@ -51,6 +52,18 @@ def report(
         markup=False,
         soft_wrap=True,
     )
+
+
+def _rows(sources: list[Path]) -> None:
+    """Print every record as JSON, and every row of the tables of training."""
+    from experiments import report as trained  # pandas and matplotlib
+
+    found = [record for source in sources for record in load(source)]
+    folders = [folder for source in sources for folder in trained.folders(source)]
+    if not found and not folders:
+        raise InputError(f"{', '.join(map(str, sources))}: no records there")
+    rows = [row for folder in folders for row in trained.rows(folder)]
+    typer.echo(json.dumps(_plain(found) + rows))
 
 
 def _files(source: Path, out: Path | None) -> None:
@@ -75,9 +88,23 @@ def load(path: Path) -> list[Record]:
     return records.load(path) if path.exists() else []
 
 
-def show(found: list[Record], folder: Path) -> None:
-    """Write tables and plots into `folder`, and end with the table."""
+def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> None:
+    """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
     from sparsebench import report, tables  # pandas and matplotlib: not while cases are measured
 
     report.write(found, folder)
-    console.print(tables.terminal(found))
+    if of is None:
+        console.print(tables.terminal(found))
+    else:
+        print_json([record for record in found if record.case in of])
+
+
+def print_json(found: list[Record]) -> None:
+    """Print every metric of records as JSON, a row for each."""
+    typer.echo(json.dumps(_plain(found)))
+
+
+def _plain(found: list[Record]) -> list[dict[str, Any]]:
+    from sparsebench.frames import frame_of  # pandas
+
+    return list(json.loads(frame_of(found).to_json(orient="records"))) if found else []

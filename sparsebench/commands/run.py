@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from sparsebench import filters, isolation, runner, sweep
 from sparsebench.case import Case
 from sparsebench.cluster.target import parse
 from sparsebench.commands.places import Here, Place, Terms, there
-from sparsebench.commands.report import load, show
+from sparsebench.commands.report import load, print_json, show
 from sparsebench.errors import ClusterError, InputError
 from sparsebench.estimate import Estimator
 from sparsebench.implementations import refusal
 from sparsebench.interruption import Interrupted
 from sparsebench.output import console, errors
+from sparsebench.points import points
 from sparsebench.progress import duration, title
 from sparsebench.records import Record, Store
 from sparsebench.runner import Settings
+from sparsebench.tables.cliffs import suspects
 
 _CLUSTER = "On a cluster (see docs/cluster.md)"
 
@@ -110,15 +115,19 @@ def run(
     tls_key: Annotated[
         Path | None, typer.Option(help="Its key, PEM.", rich_help_panel=_CLUSTER)
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the sweep's cases and metrics as JSON.")
+    ] = False,
 ) -> None:
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
     asked = sweep.load(name).changed(threads=threads, seed=seed)
     conditions = [filters.parse(text) for text in condition or []]
     target = on and parse(on, ca_file=tls_ca_file, cert=tls_cert, key=tls_key)
-    terms = Terms(timeout_s=timeout, allow_mixed=allow_mixed, together=gpus_at_once)
+    talk = errors if as_json else console  # JSON has the output to itself
+    terms = Terms(timeout_s=timeout, allow_mixed=allow_mixed, together=gpus_at_once, talk=talk)
     folder = out or Path("results") / Path(name).stem
     settings = asked.settings(seed or 0)
-    with there(target, terms) if target and not dry_run else nullcontext(Here()) as place:
+    with there(target, terms) if target and not dry_run else nullcontext(Here(talk)) as place:
         cases = [
             case
             for case in asked.cases(place.devices(device), threads or [place.threads])
@@ -128,19 +137,25 @@ def run(
             left_by = " and ".join(condition or ["--device"])
             raise InputError(f"no case of {name} is left by {left_by}")
         if dry_run:
-            _list_cases(cases, Estimator(settings, load(folder)))
+            _list_cases(cases, Estimator(settings, load(folder)), as_json=as_json)
             return
         if reason := place.refusal(cases):
             raise InputError(f"no case of {name} can be measured: {reason}")
         deadline = None if budget is None else time.monotonic() + 60 * budget
         measure(
             cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline,
-            place=place,
+            place=place, talk=talk,
         )  # fmt: skip
-    if found := load(folder):
+        for _ in range(asked.confirm):
+            if not confirm(cases, folder, settings, place=place, deadline=deadline, talk=talk):
+                break
+    found = load(folder)
+    if as_json and not found:
+        print_json([])
+    if found:
         isolation.end()  # its memory is free for drawing
         try:
-            show(found, folder)
+            show(found, folder, of=set(cases) if as_json else None)
         except Interrupted:
             errors.print(
                 f"interrupted while tables and plots were drawn: all records are in {folder}; "
@@ -160,12 +175,13 @@ def measure(
     retry_failed: bool = False,
     deadline: float | None = None,
     place: Place | None = None,
+    talk: Console = console,
 ) -> None:
     """Measure those of `cases` of which `folder` has no record; without `resume` all of them.
 
-    That is done at `place`, or here.
+    That is done at `place`, or here; what there is to say meanwhile is printed on `talk`.
     """
-    place = place or Here()
+    place = place or Here(talk)
     with Store(folder) as store:
         earlier = load(folder)
         known = {r.case: r for r in earlier if place.knows(r)}
@@ -174,8 +190,32 @@ def measure(
             known = {}
         pending = place.pending(cases, known, retry_failed)
         if skipped := len(cases) - len(pending):
-            console.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
-        _measure(place, pending, store, settings, earlier, deadline)
+            talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
+        _measure(place, pending, store, settings, earlier, deadline, talk)
+
+
+def confirm(
+    cases: list[Case],
+    folder: Path,
+    settings: Settings,
+    *,
+    place: Place,
+    deadline: float | None,
+    talk: Console = console,
+) -> bool:
+    """Measure again what the table of cliffs says of `cases`; return whether there was any.
+
+    Neighbours of different sizes are measured minutes apart, so that a moment's disturbance of a
+    shared machine looks like a cliff. One that is there comes out again.
+    """
+    measured = {r.case: r for r in load(folder) if place.knows(r)}
+    found = suspects(points(measured[case] for case in cases if case in measured))
+    if not found or (deadline is not None and time.monotonic() > deadline):
+        return False
+    talk.print(f"{len(found)} cases beside a cliff are measured again")
+    again = [point.case for point in found]
+    measure(again, folder, settings, resume=False, deadline=deadline, place=place, talk=talk)
+    return True
 
 
 def _measure(
@@ -185,6 +225,7 @@ def _measure(
     settings: Settings,
     earlier: list[Record],
     deadline: float | None,
+    talk: Console,
 ) -> None:
     """Measure `cases`; on Ctrl-C, or when a cluster is lost, say how to go on and leave."""
     try:
@@ -203,14 +244,22 @@ def _measure(
             f"{store.path}; resume with the same command"
         ) from None
     if left := len(cases) - measured:
-        console.print(
+        talk.print(
             f"the budget is used up: {left} of {len(cases)} cases are left; "
             "the same command again goes on"
         )
 
 
-def _list_cases(cases: list[Case], estimate: Estimator) -> None:
-    for case in runner.ordered(cases, 0):
+def _list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None:
+    ordered = runner.ordered(cases, 0)
+    if as_json:
+        plain = [
+            {"case": asdict(case), "seconds": round(estimate(case), 3), "refusal": refusal(case)}
+            for case in ordered
+        ]
+        typer.echo(json.dumps(plain))
+        return
+    for case in ordered:
         reason = refusal(case)
         seconds = f"{estimate(case):5.1f} s" if not reason else f"unsupported: {reason}"
         line = f"{title(case)}  {seconds}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from sparsebench import machine
 from sparsebench.errors import InputError
-from sparsebench.output import console
+from sparsebench.output import console, errors
 
 WIDTHS = [10**3, 3 * 10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6]
 
@@ -25,6 +26,7 @@ def scale(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
     out: Annotated[Path, typer.Option(help="Folder of the records.")] = Path("results/scale"),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for one layer.")] = 600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Measure time and bytes per connection of layers up to 10⁶ wide with 10⁸ connections.
 
@@ -48,11 +50,15 @@ def scale(
         for degree in degrees
         for w in widths
     ]
+    talk = errors if as_json else console  # JSON has the output to itself
     for record in run(cases, out, timeout_s=timeout):
         outcome = "" if record.status == "ok" else f": {record.status}: {record.message}"
-        console.print(
+        talk.print(
             f"{record.case.width} wide, {record.case.connections:.0e} connections{outcome}",
             highlight=False,
             soft_wrap=True,
         )
-    views.write(load(out), out, console)
+    records = load(out)
+    views.write(records, out, talk)
+    if as_json:
+        typer.echo(json.dumps(views.plain(records)))

@@ -127,7 +127,7 @@ def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> P
     packages = Path(sysconfig.get_path("purelib", "venv", places))
     # A plain line adds a folder to the path, and does not read the .pth files in it: an editable
     # installation there stays out of this.
-    (packages / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (packages / "shared.pth").write_text("".join(f"{folder}\n" for folder in _packages()))
     known = kept / f"{_fingerprint(sources)}{sysconfig.get_config_var('EXT_SUFFIX')}"
     log = folder / "log"
     _install(sources, python, log, revision, kernels=not known.exists())
@@ -142,6 +142,12 @@ def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> P
     shutil.copy2(compiled, part)
     part.replace(known)
     return python
+
+
+def _packages() -> list[str]:
+    """Return the folders of packages that this environment sees, those of a parent included."""
+    found = [folder for folder in sys.path if Path(folder).name.endswith("-packages")]
+    return list(dict.fromkeys([sysconfig.get_path("purelib"), *found]))
 
 
 def _install(sources: Path, python: Path, log: Path, revision: Revision, *, kernels: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -54,6 +55,25 @@ def _shown(table: Table) -> Grid:
     for row in table.text.itertuples(index=False):
         shown.add_row(*row)
     return shown
+
+
+def plain(records: Sequence[ScaleRecord]) -> list[dict[str, Any]]:
+    """Return records as JSON has them: seconds are medians, everything else is as it was taken."""
+    return [
+        record.case.model_dump()
+        | {
+            "connections": record.case.connections,
+            "status": record.status,
+            "message": record.message,
+            "arrays": record.arrays,
+            "machine": record.machine.get("id"),
+            "stages": {
+                stage: {"seconds": seconds(cost)} | cost.model_dump(exclude={"samples"})
+                for stage, cost in record.costs.items()
+            },
+        }
+        for record in _sorted(records)
+    ]
 
 
 def tables(records: Sequence[ScaleRecord]) -> Iterator[Table]:

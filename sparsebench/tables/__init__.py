@@ -19,6 +19,7 @@ from sparsebench.tables.standings import standings
 from sparsebench.tables.table import Table
 from sparsebench.tables.terminal import terminal
 from sparsebench.tables.times import times
+from sparsebench.tables.topologies import topologies
 from sparsebench.tables.writers import write
 
 __all__ = ["TABLES", "Table", "tables", "terminal", "times", "write"]
@@ -33,6 +34,7 @@ TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     lead,
     standings,
     cliffs,
+    topologies,
     machines,
     failures,
     measurements,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class _Step(NamedTuple):
 def cliffs(points: Sequence[Point]) -> Table:
     """Return how often a point takes over 1.3 times as long as the next larger one, and where."""
     numbers, text = [], []
-    for members in group(points, *CONDITIONS, "phase", "implementation").values():
+    for members in _comparable(points):
         labels = labels_of(members[0])
         labels = {name: labels[name] for name in (*CONDITIONS, "phase", "implementation")}
         for by in _FIELDS:
@@ -62,6 +62,22 @@ def cliffs(points: Sequence[Point]) -> Table:
             )
     caption = f"Cliffs: time over that of the next larger point, and where it is over {LIMIT}×"
     return Table("cliffs", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def suspects(points: Sequence[Point]) -> list[Point]:
+    """Return the points that take over 1.3 times as long as the next larger one, and those."""
+    beyond = [
+        step
+        for members in _comparable(points)
+        for by in _FIELDS
+        for step in _steps(members, by)
+        if step.ratio.value > LIMIT
+    ]
+    return list(dict.fromkeys(point for step in beyond for point in (step.smaller, step.larger)))
+
+
+def _comparable(points: Sequence[Point]) -> Iterable[list[Point]]:
+    return group(points, *CONDITIONS, "phase", "implementation").values()
 
 
 def _steps(points: Sequence[Point], by: str) -> Iterator[_Step]:

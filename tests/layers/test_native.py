@@ -79,7 +79,7 @@ def test_matches_the_reference_where_features_are_fetched_in_advance(
 
 @pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
-    chosen = "matches or nan or behind"
+    chosen = "matches or nan or behind or types or bfloat16"
     script = f"import pytest, sys; sys.exit(pytest.main(['-q', '-k', '{chosen}', sys.argv[1]]))"
     run = subprocess.run(
         [sys.executable, "-c", script, __file__],
@@ -128,7 +128,7 @@ def test_same_bits_again_and_nearly_the_same_with_other_threads(threads, batch):
         torch.testing.assert_close(other / scale, one / scale, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 33])
+@pytest.mark.parametrize("batch", [1, 3, 8, 16, 33, 128, 300])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 def test_other_types(dtype, batch):
     connectivity, values, bias, x, dy = problem((40, 50), 0.3, batch, dtype)
@@ -140,6 +140,27 @@ def test_other_types(dtype, batch):
     for ours, theirs in zip(found, wide, strict=True):
         assert ours.dtype == dtype
         assert torch.equal(ours, theirs.to(dtype))
+
+
+def test_bfloat16_keeps_no_copies_in_float32_of_the_connections():
+    connectivity = layers.random((1000, 2000), 0.5)
+    values = torch.randn(connectivity.nnz).bfloat16()
+    x, dy = torch.randn(16, 2000).bfloat16(), torch.randn(16, 1000).bfloat16()
+    products(connectivity, values, None, x, dy)  # caches the transpose
+    with _Allocations() as allocated:
+        products(connectivity, values, None, x, dy)
+    assert 0 < allocated.bytes < connectivity.nnz * 4
+
+
+def test_bfloat16_rounds_as_pytorch_does():
+    # y = x for a single connection of weight 1, so that only the rounding of the result is left.
+    connectivity = layers.from_edges(torch.tensor([[0], [0]]), (1, 1))
+    bits = torch.tensor([0x7F7F, 0x0001, 0x8000, 0x7F80, 0xFF80, 0x3F80, 0x3F81, 0x7FC0])
+    x = bits.to(torch.int16).view(torch.bfloat16)[:, None]
+    w = torch.tensor([1.0039]).bfloat16()
+    y = BACKENDS["native"].forward(x, w, None, connectivity)
+    expected = (x.float() * w.float()).bfloat16()
+    torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("batch", [1, 4, 20])

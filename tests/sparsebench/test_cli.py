@@ -1,5 +1,6 @@
 """The command: what it measures, refuses and prints."""
 
+import json
 import signal
 import sys
 import warnings
@@ -28,12 +29,19 @@ phase = "inference"
 """
 
 
+def _show(found, folder, *, of=None):
+    if of is None:
+        print(f"{len(found)} records shown")
+    else:
+        report.print_json([r for r in found if r.case in of])
+
+
 @pytest.fixture
 def call(monkeypatch, capsys, tmp_path):
     """Run the command in an empty folder; return exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
     for command in (report, run_command):
-        monkeypatch.setattr(command, "show", lambda found, _: print(f"{len(found)} records shown"))
+        monkeypatch.setattr(command, "show", _show)
     monkeypatch.setattr(interruption, "raise_on_signals", lambda: None)
     monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # the command changes it
     (tmp_path / "mine.toml").write_text(SWEEP)
@@ -85,8 +93,23 @@ def test_a_run_measures_and_a_second_one_only_what_is_missing(call, measured):
 def test_every_command_that_prints_a_table_has_json():
     commands = typer.main.get_command(cli.app).commands
     without = {n for n, c in commands.items() if not any("--json" in p.opts for p in c.params)}
-    # export prints one line
-    assert without <= {"export", "run", "compare-linear", "compare-conv2d", "scale"}
+    assert without == {"export"}  # which prints one line
+
+
+def test_json_has_the_output_to_itself(call, measured):
+    code, out, err = call("run", "mine.toml", "--json", "--filter", "sparsity=0.9")
+    assert code == 0
+    rows = json.loads(out)
+    assert {(r["implementation"], r["in_features"]) for r in rows} == {
+        (name, width) for name in ("dense", "ours") for width in (8, 16)
+    }
+    assert {r["time [s]"] for r in rows} == {1e-3}
+    assert "4/4" in err
+    assert len(json.loads(call("run", "mine.toml", "--json", "-f", "width=8")[1])) == 4
+    assert json.loads(call("run", "mine.toml", "--json", "--budget", "0", "--out", "x")[1]) == []
+    listed = json.loads(call("run", "mine.toml", "--dry-run", "--json")[1])
+    assert len(listed) == 8
+    assert all(each["seconds"] > 0 and each["refusal"] is None for each in listed)
 
 
 def test_fresh_starts_over_with_what_is_asked_for(call, measured):
@@ -149,7 +172,7 @@ def test_the_budget_leaves_the_rest_for_later(call, measured):
 
 
 def test_an_interruption_while_tables_are_drawn_says_so(call, measured, monkeypatch):
-    def interrupted(found, folder):
+    def interrupted(found, folder, **options):
         raise interruption.Interrupted(signal.SIGINT)
 
     monkeypatch.setattr(run_command, "show", interrupted)

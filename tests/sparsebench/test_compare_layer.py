@@ -1,5 +1,6 @@
 """`compare-linear` and `compare-conv2d`: one layer, time against sparsity."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -74,6 +75,13 @@ def test_every_sparsity_is_timed_dense_and_ours(arguments, folder, call):
     lines = [line.split() for line in out.splitlines()]
     assert any("ours" in line and line[-4:] == ["500", "µs", "500", "µs"] for line in lines)
     assert "4 of 4 cases have a record" in call(*arguments, *SHORT, "--implementation", "ours")[1]
+
+
+def test_json_has_the_output_to_itself(call):
+    code, out, _ = call(*LINEAR, *SHORT, "--implementation", "ours", "--json")
+    assert code == 0
+    found = {(r["implementation"], r["sparsity"]): r["time [s]"] for r in json.loads(out)}
+    assert found == {(n, s): t for n, t in (("dense", 2e-3), ("ours", 5e-4)) for s in (0.5, 0.9)}
 
 
 def test_a_window_is_what_the_options_say(call):

@@ -1,3 +1,5 @@
+import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,10 @@ def test_every_stage_is_measured_once_and_shown(tmp_path, monkeypatch):
     assert "wide, " not in run(*arguments).stdout
     assert len((tmp_path / "scale.jsonl").read_text().splitlines()) == 1
     assert (tmp_path / "plots" / "scale-times.png").exists()
+    (plain,) = json.loads(run(*arguments, "--json").stdout)
+    assert (plain["width"], plain["connections"], plain["status"]) == (300, 3000, "ok")
+    medians = {stage: statistics.median(cost.samples) for stage, cost in record.costs.items()}
+    assert {stage: cost["seconds"] for stage, cost in plain["stages"].items()} == medians
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".files")] == []
 
 

@@ -99,6 +99,15 @@ def test_a_base_that_does_not_build_is_no_pass(repository):
     assert len(trees.stdout.splitlines()) == 1
 
 
+def test_a_build_sees_the_packages_of_a_parent_environment_too(monkeypatch):
+    """`python -m venv --system-site-packages` keeps PyTorch outside of its own folder."""
+    monkeypatch.setattr(sys, "path", ["/src", *sys.path, "/usr/lib/python3/dist-packages"])
+    found = builds._packages()
+    assert found[-1] == "/usr/lib/python3/dist-packages"
+    assert str(Path(pytest.__file__).parents[1]) in found
+    assert "/src" not in found
+
+
 def test_kernels_that_do_not_compile_are_no_pass(repository):
     """An installation succeeds without them, and then everything is slow: that proves nothing."""
     shutil.copy(ROOT / "pyproject.toml", repository)
@@ -219,6 +228,8 @@ def test_an_update_explains_itself(wired):
     file = wires.load(wires.FILE)
     assert [c.because for c in file.changes] == ["first", "the product is exact now"]
     assert [(w.measured, w.limit) for w in file.wires] == [(0.5, 2.0)]
+    (plain,) = json.loads(call("--update-trip-wires", "--because", "x", "--json").stdout)
+    assert (plain["was"]["limit"], plain["is"]["workload"]) == (2.0, NAME)
 
 
 def test_without_kernels_nothing_holds(wired, monkeypatch):
