@@ -11,7 +11,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from rich import box
 from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
 
 from sparsebench.plots import style
 from sparsebench.plots.axes import quantity_axis
@@ -33,15 +36,25 @@ def seconds(cost: Cost) -> float:
 
 
 def write(records: Sequence[ScaleRecord], folder: Path, console: Console) -> None:
-    """Write `folder`/tables and `folder`/plots, and print the table of times."""
+    """Write `folder`/tables and `folder`/plots, and print the tables."""
     for name in ("tables", "plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for table in tables(records):
         write_table(table, folder / "tables")
-        console.print(table.text.to_string(index=False), highlight=False, soft_wrap=True)
+        console.print(Text(table.caption, style="bold"), _shown(table), "")
     with style.styled():
         for name, figure in figures(records):
             style.save(figure, folder / "plots" / name)
+
+
+def _shown(table: Table) -> Grid:
+    """Return a table for the terminal."""
+    shown = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    for title in table.text.columns:
+        shown.add_column(title, justify="right", no_wrap=title in ("width", "connections"))
+    for row in table.text.itertuples(index=False):
+        shown.add_row(*row)
+    return shown
 
 
 def plain(records: Sequence[ScaleRecord]) -> list[dict[str, Any]]:
