@@ -1,0 +1,107 @@
+"""Each of the three products by itself: GFLOP/s of ours, and of the dense matmul.
+
+    python benchmarks/products.py results/reference/products/products.json
+
+The sweeps time whole layers; here are y = x Wᵀ, dx = dy W and dvalues of the fastest backend, from
+activations that are arranged already, and dense products of the same shapes, in turns. Only useful
+operations count: 2 · nnz · batch a sparse product, 2 · in · out · batch a dense one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+import layers
+from layers import backends
+from sparsebench import machine
+
+SHAPES = [(2048, 0.9, 128), (4096, 0.8, 128), (4096, 0.9, 128), (4096, 0.99, 128)]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("out", type=Path)
+    arguments.add_argument("--rounds", type=int, default=15)
+    arguments.add_argument("--seconds", type=float, default=0.03, help="of a sample")
+    given = arguments.parse_args()
+    rows = [row for shape in SHAPES for row in measured(*shape, given.rounds, given.seconds)]
+    found = {
+        "taken": datetime.now(UTC).isoformat("T", "seconds"),
+        "threads": torch.get_num_threads(),
+        "rows": rows,
+        "machine": machine.fingerprint(),
+    }
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(found, indent=1) + "\n")
+    print("| layer, batch | product | ours GFLOP/s | dense GFLOP/s | ours over dense |")
+    print("|---|---|---|---|---|")
+    for r in rows:
+        where = f"{r['width']}², {r['sparsity']:.0%}, {r['batch']}"
+        rates = f"{r['ours_gflops']:.0f} | {r['dense_gflops']:.0f} | {r['ratio']:.0%}"
+        print(f"| {where} | {r['product']} | {rates} |")
+
+
+def measured(width: int, sparsity: float, batch: int, rounds: int, seconds: float) -> list[dict]:
+    """Return a row for each product: rates in GFLOP/s, and ours over dense."""
+    torch.manual_seed(0)
+    connectivity = layers.random((width, width), sparsity)
+    values, weight = torch.randn(connectivity.nnz), torch.randn(width, width)
+    x, dy = torch.randn(batch, width), torch.randn(batch, width)
+    ours = backends.select(x.device, x.dtype, None)
+    xa, dya = ours.arrange(x, connectivity), ours.arrange(dy, connectivity)
+    calls: dict[tuple[str, str], Callable[[], object]] = {
+        ("y", "ours"): lambda: ours.forward(xa, values, None, connectivity),
+        ("y", "dense"): lambda: x @ weight.t(),
+        ("dx", "ours"): lambda: ours.grad_input(dya, values, connectivity),
+        ("dx", "dense"): lambda: dy @ weight,
+        ("dvalues", "ours"): lambda: ours.grad_values(dya, xa, connectivity),
+        ("dvalues", "dense"): lambda: dy.t() @ x,
+    }
+    counts = {key: count(call, seconds) for key, call in calls.items()}
+    times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
+    for _ in range(rounds):
+        for key, call in calls.items():
+            start = time.perf_counter()
+            for _ in range(counts[key]):
+                call()
+            times[key].append((time.perf_counter() - start) / counts[key])
+    work = {"ours": 2e-9 * connectivity.nnz * batch, "dense": 2e-9 * width * width * batch}
+    rows = []
+    for product in ("y", "dx", "dvalues"):
+        rate = {side: work[side] / statistics.median(times[product, side]) for side in work}
+        rows.append(
+            {
+                "width": width,
+                "sparsity": sparsity,
+                "batch": batch,
+                "product": product,
+                "ours_gflops": rate["ours"],
+                "dense_gflops": rate["dense"],
+                "ratio": rate["ours"] / rate["dense"],
+                "samples": {side: times[product, side] for side in work},
+            }
+        )
+    return rows
+
+
+def count(call: Callable[[], object], seconds: float) -> int:
+    """Return how many calls take about `seconds`, after some to warm up."""
+    for _ in range(3):
+        call()
+    start, calls = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        call()
+        calls += 1
+    return calls
+
+
+if __name__ == "__main__":
+    main()
