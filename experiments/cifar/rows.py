@@ -15,20 +15,20 @@ _VGG = Setting(
     network="vgg11_bn",
     sparsity=0.0,
     dataset="cifar10",
-    images=1000,
+    images=4000,
     epochs=8,
     batch=50,
     lr=0.01,
     weight_decay=5e-4,
     schedule="cosine",
 )
-_RESNET = replace(_VGG, experiment="cifar-resnet", network="resnet18", images=500, epochs=3)
+_RESNET = replace(_VGG, experiment="cifar-resnet", network="resnet18", epochs=5)
 
 
 def vgg() -> list[Setting]:
     """Return the dense VGG11, and the two ways to prune it to 95% while it goes on to train."""
     pruned = replace(
-        _VGG, model="sparse", start="dense", pruning="gradual", sparsity=0.95, epochs=6,
+        _VGG, model="sparse", start="dense", pruning="gradual", sparsity=0.95, epochs=8,
         schedule="constant", lr=0.005,
     )  # fmt: skip
     return [
@@ -63,7 +63,6 @@ def resnet() -> list[Setting]:
         pruning="once",
         sparsity=0.95,
         epochs=3,
-        schedule="constant",
     )
     return [
         _RESNET,

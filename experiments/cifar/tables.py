@@ -145,7 +145,8 @@ def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
     name = own[0].setting.experiment
     ways = " → ".join({"masked": "masks", "sparse": "sparse"}[model] for model in sorted(both))
     caption = (
-        f"{name}, epoch by epoch ({ways}): {conditions(own)}; seconds of training alone; held: "
+        f"{name}, epoch by epoch ({ways}): {conditions(own)}; accuracy as the epoch "
+        "leaves the network, pruned for the next one already; seconds of training alone; held: "
         "parameters, gradients, momentum, masks, indices, counted from the tensors"
     )
     return [Table(f"{name}-epochs{suffix}", caption, pd.DataFrame(numbers), _frame(text))]

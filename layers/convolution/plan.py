@@ -17,7 +17,6 @@ from layers.connectivity import Connectivity
 from layers.convolution.geometry import Geometry, Pair
 
 _INT32_MAX = 2**31 - 1
-_MAX_TILE = 12  # registers, as in layers/csrc/correlate.h
 _KEPT = 8  # plans of a connectivity: several products and image sizes
 
 
@@ -27,6 +26,11 @@ class Machine(NamedTuple):
     lanes: int  # of a register
     itemsize: int  # bytes of a number
     cache: int  # bytes in which a block should fit
+
+    @property
+    def max_tile(self) -> int:
+        """Registers of sums, as in layers/csrc/correlate.h."""
+        return 16 if self.lanes * self.itemsize == 64 else 12
 
 
 @dataclass(frozen=True)
@@ -244,8 +248,8 @@ def _offsets(
     plane: Tensor, down: Tensor, right: Tensor, planes: int, blocking: tuple[int, ...]
 ) -> Tensor | None:
     """Return how far each window begins from the first pixel, or None where int32 overflows."""
-    _, inner, _, _, band, extra, pitch = blocking
-    size = (band + extra) * pitch
+    _, inner, rows, cols, band, extra, pitch = blocking
+    size = (band + extra) * pitch if pitch else rows * cols
     if planes * size * inner > _INT32_MAX:
         return None
     return ((plane * size + down * pitch + right) * inner).to(torch.int32)
@@ -260,10 +264,17 @@ def _blocking(
     axes: tuple[_Axis, _Axis],
     machine: Machine,
 ) -> tuple[int, ...]:
-    """Choose between lanes of pixels and lanes of images, and bands that fit the cache."""
+    """Choose between lanes of pixels and lanes of images, and bands that fit the cache.
+
+    A kernel of 1 × 1 without stride or padding needs no packing: images are planes as they are.
+    """
     lanes, room = machine.lanes, machine.cache // machine.itemsize
     rows, cols = windows
     extra, pitch = axes[0].reach, cols + axes[1].reach
+    in_place = source.size == windows == target.size and _plain(source) and _plain(target)
+    if in_place and (extra, pitch) == (0, cols):
+        bands = -(-rows // max(1, min(rows, room // (source.planes * cols))))
+        return images, 1, rows, cols, -(-rows // bands), 0, 0
 
     def band(inner: int) -> int:
         fits = room // (source.planes * pitch * inner) - extra
@@ -281,7 +292,7 @@ def _blocking(
         packed = (high + extra) / high * rows * pitch * inner / lanes * source.planes
         unpacked = rows * cols * inner / lanes * target.planes
         flat = ((high - 1) * pitch + cols) * inner
-        tiles = min(_tiles(flat, lanes), high * _tiles(cols * inner, lanes))
+        tiles = min(_tiles(flat, machine), high * _tiles(cols * inner, machine))
         product = nnz * tiles * rows / high * (1.6 if inner == 1 else 1.0)
         moved = (16.0 if inner == 1 else 32.0) * (packed + unpacked)
         return -(-images // inner) * (product + moved)
@@ -290,6 +301,10 @@ def _blocking(
     return images, inner, rows, cols, band(inner), extra, pitch
 
 
-def _tiles(length: int, lanes: int) -> int:
-    registers = -(-length // lanes)
-    return registers + 3 * -(-registers // _MAX_TILE)
+def _tiles(length: int, machine: Machine) -> int:
+    registers = -(-length // machine.lanes)
+    return registers + 3 * -(-registers // machine.max_tile)
+
+
+def _plain(images: Images) -> bool:
+    return images.step == (1, 1) and images.shift == (0, 0) and images.phases == ((0,), (0,))

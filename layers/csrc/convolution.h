@@ -23,7 +23,8 @@ struct Images {
 };
 
 // How much of it is done at a time. A block is `inner` images, whose pixels lie side by side (1, or
-// the lanes of a register), and `band` rows of windows.
+// the lanes of a register), and `band` rows of windows. With a pitch of 0 nothing is packed: each
+// channel is a plane as it is, for a kernel of 1 × 1 with stride 1.
 struct Blocking {
   int64_t images, inner, rows, cols;  // rows and cols of windows
   int64_t band, extra_rows, pitch;    // a plane has band + extra_rows rows of pitch columns

@@ -3,6 +3,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <stdexcept>
@@ -43,6 +44,19 @@ Taps taps_of(int64_t planes, int64_t count, uintptr_t ptr, uintptr_t offset) {
           reinterpret_cast<const int32_t*>(offset)};
 }
 
+// Large results are mostly fresh memory, whose pages are cleared when they are first written: 2 MB
+// at a time that takes a fifth of the time of 4 KB at a time. Only whole pages within are asked for.
+template <class T>
+void use_huge_pages(const Images<T>& images, int64_t count) {
+#ifdef MADV_HUGEPAGE
+  constexpr uintptr_t page = 1 << 21;
+  const auto begin = reinterpret_cast<uintptr_t>(images.data);
+  const uintptr_t end = begin + count * images.channels * images.rows * images.cols * sizeof(T);
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
 template <class T>
 void bind(nb::module_& module, const std::string& suffix) {
   module.def(("conv_lanes_" + suffix).c_str(), [] { return of<T>().lanes; });
@@ -53,12 +67,13 @@ void bind(nb::module_& module, const std::string& suffix) {
                 const Numbers& to_numbers, const Numbers& to_rows, const Numbers& to_cols,
                 int threads) {
                nb::gil_scoped_release release;
-               of<T>().correlate(blocking_of(blocking),
-                                 images_of<const T>(from, from_numbers, from_rows, from_cols),
+               const Blocking blocks = blocking_of(blocking);
+               const Images<T> result = images_of<T>(to, to_numbers, to_rows, to_cols);
+               use_huge_pages(result, blocks.images);
+               of<T>().correlate(blocks, images_of<const T>(from, from_numbers, from_rows, from_cols),
                                  taps_of(planes, count, ptr, offset),
                                  reinterpret_cast<const T*>(values),
-                                 reinterpret_cast<const T*>(bias),
-                                 images_of<T>(to, to_numbers, to_rows, to_cols), threads);
+                                 reinterpret_cast<const T*>(bias), result, threads);
              });
   module.def(("conv_grad_values_" + suffix).c_str(),
              [](const Numbers& blocking, uintptr_t x, const Numbers& x_numbers,

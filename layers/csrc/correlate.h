@@ -15,7 +15,8 @@ namespace {
 
 using sparsebench::Taps;
 
-constexpr int max_tile = 12;  // registers of sums; with a weight they fit into 16
+// Registers of sums: with a weight they fit into the 32 of AVX-512, or the 16 of the others.
+constexpr int max_tile = SB_VECTOR_BYTES == 64 ? 16 : 12;
 
 // Memory of one thread, or of a team, aligned to lines and with room to read behind the end.
 template <class T>
@@ -70,22 +71,60 @@ void correlate_tile(const Taps& taps, int64_t begin, int64_t end, const T* value
   for (int r = 0; r < R; ++r) sums[0][r].store(to + r * V::lanes);
 }
 
+// Numbers that are fetched from memory while something else is computed, a part of them at a time.
+template <class T>
+struct Ahead {
+  const T* data = nullptr;
+  int64_t length = 0, part = 0;
+  SB_INLINE void cut(int64_t parts) {
+    if (parts && length) part = (length + parts - 1) / parts;
+  }
+  // They are to be written soon, or read after some time.
+  template <int write>
+  SB_INLINE void fetch() {
+    const int64_t count = smaller(part, length);
+    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
+      __builtin_prefetch(data + i, write, write ? 3 : 2);
+    data += count, length -= count;
+  }
+};
+
 template <class V, class T = typename V::Scalar>
 SB_INLINE void correlate_run(const Taps& taps, int64_t begin, int64_t end, const T* values, T bias,
-                             const T* x, int64_t length, T* to) {
+                             const T* x, int64_t length, T* to, Ahead<T> written, Ahead<T> read) {
   const int64_t registers = (length + V::lanes - 1) / V::lanes;
   const int64_t tiles = (registers + max_tile - 1) / max_tile;
+  written.cut(tiles), read.cut(tiles);
   for (int64_t tile = 0; tile < tiles; ++tile) {
     const int64_t width = registers / tiles + (tile < registers % tiles);
+    written.template fetch<1>();
+    read.template fetch<0>();
     switch (width) {
 #define SB_TILE(R) \
-  case R: correlate_tile<V, R>(taps, begin, end, values, bias, x, to); break;
+  case R: \
+    if constexpr (R <= max_tile)                                                               \
+      correlate_tile<V, R>(taps, begin, end, values, bias, x, to);                             \
+    break;
       SB_TILE(1) SB_TILE(2) SB_TILE(3) SB_TILE(4) SB_TILE(5) SB_TILE(6) SB_TILE(7) SB_TILE(8)
-      SB_TILE(9) SB_TILE(10) SB_TILE(11) SB_TILE(12)
+      SB_TILE(9) SB_TILE(10) SB_TILE(11) SB_TILE(12) SB_TILE(13) SB_TILE(14) SB_TILE(15) SB_TILE(16)
 #undef SB_TILE
     }
     x += width * V::lanes, to += width * V::lanes;
   }
+}
+
+// Where the result of one of a plane's runs goes, if its pixels lie there side by side.
+template <class T>
+SB_INLINE Ahead<T> destination(const Images<T>& to, const Blocking& blocking, int64_t image,
+                                     int64_t row, int64_t height, int64_t channel, int64_t run,
+                                     int64_t runs) {
+  if (blocking.inner > 1 || to.row_step > 1 || to.col_step > 1) return {};
+  const int64_t area = to.rows * to.cols;
+  const int64_t first = larger<int64_t>(0, row - to.row_shift);
+  const int64_t count = larger<int64_t>(0, smaller(height, to.rows - first)) * to.cols;
+  const int64_t begin = count * run / runs;
+  return {to.data + (image * to.channels + channel) * area + first * to.cols + begin,
+          count * (run + 1) / runs - begin};
 }
 
 // The first plane of `part` of `parts` that hold about equally many connections.
@@ -118,6 +157,57 @@ struct Team {
   }
 };
 
+// What the next block will read: the same rows of each of the channels [begin, end).
+template <class T>
+struct Next {
+  const T* data = nullptr;
+  int64_t begin = 0, end = 0, area = 0, length = 0;
+  Next(const Images<const T>& from, const Blocking& b, const Team& team, int64_t block,
+       int64_t stop, int64_t part, int64_t parts) {
+    if (block >= stop || b.inner > 1 || from.row_step > 1) return;
+    const int64_t row = team.first_row(b, block) - from.row_shift;
+    const int64_t first = larger<int64_t>(0, row);
+    const int64_t last = smaller(from.rows, row + b.band + b.extra_rows);
+    begin = from.channels * part / parts, end = from.channels * (part + 1) / parts;
+    area = from.rows * from.cols, length = larger<int64_t>(0, last - first) * from.cols;
+    data = from.data + block / team.bands * from.channels * area + first * from.cols;
+  }
+  // That of channel number ⌊(end − begin) · index / parts⌋, cut once more.
+  SB_INLINE Ahead<T> of(int64_t index, int64_t parts, int64_t run, int64_t runs) const {
+    const int64_t now = (end - begin) * index / parts, then = (end - begin) * (index + 1) / parts;
+    if (now == then || !data) return {};
+    const int64_t cut = length * run / runs;
+    return {data + (begin + now) * area + cut, length * (run + 1) / runs - cut};
+  }
+};
+
+// correlate_tile for the last lanes of a plane as it is: what lies behind belongs to others.
+template <class V, class T = typename V::Scalar>
+void correlate_rest(const Taps& taps, int64_t begin, int64_t end, const T* values, T bias,
+                    const T* x, int count, T* to) {
+  V sum = V::fill(bias);
+  for (int64_t p = begin; p < end; ++p)
+    sum.add_product(V::fill(values[p]), V::load(x + taps.offset[p], count));
+  sum.store(to, count);
+}
+
+// One band of an image whose channels are planes as they are: nothing is copied.
+template <class V, class T = typename V::Scalar>
+void correlate_in_place(const Taps& taps, int64_t begin, int64_t end, const T* values,
+                        const T* bias, const T* x, int64_t length, T* to, int64_t area,
+                        const Next<T>& next) {
+  const int64_t whole = length / V::lanes * V::lanes;
+  const int rest = static_cast<int>(length - whole);
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const int64_t first = taps.ptr[plane], last = taps.ptr[plane + 1];
+    const T start = bias ? bias[plane] : T(0);
+    T* y = to + plane * area;
+    correlate_run<V>(taps, first, last, values, start, x, whole, y, Ahead<T>{},
+                     next.of(plane - begin, end - begin, 0, 1));
+    if (rest) correlate_rest<V>(taps, first, last, values, start, x + whole, rest, y + whole);
+  }
+}
+
 template <class T>
 void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* values, const T* bias,
                Images<T> to, int threads) {
@@ -141,6 +231,14 @@ void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* valu
     for (int64_t block = start; block < stop; ++block) {
       const int64_t image = block / team.bands * blocking.inner;
       const int64_t row = team.first_row(blocking, block), height = team.height(blocking, block);
+      const Next<T> next(from, blocking, team, block + 1, stop, part, parts);
+      if (in_place(blocking)) {
+        const int64_t area = to.rows * to.cols, first = row * to.cols;
+        correlate_in_place<V>(taps, begin, end, values, bias,
+                              from.data + image * from.channels * area + first, height * to.cols,
+                              to.data + image * to.channels * area + first, area, next);
+        continue;
+      }
       // Offsets are those of the highest bands, so the others are packed like them.
       pack<V>(from, blocking, image, row, blocking.band + blocking.extra_rows,
               from.channels * part / parts, from.channels * (part + 1) / parts, planes);
@@ -152,7 +250,9 @@ void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* valu
         for (int64_t run = 0; run < runs.count; ++run)
           correlate_run<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], values,
                            bias ? bias[plane / biases] : T(0), planes + run * runs.stride,
-                           runs.length, result.data + run * runs.stride);
+                           runs.length, result.data + run * runs.stride,
+                           destination(to, blocking, image, row, height, plane, run, runs.count),
+                           next.of(plane - begin, end - begin, run, runs.count));
         unpack<V>(result.data, to, blocking, image, row, height, plane);
       }
       if (!team.apart) {
@@ -162,35 +262,49 @@ void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* valu
   }
 }
 
-// result[p] += Σ dy[lane] · x[offset p + lane] for connections of one plane of dy. Eight at a time
-// run over all lanes together; their sums stay in registers.
+// terms[i] = Σ dy[lane] · x[offset i + lane] over all lanes, for G connections together.
+template <class V, int G, class T = typename V::Scalar>
+void correlate_group(const int32_t* offset, const T* x, const T* dy, const Runs& runs, V* terms) {
+  constexpr int N = V::lanes;
+  const T* from[G];
+  for (int i = 0; i < G; ++i) from[i] = x + offset[i];
+  V sum[G];
+  for (int i = 0; i < G; ++i) sum[i] = V::zero();
+  for (int64_t run = 0; run < runs.count; ++run) {
+    const int64_t first = run * runs.stride, last = first + runs.length;
+    int64_t lane = first;
+    for (; lane + N <= last; lane += N) {
+      const V y = V::load(dy + lane);
+      for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane));
+    }
+    if (lane < last) {  // what lies behind belongs to others, and may be NaN
+      const int rest = static_cast<int>(last - lane);
+      const V y = V::load(dy + lane, rest);
+      for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane, rest));
+    }
+  }
+  for (int i = 0; i < G; ++i) terms[i] = sum[i];
+}
+
+// result[p] += Σ dy[lane] · x[offset p + lane] for connections of one plane of dy. Up to eight at a
+// time run over all lanes together; their sums stay in registers.
 template <class V, class T = typename V::Scalar>
 void grad_values_plane(const Taps& taps, int64_t begin, int64_t end, const T* x, const T* dy,
                        const Runs& runs, T* result) {
-  constexpr int N = V::lanes, G = N < 8 ? N : 8;
+  constexpr int N = V::lanes;
   for (int64_t p = begin; p < end; p += N) {
     const int count = static_cast<int>(smaller<int64_t>(N, end - p));
     V terms[N];
-    for (int i = 0; i < N; ++i) terms[i] = V::zero();
-    for (int g = 0; g < count; g += G) {
-      const T* from[G];
-      for (int i = 0; i < G; ++i) from[i] = x + taps.offset[p + smaller(g + i, count - 1)];
-      V sum[G];
-      for (int i = 0; i < G; ++i) sum[i] = V::zero();
-      for (int64_t run = 0; run < runs.count; ++run) {
-        const int64_t first = run * runs.stride, last = first + runs.length;
-        int64_t lane = first;
-        for (; lane + N <= last; lane += N) {
-          const V y = V::load(dy + lane);
-          for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane));
-        }
-        if (lane < last) {  // what lies behind belongs to others, and may be NaN
-          const int rest = static_cast<int>(last - lane);
-          const V y = V::load(dy + lane, rest);
-          for (int i = 0; i < G; ++i) sum[i].add_product(y, V::load(from[i] + lane, rest));
-        }
+    for (int i = count; i < N; ++i) terms[i] = V::zero();
+    for (int g = 0; g < count; g += 8) {
+      const int32_t* offset = taps.offset + p + g;
+      switch (smaller(8, count - g)) {
+#define SB_GROUP(G) \
+  case G: if constexpr (G <= N) correlate_group<V, G>(offset, x, dy, runs, terms + g); break;
+        SB_GROUP(1) SB_GROUP(2) SB_GROUP(3) SB_GROUP(4) SB_GROUP(5) SB_GROUP(6) SB_GROUP(7)
+        SB_GROUP(8)
+#undef SB_GROUP
       }
-      for (int i = 0; i < G; ++i) terms[g + i] = sum[i];
     }
     V total = sums(terms);
     if (count == N) {
@@ -201,6 +315,27 @@ void grad_values_plane(const Taps& taps, int64_t begin, int64_t end, const T* x,
       total.store(result + p, count);
     }
   }
+}
+
+// The same for plane number `plane` of those that a thread works on, [begin, end), while what the
+// next block reads is fetched.
+template <class V, class T = typename V::Scalar>
+SB_INLINE void grad_values_ahead(const Taps& taps, int64_t plane, int64_t begin, int64_t end,
+                                 const T* x, const T* dy, const Runs& runs, T* result,
+                                 const Next<T>& next_x, const Next<T>& next_dy) {
+  int64_t p = taps.ptr[plane];
+  const int64_t last = taps.ptr[plane + 1], groups = (last - p + V::lanes - 1) / V::lanes;
+  Ahead<T> x_ahead = next_x.of(plane - begin, end - begin, 0, 1);
+  Ahead<T> dy_ahead = next_dy.of(plane - begin, end - begin, 0, 1);
+  x_ahead.cut(groups), dy_ahead.cut(groups);
+  while (p < last && (x_ahead.length || dy_ahead.length)) {
+    x_ahead.template fetch<0>();
+    dy_ahead.template fetch<0>();
+    const int64_t stop = smaller(last, p + V::lanes);
+    grad_values_plane<V>(taps, p, stop, x, dy, runs, result);
+    p = stop;
+  }
+  grad_values_plane<V>(taps, p, last, x, dy, runs, result);
 }
 
 template <class T>
@@ -229,6 +364,18 @@ void grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps 
     for (int64_t block = start; block < stop; ++block) {
       const int64_t image = block / team.bands * blocking.inner;
       const int64_t row = team.first_row(blocking, block), height = team.height(blocking, block);
+      const Next<T> next_x(x, blocking, team, block + 1, stop, part, parts);
+      const Next<T> next_dy(dy, blocking, team, block + 1, stop, part, parts);
+      if (in_place(blocking)) {
+        const int64_t area = x.rows * x.cols, first = row * x.cols;
+        const Runs whole{1, height * x.cols, 0};
+        const T* source = x.data + image * x.channels * area + first;
+        const T* target = dy.data + image * dy.channels * area + first;
+        for (int64_t plane = begin; plane < end; ++plane)
+          grad_values_ahead<V>(taps, plane, begin, end, source, target + plane * area, whole, mine,
+                               next_x, next_dy);
+        continue;
+      }
       pack<V>(x, blocking, image, row, blocking.band + blocking.extra_rows,
               x.channels * part / parts, x.channels * (part + 1) / parts, planes);
       pack<V>(dy, blocking, image, row, blocking.band, dy.channels * part / parts,
@@ -238,8 +385,8 @@ void grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps 
       }
       const Runs runs = runs_of(blocking, height, V::lanes);
       for (int64_t plane = begin; plane < end; ++plane)
-        grad_values_plane<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], planes,
-                             dy_planes + plane * dy_plane, runs, mine);
+        grad_values_ahead<V>(taps, plane, begin, end, planes, dy_planes + plane * dy_plane, runs,
+                             mine, next_x, next_dy);
       if (!team.apart) {
 #pragma omp barrier
       }

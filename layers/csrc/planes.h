@@ -9,6 +9,8 @@ namespace {
 using sparsebench::Blocking;
 using sparsebench::Images;
 
+SB_INLINE bool in_place(const Blocking& blocking) { return blocking.pitch == 0; }
+
 // The first index i >= 0 with step · i + phase − shift >= bound.
 SB_INLINE int64_t first_from(int64_t bound, int64_t step, int64_t phase, int64_t shift) {
   const int64_t distance = bound + shift - phase;

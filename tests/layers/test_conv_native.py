@@ -63,6 +63,8 @@ GEOMETRIES = {
     "stride": Geometry((3, 3), (2, 2), (1, 1, 1, 1)),
     "1x1": Geometry((1, 1)),
     "1x1 stride": Geometry((1, 1), (2, 2)),
+    "1x1 padded": Geometry((1, 1), padding=(1, 0, 2, 0)),
+    "1x1 groups": Geometry((1, 1), groups=4),
     "groups": Geometry((3, 2), (1, 3), (0, 2, 1, 0), (2, 1), groups=2),
     "sparse stride": Geometry((2, 2), (5, 3), (0, 0, 4, 1), (2, 4)),
 }
@@ -76,6 +78,25 @@ def test_every_instruction_set(instruction_set, geometry, dtype):
         check(geometry, *problem(geometry, 12, 8, batch, size, dtype), tolerance)
 
 
+@pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("1x1")])
+def test_planes_are_used_as_they_are_where_nothing_has_to_be_moved(name):
+    geometry = GEOMETRIES[name]
+    connectivity, *_, x = problem(geometry, 12, 8, 2, (9, 23))
+    for make in (plan.forward_plan, plan.grad_input_plan):
+        found = make(connectivity, geometry, *native._sizes(x), native._machine(x.dtype))
+        assert found is not None
+        pitch = found.blocking[-1]
+        assert (pitch == 0) == (name in ("1x1", "1x1 groups"))
+
+
+def test_large_results(instruction_set):
+    geometry = GEOMETRIES["3x3"]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 8, 300, 299, generator=generator)  # 5.7 MB: more than two large pages
+    connectivity, mask, weight, _ = problem(geometry, 8, 8, 1, (3, 3), torch.float32)
+    check(geometry, connectivity, mask, weight, x, {"rtol": 1e-4, "atol": 1e-3})
+
+
 @pytest.mark.parametrize("inner", [1, None])
 @pytest.mark.parametrize("band", [1, 3, 4])
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -84,7 +105,8 @@ def test_every_way_to_block(monkeypatch, inner, band, threads):
 
     def blocking(*arguments):
         images, _, rows, cols, _, extra, pitch = original(*arguments)
-        return images, inner or arguments[-1].lanes, rows, cols, min(band, rows), extra, pitch
+        inner_ = 1 if pitch == 0 else inner or arguments[-1].lanes  # 0: images are planes
+        return images, inner_, rows, cols, min(band, rows), extra, pitch
 
     monkeypatch.setattr(plan, "_blocking", blocking)
     monkeypatch.setattr(native, "_threads", lambda _: threads)
@@ -131,8 +153,10 @@ def test_threads_change_nothing_but_rounding(monkeypatch):
         assert torch.equal(two, again)
 
 
-def test_nan_stays_in_its_channel_and_image():
-    geometry = GEOMETRIES["3x3"]
+@pytest.mark.parametrize("name", ["3x3", "1x1"])
+def test_nan_stays_in_its_channel_and_image(instruction_set, name):
+    geometry = GEOMETRIES[name]
+    kernel = geometry.kernel[0] * geometry.kernel[1]
     connectivity, mask, weight, x = problem(geometry, 6, 4, 3, (7, 9))
     x[1, 2, 3, 4] = float("nan")
     y = native.forward(x, weight[mask], None, connectivity, geometry)
@@ -140,6 +164,6 @@ def test_nan_stays_in_its_channel_and_image():
     assert not y[0].isnan().any()
     assert y[1].isnan().any()
     gradient = native.grad_values(torch.randn_like(y), x, connectivity, geometry)
-    channel = connectivity.col // 9
+    channel = connectivity.col // kernel
     assert gradient[channel == 2].isnan().any()
     assert not gradient[channel != 2].isnan().any()
