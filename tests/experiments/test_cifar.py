@@ -118,7 +118,7 @@ def test_missing_data_are_one_message(tmp_path):
     (folder_of(tmp_path) / "test_batch").unlink()
     fails("test_batch is missing: CIFAR10 needs data_batch_1")
     folder_of(tmp_path)
-    fails("images must be 1 to 6, those of cifar10-first6; got 1000")
+    fails("images must be 1 to 6, those of cifar10-first6; got 4000")
     fails("width is an option of the MLP, not of vgg11_bn; got 5", "--width", "5")
     fails("MNIST: cifar-vgg is made for images like those of CIFAR10", "--dataset", "MNIST")
     assert not (tmp_path / "out").exists()

@@ -94,7 +94,8 @@ def test_large_results(instruction_set):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 8, 300, 299, generator=generator)  # 5.7 MB: more than two large pages
     connectivity, mask, weight, _ = problem(geometry, 8, 8, 1, (3, 3), torch.float32)
-    check(geometry, connectivity, mask, weight, x, {"rtol": 1e-4, "atol": 1e-3})
+    # Gradients of weights are sums of 179,400 products in float32, on both sides.
+    check(geometry, connectivity, mask, weight, x, {"rtol": 1e-4, "atol": 2e-2})
 
 
 @pytest.mark.parametrize("inner", [1, None])
