@@ -75,12 +75,12 @@ SB_INLINE void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, in
 
 // How many of the given tiles to take at once, for features of so many bytes. Few tiles serve a
 // batch of one best: a row's start costs as much as its gathers from L1 gain. Where a feature is one
-// line, the few instructions of a connection leave the processor room to fetch many lines at a time,
-// and one tile is best however many features there are.
+// line at most, the few instructions of a connection leave the processor room to fetch many lines at
+// a time, and one tile is best however many features there are.
 template <class Index>
 SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes,
                             int64_t room = tile_bytes) {
-  if (feature_bytes == line_bytes) return rows.tiles;
+  if (feature_bytes <= line_bytes && feature_bytes > line_bytes / 8) return rows.tiles;
   const int64_t bytes = features * feature_bytes / rows.tiles + 1;
   return larger<int64_t>(1, room / bytes);
 }
