@@ -206,5 +206,5 @@ def test_many_points_are_a_picture_of_few_bytes_and_few_points_stay_sharp():
 
     assert drawn(10).startswith("data:image/svg+xml;base64,")
     many = drawn(5000)
-    assert many.startswith("data:image/png;base64,")
+    assert many.startswith("data:image/webp;base64,")
     assert len(many) < 200_000
