@@ -48,11 +48,20 @@ def print_json(folder: Path, console: Console) -> None:
     print(json.dumps(plain))
 
 
+def tables_of(source: Path) -> list[Table]:
+    """Return every table of the records of training, of curves and of models below `source`."""
+    return [
+        *tables.of_training(campaign.load(source)),
+        *tables.of_curves(curves.load(source)),
+        *of_models(model_records.load(source)),
+    ]
+
+
 def rows(source: Path) -> list[dict[str, Any]]:
     """Return every row of the tables of `source`, with its folder and its table's name."""
     return [
         {"folder": str(source), "table": table.name} | row
-        for table in _tables(source)
+        for table in tables_of(source)
         for row in json.loads(table.numbers.to_json(orient="records"))
     ]
 
@@ -60,7 +69,7 @@ def rows(source: Path) -> list[dict[str, Any]]:
 def write_all(source: Path, folder: Path) -> list[Table]:
     """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
     trained, compared = campaign.load(source), curves.load(source)
-    made = _tables(source)
+    made = tables_of(source)
     for name in ("tables", "plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for table in made:
@@ -69,14 +78,6 @@ def write_all(source: Path, folder: Path) -> list[Table]:
         for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
             save(figure, folder / "plots" / name)
     return made
-
-
-def _tables(source: Path) -> list[Table]:
-    return [
-        *tables.of_training(campaign.load(source)),
-        *tables.of_curves(curves.load(source)),
-        *of_models(model_records.load(source)),
-    ]
 
 
 def _shown(table: Table) -> Shown:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from layers import Connectivity
+from layers.topologies.keys import from_keys, number_of_connections
+from layers.topologies.sampling import distinct_in_groups
 
 # Degrees of the k-th longest row ~ k^−0.7: at 4096 rows the longest has 100 times the average.
 EXPONENT = 0.7
@@ -17,13 +19,11 @@ def power_law(
     """Connect rows of lengths that fall as a power of their rank, in a random order.
 
     The k-th longest of the `shape` = (out, in) has about k^−0.7 times as many connections as the
-    longest, at most `in`; all together have (1 − sparsity) · out · in. Costs O(out · in) time.
+    longest, at most `in`; all together have (1 − sparsity) · out · in.
     """
-    out_features, in_features = shape
-    nnz = round((1.0 - sparsity) * out_features * in_features)
-    weights = torch.arange(1, out_features + 1, dtype=torch.float64) ** -EXPONENT
-    lengths = _shared(nnz, weights, in_features)
-    return _of_lengths(lengths[torch.randperm(out_features, generator=generator)], shape, generator)
+    weights = torch.arange(1, shape[0] + 1, dtype=torch.float64) ** -EXPONENT
+    lengths = _shared(number_of_connections(shape, sparsity), weights, shape[1])
+    return _of_lengths(lengths, shape, generator)
 
 
 def full_rows(
@@ -31,15 +31,11 @@ def full_rows(
 ) -> Connectivity:
     """Connect as many rows as there are connections for to every input, and the others to none.
 
-    `shape` is (out, in); one more row takes what does not fill one. Costs O(out · in) time.
+    `shape` is (out, in); one more row takes what does not fill one. Their order is random.
     """
-    out_features, in_features = shape
-    nnz = round((1.0 - sparsity) * out_features * in_features)
-    lengths = torch.zeros(out_features, dtype=torch.int64)
-    lengths[: nnz // in_features] = in_features
-    if nnz % in_features:
-        lengths[nnz // in_features] = nnz % in_features
-    return _of_lengths(lengths[torch.randperm(out_features, generator=generator)], shape, generator)
+    rows = torch.arange(shape[0])
+    lengths = (number_of_connections(shape, sparsity) - rows * shape[1]).clamp(0, shape[1])
+    return _of_lengths(lengths, shape, generator)
 
 
 def _shared(total: int, weights: Tensor, most: int) -> Tensor:
@@ -58,9 +54,7 @@ def _shared(total: int, weights: Tensor, most: int) -> Tensor:
 def _of_lengths(
     lengths: Tensor, shape: tuple[int, int], generator: torch.Generator | None
 ) -> Connectivity:
-    row_ptr = torch.cat((torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)))
-    col = [
-        torch.randperm(shape[1], generator=generator)[:length].sort().values
-        for length in lengths.tolist()
-    ]
-    return Connectivity(shape, row_ptr.int(), torch.cat(col).int())
+    """Draw rows of these lengths, in a random order."""
+    lengths = lengths[torch.randperm(shape[0], generator=generator)]
+    sizes = torch.full_like(lengths, shape[1])
+    return from_keys(distinct_in_groups(sizes, lengths, generator), shape)

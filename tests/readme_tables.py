@@ -15,10 +15,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from experiments import campaign, curves
-from experiments import tables as trained
-from experiments.cifar import model_records
-from experiments.cifar.tables import of_models
+from experiments import report as trained
 from sparsebench import filters, records, tables
 from sparsebench.points import points
 from sparsebench.scale import run as scale
@@ -55,9 +52,7 @@ def made(folder: Path, conditions: str) -> list[Table]:
     file = folder / records.FILE_NAME
     if not file.exists():
         return [
-            *trained.of_training(campaign.load(folder)),
-            *trained.of_curves(curves.load(folder)),
-            *of_models(model_records.load(folder)),
+            *trained.tables_of(folder),
             *scale_views.tables(scale.load(folder)),
         ]
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
