@@ -17,6 +17,7 @@ import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def _packages() -> list[str]:
 
 def _install(sources: Path, python: Path, log: Path, revision: Revision, *, kernels: bool) -> None:
     """Have pip build and install `sources`, without what they depend on."""
-    if find_spec("pip") is None:
+    # Not find_spec: it asks setuptools' hook too, which replaces distutils when pip is looked for.
+    if PathFinder.find_spec("pip") is None:
         raise InputError("this environment has no pip, which builds the revisions: install it")
     command = [
         sys.executable, "-m", "pip", "--python", str(python), "install", "--verbose",

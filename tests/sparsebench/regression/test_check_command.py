@@ -281,3 +281,18 @@ def test_a_patch_that_makes_training_slower_is_caught(repository):
         pythons = {"base": first.python, "head": second.python}
         (found,) = turns.judged(turns.probe_with(pythons, repository, 0.02), [NAME], processes=1)
     assert (found.verdict, found.again) == ("slower", True)
+
+
+def test_looking_for_pip_asks_no_hook(repository, monkeypatch):
+    # setuptools' own replaces distutils when pip is looked for, and warns where it was imported.
+    class Hook:
+        def find_spec(self, name, path=None, target=None):
+            assert name != "pip"
+
+    monkeypatch.setattr(sys, "meta_path", [Hook(), *sys.meta_path])
+    done = subprocess.CompletedProcess((), 0)
+    monkeypatch.setattr(builds.subprocess, "run", lambda *_, **__: done)
+    revision = builds.Revision(commit="0" * 40, date="")
+    folder = repository / "scratch"
+    folder.mkdir()
+    builds._install(folder, folder / "python", folder / "log", revision, kernels=False)
