@@ -33,9 +33,11 @@ _COMPUTE = {torch.bfloat16: torch.float32}
 _WORTH_A_THREAD = 1 << 15
 
 # A tile of columns holds about so many connections of a row: fewer, and the start of a row costs
-# more than a small tile gains. A tile has at least so many columns.
+# more than a small tile gains. A tile has at least so many columns. Where many rows are empty, a
+# pointer into a tile must still serve so many connections, or pointers would take up the memory.
 _TILE_CONNECTIONS = 12
 _TILE_FEATURES = 32
+_POINTED_CONNECTIONS = 4
 
 
 class Native(Backend):
@@ -101,6 +103,8 @@ class Native(Backend):
         result = x.new_empty(connectivity.nnz, dtype=dtype)
         _of(dtype).grad_values[rows.ptr.dtype](
             rows.count,
+            rows.filled,
+            rows.longest,
             rows.features,
             rows.ptr.data_ptr(),
             connectivity.col.data_ptr(),
@@ -149,6 +153,8 @@ class Native(Backend):
         result = values.new_empty(batch, rows.count)
         _of(values.dtype).multiply[rows.ptr.dtype](
             rows.count,
+            rows.filled,
+            rows.longest,
             rows.features,
             rows.ptr.data_ptr(),
             _address(rows.col),
@@ -172,6 +178,8 @@ class _Rows:
     """The connections sorted by row, at `col`, or by column, at `entries`: see kernels.h."""
 
     count: int
+    filled: int
+    longest: int
     features: int
     ptr: Tensor
     col: Tensor | None
@@ -187,7 +195,8 @@ _columns_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
 
 def _rows(connectivity: Connectivity) -> _Rows:
     if (rows := _rows_of.get(connectivity)) is None:
-        rows = _Rows(*connectivity.shape, connectivity.row_ptr, connectivity.col, None)
+        ptr, (count, features) = connectivity.row_ptr, connectivity.shape
+        rows = _Rows(count, *_lengths(ptr), features, ptr, connectivity.col, None)
         rows = _rows_of[connectivity] = _tiled(rows, connectivity.nnz)
     return rows
 
@@ -206,14 +215,26 @@ def _columns(connectivity: Connectivity) -> _Rows:
             entries.data_ptr(),
             _threads(nnz),
         )
-        columns = _Rows(in_features, out_features, col_ptr, None, entries)
+        columns = _Rows(in_features, *_lengths(col_ptr), out_features, col_ptr, None, entries)
         columns = _columns_of[connectivity] = _tiled(columns, nnz)
     return columns
 
 
+def _lengths(ptr: Tensor) -> tuple[int, int]:
+    """How many rows have connections, and how many the longest has."""
+    if len(ptr) == 1:
+        return 0, 0
+    lengths = ptr.diff()
+    return int(lengths.count_nonzero()), int(lengths.max())
+
+
 def _tiled(rows: _Rows, nnz: int) -> _Rows:
-    """Cut the columns into tiles in which a row has some _TILE_CONNECTIONS on average."""
-    tiles = min(nnz // (rows.count * _TILE_CONNECTIONS), rows.features // _TILE_FEATURES)
+    """Cut the columns into tiles in which a row that has any has some _TILE_CONNECTIONS."""
+    tiles = min(
+        nnz // (max(1, rows.filled) * _TILE_CONNECTIONS),
+        nnz // (max(1, rows.count) * _POINTED_CONNECTIONS),
+        rows.features // _TILE_FEATURES,
+    )
     if tiles < 2:
         return rows
     tile_ptr = rows.ptr.new_empty((tiles + 1) * rows.count)

@@ -35,7 +35,8 @@ struct Entry {
 // (whose rows are the columns of the layer).
 template <class Index>
 struct Rows {
-  int64_t count;
+  int64_t count;            // of rows
+  int64_t filled, longest;  // rows that have connections, and how many the longest has
   const Index *ptr, *col;
   const Entry<Index>* entries;
   // The columns may be cut into tiles: connections [tile_ptr[t · count + r], tile_ptr[(t + 1) ·

@@ -54,25 +54,25 @@ template <class W, class Index>
 void bind_products(nb::module_& module, const std::string& suffix) {
   using T = Compute<W>;
   module.def(("multiply_" + suffix).c_str(),
-             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t entries,
-                int64_t tiles, uintptr_t tile_ptr, uintptr_t values, uintptr_t bias, uintptr_t x, int64_t pitch, int64_t batch,
+             [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
+                uintptr_t col, uintptr_t entries, int64_t tiles, uintptr_t tile_ptr,
+                uintptr_t values, uintptr_t bias, uintptr_t x, int64_t pitch, int64_t batch,
                 uintptr_t result, int64_t batch_stride, int64_t feature_stride, int threads) {
                nb::gil_scoped_release release;
                products<W, Index>().multiply(
-                   {rows, at<const Index>(ptr), at<const Index>(col), at<const Entry<Index>>(entries),
-                    tiles, at<const Index>(tile_ptr)},
+                   {rows, filled, longest, at<const Index>(ptr), at<const Index>(col),
+                    at<const Entry<Index>>(entries), tiles, at<const Index>(tile_ptr)},
                    at<const W>(values), at<const W>(bias), {at<const T>(x), pitch}, features, batch,
                    {at<W>(result), batch_stride, feature_stride}, threads);
              });
   module.def(("grad_values_" + suffix).c_str(),
-             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, int64_t tiles,
-                uintptr_t tile_ptr, uintptr_t dy,
-                int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t result,
-                int threads) {
+             [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
+                uintptr_t col, int64_t tiles, uintptr_t tile_ptr, uintptr_t dy, int64_t dy_pitch,
+                uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t result, int threads) {
                nb::gil_scoped_release release;
                products<W, Index>().grad_values(
-                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, tiles,
-                    at<const Index>(tile_ptr)},
+                   {rows, filled, longest, at<const Index>(ptr), at<const Index>(col), nullptr,
+                    tiles, at<const Index>(tile_ptr)},
                    {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch}, features, batch,
                    at<W>(result), threads);
              });
@@ -83,7 +83,7 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                 uintptr_t result, int threads) {
                nb::gil_scoped_release release;
                products<W, Index>().backward_narrow(
-                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
+                   {rows, rows, 0, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
                    at<const W>(values), {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch},
                    features, batch, at<T>(workspace), {at<W>(dx), batch_stride, feature_stride},
                    at<W>(result), threads);
@@ -98,14 +98,14 @@ void bind_order(nb::module_& module, const std::string& suffix, Transpose<Index>
                          uintptr_t col_ptr, uintptr_t entries, int threads) {
                nb::gil_scoped_release release;
                (kernels->*transpose)(
-                   {rows, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr}, features,
-                   at<Index>(col_ptr), at<Entry<Index>>(entries), threads);
+                   {rows, rows, 0, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
+                   features, at<Index>(col_ptr), at<Entry<Index>>(entries), threads);
              });
   module.def(("find_tiles_" + suffix).c_str(),
              [find](int64_t rows, uintptr_t ptr, uintptr_t col, uintptr_t entries, int64_t tiles,
                     int64_t width, uintptr_t tile_ptr, int threads) {
                nb::gil_scoped_release release;
-               (kernels->*find)({rows, at<const Index>(ptr), at<const Index>(col),
+               (kernels->*find)({rows, rows, 0, at<const Index>(ptr), at<const Index>(col),
                                  at<const Entry<Index>>(entries), tiles, nullptr},
                                 width, at<Index>(tile_ptr), threads);
              });

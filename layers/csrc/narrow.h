@@ -7,16 +7,16 @@
 
 namespace {
 
-// dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] for rows [begin, end). Both x and
-// dy may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
+// dx[col] += values[p] · dy[row] and result[p] = dy[row] · x[col] from `begin` to `end`. Both x and dy
+// may hold anything in lanes beyond `batch`, as dx may; those are not added to the result.
 template <class V, bool Tail, bool Far, class W, class Index, class T = typename V::Scalar>
-void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+void scatter_rows(const Rows<Index>& rows, Cut begin, Cut end, const W* values,
                   Arranged<const T> dy, Arranged<const T> x, int batch, T* __restrict dx,
                   W* __restrict result) {
   constexpr int N = V::lanes;
   const int64_t connections = rows.ptr[rows.count];
   const auto load = [batch](const T* from) { return Tail ? V::load(from, batch) : V::load(from); };
-  for (int64_t row = begin; row < end; ++row) {
+  for (int64_t row = begin.row; row < rows.count && rows.ptr[row] < end.connection; ++row) {
     const V y = load(dy.data + row * dy.pitch);
     const auto both = [&](int64_t p) {
       const int64_t feature = rows.col[p];
@@ -32,8 +32,8 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const W* 
       product.add_product(y, load(x.data + feature * x.pitch));
       return product;
     };
-    int64_t p = rows.ptr[row];
-    const int64_t stop = rows.ptr[row + 1];
+    int64_t p = larger<int64_t>(rows.ptr[row], begin.connection);
+    const int64_t stop = smaller<int64_t>(rows.ptr[row + 1], end.connection);
     for (; p + N <= stop; p += N) {
       prefetch<false>(rows, values, p + prefetch_connections);
       V terms[N];
@@ -46,13 +46,13 @@ void scatter_rows(const Rows<Index>& rows, int64_t begin, int64_t end, const W* 
 
 // The same for a batch of one, where lanes hold connections: those of a row meet different features.
 template <class W, class Index, class T>
-void scatter_row_by_row(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+void scatter_row_by_row(const Rows<Index>& rows, Cut begin, Cut end, const W* values,
                         const T* dy, const T* x, T* __restrict dx, W* __restrict result) {
   using V = Vector<T, Blocks<T>::native>;
-  for (int64_t row = begin; row < end; ++row) {
+  for (int64_t row = begin.row; row < rows.count && rows.ptr[row] < end.connection; ++row) {
     const T y = dy[row];
-    int64_t p = rows.ptr[row];
-    const int64_t stop = rows.ptr[row + 1];
+    int64_t p = larger<int64_t>(rows.ptr[row], begin.connection);
+    const int64_t stop = smaller<int64_t>(rows.ptr[row + 1], end.connection);
     for (; p + V::lanes <= stop; p += V::lanes) {
       prefetch<false>(rows, values, p + prefetch_connections);
       (V::fill(y) * V::gather(x, rows.col + p)).store(result + p);
@@ -87,7 +87,8 @@ void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Ar
       const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
       T* own = workspace + part * length;
       for (int64_t i = 0; i < length; ++i) own[i] = 0;
-      const int64_t first = first_row(rows, part, parts), last = first_row(rows, part + 1, parts);
+      const Cut first = first_connection(rows, part, parts);
+      const Cut last = first_connection(rows, part + 1, parts);
       if constexpr (V::lanes == 1)
         scatter_row_by_row(rows, first, last, values, dy.data, x.data, own, result);
       else

@@ -41,6 +41,17 @@ SB_INLINE void pack_tile(Activations<const W> from, int64_t batch, int64_t featu
   }
 }
 
+// So many features are taken back at a time: some lines of a row of the batch, then of the next.
+// Single lines of rows that lie a power of two apart would all meet in one set of the cache.
+constexpr int64_t strip_features = 64;
+
+// How many elements before `to` reaches the start of a line.
+template <class W>
+SB_INLINE int64_t before_line(const W* to) {
+  constexpr uintptr_t line = 64;
+  return static_cast<int64_t>((line - reinterpret_cast<uintptr_t>(to) % line) % line / sizeof(W));
+}
+
 // The way back: to[row, feature] = from[feature * pitch + row].
 template <class V, class W, class T = typename V::Scalar>
 SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t features,
@@ -51,12 +62,30 @@ SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t featur
     const T* source = from.data + lane;
     W* target = to.data + lane * to.batch_stride;
     int64_t feature = 0;
-    if (to.feature_stride == 1) {
-      for (; feature + N <= features; feature += N) {
+    if (N > 1 && to.feature_stride == 1) {
+      T strip[N][strip_features];
+      const int64_t head = before_line(target);
+      while (feature < features) {
+        const int64_t most = feature == 0 && head > 0 ? head : strip_features;
+        const int64_t count = smaller(most, features - feature), full = count / N * N;
+        const int rest = static_cast<int>(count - full);
         V tile[N];
-        for (int i = 0; i < N; ++i) tile[i] = V::load(source + (feature + i) * from.pitch);
-        transpose(tile);
-        for (int i = 0; i < rows; ++i) tile[i].store(target + i * to.batch_stride + feature);
+        for (int64_t f = 0; f < full; f += N) {
+          for (int i = 0; i < N; ++i) tile[i] = V::load(source + (feature + f + i) * from.pitch);
+          transpose(tile);
+          for (int i = 0; i < N; ++i) tile[i].store(&strip[i][f]);
+        }
+        if (rest > 0) {
+          for (int i = 0; i < N; ++i)
+            tile[i] = i < rest ? V::load(source + (feature + full + i) * from.pitch) : V::zero();
+          transpose(tile);
+        }
+        for (int i = 0; i < rows; ++i) {
+          W* row = target + i * to.batch_stride + feature;
+          for (int64_t f = 0; f < full; f += N) V::load(&strip[i][f]).store(row + f);
+          if (rest > 0) tile[i].store(row + full, rest);
+        }
+        feature += count;
       }
     } else if (to.batch_stride == 1 && rows == N) {
       for (; feature < features; ++feature)

@@ -16,6 +16,10 @@ namespace {
 using sparsebench::Rows;
 
 constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are joined
+// Rows that meet most features of a tile read it from end to end: of one that is larger than L1, each
+// line has just been thrown out when its turn comes again. Others find much of it.
+constexpr int64_t full_tile_bytes = 44 << 10;
+constexpr double full_density = 0.4;
 constexpr int64_t gather_bytes = 512 << 10; // of features that are gathered one by one, from L2
 constexpr int64_t panel_bytes = 256 << 10;  // of rows
 constexpr int64_t prefetch_rows = 4;
@@ -25,19 +29,62 @@ constexpr int64_t far_bytes = 2 << 20;  // of features: more are fetched in adva
 constexpr int64_t far_connections = 64;
 constexpr int64_t parts_per_thread = 4;
 
-// The first row of `part` of `parts` that hold about equally many connections. A row counts as
-// two more than it has: starting and storing it takes about that long.
+// How much work comes before `part` of `parts`. A row counts as two connections more than it has:
+// starting and storing it takes about that long.
+template <class Index>
+SB_INLINE int64_t work_before(const Rows<Index>& rows, int64_t part, int64_t parts) {
+  const int64_t total = rows.ptr[rows.count] + 2 * rows.count;
+  return static_cast<int64_t>(static_cast<double>(total) * part / parts);
+}
+
+// The first row of `part` of `parts` of about equal work.
 template <class Index>
 SB_INLINE int64_t first_row(const Rows<Index>& rows, int64_t part, int64_t parts) {
   if (part == parts) return rows.count;
-  const int64_t total = rows.ptr[rows.count] + 2 * rows.count;
-  const auto share = static_cast<int64_t>(static_cast<double>(total) * part / parts);
+  const int64_t work = work_before(rows, part, parts);
   int64_t low = 0, high = rows.count;
   while (low < high) {
     const int64_t middle = low + (high - low) / 2;
-    if (rows.ptr[middle] + 2 * middle < share) low = middle + 1; else high = middle;
+    if (rows.ptr[middle] + 2 * middle < work) low = middle + 1; else high = middle;
   }
   return low;
+}
+
+// Where such a part begins if it may do so in the middle of a row.
+struct Cut { int64_t row, connection; };
+template <class Index>
+SB_INLINE Cut first_connection(const Rows<Index>& rows, int64_t part, int64_t parts) {
+  const int64_t next = first_row(rows, part, parts);
+  if (part == parts || next == 0) return {next, static_cast<int64_t>(rows.ptr[next])};
+  const int64_t row = next - 1;
+  const int64_t work = work_before(rows, part, parts) - 2 * row;
+  return {row, smaller<int64_t>(work, rows.ptr[next])};
+}
+
+// Calls body(row) for the rows that are more than one of `pieces` equal pieces of all work, which
+// threads share out. Such a row holds the beginning of a piece.
+template <class Index, class Body>
+SB_INLINE void for_long_rows(const Rows<Index>& rows, int64_t pieces, Body body) {
+  const int64_t total = rows.ptr[rows.count] + 2 * rows.count;
+  if (pieces < 2 || rows.longest * pieces <= total) return;
+  int64_t before = -1;
+  for (int64_t piece = 1; piece < pieces; ++piece) {
+    const int64_t row = first_connection(rows, piece, pieces).row;
+    if (row != before && (rows.ptr[row + 1] - rows.ptr[row]) * pieces > total) body(row);
+    before = row;
+  }
+}
+
+// Calls body(first, last) for the rows [begin, end) between long ones.
+template <class Index, class Body>
+SB_INLINE void between_long_rows(const Rows<Index>& rows, int64_t pieces, int64_t begin,
+                                 int64_t end, Body body) {
+  for_long_rows(rows, pieces, [&](int64_t row) {
+    if (row < begin || row >= end) return;
+    if (begin < row) body(begin, row);
+    begin = row + 1;
+  });
+  if (begin < end) body(begin, end);
 }
 
 // More parts than threads even out what else the machine does, but not of very few rows.
@@ -47,6 +94,9 @@ SB_INLINE int64_t parts_of(const Rows<Index>& rows, int threads) {
   return larger<int64_t>(threads, smaller(threads * parts_per_thread, rows.count / 128));
 }
 
+// Into how many pieces all connections must fall for a row of more than one to be shared out.
+SB_INLINE int64_t pieces_of(int threads) { return threads == 1 ? 1 : threads * parts_per_thread; }
+
 // Where the connections of each row begin and end within one tile.
 template <class Index>
 struct Tile {
@@ -54,12 +104,24 @@ struct Tile {
   bool first;
 };
 
-// Calls body(Tile, first row, last row) for all panels and tiles of rows [begin, end).
+// Where the strip (pack.h) of a row ends.
+SB_INLINE int64_t after_strip(int64_t row) { return (row / strip_features + 1) * strip_features; }
+
+// How many of `rows` rows to take together: whole strips, in panels of about equal length.
+template <class T>
+SB_INLINE int64_t panel_rows(int64_t pitch, int64_t rows) {
+  const int64_t most = panel_bytes / (pitch * sizeof(T));
+  const int64_t panels = larger<int64_t>(1, (rows + most / 2) / most);
+  return after_strip(rows / panels);
+}
+
+// Calls body(Tile, first row, last row) for all panels and tiles of rows [begin, end). Panels end
+// where strips do.
 template <class Index, class Body>
 SB_INLINE void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, int64_t panel,
                          int64_t step, Body body) {
-  for (int64_t top = begin; top < end; top += panel) {
-    const int64_t bottom = smaller(top + panel, end);
+  for (int64_t top = begin, bottom; top < end; top = bottom) {
+    bottom = smaller(top - top % strip_features + panel, end);
     if (rows.tiles <= step) {
       body(Tile<Index>{rows.ptr, rows.ptr + 1, true}, top, bottom);
       continue;
@@ -81,6 +143,8 @@ template <class Index>
 SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes,
                             int64_t room = tile_bytes) {
   if (feature_bytes <= line_bytes && feature_bytes > line_bytes / 8) return rows.tiles;
+  if (room == tile_bytes && rows.ptr[rows.count] > full_density * rows.filled * features)
+    room = full_tile_bytes;
   const int64_t bytes = features * feature_bytes / rows.tiles + 1;
   return larger<int64_t>(1, room / bytes);
 }
@@ -100,7 +164,7 @@ struct Scratch {
     return static_cast<T*>(data);
   }
 };
-thread_local Scratch scratch, block_scratch;
+thread_local Scratch scratch, block_scratch, row_scratch;
 
 // Lines of one feature that belong to other blocks would be prefetched in vain and crowd the cache,
 // so a block that is not the whole batch is copied together first.
@@ -219,7 +283,8 @@ SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, con
   return even.sum() + rest;
 }
 
-// One block of the batch times rows [begin, end).
+// One block of the batch times rows [begin, end). Sums go to the result strip by strip, while they
+// are in L1; strips end at multiples of their length, so that few stores meet two lines.
 template <class V, int R, bool Transposed, bool Far, class W, class Index,
           class T = typename V::Scalar>
 void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
@@ -227,38 +292,90 @@ void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const W
                     Activations<W> result) {
   constexpr int64_t pitch = R * V::lanes;
   const bool tiled = rows.tiles > step;
-  const int64_t panel = tiled ? panel_bytes / (pitch * sizeof(T)) : 16;
+  const int64_t panel = tiled ? panel_rows<T>(pitch, end - begin) : strip_features;
   T* sums_of_panel = scratch.get<T>(panel * pitch);
   for_tiles(rows, begin, end, panel, step, [&](Tile<Index> tile, int64_t top, int64_t bottom) {
-    for (int64_t row = top; row < bottom; ++row) {
-      T* to = sums_of_panel + (row - top) * pitch;
-      if (tiled && row + prefetch_rows < bottom) {
-        const Index ahead = tile.begin[row + prefetch_rows];
-        prefetch<Transposed>(rows, values, ahead);
-        for (int r = 0; r < R; ++r) __builtin_prefetch(to + 2 * pitch + r * V::lanes, 1);
+    const bool last = !tiled || tile.end == rows.tile_ptr + rows.tiles * rows.count;
+    const bool direct = last && pitch == 1;  // single numbers need no strip
+    const auto add_tile = [&](int64_t from, int64_t to) {
+      for (int64_t row = from; row < to; ++row) {
+        T* at = sums_of_panel + (row - top) * pitch;
+        if (!tile.first && !direct && tile.begin[row] == tile.end[row]) continue;
+        if (tiled && row + prefetch_rows < bottom) {
+          const Index ahead = tile.begin[row + prefetch_rows];
+          prefetch<Transposed>(rows, values, ahead);
+          for (int r = 0; r < R; ++r) __builtin_prefetch(at + 2 * pitch + r * V::lanes, 1);
+        }
+        V sums[R];
+        for (int r = 0; r < R; ++r)
+          sums[r] =
+              tile.first ? V::fill(bias ? widened(bias[row]) : T(0)) : V::load(at + r * V::lanes);
+        if constexpr (V::lanes == 1 && !Transposed)
+          sums[0].raw += dot_product(rows, tile.begin[row], tile.end[row], values, x.data);
+        else
+          row_product<V, R, Transposed, Far, W>(sums, rows, tile.begin[row], tile.end[row], values,
+                                                x);
+        if (direct)
+          keep(sums[0].raw[0], result.data[row * result.feature_stride]);
+        else
+          for (int r = 0; r < R; ++r) sums[r].store(at + r * V::lanes);
       }
-      V sums[R];
-      for (int r = 0; r < R; ++r)
-        sums[r] = tile.first ? V::fill(bias ? widened(bias[row]) : T(0)) : V::load(to + r * V::lanes);
-      if constexpr (V::lanes == 1 && !Transposed)
-        sums[0].raw += dot_product(rows, tile.begin[row], tile.end[row], values, x.data);
-      else
-        row_product<V, R, Transposed, Far, W>(sums, rows, tile.begin[row], tile.end[row], values, x);
-      for (int r = 0; r < R; ++r) sums[r].store(to + r * V::lanes);
+    };
+    if (direct || !last) return add_tile(top, bottom);
+    for (int64_t strip = top, next; strip < bottom; strip = next) {
+      next = smaller(after_strip(strip), bottom);
+      add_tile(strip, next);
+      unpack_tile<V, W>({sums_of_panel + (strip - top) * pitch, pitch}, batch, next - strip,
+                        {result.data + strip * result.feature_stride, result.batch_stride,
+                         result.feature_stride});
     }
-    if (tiled && tile.end != rows.tile_ptr + rows.tiles * rows.count) return;
-    unpack_tile<V, W>({sums_of_panel, pitch}, batch, bottom - top,
-                      {result.data + top * result.feature_stride, result.batch_stride,
-                       result.feature_stride});
   });
+}
+
+// One block of the batch times one row, whose connections threads share out. `sums` has room for a
+// block for each of the pieces, which are added in order.
+template <class V, int R, bool Transposed, bool Far, class W, class Index,
+          class T = typename V::Scalar>
+void multiply_long_row(const Rows<Index>& rows, int64_t row, int64_t pieces, const W* values,
+                       const W* bias, Arranged<const T> x, int64_t batch, T* sums,
+                       Activations<W> result) {
+  constexpr int64_t pitch = R * V::lanes;
+  const int64_t begin = rows.ptr[row], length = rows.ptr[row + 1] - begin;
+#pragma omp for schedule(dynamic)
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t first = begin + length * piece / pieces;
+    const int64_t last = begin + length * (piece + 1) / pieces;
+    V part[R];
+    for (int r = 0; r < R; ++r) part[r] = V::zero();
+    if constexpr (V::lanes == 1 && !Transposed)
+      part[0].raw += dot_product(rows, first, last, values, x.data);
+    else
+      row_product<V, R, Transposed, Far, W>(part, rows, first, last, values, x);
+    for (int r = 0; r < R; ++r) part[r].store(sums + piece * pitch + r * V::lanes);
+  }
+#pragma omp single
+  {
+    for (int r = 0; r < R; ++r) {
+      V total = V::fill(bias ? widened(bias[row]) : T(0));
+      for (int64_t piece = 0; piece < pieces; ++piece)
+        total += V::load(sums + piece * pitch + r * V::lanes);
+      total.store(sums + r * V::lanes);
+    }
+    unpack_tile<V, W>({sums, pitch}, batch, 1,
+                      {result.data + row * result.feature_stride, result.batch_stride,
+                       result.feature_stride});
+  }
 }
 
 template <class W, class Index, class T = Compute<W>>
 void multiply(Rows<Index> rows, const W* values, const W* bias, Arranged<const T> x,
               int64_t features, int64_t batch, Activations<W> result, int threads) {
   const Blocks<T> blocks(batch);
+  if (blocks.count == 0) return;
   const int64_t parts = parts_of(rows, threads);
+  const int64_t pieces = pieces_of(threads);
   T* copy = room_for_block<T>(blocks, features, 0);
+  T* sums = row_scratch.get<T>(pieces * blocks.width(0) * blocks.unit);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t block = 0; block < blocks.count; ++block)
     with_block(blocks, block, [&](auto vector, auto registers) {
@@ -268,16 +385,31 @@ void multiply(Rows<Index> rows, const W* values, const W* bias, Arranged<const T
       const int64_t lane = blocks.first_lane(block);
       const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
       const int64_t room = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
-      const auto run = is_far<V, R>(features)
-                           ? rows.entries ? multiply_block<V, R, true, R == 1, W, Index>
-                                          : multiply_block<V, R, false, R == 1, W, Index>
-                           : rows.entries ? multiply_block<V, R, true, false, W, Index>
-                                          : multiply_block<V, R, false, false, W, Index>;
+      const Activations<W> block_result{result.data + lane * result.batch_stride,
+                                        result.batch_stride, result.feature_stride};
+      const int64_t width = smaller(lanes, batch - lane);
+      const int64_t step = tile_step(rows, features, lanes * sizeof(T), room);
+      const auto run = [&](auto transposed, auto far) {
+        constexpr bool Transposed = decltype(transposed)::value, Far = decltype(far)::value;
+        for_long_rows(rows, pieces, [&](int64_t row) {
+          multiply_long_row<V, R, Transposed, Far>(rows, row, pieces, values, bias, x_block, width,
+                                                   sums, block_result);
+        });
 #pragma omp for schedule(dynamic)
-      for (int64_t part = 0; part < parts; ++part)
-        run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), values, bias,
-            x_block, tile_step(rows, features, lanes * sizeof(T), room), smaller(lanes, batch - lane),
-            {result.data + lane * result.batch_stride, result.batch_stride, result.feature_stride});
+        for (int64_t part = 0; part < parts; ++part)
+          between_long_rows(rows, pieces, first_row(rows, part, parts),
+                            first_row(rows, part + 1, parts), [&](int64_t first, int64_t last) {
+                              multiply_block<V, R, Transposed, Far>(rows, first, last, values, bias,
+                                                                    x_block, step, width,
+                                                                    block_result);
+                            });
+      };
+      using Near = Constant<0>;
+      using Distant = Constant<R == 1>;
+      if (is_far<V, R>(features))
+        rows.entries ? run(Constant<1>{}, Distant{}) : run(Constant<0>{}, Distant{});
+      else
+        rows.entries ? run(Constant<1>{}, Near{}) : run(Constant<0>{}, Near{});
     });
 }
 
@@ -292,7 +424,7 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
   const auto load = [rest](const T* from, int r) {
     return Tail && r == R - 1 ? V::load(from + r * N, rest) : V::load(from + r * N);
   };
-  const int64_t panel = panel_bytes / (R * N * sizeof(T)), last = rows.ptr[rows.count] - 1;
+  const int64_t panel = panel_rows<T>(R * N, end - begin), last = rows.ptr[rows.count] - 1;
   for_tiles(rows, begin, end, panel, step, [&](Tile<Index> tile, int64_t top, int64_t bottom) {
     for (int64_t row = top; row < bottom; ++row) {
       const T* from_y = dy.data + row * dy.pitch;
@@ -339,6 +471,7 @@ void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, in
   const int64_t parts = parts_of(rows, threads);
   if (blocks.count == 0)
     for (int64_t p = 0; p < rows.ptr[rows.count]; ++p) result[p] = {};
+  const int64_t pieces = pieces_of(threads);
   T* copy = room_for_block<T>(blocks, features, rows.count);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t block = 0; block < blocks.count; ++block)
@@ -355,11 +488,26 @@ void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, in
                                                   : grad_values_block<V, R, false, R == 1, W, Index>
                            : batch - lane < lanes ? grad_values_block<V, R, true, false, W, Index>
                                                   : grad_values_block<V, R, false, false, W, Index>;
+      const int64_t width = smaller(lanes, batch - lane);
+      const int64_t step = tile_step(rows, features, lanes * sizeof(T));
+      for_long_rows(rows, pieces, [&](int64_t row) {
+        const int64_t begin = rows.ptr[row], length = rows.ptr[row + 1] - begin;
+#pragma omp for schedule(dynamic)
+        for (int64_t piece = 0; piece < pieces; ++piece) {
+          const Index ptr[] = {static_cast<Index>(begin + length * piece / pieces),
+                               static_cast<Index>(begin + length * (piece + 1) / pieces)};
+          run({1, 1, ptr[1] - ptr[0], ptr, rows.col, nullptr, 1, nullptr}, 0, 1,
+              {dy_block.data + row * dy_block.pitch, dy_block.pitch}, x_block, 1, width, block == 0,
+              result);
+        }
+      });
 #pragma omp for schedule(dynamic)
       for (int64_t part = 0; part < parts; ++part)
-        run(rows, first_row(rows, part, parts), first_row(rows, part + 1, parts), dy_block, x_block,
-            tile_step(rows, features, lanes * sizeof(T)), smaller(lanes, batch - lane), block == 0,
-            result);
+        between_long_rows(rows, pieces, first_row(rows, part, parts),
+                          first_row(rows, part + 1, parts), [&](int64_t first, int64_t last) {
+                            run(rows, first, last, dy_block, x_block, step, width, block == 0,
+                                result);
+                          });
     });
 }
 

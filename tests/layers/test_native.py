@@ -78,6 +78,65 @@ def test_matches_the_reference_where_features_are_fetched_in_advance(
     check(connectivity, values, bias, x, torch.randn(batch, shape[0], generator=generator))
 
 
+def uneven(turned, batch):
+    """Two rows with a fifth of all connections each, side by side and at the end, or columns."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(60, 10_000, generator=generator) < 0.05
+    mask[::3] = False
+    mask[[-2, -1]] = True
+    connectivity = layers.from_mask(mask.t() if turned else mask)
+    out_features, in_features = connectivity.shape
+    values = torch.randn(connectivity.nnz, generator=generator).double()
+    bias = torch.randn(out_features, generator=generator).double()
+    x, dy = (torch.randn(batch, n, generator=generator) for n in (in_features, out_features))
+    return connectivity, values, bias, x.double(), dy.double()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("batch", [1, 3, 16, 20, 130])
+@pytest.mark.parametrize("turned", [False, True], ids=["rows", "columns"])
+def test_matches_the_reference_where_threads_share_out_rows(turned, batch, number, threads):
+    threads(number)
+    check(*uneven(turned, batch))
+
+
+@pytest.mark.parametrize("batch", [1, 20])
+@pytest.mark.parametrize("turned", [False, True], ids=["rows", "columns"])
+def test_bfloat16_rounds_once_where_threads_share_out_rows(turned, batch, threads):
+    threads(2)
+    connectivity, *rest = uneven(turned, batch)
+    kept = [tensor.bfloat16() for tensor in rest]
+    wide = products(connectivity, *(tensor.float() for tensor in kept))
+    for ours, theirs in zip(products(connectivity, *kept), wide, strict=True):
+        assert torch.equal(ours, theirs.bfloat16())
+
+
+def test_matches_the_reference_where_tiles_of_a_row_are_empty():
+    """A tenth of the rows is full, which makes many tiles; the others have a few or none."""
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(700, 1000, generator=generator) < 0.002
+    mask[::10] = True
+    mask[1::10] = False
+    connectivity = layers.from_mask(mask)
+    values, bias = (torch.randn(n, generator=generator).double() for n in (connectivity.nnz, 700))
+    x, dy = (torch.randn(100, n, generator=generator).double() for n in (1000, 700))
+    check(connectivity, values, bias, x, dy)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_matches_the_reference_where_the_last_tile_of_a_row_is_empty(batch):
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(40_000, 60, generator=generator) < 0.002
+    mask[20_000:, ::2] = False
+    connectivity = layers.from_mask(mask)
+    values = torch.randn(connectivity.nnz, generator=generator)
+    dy = torch.randn(batch, 40_000, generator=generator)
+    ours, oracle = BACKENDS["native"], BACKENDS["reference"]
+    torch.testing.assert_close(
+        ours.grad_input(dy, values, connectivity), oracle.grad_input(dy, values, connectivity)
+    )
+
+
 @pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
     chosen = "matches or nan or behind or types or bfloat16"
