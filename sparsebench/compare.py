@@ -24,7 +24,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 # What of a fingerprint makes times incomparable, and what is worth knowing when they differ.
 _HARDWARE = ("cpu", "memory_gib", "gpus")
-_SOFTWARE = ("os", "huge_pages", "python", "torch", "sparsebench", "layers")
+_SOFTWARE = ("os", "huge_pages", "malloc", "python", "torch", "sparsebench", "layers")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ import torch
 
 from layers import accelerator
 from layers.backends import BACKENDS, native
+from sparsebench import allocator
 from sparsebench.errors import InputError
 
 _LARGE = 3 << 26  # bytes: beyond most caches
@@ -47,6 +48,7 @@ def fingerprint() -> dict[str, Any]:
         **hardware,
         "os": f"{platform.system()} {platform.release()}",
         "huge_pages": _huge_pages(),
+        "malloc": allocator.description(),
         "python": platform.python_version(),
         "torch": _torch(),
         "sparsebench": {"version": metadata.version("sparsebench"), **_commit()},

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from layers import accelerator, backends
 from layers.backends.kernels.tuning import TUNER
-from sparsebench import memory, oracle, phases, problem, timing
+from sparsebench import allocator, memory, oracle, phases, problem, timing
 from sparsebench.case import Case
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.isolation import public
@@ -66,6 +66,8 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
         del given  # what the module shares with it still counts
         peaks = take_memory(implementation, module, x, dy, case, empty)
 
+    if case.device == "cpu":
+        allocator.keep_freed()
     times = timing.measure(
         phases.step(module, x, dy, case.phase),
         device=case.device,

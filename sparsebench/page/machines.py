@@ -40,7 +40,7 @@ def _facts(machine: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     if "memory_gib" in machine:
         yield "memory", f"{machine['memory_gib']} GiB"
     yield "GPUs", _words([gpu.get("name", gpu) for gpu in machine.get("gpus", [])]) or "none"
-    for what in ("os", "huge_pages", "python"):
+    for what in ("os", "huge_pages", "malloc", "python"):
         if what in machine:
             yield what.replace("_", " "), str(machine[what])
     yield "PyTorch", _words(torch)
