@@ -32,6 +32,9 @@ _COMPUTE = {torch.bfloat16: torch.float32}
 # Starting threads takes some microseconds, and this many multiplications take about as long.
 _WORTH_A_THREAD = 1 << 15
 
+# A batch of so many is one block, whatever the instruction set: see blocks.h.
+_ONE_BLOCK = 16
+
 # A tile of columns holds about so many connections of a row: fewer, and the start of a row costs
 # more than a small tile gains. A tile has at least so many columns. Where many rows are empty, a
 # pointer into a tile must still serve so many connections, or pointers would take up the memory.
@@ -65,10 +68,11 @@ class Native(Backend):
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` feature-major: strides (1, pitch), with room behind the last feature.
 
-        Of half as many bits it stays as it is: what is saved would be twice as large.
+        Of half as many bits it stays as it is: what is saved would be twice as large. So does a
+        batch of several blocks, each of which is arranged when its turn comes.
         """
         del connectivity
-        return _arranged(x) if x.dtype in (torch.float32, torch.float64) else x
+        return _ready(x) if x.dtype in (torch.float32, torch.float64) else x
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -89,17 +93,18 @@ class Native(Backend):
         """Return the gradient of the values."""
         if x.dtype == torch.float16:
             return self.grad_values(dy.float(), x.float(), connectivity).to(x.dtype)
-        return self._grad_values(_arranged(dy), _arranged(x), connectivity, x.dtype)
+        return self._grad_values(_ready(dy), _ready(x), connectivity, x.dtype)
 
     def _grad_values(
         self, dy: Tensor, x: Tensor, connectivity: Connectivity, dtype: torch.dtype
     ) -> Tensor:
-        """Return the gradient of values of type `dtype` from arranged activations."""
+        """Return the gradient of values of type `dtype` from activations that are ready."""
         rows = _rows(connectivity)
         batch = x.shape[0]
-        if dtype != x.dtype and _of(dtype).blocks(batch) > 1:
+        compute = _COMPUTE.get(dtype, dtype)
+        if dtype != compute and _blocks(batch, dtype) > 1:
             # Sums over several blocks of the batch would be rounded after each of them.
-            return self._grad_values(dy, x, connectivity, x.dtype).to(dtype)
+            return self._grad_values(dy.to(compute), x.to(compute), connectivity, compute).to(dtype)
         result = x.new_empty(connectivity.nnz, dtype=dtype)
         _of(dtype).grad_values[rows.ptr.dtype](
             rows.count,
@@ -111,9 +116,9 @@ class Native(Backend):
             rows.tiles,
             _address(rows.tile_ptr),
             dy.data_ptr(),
-            dy.stride(1),
+            *dy.stride(),
             x.data_ptr(),
-            x.stride(1),
+            *x.stride(),
             batch,
             result.data_ptr(),
             _threads(batch * connectivity.nnz),
@@ -129,16 +134,16 @@ class Native(Backend):
         *,
         needs: tuple[bool, bool, bool],
     ) -> Gradients:
-        """Return the gradients that are needed, from one arrangement of dy."""
+        """Return the gradients that are needed, from one arrangement of dy if it is one block."""
         if values.dtype == torch.float16:
             wide = None if x is None else x.float()
             found = self.backward(dy.float(), wide, values.float(), connectivity, needs=needs)
             return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
         dtype = values.dtype
-        dy = _arranged(dy)
+        dy = _ready(dy)
         bias = _sums(dy, dtype) if needs[2] else None
         if needs[1] and x is not None:
-            x = _arranged(x)
+            x = _ready(x)
             if needs[0] and _is_narrow(dy.shape[0], dtype, connectivity):
                 return Gradients(*_backward_narrow(dy, x, values, connectivity), bias)
         return Gradients(
@@ -148,7 +153,7 @@ class Native(Backend):
         )
 
     def _multiply(self, rows: _Rows, values: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-        x = _arranged(x)
+        x = _ready(x)
         batch = x.shape[0]
         result = values.new_empty(batch, rows.count)
         _of(values.dtype).multiply[rows.ptr.dtype](
@@ -164,7 +169,7 @@ class Native(Backend):
             values.data_ptr(),
             _address(bias),
             x.data_ptr(),
-            x.stride(1),
+            *x.stride(),
             batch,
             result.data_ptr(),
             *result.stride(),
@@ -339,13 +344,25 @@ def _backward_narrow(
 
 
 def _sums(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The sums over the batch."""
+    """The sums over the batch of activations that are ready."""
     batch, features = x.shape
+    if _blocks(batch, dtype) > 1:
+        return x.sum(0)
     sums = x.new_empty(features, dtype=dtype)
     _of(dtype).sums(
         x.data_ptr(), x.stride(1), batch, features, sums.data_ptr(), _threads(x.numel())
     )
     return sums
+
+
+def _blocks(batch: int, dtype: torch.dtype) -> int:
+    """Into how many blocks the kernels cut the batch: 1 without a call for the smallest ones."""
+    return 1 if batch <= _ONE_BLOCK else _of(dtype).blocks(batch)
+
+
+def _ready(x: Tensor) -> Tensor:
+    """`x` as kernels take it: arranged where the batch is one block, else as it is."""
+    return x if _blocks(x.shape[0], x.dtype) > 1 else _arranged(x)
 
 
 def _arranged(x: Tensor) -> Tensor:

@@ -50,15 +50,30 @@ template <class W> struct ComputeOf { using type = W; };
 template <> struct ComputeOf<bfloat16> { using type = float; };
 template <class W> using Compute = typename ComputeOf<W>::type;
 
+// What a product reads. A batch of one block (blocks.h) is arranged already: T, whose batch stride
+// is 1. One of several comes as it is, W with any strides, and each block is arranged in its turn,
+// where the next level of the cache still holds it.
+template <class W>
+struct Input {
+  const void* data;
+  int64_t batch_stride, feature_stride;
+  Arranged<const Compute<W>> arranged() const {
+    return {static_cast<const Compute<W>*>(data), feature_stride};
+  }
+  Activations<const W> as_it_is() const {
+    return {static_cast<const W*>(data), batch_stride, feature_stride};
+  }
+};
+
 // The products for one type of values, W, and one of indices.
 template <class W, class Index>
 struct Products {
   using T = Compute<W>;
-  void (*multiply)(Rows<Index>, const W* values, const W* bias, Arranged<const T> x,
-                   int64_t features, int64_t batch, Activations<W> result, int threads);
-  // Of several blocks (blocks.h) the sums go through `result`: W must be T then.
-  void (*grad_values)(Rows<Index>, Arranged<const T> dy, Arranged<const T> x,
-                      int64_t features, int64_t batch, W* result, int threads);
+  void (*multiply)(Rows<Index>, const W* values, const W* bias, Input<W> x, int64_t features,
+                   int64_t batch, Activations<W> result, int threads);
+  // Of several blocks the sums go through `result`: W must be T then.
+  void (*grad_values)(Rows<Index>, Input<W> dy, Input<W> x, int64_t features, int64_t batch,
+                      W* result, int threads);
   // Both gradients in one pass, for batches of one register (batch ≤ unit).
   void (*backward_narrow)(Rows<Index>, const W* values, Arranged<const T> dy, Arranged<const T> x,
                           int64_t features, int64_t batch, T* workspace, Activations<W> dx,

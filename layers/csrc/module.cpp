@@ -56,24 +56,29 @@ void bind_products(nb::module_& module, const std::string& suffix) {
   module.def(("multiply_" + suffix).c_str(),
              [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
                 uintptr_t col, uintptr_t entries, int64_t tiles, uintptr_t tile_ptr,
-                uintptr_t values, uintptr_t bias, uintptr_t x, int64_t pitch, int64_t batch,
-                uintptr_t result, int64_t batch_stride, int64_t feature_stride, int threads) {
+                uintptr_t values, uintptr_t bias, uintptr_t x, int64_t x_batch_stride,
+                int64_t x_feature_stride, int64_t batch, uintptr_t result, int64_t batch_stride,
+                int64_t feature_stride, int threads) {
                nb::gil_scoped_release release;
                products<W, Index>().multiply(
                    {rows, filled, longest, at<const Index>(ptr), at<const Index>(col),
                     at<const Entry<Index>>(entries), tiles, at<const Index>(tile_ptr)},
-                   at<const W>(values), at<const W>(bias), {at<const T>(x), pitch}, features, batch,
+                   at<const W>(values), at<const W>(bias),
+                   {at<const void>(x), x_batch_stride, x_feature_stride}, features, batch,
                    {at<W>(result), batch_stride, feature_stride}, threads);
              });
   module.def(("grad_values_" + suffix).c_str(),
              [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
-                uintptr_t col, int64_t tiles, uintptr_t tile_ptr, uintptr_t dy, int64_t dy_pitch,
-                uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t result, int threads) {
+                uintptr_t col, int64_t tiles, uintptr_t tile_ptr, uintptr_t dy,
+                int64_t dy_batch_stride, int64_t dy_feature_stride, uintptr_t x,
+                int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch, uintptr_t result,
+                int threads) {
                nb::gil_scoped_release release;
                products<W, Index>().grad_values(
                    {rows, filled, longest, at<const Index>(ptr), at<const Index>(col), nullptr,
                     tiles, at<const Index>(tile_ptr)},
-                   {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch}, features, batch,
+                   {at<const void>(dy), dy_batch_stride, dy_feature_stride},
+                   {at<const void>(x), x_batch_stride, x_feature_stride}, features, batch,
                    at<W>(result), threads);
              });
   module.def(("backward_narrow_" + suffix).c_str(),

@@ -13,6 +13,7 @@
 
 namespace {
 
+using sparsebench::Input;
 using sparsebench::Rows;
 
 constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are joined
@@ -166,21 +167,27 @@ struct Scratch {
 };
 thread_local Scratch scratch, block_scratch, row_scratch;
 
-// Lines of one feature that belong to other blocks would be prefetched in vain and crowd the cache,
-// so a block that is not the whole batch is copied together first.
+// Room for one block of x, and of dy where there is one, if blocks have to be arranged.
 template <class T>
 SB_INLINE T* room_for_block(const Blocks<T>& blocks, int64_t features, int64_t rows) {
   if (blocks.count < 2) return nullptr;
   return block_scratch.get<T>((features + rows) * blocks.width(0) * blocks.unit);
 }
-template <int64_t Lanes, class T>
-SB_INLINE Arranged<const T> take_block(const Blocks<T>& blocks, Arranged<const T> x, int64_t lane,
-                                       int64_t features, T* copy) {
-  if (blocks.count < 2) return {x.data + lane, x.pitch};
+
+// One block of the batch, arranged in `room` where it is not.
+template <class V, int R, class W, class T = typename V::Scalar>
+SB_INLINE Arranged<const T> take_block(const Blocks<T>& blocks, const Input<W>& x, int64_t lane,
+                                       int64_t batch, int64_t features, T* room) {
+  constexpr int64_t pitch = R * V::lanes, chunk = 64;
+  if (blocks.count < 2) return x.arranged();
+  const Activations<const W> from = x.as_it_is();
 #pragma omp for
-  for (int64_t feature = 0; feature < features; ++feature)
-    __builtin_memcpy(copy + feature * Lanes, x.data + lane + feature * x.pitch, Lanes * sizeof(T));
-  return {copy, Lanes};
+  for (int64_t first = 0; first < features; first += chunk)
+    pack_tile<V, W>({from.data + lane * from.batch_stride + first * from.feature_stride,
+                     from.batch_stride, from.feature_stride},
+                    smaller(pitch, batch - lane), smaller(chunk, features - first),
+                    {room + first * pitch, pitch});
+  return {room, pitch};
 }
 
 // Streams of connections are longer than what the hardware's prefetcher learns from one row.
@@ -368,13 +375,13 @@ void multiply_long_row(const Rows<Index>& rows, int64_t row, int64_t pieces, con
 }
 
 template <class W, class Index, class T = Compute<W>>
-void multiply(Rows<Index> rows, const W* values, const W* bias, Arranged<const T> x,
-              int64_t features, int64_t batch, Activations<W> result, int threads) {
+void multiply(Rows<Index> rows, const W* values, const W* bias, Input<W> x, int64_t features,
+              int64_t batch, Activations<W> result, int threads) {
   const Blocks<T> blocks(batch);
   if (blocks.count == 0) return;
   const int64_t parts = parts_of(rows, threads);
   const int64_t pieces = pieces_of(threads);
-  T* copy = room_for_block<T>(blocks, features, 0);
+  T* room = room_for_block<T>(blocks, features, 0);
   T* sums = row_scratch.get<T>(pieces * blocks.width(0) * blocks.unit);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t block = 0; block < blocks.count; ++block)
@@ -383,12 +390,12 @@ void multiply(Rows<Index> rows, const W* values, const W* bias, Arranged<const T
       constexpr int R = decltype(registers)::value;
       constexpr int64_t lanes = R * V::lanes;
       const int64_t lane = blocks.first_lane(block);
-      const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
-      const int64_t room = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
+      const Arranged<const T> x_block = take_block<V, R>(blocks, x, lane, batch, features, room);
+      const int64_t tile = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
       const Activations<W> block_result{result.data + lane * result.batch_stride,
                                         result.batch_stride, result.feature_stride};
       const int64_t width = smaller(lanes, batch - lane);
-      const int64_t step = tile_step(rows, features, lanes * sizeof(T), room);
+      const int64_t step = tile_step(rows, features, lanes * sizeof(T), tile);
       const auto run = [&](auto transposed, auto far) {
         constexpr bool Transposed = decltype(transposed)::value, Far = decltype(far)::value;
         for_long_rows(rows, pieces, [&](int64_t row) {
@@ -465,14 +472,14 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
 }
 
 template <class W, class Index, class T = Compute<W>>
-void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, int64_t features,
-                 int64_t batch, W* result, int threads) {
+void grad_values(Rows<Index> rows, Input<W> dy, Input<W> x, int64_t features, int64_t batch,
+                 W* result, int threads) {
   const Blocks<T> blocks(batch);
   const int64_t parts = parts_of(rows, threads);
   if (blocks.count == 0)
     for (int64_t p = 0; p < rows.ptr[rows.count]; ++p) result[p] = {};
   const int64_t pieces = pieces_of(threads);
-  T* copy = room_for_block<T>(blocks, features, rows.count);
+  T* room = room_for_block<T>(blocks, features, rows.count);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t block = 0; block < blocks.count; ++block)
     with_block(blocks, block, [&](auto vector, auto registers) {
@@ -480,9 +487,10 @@ void grad_values(Rows<Index> rows, Arranged<const T> dy, Arranged<const T> x, in
       constexpr int R = decltype(registers)::value;
       constexpr int64_t lanes = R * V::lanes;
       const int64_t lane = blocks.first_lane(block);
-      const Arranged<const T> x_block = take_block<lanes>(blocks, x, lane, features, copy);
+      const Arranged<const T> x_block = take_block<V, R>(blocks, x, lane, batch, features, room);
       const Arranged<const T> dy_block =
-          take_block<lanes>(blocks, dy, lane, rows.count, copy ? copy + features * lanes : copy);
+          take_block<V, R>(blocks, dy, lane, batch, rows.count,
+                           room ? room + features * lanes : nullptr);
       const auto run = is_far<V, R>(features)
                            ? batch - lane < lanes ? grad_values_block<V, R, true, R == 1, W, Index>
                                                   : grad_values_block<V, R, false, R == 1, W, Index>
