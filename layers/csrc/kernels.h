@@ -118,4 +118,8 @@ struct Kernels {
 
 extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;
 
+// Whether numbers from all over the memory are better loaded one by one than gathered into a
+// register: depends on the CPU, not on the instruction set. See module.cpp.
+extern bool single_loads;
+
 }  // namespace sparsebench

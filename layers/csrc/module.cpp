@@ -5,8 +5,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <omp.h>
+#ifdef SPARSEBENCH_X86
+#include <cpuid.h>
+#endif
 
 #include <stdexcept>
+#include <utility>
 
 #include "convolution.h"
 #include "kernels.h"
@@ -26,6 +30,22 @@ std::vector<std::string> supported() {
     names.emplace_back("avx512");
 #endif
   return names;
+}
+
+// AMD's Zen 5 loads numbers one by one faster than it gathers them, Zen 4 and Intel's processors do
+// not (README.md). Families are counted up, so this holds for what follows until it is measured.
+bool loads_single_numbers_fast() {
+#ifdef SPARSEBENCH_X86
+  constexpr unsigned zen5 = 0x1a;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx)) return false;
+  if (ebx != signature_AMD_ebx || ecx != signature_AMD_ecx || edx != signature_AMD_edx)
+    return false;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  return ((eax >> 8) & 0xf) + ((eax >> 20) & 0xff) >= zen5;
+#else
+  return false;
+#endif
 }
 
 const Kernels* kernels = &scalar_kernels;
@@ -144,10 +164,15 @@ void bind(nb::module_& module, const std::string& suffix) {
 
 }  // namespace
 
+bool sparsebench::single_loads = loads_single_numbers_fast();
+
 NB_MODULE(_native, module) {
   module.doc() = "CPU kernels of the layers package.";
   module.def("supported", &supported, "Names of the instruction sets that this CPU can run.");
   module.def("use", &use, "Choose an instruction set for all later calls.");
+  module.def(
+      "use_single_loads", [](bool yes) { return std::exchange(single_loads, yes); },
+      "Say whether single numbers are loaded instead of gathered; return whether they were.");
   bind<float>(module, "f32");
   bind<double>(module, "f64");
   bind<bfloat16>(module, "bf16");

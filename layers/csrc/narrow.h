@@ -45,17 +45,19 @@ void scatter_rows(const Rows<Index>& rows, Cut begin, Cut end, const W* values,
 }
 
 // The same for a batch of one, where lanes hold connections: those of a row meet different features.
-template <class W, class Index, class T>
-void scatter_row_by_row(const Rows<Index>& rows, Cut begin, Cut end, const W* values,
-                        const T* dy, const T* x, T* __restrict dx, W* __restrict result) {
-  using V = Vector<T, Blocks<T>::native>;
+template <bool Single, class W, class Index, class T>
+SB_INLINE void scatter_row_by_row(const Rows<Index>& rows, Cut begin, Cut end, const W* values,
+                                  const T* dy, const T* x, T* __restrict dx,
+                                  W* __restrict result) {
+  using M = Met<T, Single>;
+  using V = typename M::V;
   for (int64_t row = begin.row; row < rows.count && rows.ptr[row] < end.connection; ++row) {
     const T y = dy[row];
     int64_t p = larger<int64_t>(rows.ptr[row], begin.connection);
     const int64_t stop = smaller<int64_t>(rows.ptr[row + 1], end.connection);
     for (; p + V::lanes <= stop; p += V::lanes) {
       prefetch<false>(rows, values, p + prefetch_connections);
-      (V::fill(y) * V::gather(x, rows.col + p)).store(result + p);
+      (V::fill(y) * M::by(rows.col + p, x)).store(result + p);
       for (int i = 0; i < V::lanes; ++i) dx[rows.col[p + i]] += widened(values[p + i]) * y;
     }
     for (; p < stop; ++p) {
@@ -90,7 +92,9 @@ void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Ar
       const Cut first = first_connection(rows, part, parts);
       const Cut last = first_connection(rows, part + 1, parts);
       if constexpr (V::lanes == 1)
-        scatter_row_by_row(rows, first, last, values, dy.data, x.data, own, result);
+        sparsebench::single_loads
+            ? scatter_row_by_row<true>(rows, first, last, values, dy.data, x.data, own, result)
+            : scatter_row_by_row<false>(rows, first, last, values, dy.data, x.data, own, result);
       else
         run(rows, first, last, values, dy, x, static_cast<int>(batch), own, result);
 #pragma omp barrier

@@ -271,23 +271,46 @@ SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin,
     for (int r = 0; r < R; ++r) sums[r] += partial[u][r];
 }
 
-// The same for a batch of one, where lanes hold connections: a gather instead of broadcasts.
-template <class W, class Index, class T>
+// The numbers of a batch of one that so many connections in a row meet, where lanes hold connections:
+// gathered, or (`Single`) loaded one by one, into half as wide a register with AVX-512.
+template <class T, bool Single>
+struct Met {
+  static constexpr int lanes =
+      Single ? smaller<int>(Blocks<T>::native, 32 / sizeof(T)) : Blocks<T>::native;
+  using V = Vector<T, lanes>;
+  template <class Index>
+  static SB_INLINE V by(const Index* col, const T* x) {
+    if constexpr (Single) return V::collect(x, col);
+    return V::gather(x, col);
+  }
+};
+
+// row_product for a batch of one.
+template <bool Single, class W, class Index, class T>
 SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
                         const T* x) {
-  using V = Vector<T, Blocks<T>::native>;
+  using M = Met<T, Single>;
+  using V = typename M::V;
+  constexpr int N = M::lanes;
   V even = V::zero(), odd = V::zero();
   int64_t p = begin;
-  for (; p + 2 * V::lanes <= end; p += 2 * V::lanes) {
+  for (; p + 2 * N <= end; p += 2 * N) {
     prefetch<false>(rows, values, p + prefetch_connections);
-    prefetch<false>(rows, values, p + prefetch_connections + V::lanes);
-    even.add_product(V::load(values + p), V::gather(x, rows.col + p));
-    odd.add_product(V::load(values + p + V::lanes), V::gather(x, rows.col + p + V::lanes));
+    if (N * sizeof(T) == line_bytes) prefetch<false>(rows, values, p + prefetch_connections + N);
+    even.add_product(V::load(values + p), M::by(rows.col + p, x));
+    odd.add_product(V::load(values + p + N), M::by(rows.col + p + N, x));
   }
   even += odd;
   T rest = 0;
   for (; p < end; ++p) rest += widened(values[p]) * x[rows.col[p]];
   return even.sum() + rest;
+}
+
+template <class W, class Index, class T>
+SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, const W* values,
+                        const T* x) {
+  return sparsebench::single_loads ? dot_product<true>(rows, begin, end, values, x)
+                                   : dot_product<false>(rows, begin, end, values, x);
 }
 
 // One block of the batch times rows [begin, end). Sums go to the result strip by strip, while they

@@ -33,9 +33,9 @@
 namespace {
 
 template <class T>
-SB_INLINE T smaller(T a, T b) { return a < b ? a : b; }
+constexpr SB_INLINE T smaller(T a, T b) { return a < b ? a : b; }
 template <class T>
-SB_INLINE T larger(T a, T b) { return a < b ? b : a; }
+constexpr SB_INLINE T larger(T a, T b) { return a < b ? b : a; }
 
 using sparsebench::bfloat16;
 
@@ -139,16 +139,19 @@ struct Vector {
     const Bits rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
     return __builtin_convertvector(((rounded & ~nan) | (0x7fc00000u & nan)) >> 16, Halves);
   }
-  // from[index[i]] in lane i.
+  // from[index[i]] in lane i: by one instruction where there is one, or loaded one by one.
   static SB_INLINE Vector gather(const T* from, const int32_t* index) {
 #if defined(__AVX512F__)
     if constexpr (N == 16 && sizeof(T) == 4)
       return {(Raw)_mm512_i32gather_ps(_mm512_loadu_si512(index), from, 4)};
 #endif
-    return gather<int32_t>(from, index);
+    return collect(from, index);
+  }
+  static SB_INLINE Vector gather(const T* from, const int64_t* index) {
+    return collect(from, index);
   }
   template <class Index>
-  static SB_INLINE Vector gather(const T* from, const Index* index) {
+  static SB_INLINE Vector collect(const T* from, const Index* index) {
     Vector v;
     for (int i = 0; i < N; ++i) v.raw[i] = from[index[i]];
     return v;

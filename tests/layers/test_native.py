@@ -137,6 +137,18 @@ def test_matches_the_reference_where_the_last_tile_of_a_row_is_empty(batch):
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("single", [False, True], ids=["gathers", "loads"])
+def test_matches_the_reference_with_gathers_and_with_single_loads(single, dtype):
+    """Which of both a batch of one uses depends on the CPU."""
+    before = native._kernels.use_single_loads(single)
+    try:
+        check(*problem((400, 300), 0.3, 1, dtype))
+        check(*problem((40, 13), 0.5, 1, dtype))
+    finally:
+        assert native._kernels.use_single_loads(before) == single
+
+
 @pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
     chosen = "matches or nan or behind or types or bfloat16"
