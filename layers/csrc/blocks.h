@@ -33,11 +33,6 @@ struct Blocks {
   SB_INLINE int64_t first_lane(int64_t block) const {
     return (registers / count * block + smaller(block, registers % count)) * unit;
   }
-  // Lines of consecutive features must not fall into the same sets of the cache, which those of a
-  // pitch of many powers of two would: an odd number of lines spreads them evenly.
-  SB_INLINE int64_t pitch() const {
-    return count > 1 && registers % 2 == 0 ? lanes() + unit : lanes();
-  }
 };
 
 template <int R> struct Constant { static constexpr int value = R; };

@@ -93,7 +93,7 @@ template <class W>
 struct Packing {
   using T = Compute<W>;
   int64_t (*unit)(int64_t batch);    // lanes that are read at a time
-  int64_t (*pitch)(int64_t batch);   // the best pitch
+  int64_t (*pitch)(int64_t batch);   // of one block
   int64_t (*blocks)(int64_t batch);  // into how many the batch is cut
   void (*pack)(Activations<const W>, int64_t batch, int64_t features, Arranged<T>, int threads);
   void (*sums)(Arranged<const T>, int64_t batch, int64_t features, W* result, int threads);

@@ -101,28 +101,31 @@ SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t featur
 template <class T>
 int64_t unit_of(int64_t batch) { return Blocks<T>(batch).unit; }
 template <class T>
-int64_t pitch_of(int64_t batch) { return Blocks<T>(batch).pitch(); }
+int64_t pitch_of(int64_t batch) { return Blocks<T>(batch).lanes(); }
 template <class T>
 int64_t blocks_of(int64_t batch) { return Blocks<T>(batch).count; }
 
+// A batch of one block, or a block of a larger one. The threads of a parallel region share it out.
+template <class V, class W, class T = typename V::Scalar>
+SB_INLINE void pack_block(Activations<const W> from, int64_t batch, int64_t features,
+                          Arranged<T> to) {
+  constexpr int64_t chunk = 64;
+#pragma omp for
+  for (int64_t first = 0; first < features; first += chunk)
+    pack_tile<V, W>({from.data + first * from.feature_stride, from.batch_stride,
+                     from.feature_stride},
+                    batch, smaller(chunk, features - first), {to.data + first * to.pitch, to.pitch});
+}
+
+// A batch of one block: those of several are arranged by take_block (products.h).
 template <class W, class T = Compute<W>>
 void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<T> to, int threads) {
-  constexpr int64_t chunk = 64;
   const Blocks<T> blocks(batch);
-  const int64_t chunks = (features + chunk - 1) / chunk;
-#pragma omp parallel for collapse(2) num_threads(threads) if (threads > 1)
-  for (int64_t block = 0; block < blocks.count; ++block)
-    for (int64_t c = 0; c < chunks; ++c) {
-      const int64_t lane = blocks.first_lane(block), feature = c * chunk;
-      with_block(blocks, block, [&](auto vector, auto) {
-        using V = decltype(vector);
-        pack_tile<V, W>({from.data + lane * from.batch_stride + feature * from.feature_stride,
-                         from.batch_stride, from.feature_stride},
-                        smaller<int64_t>(blocks.width(block) * V::lanes, batch - lane),
-                        smaller(chunk, features - feature),
-                        {to.data + lane + feature * to.pitch, to.pitch});
-      });
-    }
+  if (blocks.count != 1) return;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  with_block(blocks, 0, [&](auto vector, auto) {
+    pack_block<decltype(vector), W>(from, batch, features, to);
+  });
 }
 
 // result[feature] = Σ over the batch, which is the gradient of the bias.

@@ -178,15 +178,11 @@ SB_INLINE T* room_for_block(const Blocks<T>& blocks, int64_t features, int64_t r
 template <class V, int R, class W, class T = typename V::Scalar>
 SB_INLINE Arranged<const T> take_block(const Blocks<T>& blocks, const Input<W>& x, int64_t lane,
                                        int64_t batch, int64_t features, T* room) {
-  constexpr int64_t pitch = R * V::lanes, chunk = 64;
+  constexpr int64_t pitch = R * V::lanes;
   if (blocks.count < 2) return x.arranged();
   const Activations<const W> from = x.as_it_is();
-#pragma omp for
-  for (int64_t first = 0; first < features; first += chunk)
-    pack_tile<V, W>({from.data + lane * from.batch_stride + first * from.feature_stride,
-                     from.batch_stride, from.feature_stride},
-                    smaller(pitch, batch - lane), smaller(chunk, features - first),
-                    {room + first * pitch, pitch});
+  pack_block<V, W>({from.data + lane * from.batch_stride, from.batch_stride, from.feature_stride},
+                   smaller(pitch, batch - lane), features, Arranged<T>{room, pitch});
   return {room, pitch};
 }
 
