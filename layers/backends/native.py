@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,8 @@ except ImportError as error:
 INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
 _VARIABLE = "SPARSEBENCH_ISA"
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
-_INDEX_SUFFIXES = {torch.int32: "i32", torch.int64: "i64"}
+# Layers of no more features on either side name them in 16 bits: see kernels.h.
+_FEATURES_16 = 1 << 16
 # In which type activations are arranged and sums made, where that is not the type of the values.
 _COMPUTE = {torch.bfloat16: torch.float32}
 
@@ -81,91 +82,11 @@ class Native(Backend):
         if values.dtype == torch.float16:
             wide = None if bias is None else bias.float()
             return self.forward(x.float(), values.float(), wide, connectivity).to(values.dtype)
-        return self._multiply(_rows(connectivity), values, bias, x)
-
-    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return dx = dy W."""
-        if values.dtype == torch.float16:
-            return self.grad_input(dy.float(), values.float(), connectivity).to(values.dtype)
-        return self._multiply(_columns(connectivity), values, None, dy)
-
-    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return the gradient of the values."""
-        if x.dtype == torch.float16:
-            return self.grad_values(dy.float(), x.float(), connectivity).to(x.dtype)
-        return self._grad_values(_ready(dy), _ready(x), connectivity, x.dtype)
-
-    def _grad_values(
-        self, dy: Tensor, x: Tensor, connectivity: Connectivity, dtype: torch.dtype
-    ) -> Tensor:
-        """Return the gradient of values of type `dtype` from activations that are ready."""
-        rows = _rows(connectivity)
-        batch = x.shape[0]
-        compute = _COMPUTE.get(dtype, dtype)
-        if dtype != compute and _blocks(batch, dtype) > 1:
-            # Sums over several blocks of the batch would be rounded after each of them.
-            return self._grad_values(dy.to(compute), x.to(compute), connectivity, compute).to(dtype)
-        result = x.new_empty(connectivity.nnz, dtype=dtype)
-        _of(dtype).grad_values[rows.ptr.dtype](
-            rows.count,
-            rows.filled,
-            rows.longest,
-            rows.features,
-            rows.ptr.data_ptr(),
-            connectivity.col.data_ptr(),
-            rows.tiles,
-            _address(rows.tile_ptr),
-            dy.data_ptr(),
-            *dy.stride(),
-            x.data_ptr(),
-            *x.stride(),
-            batch,
-            result.data_ptr(),
-            _threads(batch * connectivity.nnz),
-        )
-        return result
-
-    def backward(
-        self,
-        dy: Tensor,
-        x: Tensor | None,
-        values: Tensor,
-        connectivity: Connectivity,
-        *,
-        needs: tuple[bool, bool, bool],
-    ) -> Gradients:
-        """Return the gradients that are needed, from one arrangement of dy if it is one block."""
-        if values.dtype == torch.float16:
-            wide = None if x is None else x.float()
-            found = self.backward(dy.float(), wide, values.float(), connectivity, needs=needs)
-            return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
-        dtype = values.dtype
-        dy = _ready(dy)
-        bias = _sums(dy, dtype) if needs[2] else None
-        if needs[1] and x is not None:
-            x = _ready(x)
-            if needs[0] and _is_narrow(dy.shape[0], dtype, connectivity):
-                return Gradients(*_backward_narrow(dy, x, values, connectivity), bias)
-        return Gradients(
-            self._multiply(_columns(connectivity), values, None, dy) if needs[0] else None,
-            self._grad_values(dy, x, connectivity, dtype) if needs[1] and x is not None else None,
-            bias,
-        )
-
-    def _multiply(self, rows: _Rows, values: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
-        x = _ready(x)
+        x, rows = _ready(x), _rows(connectivity)
         batch = x.shape[0]
         result = values.new_empty(batch, rows.count)
-        _of(values.dtype).multiply[rows.ptr.dtype](
-            rows.count,
-            rows.filled,
-            rows.longest,
-            rows.features,
-            rows.ptr.data_ptr(),
-            _address(rows.col),
-            _address(rows.entries),
-            rows.tiles,
-            _address(rows.tile_ptr),
+        _of(values.dtype).multiply(
+            rows.kernel,
             values.data_ptr(),
             _address(bias),
             x.data_ptr(),
@@ -177,52 +98,142 @@ class Native(Backend):
         )
         return result
 
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        found = self.backward(dy, None, values, connectivity, needs=(True, False, False))
+        assert found.input is not None
+        return found.input
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        values = x.new_empty(0)  # their type is all that is asked of them here
+        found = self.backward(dy, x, values, connectivity, needs=(False, True, False))
+        assert found.values is not None
+        return found.values
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, from one arrangement of dy."""
+        dtype, batch = values.dtype, dy.shape[0]
+        needs_input, needs_values, needs_bias = needs
+        if dtype == torch.float16:
+            return self._backward_wide(dy, x, values, connectivity, needs, torch.float32)
+        if dtype in _COMPUTE and (needs_values or needs_bias) and _blocks(batch, dtype) > 1:
+            # Sums over several blocks of the batch would be rounded after each of them.
+            rest = (False, needs_values, needs_bias)
+            found = self._backward_wide(dy, x, values, connectivity, rest, _COMPUTE[dtype])
+            return found._replace(
+                input=self.grad_input(dy, values, connectivity) if needs_input else None
+            )
+        dy = _ready(dy)
+        x = _ready(x) if needs_values and x is not None else None
+        gradients = Gradients(
+            values.new_empty(batch, connectivity.shape[1]) if needs_input else None,
+            values.new_empty(connectivity.nnz) if x is not None else None,
+            values.new_empty(connectivity.shape[0]) if needs_bias else None,
+        )
+        if needs_input and x is not None and _is_narrow(batch, dtype, connectivity):
+            _backward_narrow(dy, x, values, connectivity, gradients)
+            return gradients
+        _of(dtype).backward(
+            _rows(connectivity).kernel,
+            _columns(connectivity).kernel if needs_input else None,
+            values.data_ptr(),
+            dy.data_ptr(),
+            *dy.stride(),
+            *_place(x),
+            batch,
+            *_place(gradients.input),
+            _address(gradients.values),
+            _address(gradients.bias),
+            _threads(batch * connectivity.nnz),
+        )
+        return gradients
+
+    def _backward_wide(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        needs: tuple[bool, bool, bool],
+        compute: torch.dtype,
+    ) -> Gradients:
+        """Return the gradients by way of copies of another type."""
+        wide = None if x is None else x.to(compute)
+        found = self.backward(dy.to(compute), wide, values.to(compute), connectivity, needs=needs)
+        return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
+
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The connections sorted by row, at `col`, or by column, at `entries`: see kernels.h."""
+    """What the kernels want to know of so many rows of connections, and the arrays it points to."""
 
     count: int
-    filled: int
-    longest: int
-    features: int
-    ptr: Tensor
-    col: Tensor | None
-    entries: Tensor | None
-    tiles: int = 1
-    tile_ptr: Tensor | None = None
+    kernel: Any
+    arrays: tuple[Tensor, ...]
 
 
-# What the kernels want to know of a connectivity beside its own arrays; made on first use.
+# Made on first use: of a connectivity as it is, and of its transpose.
 _rows_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
 _columns_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
 
 
 def _rows(connectivity: Connectivity) -> _Rows:
     if (rows := _rows_of.get(connectivity)) is None:
-        ptr, (count, features) = connectivity.row_ptr, connectivity.shape
-        rows = _Rows(count, *_lengths(ptr), features, ptr, connectivity.col, None)
-        rows = _rows_of[connectivity] = _tiled(rows, connectivity.nnz)
+        kind, ptr, col = _kind(connectivity), connectivity.row_ptr, connectivity.col
+        col = col.to(kind.features)
+        (count, features), lengths = connectivity.shape, _lengths(ptr)
+        kernel = kind.rows(count, features, *lengths, ptr.data_ptr(), col.data_ptr(), 0, 0)
+        rows = _Rows(count, kernel, (ptr, col))
+        rows = _rows_of[connectivity] = _tiled(rows, lengths[0], features, connectivity.nnz)
     return rows
 
 
 def _columns(connectivity: Connectivity) -> _Rows:
     if (columns := _columns_of.get(connectivity)) is None:
-        (out_features, in_features), nnz = connectivity.shape, connectivity.nnz
-        col_ptr = connectivity.row_ptr.new_empty(in_features + 1)
-        entries = connectivity.col.new_empty(nnz, 2)
-        _order("transpose", connectivity.col.dtype)(
-            out_features,
+        kind, (out_features, in_features) = _kind(connectivity), connectivity.shape
+        starts, nnz = connectivity.row_ptr, connectivity.nnz
+        ptr = starts.new_empty(in_features + 1)
+        entries = starts.new_empty(nnz, 2, dtype=kind.features)
+        _rows(connectivity).kernel.transpose(ptr.data_ptr(), entries.data_ptr(), _threads(nnz))
+        lengths = _lengths(ptr)
+        kernel = kind.rows(
             in_features,
-            connectivity.row_ptr.data_ptr(),
-            connectivity.col.data_ptr(),
-            col_ptr.data_ptr(),
+            out_features,
+            *lengths,
+            ptr.data_ptr(),
+            0,
             entries.data_ptr(),
-            _threads(nnz),
+            starts.data_ptr(),
         )
-        columns = _Rows(in_features, *_lengths(col_ptr), out_features, col_ptr, None, entries)
-        columns = _columns_of[connectivity] = _tiled(columns, nnz)
+        columns = _Rows(in_features, kernel, (ptr, entries, starts))
+        columns = _columns_of[connectivity] = _tiled(columns, lengths[0], out_features, nnz)
     return columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How the kernels count connections and name features: see kernels.h."""
+
+    rows: Any
+    features: torch.dtype
+
+
+def _kind(connectivity: Connectivity) -> _Kind:
+    assert _kernels is not None
+    if connectivity.col.dtype == torch.int64:
+        return _Kind(_kernels.Rows64, torch.int64)
+    if max(connectivity.shape) > _FEATURES_16:
+        return _Kind(_kernels.Rows32, torch.int32)
+    return _Kind(_kernels.Rows16, torch.uint16)
 
 
 def _lengths(ptr: Tensor) -> tuple[int, int]:
@@ -233,31 +244,19 @@ def _lengths(ptr: Tensor) -> tuple[int, int]:
     return int(lengths.count_nonzero()), int(lengths.max())
 
 
-def _tiled(rows: _Rows, nnz: int) -> _Rows:
+def _tiled(rows: _Rows, filled: int, features: int, nnz: int) -> _Rows:
     """Cut the columns into tiles in which a row that has any has some _TILE_CONNECTIONS."""
     tiles = min(
-        nnz // (max(1, rows.filled) * _TILE_CONNECTIONS),
+        nnz // (max(1, filled) * _TILE_CONNECTIONS),
         nnz // (max(1, rows.count) * _POINTED_CONNECTIONS),
-        rows.features // _TILE_FEATURES,
+        features // _TILE_FEATURES,
     )
     if tiles < 2:
         return rows
-    tile_ptr = rows.ptr.new_empty((tiles + 1) * rows.count)
-    _order("find_tiles", rows.ptr.dtype)(
-        rows.count,
-        rows.ptr.data_ptr(),
-        _address(rows.col),
-        _address(rows.entries),
-        tiles,
-        -(-rows.features // tiles),
-        tile_ptr.data_ptr(),
-        _threads(nnz),
-    )
-    return replace(rows, tiles=tiles, tile_ptr=tile_ptr)
-
-
-def _order(name: str, index: torch.dtype) -> Any:
-    return getattr(_kernels, f"{name}_{_INDEX_SUFFIXES[index]}")
+    tile_ptr = rows.arrays[0].new_empty((tiles + 1) * rows.count)
+    address, width = tile_ptr.data_ptr(), -(-features // tiles)
+    rows.kernel.find_tiles(tiles, width, address, _threads(nnz))
+    return _Rows(rows.count, rows.kernel.tiled(tiles, address), (*rows.arrays, tile_ptr))
 
 
 def isa() -> tuple[str, str]:
@@ -287,14 +286,9 @@ class _Of:
         self.blocks = getattr(kernels, f"blocks_{suffix}")
         self.pitch = getattr(kernels, f"pitch_{suffix}")
         self.pack = getattr(kernels, f"pack_{suffix}")
-        self.sums = getattr(kernels, f"sums_{suffix}")
-        self.multiply, self.grad_values, self.backward_narrow = (
-            {
-                d: getattr(kernels, f"{name}_{suffix}_{index}")
-                for d, index in _INDEX_SUFFIXES.items()
-            }
-            for name in ("multiply", "grad_values", "backward_narrow")
-        )
+        self.multiply = getattr(kernels, f"multiply_{suffix}")
+        self.backward = getattr(kernels, f"backward_{suffix}")
+        self.backward_narrow = getattr(kernels, f"backward_narrow_{suffix}")
 
 
 @cache
@@ -316,18 +310,14 @@ def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bo
 
 
 def _backward_narrow(
-    dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity
-) -> tuple[Tensor, Tensor]:
+    dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity, gradients: Gradients
+) -> None:
     kernels = _of(values.dtype)
     batch, features = x.shape
     threads = _threads(batch * connectivity.nnz)
     workspace = x.new_empty(threads * features * kernels.unit(batch))
-    dx = values.new_empty(batch, features)
-    gradient = values.new_empty(connectivity.nnz)
-    kernels.backward_narrow[connectivity.col.dtype](
-        *connectivity.shape,
-        connectivity.row_ptr.data_ptr(),
-        connectivity.col.data_ptr(),
+    kernels.backward_narrow(
+        _rows(connectivity).kernel,
         values.data_ptr(),
         dy.data_ptr(),
         dy.stride(1),
@@ -335,24 +325,11 @@ def _backward_narrow(
         x.stride(1),
         batch,
         workspace.data_ptr(),
-        dx.data_ptr(),
-        *dx.stride(),
-        gradient.data_ptr(),
+        *_place(gradients.input),
+        _address(gradients.values),
+        _address(gradients.bias),
         threads,
     )
-    return dx, gradient
-
-
-def _sums(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The sums over the batch of activations that are ready."""
-    batch, features = x.shape
-    if _blocks(batch, dtype) > 1:
-        return x.sum(0)
-    sums = x.new_empty(features, dtype=dtype)
-    _of(dtype).sums(
-        x.data_ptr(), x.stride(1), batch, features, sums.data_ptr(), _threads(x.numel())
-    )
-    return sums
 
 
 def _blocks(batch: int, dtype: torch.dtype) -> int:
@@ -388,6 +365,13 @@ def _arranged(x: Tensor) -> Tensor:
 
 def _address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def _place(matrix: Tensor | None) -> tuple[int, int, int]:
+    """The address and the strides of a matrix, zeros where there is none."""
+    if matrix is None:
+        return 0, 0, 0
+    return matrix.data_ptr(), matrix.stride(0), matrix.stride(1)
 
 
 def _pitch(x: Tensor, kernels: _Of) -> int | None:

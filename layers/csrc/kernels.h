@@ -24,25 +24,41 @@ struct Arranged {
   int64_t pitch;
 };
 
+// In what types connections are counted (P) and features are named (F). A layer of at most 65536
+// features on either side names them in 16 bits: less to read, and less of the cache.
+template <class P, class F>
+struct Indices {
+  using Pointer = P;
+  using Feature = F;
+  static constexpr bool half = sizeof(F) < sizeof(P);
+};
+using Indices16 = Indices<int32_t, uint16_t>;
+using Indices32 = Indices<int32_t, int32_t>;
+using Indices64 = Indices<int64_t, int64_t>;
+
 // One connection of the transposed layer: its row, and the place of its value among the values,
-// which stay in the order of the layer. Side by side, for one load instead of two.
+// which stay in the order of the layer. Side by side, for one load instead of two. Places of 16 bits
+// count from the first value of the row.
 template <class Index>
 struct Entry {
-  Index row, place;
+  typename Index::Feature row, place;
 };
 
 // The connections sorted by row: at `col` those of the layer, or at `entries` those of its transpose
 // (whose rows are the columns of the layer).
 template <class Index>
 struct Rows {
-  int64_t count;            // of rows
+  using Pointer = typename Index::Pointer;
+  int64_t count, features;  // rows and columns
   int64_t filled, longest;  // rows that have connections, and how many the longest has
-  const Index *ptr, *col;
+  const Pointer* ptr;
+  const typename Index::Feature* col;
   const Entry<Index>* entries;
+  const Pointer* starts;  // where the values of the layer's own rows begin, for places of 16 bits
   // The columns may be cut into tiles: connections [tile_ptr[t · count + r], tile_ptr[(t + 1) ·
   // count + r]) are those of row r in tile t. One tile needs no pointers.
   int64_t tiles;
-  const Index* tile_ptr;
+  const Pointer* tile_ptr;
 };
 
 // In what type numbers kept as W are arranged, multiplied and added up.
@@ -69,25 +85,27 @@ struct Input {
 template <class W, class Index>
 struct Products {
   using T = Compute<W>;
-  void (*multiply)(Rows<Index>, const W* values, const W* bias, Input<W> x, int64_t features,
-                   int64_t batch, Activations<W> result, int threads);
-  // Of several blocks the sums go through `result`: W must be T then.
-  void (*grad_values)(Rows<Index>, Input<W> dy, Input<W> x, int64_t features, int64_t batch,
-                      W* result, int threads);
-  // Both gradients in one pass, for batches of one register (batch ≤ unit).
+  void (*multiply)(Rows<Index>, const W* values, const W* bias, Input<W> x, int64_t batch,
+                   Activations<W> result, int threads);
+  // The gradients of which there is an address; dx needs the transposed connectivity, `columns`. Of
+  // several blocks the sums go through the gradients of values and bias: W must be T for these.
+  void (*backward)(Rows<Index>, const Rows<Index>* columns, const W* values, Input<W> dy, Input<W> x,
+                   int64_t batch, Activations<W> dx, W* grad_values, W* grad_bias, int threads);
+  // All gradients, those of x and values in one pass, for batches of one register (batch ≤ unit).
   void (*backward_narrow)(Rows<Index>, const W* values, Arranged<const T> dy, Arranged<const T> x,
-                          int64_t features, int64_t batch, T* workspace, Activations<W> dx,
-                          W* result, int threads);
+                          int64_t batch, T* workspace, Activations<W> dx, W* grad_values,
+                          W* grad_bias, int threads);
 };
 
-// Sorts the connections of `rows` by column: fills ptr (features + 1) and entries.
+// Other orders of the connections: see order.h.
 template <class Index>
-using Transpose = void (*)(Rows<Index> rows, int64_t features, Index* ptr, Entry<Index>* entries,
-                           int threads);
-
-// Fills the tile pointers of rows.tiles tiles, each of `width` columns.
-template <class Index>
-using FindTiles = void (*)(Rows<Index>, int64_t width, Index* tile_ptr, int threads);
+struct Orders {
+  // Sorts them by column: fills ptr (features + 1) and entries.
+  void (*transpose)(Rows<Index>, typename Index::Pointer* ptr, Entry<Index>* entries, int threads);
+  // Fills the pointers of so many tiles, each of `width` columns.
+  void (*find_tiles)(Rows<Index>, int64_t tiles, int64_t width, typename Index::Pointer* tile_ptr,
+                     int threads);
+};
 
 template <class W>
 struct Packing {
@@ -96,24 +114,24 @@ struct Packing {
   int64_t (*pitch)(int64_t batch);   // of one block
   int64_t (*blocks)(int64_t batch);  // into how many the batch is cut
   void (*pack)(Activations<const W>, int64_t batch, int64_t features, Arranged<T>, int threads);
-  void (*sums)(Arranged<const T>, int64_t batch, int64_t features, W* result, int threads);
 };
 
 template <class W>
 struct KernelsOf {
   Packing<W> packing;
-  Products<W, int32_t> narrow;
-  Products<W, int64_t> wide;
+  Products<W, Indices16> of16;
+  Products<W, Indices32> of32;
+  Products<W, Indices64> of64;
 };
+
 
 struct Kernels {
   KernelsOf<float> f32;
   KernelsOf<double> f64;
   KernelsOf<bfloat16> bf16;
-  Transpose<int32_t> transpose_i32;
-  Transpose<int64_t> transpose_i64;
-  FindTiles<int32_t> find_tiles_i32;
-  FindTiles<int64_t> find_tiles_i64;
+  Orders<Indices16> order16;
+  Orders<Indices32> order32;
+  Orders<Indices64> order64;
 };
 
 extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;

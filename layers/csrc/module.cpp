@@ -64,75 +64,82 @@ template <class T> const KernelsOf<T>& of();
 template <> const KernelsOf<float>& of<float>() { return kernels->f32; }
 template <> const KernelsOf<double>& of<double>() { return kernels->f64; }
 template <> const KernelsOf<bfloat16>& of<bfloat16>() { return kernels->bf16; }
-template <class W, class Index> const Products<W, Index>& products() {
-  if constexpr (sizeof(Index) == 4) return of<W>().narrow; else return of<W>().wide;
-}
 
 template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
-template <class W, class Index>
-void bind_products(nb::module_& module, const std::string& suffix) {
-  using T = Compute<W>;
-  module.def(("multiply_" + suffix).c_str(),
-             [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
-                uintptr_t col, uintptr_t entries, int64_t tiles, uintptr_t tile_ptr,
-                uintptr_t values, uintptr_t bias, uintptr_t x, int64_t x_batch_stride,
-                int64_t x_feature_stride, int64_t batch, uintptr_t result, int64_t batch_stride,
-                int64_t feature_stride, int threads) {
-               nb::gil_scoped_release release;
-               products<W, Index>().multiply(
-                   {rows, filled, longest, at<const Index>(ptr), at<const Index>(col),
-                    at<const Entry<Index>>(entries), tiles, at<const Index>(tile_ptr)},
-                   at<const W>(values), at<const W>(bias),
-                   {at<const void>(x), x_batch_stride, x_feature_stride}, features, batch,
-                   {at<W>(result), batch_stride, feature_stride}, threads);
-             });
-  module.def(("grad_values_" + suffix).c_str(),
-             [](int64_t rows, int64_t filled, int64_t longest, int64_t features, uintptr_t ptr,
-                uintptr_t col, int64_t tiles, uintptr_t tile_ptr, uintptr_t dy,
-                int64_t dy_batch_stride, int64_t dy_feature_stride, uintptr_t x,
-                int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch, uintptr_t result,
-                int threads) {
-               nb::gil_scoped_release release;
-               products<W, Index>().grad_values(
-                   {rows, filled, longest, at<const Index>(ptr), at<const Index>(col), nullptr,
-                    tiles, at<const Index>(tile_ptr)},
-                   {at<const void>(dy), dy_batch_stride, dy_feature_stride},
-                   {at<const void>(x), x_batch_stride, x_feature_stride}, features, batch,
-                   at<W>(result), threads);
-             });
-  module.def(("backward_narrow_" + suffix).c_str(),
-             [](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col, uintptr_t values,
-                uintptr_t dy, int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch,
-                uintptr_t workspace, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
-                uintptr_t result, int threads) {
-               nb::gil_scoped_release release;
-               products<W, Index>().backward_narrow(
-                   {rows, rows, 0, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
-                   at<const W>(values), {at<const T>(dy), dy_pitch}, {at<const T>(x), x_pitch},
-                   features, batch, at<T>(workspace), {at<W>(dx), batch_stride, feature_stride},
-                   at<W>(result), threads);
-             });
+// Rows as Python holds them; whoever makes them keeps their arrays alive.
+template <class Index>
+void bind_rows(nb::module_& module, const char* name, Orders<Index> Kernels::* orders) {
+  using P = typename Index::Pointer;
+  using F = typename Index::Feature;
+  nb::class_<Rows<Index>>(module, name)
+      .def("__init__",
+           [](Rows<Index>* rows, int64_t count, int64_t features, int64_t filled, int64_t longest,
+              uintptr_t ptr, uintptr_t col, uintptr_t entries, uintptr_t starts) {
+             new (rows) Rows<Index>{count, features, filled, longest, at<const P>(ptr),
+                                    at<const F>(col), at<const Entry<Index>>(entries),
+                                    at<const P>(starts), 1, nullptr};
+           })
+      .def("tiled",
+           [](Rows<Index> rows, int64_t tiles, uintptr_t tile_ptr) {
+             rows.tiles = tiles;
+             rows.tile_ptr = at<const P>(tile_ptr);
+             return rows;
+           })
+      .def("transpose",
+           [orders](const Rows<Index>& rows, uintptr_t ptr, uintptr_t entries, int threads) {
+             nb::gil_scoped_release release;
+             (kernels->*orders).transpose(rows, at<P>(ptr), at<Entry<Index>>(entries), threads);
+           })
+      .def("find_tiles", [orders](const Rows<Index>& rows, int64_t tiles, int64_t width,
+                                  uintptr_t tile_ptr, int threads) {
+        nb::gil_scoped_release release;
+        (kernels->*orders).find_tiles(rows, tiles, width, at<P>(tile_ptr), threads);
+      });
 }
 
-template <class Index>
-void bind_order(nb::module_& module, const std::string& suffix, Transpose<Index> Kernels::* transpose,
-                FindTiles<Index> Kernels::* find) {
-  module.def(("transpose_" + suffix).c_str(),
-             [transpose](int64_t rows, int64_t features, uintptr_t ptr, uintptr_t col,
-                         uintptr_t col_ptr, uintptr_t entries, int threads) {
+// One overload of each product for every kind of rows.
+template <class W, class Index>
+void bind_products(nb::module_& module, const std::string& suffix,
+                   Products<W, Index> KernelsOf<W>::* products) {
+  using T = Compute<W>;
+  module.def(("multiply_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, uintptr_t values, uintptr_t bias, uintptr_t x,
+                        int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch,
+                        uintptr_t result, int64_t batch_stride, int64_t feature_stride,
+                        int threads) {
                nb::gil_scoped_release release;
-               (kernels->*transpose)(
-                   {rows, rows, 0, at<const Index>(ptr), at<const Index>(col), nullptr, 1, nullptr},
-                   features, at<Index>(col_ptr), at<Entry<Index>>(entries), threads);
+               (of<W>().*products)
+                   .multiply(rows, at<const W>(values), at<const W>(bias),
+                             {at<const void>(x), x_batch_stride, x_feature_stride}, batch,
+                             {at<W>(result), batch_stride, feature_stride}, threads);
              });
-  module.def(("find_tiles_" + suffix).c_str(),
-             [find](int64_t rows, uintptr_t ptr, uintptr_t col, uintptr_t entries, int64_t tiles,
-                    int64_t width, uintptr_t tile_ptr, int threads) {
+  module.def(("backward_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, const Rows<Index>* columns, uintptr_t values,
+                        uintptr_t dy, int64_t dy_batch_stride, int64_t dy_feature_stride,
+                        uintptr_t x, int64_t x_batch_stride, int64_t x_feature_stride,
+                        int64_t batch, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
+                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
                nb::gil_scoped_release release;
-               (kernels->*find)({rows, rows, 0, at<const Index>(ptr), at<const Index>(col),
-                                 at<const Entry<Index>>(entries), tiles, nullptr},
-                                width, at<Index>(tile_ptr), threads);
+               (of<W>().*products)
+                   .backward(rows, columns, at<const W>(values),
+                             {at<const void>(dy), dy_batch_stride, dy_feature_stride},
+                             {at<const void>(x), x_batch_stride, x_feature_stride}, batch,
+                             {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
+                             at<W>(grad_bias), threads);
+             },
+             nb::arg("rows"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"), nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"), nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"), nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"), nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
+  module.def(("backward_narrow_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
+                        uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t workspace,
+                        uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
+                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
+               nb::gil_scoped_release release;
+               (of<W>().*products)
+                   .backward_narrow(rows, at<const W>(values), {at<const T>(dy), dy_pitch},
+                                    {at<const T>(x), x_pitch}, batch, at<T>(workspace),
+                                    {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
+                                    at<W>(grad_bias), threads);
              });
 }
 
@@ -151,15 +158,9 @@ void bind(nb::module_& module, const std::string& suffix) {
                of<W>().packing.pack({at<const W>(from), batch_stride, feature_stride}, batch,
                                     features, {at<T>(to), pitch}, threads);
              });
-  module.def(("sums_" + suffix).c_str(),
-             [](uintptr_t x, int64_t pitch, int64_t batch, int64_t features, uintptr_t result,
-                int threads) {
-               nb::gil_scoped_release release;
-               of<W>().packing.sums({at<const T>(x), pitch}, batch, features, at<W>(result),
-                                    threads);
-             });
-  bind_products<W, int32_t>(module, suffix + "_i32");
-  bind_products<W, int64_t>(module, suffix + "_i64");
+  bind_products<W, Indices16>(module, suffix, &KernelsOf<W>::of16);
+  bind_products<W, Indices32>(module, suffix, &KernelsOf<W>::of32);
+  bind_products<W, Indices64>(module, suffix, &KernelsOf<W>::of64);
 }
 
 }  // namespace
@@ -173,10 +174,11 @@ NB_MODULE(_native, module) {
   module.def(
       "use_single_loads", [](bool yes) { return std::exchange(single_loads, yes); },
       "Say whether single numbers are loaded instead of gathered; return whether they were.");
+  bind_rows<Indices16>(module, "Rows16", &Kernels::order16);
+  bind_rows<Indices32>(module, "Rows32", &Kernels::order32);
+  bind_rows<Indices64>(module, "Rows64", &Kernels::order64);
   bind<float>(module, "f32");
   bind<double>(module, "f64");
   bind<bfloat16>(module, "bf16");
   bind_convolution(module);
-  bind_order<int32_t>(module, "i32", &Kernels::transpose_i32, &Kernels::find_tiles_i32);
-  bind_order<int64_t>(module, "i64", &Kernels::transpose_i64, &Kernels::find_tiles_i64);
 }

@@ -3,7 +3,7 @@
 // and the transposed connectivity is not needed.
 #pragma once
 
-#include "products.h"
+#include "passes.h"
 
 namespace {
 
@@ -71,8 +71,9 @@ SB_INLINE void scatter_row_by_row(const Rows<Index>& rows, Cut begin, Cut end, c
 // threads × features × unit numbers.
 template <class W, class Index, class T = Compute<W>>
 void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Arranged<const T> x,
-                     int64_t features, int64_t batch, T* workspace, Activations<W> dx, W* result,
+                     int64_t batch, T* workspace, Activations<W> dx, W* result, W* grad_bias,
                      int threads) {
+  const int64_t features = rows.features;
   const Blocks<T> blocks(batch);
   if (blocks.registers != 1) return;
   with_block(blocks, 0, [&](auto vector, auto) {
@@ -87,6 +88,7 @@ void backward_narrow(Rows<Index> rows, const W* values, Arranged<const T> dy, Ar
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
       const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+      if (grad_bias) add_over_batch<W>(dy, batch, rows.count, true, grad_bias);
       T* own = workspace + part * length;
       for (int64_t i = 0; i < length; ++i) own[i] = 0;
       const Cut first = first_connection(rows, part, parts);

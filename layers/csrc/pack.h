@@ -54,8 +54,7 @@ SB_INLINE int64_t before_line(const W* to) {
 
 // The way back: to[row, feature] = from[feature * pitch + row].
 template <class V, class W, class T = typename V::Scalar>
-SB_INLINE void unpack_tile(Arranged<const T> from, int64_t batch, int64_t features,
-                           Activations<W> to) {
+void unpack_tile(Arranged<const T> from, int64_t batch, int64_t features, Activations<W> to) {
   constexpr int N = V::lanes;
   for (int64_t lane = 0; lane < batch; lane += N) {
     const int rows = static_cast<int>(smaller<int64_t>(N, batch - lane));
@@ -107,8 +106,7 @@ int64_t blocks_of(int64_t batch) { return Blocks<T>(batch).count; }
 
 // A batch of one block, or a block of a larger one. The threads of a parallel region share it out.
 template <class V, class W, class T = typename V::Scalar>
-SB_INLINE void pack_block(Activations<const W> from, int64_t batch, int64_t features,
-                          Arranged<T> to) {
+void pack_block(Activations<const W> from, int64_t batch, int64_t features, Arranged<T> to) {
   constexpr int64_t chunk = 64;
 #pragma omp for
   for (int64_t first = 0; first < features; first += chunk)
@@ -128,18 +126,19 @@ void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<T
   });
 }
 
-// result[feature] = Σ over the batch, which is the gradient of the bias.
+// result[feature] (+)= Σ over the batch, which is the gradient of the bias. The threads of a parallel
+// region share it out.
 template <class W, class T = Compute<W>>
-void sums_over_batch(Arranged<const T> x, int64_t batch, int64_t features, W* result, int threads) {
+void add_over_batch(Arranged<const T> x, int64_t batch, int64_t features, bool first, W* result) {
   using V = Vector<T, Blocks<T>::native>;
-#pragma omp parallel for num_threads(threads) if (threads > 1)
+#pragma omp for
   for (int64_t feature = 0; feature < features; ++feature) {
     const T* from = x.data + feature * x.pitch;
     V total = V::zero();
     int64_t lane = 0;
     for (; lane + V::lanes <= batch; lane += V::lanes) total += V::load(from + lane);
     if (lane < batch) total += V::load(from + lane, static_cast<int>(batch - lane));
-    keep(total.sum(), result[feature]);
+    keep(total.sum() + (first ? T(0) : widened(result[feature])), result[feature]);
   }
 }
 

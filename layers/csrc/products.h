@@ -1,4 +1,4 @@
-// The three products of a sparse layer over arranged activations.
+// The three products of a sparse layer over one arranged block of a batch.
 //
 // Rows are cut into parts of equally many connections, which threads take as they become free. They
 // take the rows of a part in panels and the columns in tiles, so that a tile of the one operand
@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <type_traits>
 
 #include "pack.h"
 
@@ -15,6 +16,8 @@ namespace {
 
 using sparsebench::Input;
 using sparsebench::Rows;
+
+template <class Index> using Pointer = typename Index::Pointer;
 
 constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are joined
 // Rows that meet most features of a tile read it from end to end: of one that is larger than L1, each
@@ -101,7 +104,7 @@ SB_INLINE int64_t pieces_of(int threads) { return threads == 1 ? 1 : threads * p
 // Where the connections of each row begin and end within one tile.
 template <class Index>
 struct Tile {
-  const Index *begin, *end;
+  const Pointer<Index>*begin, *end;
   bool first;
 };
 
@@ -141,12 +144,12 @@ SB_INLINE void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, in
 // line at most, the few instructions of a connection leave the processor room to fetch many lines at
 // a time, and one tile is best however many features there are.
 template <class Index>
-SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t features, int64_t feature_bytes,
+SB_INLINE int64_t tile_step(const Rows<Index>& rows, int64_t feature_bytes,
                             int64_t room = tile_bytes) {
   if (feature_bytes <= line_bytes && feature_bytes > line_bytes / 8) return rows.tiles;
-  if (room == tile_bytes && rows.ptr[rows.count] > full_density * rows.filled * features)
+  if (room == tile_bytes && rows.ptr[rows.count] > full_density * rows.filled * rows.features)
     room = full_tile_bytes;
-  const int64_t bytes = features * feature_bytes / rows.tiles + 1;
+  const int64_t bytes = rows.features * feature_bytes / rows.tiles + 1;
   return larger<int64_t>(1, room / bytes);
 }
 
@@ -165,26 +168,7 @@ struct Scratch {
     return static_cast<T*>(data);
   }
 };
-thread_local Scratch scratch, block_scratch, row_scratch;
-
-// Room for one block of x, and of dy where there is one, if blocks have to be arranged.
-template <class T>
-SB_INLINE T* room_for_block(const Blocks<T>& blocks, int64_t features, int64_t rows) {
-  if (blocks.count < 2) return nullptr;
-  return block_scratch.get<T>((features + rows) * blocks.width(0) * blocks.unit);
-}
-
-// One block of the batch, arranged in `room` where it is not.
-template <class V, int R, class W, class T = typename V::Scalar>
-SB_INLINE Arranged<const T> take_block(const Blocks<T>& blocks, const Input<W>& x, int64_t lane,
-                                       int64_t batch, int64_t features, T* room) {
-  constexpr int64_t pitch = R * V::lanes;
-  if (blocks.count < 2) return x.arranged();
-  const Activations<const W> from = x.as_it_is();
-  pack_block<V, W>({from.data + lane * from.batch_stride, from.batch_stride, from.feature_stride},
-                   smaller(pitch, batch - lane), features, Arranged<T>{room, pitch});
-  return {room, pitch};
-}
+thread_local Scratch scratch;
 
 // Streams of connections are longer than what the hardware's prefetcher learns from one row.
 template <bool Transposed, class W, class Index>
@@ -206,6 +190,26 @@ SB_INLINE bool is_far(int64_t features) {
   return R == 1 && V::lanes > 1 && features * bytes > far_bytes;
 }
 
+// The row and the value's place of connection p of the transposed layer.
+struct Located { int64_t row, place; };
+template <class Index>
+SB_INLINE Located located(const Rows<Index>& rows, int64_t p) {
+  using Feature = typename Index::Feature;
+  constexpr int bits = 8 * sizeof(Feature);
+  Located at;
+  if constexpr (bits <= 32 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
+    // By one load, which compilers do not make of two; both numbers are positive.
+    using Both = std::conditional_t<bits == 16, uint32_t, uint64_t>;
+    Both both;
+    __builtin_memcpy(&both, rows.entries + p, sizeof both);
+    at = {static_cast<int64_t>(both & (~Both{} >> bits)), static_cast<int64_t>(both >> bits)};
+  } else {
+    at = {rows.entries[p].row, rows.entries[p].place};
+  }
+  if constexpr (Index::half) at.place += rows.starts[at.row];
+  return at;
+}
+
 // Fetches what the connection that comes far_connections after p reads at random; `last` is the last
 // connection of all.
 template <bool Transposed, class W, class Index, class T>
@@ -213,8 +217,9 @@ SB_INLINE void fetch_feature(const Rows<Index>& rows, const W* values, Arranged<
                              int64_t p, int64_t last) {
   const int64_t next = smaller(p + far_connections, last);
   if constexpr (Transposed) {
-    __builtin_prefetch(values + rows.entries[next].place);
-    __builtin_prefetch(x.data + rows.entries[next].row * x.pitch);
+    const Located at = located(rows, next);
+    __builtin_prefetch(values + at.place);
+    __builtin_prefetch(x.data + at.row * x.pitch);
   } else {
     __builtin_prefetch(x.data + rows.col[next] * x.pitch);
   }
@@ -229,12 +234,8 @@ struct Term {
 template <bool Transposed, class W, class Index, class T = Compute<W>>
 SB_INLINE Term<T> term(const Rows<Index>& rows, const W* values, int64_t p) {
   if constexpr (!Transposed) return {rows.col[p], widened(values[p])};
-  if constexpr (sizeof(Index) == 4 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__) {
-    uint64_t both;
-    __builtin_memcpy(&both, rows.entries + p, sizeof both);
-    return {static_cast<uint32_t>(both), widened(values[both >> 32])};
-  }
-  return {rows.entries[p].row, widened(values[rows.entries[p].place])};
+  const Located at = located(rows, p);
+  return {at.row, widened(values[at.place])};
 }
 
 // sums[r] += Σ_p values[p] · x[col p], U connections at a time with accumulators of their own, so
@@ -328,7 +329,7 @@ void multiply_block(const Rows<Index>& rows, int64_t begin, int64_t end, const W
         T* at = sums_of_panel + (row - top) * pitch;
         if (!tile.first && !direct && tile.begin[row] == tile.end[row]) continue;
         if (tiled && row + prefetch_rows < bottom) {
-          const Index ahead = tile.begin[row + prefetch_rows];
+          const Pointer<Index> ahead = tile.begin[row + prefetch_rows];
           prefetch<Transposed>(rows, values, ahead);
           for (int r = 0; r < R; ++r) __builtin_prefetch(at + 2 * pitch + r * V::lanes, 1);
         }
@@ -393,50 +394,36 @@ void multiply_long_row(const Rows<Index>& rows, int64_t row, int64_t pieces, con
   }
 }
 
-template <class W, class Index, class T = Compute<W>>
-void multiply(Rows<Index> rows, const W* values, const W* bias, Input<W> x, int64_t features,
-              int64_t batch, Activations<W> result, int threads) {
-  const Blocks<T> blocks(batch);
-  if (blocks.count == 0) return;
-  const int64_t parts = parts_of(rows, threads);
-  const int64_t pieces = pieces_of(threads);
-  T* room = room_for_block<T>(blocks, features, 0);
-  T* sums = row_scratch.get<T>(pieces * blocks.width(0) * blocks.unit);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t block = 0; block < blocks.count; ++block)
-    with_block(blocks, block, [&](auto vector, auto registers) {
-      using V = decltype(vector);
-      constexpr int R = decltype(registers)::value;
-      constexpr int64_t lanes = R * V::lanes;
-      const int64_t lane = blocks.first_lane(block);
-      const Arranged<const T> x_block = take_block<V, R>(blocks, x, lane, batch, features, room);
-      const int64_t tile = lanes == 1 && !rows.entries ? gather_bytes : tile_bytes;
-      const Activations<W> block_result{result.data + lane * result.batch_stride,
-                                        result.batch_stride, result.feature_stride};
-      const int64_t width = smaller(lanes, batch - lane);
-      const int64_t step = tile_step(rows, features, lanes * sizeof(T), tile);
-      const auto run = [&](auto transposed, auto far) {
-        constexpr bool Transposed = decltype(transposed)::value, Far = decltype(far)::value;
-        for_long_rows(rows, pieces, [&](int64_t row) {
-          multiply_long_row<V, R, Transposed, Far>(rows, row, pieces, values, bias, x_block, width,
-                                                   sums, block_result);
-        });
+// One block of the batch times all rows, by all threads of a parallel region. `sums` has room for a
+// block of each of pieces_of(threads).
+template <class V, int R, bool Transposed, bool Far, class W, class Index,
+          class T = typename V::Scalar>
+void multiply_rows(const Rows<Index>& rows, const W* values, const W* bias, Arranged<const T> x,
+                   int64_t batch, T* sums, Activations<W> result, int threads) {
+  constexpr int64_t lanes = R * V::lanes;
+  const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+  const int64_t tile = lanes == 1 && !Transposed ? gather_bytes : tile_bytes;
+  const int64_t step = tile_step(rows, lanes * sizeof(T), tile);
+  for_long_rows(rows, pieces, [&](int64_t row) {
+    multiply_long_row<V, R, Transposed, Far>(rows, row, pieces, values, bias, x, batch, sums,
+                                             result);
+  });
 #pragma omp for schedule(dynamic)
-        for (int64_t part = 0; part < parts; ++part)
-          between_long_rows(rows, pieces, first_row(rows, part, parts),
-                            first_row(rows, part + 1, parts), [&](int64_t first, int64_t last) {
-                              multiply_block<V, R, Transposed, Far>(rows, first, last, values, bias,
-                                                                    x_block, step, width,
-                                                                    block_result);
-                            });
-      };
-      using Near = Constant<0>;
-      using Distant = Constant<R == 1>;
-      if (is_far<V, R>(features))
-        rows.entries ? run(Constant<1>{}, Distant{}) : run(Constant<0>{}, Distant{});
-      else
-        rows.entries ? run(Constant<1>{}, Near{}) : run(Constant<0>{}, Near{});
-    });
+  for (int64_t part = 0; part < parts; ++part)
+    between_long_rows(rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
+                      [&](int64_t first, int64_t last) {
+                        multiply_block<V, R, Transposed, Far>(rows, first, last, values, bias, x,
+                                                              step, batch, result);
+                      });
+}
+
+template <class V, int R, bool Transposed, class W, class Index, class T = typename V::Scalar>
+SB_INLINE void multiply_rows(const Rows<Index>& rows, const W* values, const W* bias,
+                             Arranged<const T> x, int64_t batch, T* sums, Activations<W> result,
+                             int threads) {
+  const auto run = is_far<V, R>(rows.features) ? multiply_rows<V, R, Transposed, R == 1, W, Index>
+                                               : multiply_rows<V, R, Transposed, false, W, Index>;
+  run(rows, values, bias, x, batch, sums, result, threads);
 }
 
 // result[p] (+)= Σ dy[row p] · x[col p] over one block, for rows [begin, end). `Tail`: the last
@@ -455,7 +442,7 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
     for (int64_t row = top; row < bottom; ++row) {
       const T* from_y = dy.data + row * dy.pitch;
       if (row + prefetch_rows < bottom) {
-        const Index ahead = tile.begin[row + prefetch_rows];
+        const Pointer<Index> ahead = tile.begin[row + prefetch_rows];
         __builtin_prefetch(rows.col + ahead);
         __builtin_prefetch(result + ahead, 1);
         for (int r = 0; r < R; ++r) __builtin_prefetch(from_y + 2 * dy.pitch + r * N);
@@ -490,52 +477,36 @@ void grad_values_block(const Rows<Index>& rows, int64_t begin, int64_t end, Arra
   });
 }
 
-template <class W, class Index, class T = Compute<W>>
-void grad_values(Rows<Index> rows, Input<W> dy, Input<W> x, int64_t features, int64_t batch,
-                 W* result, int threads) {
-  const Blocks<T> blocks(batch);
-  const int64_t parts = parts_of(rows, threads);
-  if (blocks.count == 0)
-    for (int64_t p = 0; p < rows.ptr[rows.count]; ++p) result[p] = {};
-  const int64_t pieces = pieces_of(threads);
-  T* room = room_for_block<T>(blocks, features, rows.count);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t block = 0; block < blocks.count; ++block)
-    with_block(blocks, block, [&](auto vector, auto registers) {
-      using V = decltype(vector);
-      constexpr int R = decltype(registers)::value;
-      constexpr int64_t lanes = R * V::lanes;
-      const int64_t lane = blocks.first_lane(block);
-      const Arranged<const T> x_block = take_block<V, R>(blocks, x, lane, batch, features, room);
-      const Arranged<const T> dy_block =
-          take_block<V, R>(blocks, dy, lane, batch, rows.count,
-                           room ? room + features * lanes : nullptr);
-      const auto run = is_far<V, R>(features)
-                           ? batch - lane < lanes ? grad_values_block<V, R, true, R == 1, W, Index>
-                                                  : grad_values_block<V, R, false, R == 1, W, Index>
-                           : batch - lane < lanes ? grad_values_block<V, R, true, false, W, Index>
-                                                  : grad_values_block<V, R, false, false, W, Index>;
-      const int64_t width = smaller(lanes, batch - lane);
-      const int64_t step = tile_step(rows, features, lanes * sizeof(T));
-      for_long_rows(rows, pieces, [&](int64_t row) {
-        const int64_t begin = rows.ptr[row], length = rows.ptr[row + 1] - begin;
+// The gradient of all values over one block, by all threads of a parallel region; `first` of blocks.
+template <class V, int R, class W, class Index, class T = typename V::Scalar>
+void grad_values_rows(const Rows<Index>& rows, Arranged<const T> dy, Arranged<const T> x,
+                      int64_t batch, bool first, W* result, int threads) {
+  constexpr int64_t lanes = R * V::lanes;
+  const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+  const bool tail = batch < lanes;
+  const auto run = is_far<V, R>(rows.features)
+                       ? tail ? grad_values_block<V, R, true, R == 1, W, Index>
+                              : grad_values_block<V, R, false, R == 1, W, Index>
+                       : tail ? grad_values_block<V, R, true, false, W, Index>
+                              : grad_values_block<V, R, false, false, W, Index>;
+  const int64_t step = tile_step(rows, lanes * sizeof(T));
+  for_long_rows(rows, pieces, [&](int64_t row) {
+    const int64_t begin = rows.ptr[row], length = rows.ptr[row + 1] - begin;
 #pragma omp for schedule(dynamic)
-        for (int64_t piece = 0; piece < pieces; ++piece) {
-          const Index ptr[] = {static_cast<Index>(begin + length * piece / pieces),
-                               static_cast<Index>(begin + length * (piece + 1) / pieces)};
-          run({1, 1, ptr[1] - ptr[0], ptr, rows.col, nullptr, 1, nullptr}, 0, 1,
-              {dy_block.data + row * dy_block.pitch, dy_block.pitch}, x_block, 1, width, block == 0,
-              result);
-        }
-      });
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const Pointer<Index> ptr[] = {
+          static_cast<Pointer<Index>>(begin + length * piece / pieces),
+          static_cast<Pointer<Index>>(begin + length * (piece + 1) / pieces)};
+      run({1, rows.features, 1, ptr[1] - ptr[0], ptr, rows.col, nullptr, nullptr, 1, nullptr}, 0, 1,
+          {dy.data + row * dy.pitch, dy.pitch}, x, 1, batch, first, result);
+    }
+  });
 #pragma omp for schedule(dynamic)
-      for (int64_t part = 0; part < parts; ++part)
-        between_long_rows(rows, pieces, first_row(rows, part, parts),
-                          first_row(rows, part + 1, parts), [&](int64_t first, int64_t last) {
-                            run(rows, first, last, dy_block, x_block, step, width, block == 0,
-                                result);
-                          });
-    });
+  for (int64_t part = 0; part < parts; ++part)
+    between_long_rows(rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
+                      [&](int64_t begin, int64_t end) {
+                        run(rows, begin, end, dy, x, step, batch, first, result);
+                      });
 }
 
 }  // namespace

@@ -147,6 +147,15 @@ struct Vector {
 #endif
     return collect(from, index);
   }
+  static SB_INLINE Vector gather(const T* from, const uint16_t* index) {
+#if defined(__AVX512F__)
+    if constexpr (N == 16 && sizeof(T) == 4)
+      return {(Raw)_mm512_i32gather_ps(
+          _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(index))), from,
+          4)};
+#endif
+    return collect(from, index);
+  }
   static SB_INLINE Vector gather(const T* from, const int64_t* index) {
     return collect(from, index);
   }
