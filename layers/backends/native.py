@@ -30,7 +30,7 @@ _FEATURES_16 = 1 << 16
 # In which type activations are arranged and sums made, where that is not the type of the values.
 _COMPUTE = {torch.bfloat16: torch.float32}
 
-# Starting threads takes some microseconds, and this many multiplications take about as long.
+# What is worth a thread: to start one takes as long as it takes to move so many numbers.
 _WORTH_A_THREAD = 1 << 15
 
 # A batch of so many is one block, whatever the instruction set: see blocks.h.
@@ -94,7 +94,7 @@ class Native(Backend):
             batch,
             result.data_ptr(),
             *result.stride(),
-            _threads(batch * values.numel()),
+            _threads_of_product(batch, values.numel()),
         )
         return result
 
@@ -153,7 +153,7 @@ class Native(Backend):
             *_place(gradients.input),
             _address(gradients.values),
             _address(gradients.bias),
-            _threads(batch * connectivity.nnz),
+            _threads_of_product(batch, connectivity.nnz),
         )
         return gradients
 
@@ -314,7 +314,7 @@ def _backward_narrow(
 ) -> None:
     kernels = _of(values.dtype)
     batch, features = x.shape
-    threads = _threads(batch * connectivity.nnz)
+    threads = _threads_of_product(batch, connectivity.nnz)
     workspace = x.new_empty(threads * features * kernels.unit(batch))
     kernels.backward_narrow(
         _rows(connectivity).kernel,
@@ -391,5 +391,11 @@ def _pitch(x: Tensor, kernels: _Of) -> int | None:
     return pitch
 
 
-def _threads(work: int) -> int:
-    return min(torch.get_num_threads(), max(1, work // _WORTH_A_THREAD))
+def _threads(moved: int) -> int:
+    """How many threads are worth starting to move so many numbers, or indices."""
+    return min(torch.get_num_threads(), max(1, moved // _WORTH_A_THREAD))
+
+
+def _threads_of_product(batch: int, nnz: int) -> int:
+    """The same for a product: a connection is some work by itself, and more for a large batch."""
+    return _threads(nnz * (12 + batch // 4))

@@ -31,7 +31,8 @@ constexpr int64_t prefetch_connections = 256;
 constexpr int64_t line_bytes = 64;
 constexpr int64_t far_bytes = 2 << 20;  // of features: more are fetched in advance, see fetch_feature
 constexpr int64_t far_connections = 64;
-constexpr int64_t parts_per_thread = 4;
+constexpr int64_t parts_per_thread = 2;
+constexpr int64_t pieces_per_thread = 4;  // of a row that is long
 
 // How much work comes before `part` of `parts`. A row counts as two connections more than it has:
 // starting and storing it takes about that long.
@@ -99,7 +100,7 @@ SB_INLINE int64_t parts_of(const Rows<Index>& rows, int threads) {
 }
 
 // Into how many pieces all connections must fall for a row of more than one to be shared out.
-SB_INLINE int64_t pieces_of(int threads) { return threads == 1 ? 1 : threads * parts_per_thread; }
+SB_INLINE int64_t pieces_of(int threads) { return threads == 1 ? 1 : threads * pieces_per_thread; }
 
 // Where the connections of each row begin and end within one tile.
 template <class Index>
@@ -296,6 +297,10 @@ SB_INLINE T dot_product(const Rows<Index>& rows, int64_t begin, int64_t end, con
     if (N * sizeof(T) == line_bytes) prefetch<false>(rows, values, p + prefetch_connections + N);
     even.add_product(V::load(values + p), M::by(rows.col + p, x));
     odd.add_product(V::load(values + p + N), M::by(rows.col + p + N, x));
+  }
+  if (p + N <= end) {
+    even.add_product(V::load(values + p), M::by(rows.col + p, x));
+    p += N;
   }
   even += odd;
   T rest = 0;
