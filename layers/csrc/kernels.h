@@ -30,7 +30,7 @@ template <class P, class F>
 struct Indices {
   using Pointer = P;
   using Feature = F;
-  static constexpr bool half = sizeof(F) < sizeof(P);
+  static constexpr bool half = sizeof(F) < sizeof(P);  // of the bits: places count from their row
 };
 using Indices16 = Indices<int32_t, uint16_t>;
 using Indices32 = Indices<int32_t, int32_t>;
@@ -38,7 +38,7 @@ using Indices64 = Indices<int64_t, int64_t>;
 
 // One connection of the transposed layer: its row, and the place of its value among the values,
 // which stay in the order of the layer. Side by side, for one load instead of two. Places of 16 bits
-// count from the first value of the row.
+// count from the first value of the row, which no row of 65536 features outgrows.
 template <class Index>
 struct Entry {
   typename Index::Feature row, place;
@@ -123,7 +123,6 @@ struct KernelsOf {
   Products<W, Indices32> of32;
   Products<W, Indices64> of64;
 };
-
 
 struct Kernels {
   KernelsOf<float> f32;

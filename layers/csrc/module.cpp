@@ -128,7 +128,11 @@ void bind_products(nb::module_& module, const std::string& suffix,
                              {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
                              at<W>(grad_bias), threads);
              },
-             nb::arg("rows"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"), nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"), nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"), nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"), nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
+             nb::arg("rows"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"),
+             nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"),
+             nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"),
+             nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"),
+             nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
   module.def(("backward_narrow_" + suffix).c_str(),
              [products](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
                         uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t workspace,

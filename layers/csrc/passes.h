@@ -79,8 +79,9 @@ void backward(Rows<Index> rows, const Rows<Index>* columns, const W* values, Inp
   }
   T* room = room_for_block(blocks, rows.count + rows.features);
   T* sums = room_for_long_rows(blocks, threads);
-  const int64_t bytes = rows.ptr[rows.count] * static_cast<int64_t>(
-      sizeof(Entry<Index>) + sizeof *rows.col + 2 * sizeof(W));
+  constexpr int64_t connection_bytes =
+      sizeof(Entry<Index>) + sizeof(typename Index::Feature) + 2 * sizeof(W);
+  const int64_t bytes = rows.ptr[rows.count] * connection_bytes;
   const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > apart_bytes;
   const auto take = [&](int64_t block, bool with_dx, bool with_values) {
     with_block(blocks, block, [&](auto vector, auto registers) {
@@ -91,7 +92,7 @@ void backward(Rows<Index> rows, const Rows<Index>* columns, const W* values, Inp
       const bool first = block == 0;
       const Arranged<const T> dy_block =
           take_block<V, R>(blocks, dy, lane, width, rows.count, room);
-      if (grad_bias && !(apart && with_dx))
+      if (grad_bias && with_values)
         add_over_batch<W>(dy_block, width, rows.count, first, grad_bias);
       if (dx.data && with_dx)
         multiply_rows<V, R, true>(*columns, values, static_cast<const W*>(nullptr), dy_block, width,

@@ -403,8 +403,8 @@ void multiply_long_row(const Rows<Index>& rows, int64_t row, int64_t pieces, con
 // block of each of pieces_of(threads).
 template <class V, int R, bool Transposed, bool Far, class W, class Index,
           class T = typename V::Scalar>
-void multiply_rows(const Rows<Index>& rows, const W* values, const W* bias, Arranged<const T> x,
-                   int64_t batch, T* sums, Activations<W> result, int threads) {
+void multiply_by_parts(const Rows<Index>& rows, const W* values, const W* bias, Arranged<const T> x,
+                       int64_t batch, T* sums, Activations<W> result, int threads) {
   constexpr int64_t lanes = R * V::lanes;
   const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
   const int64_t tile = lanes == 1 && !Transposed ? gather_bytes : tile_bytes;
@@ -426,8 +426,9 @@ template <class V, int R, bool Transposed, class W, class Index, class T = typen
 SB_INLINE void multiply_rows(const Rows<Index>& rows, const W* values, const W* bias,
                              Arranged<const T> x, int64_t batch, T* sums, Activations<W> result,
                              int threads) {
-  const auto run = is_far<V, R>(rows.features) ? multiply_rows<V, R, Transposed, R == 1, W, Index>
-                                               : multiply_rows<V, R, Transposed, false, W, Index>;
+  const auto run = is_far<V, R>(rows.features)
+                       ? multiply_by_parts<V, R, Transposed, R == 1, W, Index>
+                       : multiply_by_parts<V, R, Transposed, false, W, Index>;
   run(rows, values, bias, x, batch, sums, result, threads);
 }
 
