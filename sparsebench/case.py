@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d"]
@@ -71,6 +71,14 @@ class Case:
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation."""
         return tuple(getattr(self, f.name) for f in fields(self) if f.name != "implementation")
+
+    @property
+    def contest(self) -> tuple[Any, ...]:
+        """What cases that are measured in turns have in common: their problem but for the threads.
+
+        How many times as fast more threads are is a ratio too.
+        """
+        return replace(self, threads=0).problem
 
     @property
     def columns(self) -> int:

@@ -1,11 +1,11 @@
 """The parent: order, resume, isolate; the only writer of records.
 
-Cases that share a problem are measured one after the other, in rounds: every implementation once,
-then every one again in the opposite order, each time in a process of its own. The samples of a
-case's rounds are joined. So both sides of a ratio are taken within seconds of each other, a steady
-drift of the machine's speed cancels, and what differs from process to process (the layout of
-memory, above all) is sampled too. What several implementations need alike, the problem's numbers
-and the oracle's answer, is computed once, in a process before them.
+Cases that share a problem, threads aside, are measured one after the other, in rounds: every
+implementation once, then every one again in the opposite order, each time in a process of its own.
+The samples of a case's rounds are joined. So both sides of a ratio are taken within seconds of each
+other, a steady drift of the machine's speed cancels, and what differs from process to process (the
+layout of memory, above all) is sampled too. What several implementations need alike, the problem's
+numbers and the oracle's answer, is computed once, in a process before them.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ class Settings:
 
 
 def ordered(cases: list[Case], seed: int) -> list[Case]:
-    """Shuffle problems, and the implementations of each, so that no one is always first.
+    """Shuffle contests, and the implementations of each, so that no one is always first.
 
-    Problems that differ in the phase alone stay together: they share their numbers.
+    Contests that differ in the phase alone stay together: they share their numbers.
     """
     cases = list(cases)
     random.Random(seed).shuffle(cases)
     place: dict[tuple[Any, ...], int] = {}
     for case in cases:
         place.setdefault(numbers(case), len(place))
-        place.setdefault(case.problem, len(place))
-    return sorted(cases, key=lambda case: (place[numbers(case)], place[case.problem]))
+        place.setdefault(case.contest, len(place))
+    return sorted(cases, key=lambda case: (place[numbers(case)], place[case.contest]))
 
 
 def run(
@@ -69,8 +69,8 @@ def run(
     """Measure `cases`; append each record to `store` and yield it.
 
     `machine` returns the fingerprint to record with a case, `under_way` is told which one is
-    being measured. No new problem is begun after `deadline` (of `time.monotonic`). The cases of a
-    problem are measured within `hold` of the first.
+    being measured. No new contest is begun after `deadline` (of `time.monotonic`). The cases of a
+    contest are measured within `hold` of the first.
     """
     cases = ordered(cases, settings.seed)
     position = {case: number for number, case in enumerate(cases)}
@@ -81,12 +81,12 @@ def run(
         return turns.record(machine(turns.case), this | {"position": position[turns.case]})
 
     try:
-        for _, rivals in groupby(cases, key=lambda case: case.problem):
+        for _, group in groupby(cases, key=lambda case: case.contest):
             if deadline is not None and time.monotonic() > deadline:
                 return
-            problem = list(rivals)
-            with hold(problem[0]):
-                for turns in bench.measure(problem):
+            rivals = list(group)
+            with hold(rivals[0]):
+                for turns in bench.measure(rivals):
                     record = joined(turns)
                     store.append(record)
                     yield record
@@ -110,7 +110,7 @@ class Bench:
         self.clear()  # what a killed run left
 
     def measure(self, rivals: list[Case]) -> Iterator[Turns]:
-        """Measure the cases of one problem in rounds; yield each when it has had its last."""
+        """Measure the cases of one contest in rounds; yield each when it has had its last."""
         every = self._every = [Turns(case) for case in rivals]
         for number in range(self._settings.rounds):
             for turns in every if number % 2 == 0 else reversed(every):
@@ -223,5 +223,5 @@ def problem_bytes(case: Case) -> int:
 
 
 def numbers(case: Case) -> tuple[Any, ...]:
-    """What cases that get the same numbers have in common: neither implementation nor phase."""
-    return replace(case, implementation="", phase="inference").problem
+    """What cases that get the same numbers have in common: their contest but for the phase."""
+    return replace(case, implementation="", phase="inference").contest

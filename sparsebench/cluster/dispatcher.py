@@ -113,7 +113,7 @@ class Dispatcher:
         cases = ordered(cases, self._settings.seed)
         position = {case: number for number, case in enumerate(cases)}
         run = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        problems = [tuple(rivals) for _, rivals in groupby(cases, key=lambda case: case.problem)]
+        contests = [tuple(rivals) for _, rivals in groupby(cases, key=lambda case: case.contest)]
         tasks = [
             Task(
                 run=run,
@@ -125,7 +125,7 @@ class Dispatcher:
                 settings=self._settings,
                 together=self._together,
             )
-            for number, rivals in enumerate(problems)
+            for number, rivals in enumerate(contests)
         ]
         return [_Job(task, numbers(task.cases[0])) for task in tasks]
 

@@ -171,16 +171,16 @@ class There(Place):
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
     ) -> list[Case]:
-        """Return the cases of every problem that lacks a record.
+        """Return the cases of every contest that lacks a record.
 
-        Whole problems: both sides of a ratio have to come from one machine.
+        Whole contests: both sides of a ratio have to come from one machine.
         """
         lacking = {
-            case.problem
+            case.contest
             for case in cases
             if case not in known or (retry_failed and known[case].status != "ok")
         }
-        return [case for case in cases if case.problem in lacking]
+        return [case for case in cases if case.contest in lacking]
 
     def measure(
         self,

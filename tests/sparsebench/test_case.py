@@ -30,6 +30,12 @@ def test_rivals_share_the_problem_and_nothing_else_does():
     assert replace(CASE, implementation="ours").problem == CASE.problem
     assert replace(CASE, batch=5).problem != CASE.problem
     assert replace(CASE, phase="train_step").problem != CASE.problem
+    assert replace(CASE, threads=CASE.threads + 1).problem != CASE.problem
+
+
+def test_numbers_of_threads_are_measured_in_turns():
+    assert replace(CASE, implementation="ours", threads=CASE.threads + 1).contest == CASE.contest
+    assert replace(CASE, phase="train_step").contest != CASE.contest
 
 
 def test_connections_are_counted_as_the_topology_draws_them():

@@ -67,6 +67,27 @@ def test_the_order_is_shuffled_and_keeps_rivals_together():
     )
 
 
+def test_numbers_of_threads_take_turns(monkeypatch, tmp_path):
+    called = []
+
+    def call(function, case, *args, timeout_s, log):
+        called.append((function.__name__, case.phase, case.threads))
+        return Outcome("ok", times=Times([1e-3], 1))
+
+    monkeypatch.setattr(isolation, "call", call)
+    records = run(
+        grid(implementation=["ours"], phase=["inference", "train_step"], threads=[1, 2]),
+        tmp_path,
+        replace(SETTINGS, rounds=2),
+    )
+    assert [name for name, *_ in called].count("prepare") == 1
+    threads = [threads for name, _, threads in called if name == "measure"]
+    assert sorted(threads[:2]) == [1, 2]
+    assert threads[2:4] == threads[1::-1]
+    assert len({phase for name, phase, _ in called[:5] if name == "measure"}) == 1
+    assert len(records) == 4
+
+
 def test_rivals_take_turns_there_and_back(turns, tmp_path):
     cases = grid(implementation=["dense", "masked", "ours"], phase=["inference", "train_step"])
     records = run(cases, tmp_path, replace(SETTINGS, rounds=3))
