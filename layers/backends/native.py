@@ -123,15 +123,19 @@ class Native(Backend):
         """Return the gradients that are needed, from one arrangement of dy."""
         dtype, batch = values.dtype, dy.shape[0]
         needs_input, needs_values, needs_bias = needs
-        if dtype == torch.float16:
-            return self._backward_wide(dy, x, values, connectivity, needs, torch.float32)
-        if dtype in _COMPUTE and (needs_values or needs_bias) and _blocks(batch, dtype) > 1:
-            # Sums over several blocks of the batch would be rounded after each of them.
-            rest = (False, needs_values, needs_bias)
-            found = self._backward_wide(dy, x, values, connectivity, rest, _COMPUTE[dtype])
-            return found._replace(
-                input=self.grad_input(dy, values, connectivity) if needs_input else None
-            )
+        half = dtype == torch.float16
+        if half or (
+            dtype in _COMPUTE and (needs_values or needs_bias) and _blocks(batch, dtype) > 1
+        ):
+            # Sums over several blocks would be rounded after each of them; those of dx are not.
+            wide = None if x is None else x.float()
+            weights = values.float() if half else values.new_empty(0, dtype=torch.float32)
+            sums = (needs_input and half, needs_values, needs_bias)
+            found = self.backward(dy.float(), wide, weights, connectivity, needs=sums)
+            found = Gradients(*(None if g is None else g.to(dtype) for g in found))
+            if needs_input and not half:
+                found = found._replace(input=self.grad_input(dy, values, connectivity))
+            return found
         dy = _ready(dy)
         x = _ready(x) if needs_values and x is not None else None
         gradients = Gradients(
@@ -156,20 +160,6 @@ class Native(Backend):
             _threads_of_product(batch, connectivity.nnz),
         )
         return gradients
-
-    def _backward_wide(
-        self,
-        dy: Tensor,
-        x: Tensor | None,
-        values: Tensor,
-        connectivity: Connectivity,
-        needs: tuple[bool, bool, bool],
-        compute: torch.dtype,
-    ) -> Gradients:
-        """Return the gradients by way of copies of another type."""
-        wide = None if x is None else x.to(compute)
-        found = self.backward(dy.to(compute), wide, values.to(compute), connectivity, needs=needs)
-        return Gradients(*(None if g is None else g.to(values.dtype) for g in found))
 
 
 @dataclass(frozen=True, slots=True)
