@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from sparsebench import isolation, machine, runner
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.cluster.target import Target
-from sparsebench.description import described
+from sparsebench.measuring import isolation, machine, runner
+from sparsebench.measuring.description import described
 from sparsebench.records import Store
-from sparsebench.runner import Settings
 
 if TYPE_CHECKING:
-    from tests.sparsebench.dask_processes import Processes
+    from tests.sparsebench.cluster.dask_processes import Processes
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the processes that tests start serve here too
 
@@ -136,7 +136,7 @@ def resident(processes: Processes) -> dict[str, int]:
 
 
 def started(folder: Path, names: list[str]) -> Processes:
-    from tests.sparsebench.dask_processes import Processes
+    from tests.sparsebench.cluster.dask_processes import Processes
 
     processes = Processes(folder)
     for name in names:
@@ -145,7 +145,7 @@ def started(folder: Path, names: list[str]) -> Processes:
 
 
 def dispatching(processes: Processes, folder: Path) -> Any:
-    from tests.sparsebench.test_cluster import dispatching
+    from tests.sparsebench.cluster.test_cluster import dispatching
 
     return dispatching(Target(address=processes.address), folder, SETTINGS)
 

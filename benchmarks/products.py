@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-import layers
-from layers import backends
-from sparsebench import machine
+import sparselayers as sl
+from sparsebench.measuring import machine
+from sparselayers import backends
 
 SHAPES = [(2048, 0.9, 128), (4096, 0.8, 128), (4096, 0.9, 128), (4096, 0.99, 128)]
 
@@ -52,7 +52,7 @@ def main() -> None:
 def measured(width: int, sparsity: float, batch: int, rounds: int, seconds: float) -> list[dict]:
     """Return a row for each product: rates in GFLOP/s, and ours over dense."""
     torch.manual_seed(0)
-    connectivity = layers.random((width, width), sparsity)
+    connectivity = sl.random((width, width), sparsity)
     values, weight = torch.randn(connectivity.nnz), torch.randn(width, width)
     x, dy = torch.randn(batch, width), torch.randn(batch, width)
     ours = backends.select(x.device, x.dtype, None)

@@ -11,8 +11,8 @@ question, which `sparsebench check` answers.
 import pytest
 import torch
 
-from layers.backends import BACKENDS
 from sparsebench.regression.yardstick import OURS, WORKLOADS
+from sparselayers.backends import BACKENDS
 
 EVERY = [
     pytest.param(name, kind, id=f"{name}-{kind}")

@@ -1,4 +1,4 @@
-"""Every tile of the Triton kernels timed: what `layers/backends/kernels/tiles.py` is chosen by.
+"""Every tile of the Triton kernels timed: what the library's `kernels/tiles.py` is chosen by.
 
 `python benchmarks/tiles.py OUT.jsonl`, on a GPU. For each shape and product it prints the fastest
 tiles, in microseconds with a cold and a hot L2 cache, beside dense and cuSPARSE products; OUT has
@@ -21,11 +21,11 @@ os.environ["SPARSEBENCH_TUNING"] = "off"
 import torch
 from torch import Tensor
 
-import layers
-from layers import Connectivity, accelerator
-from layers.backends import BACKENDS, Backend
-from layers.backends.kernels import launch, partition
-from layers.backends.kernels.tiles import Tile, candidates
+import sparselayers as sl
+from sparselayers import Connectivity, accelerator
+from sparselayers.backends import BACKENDS, Backend
+from sparselayers.backends.kernels import launch, partition
+from sparselayers.backends.kernels.tiles import Tile, candidates
 
 Products = dict[str, Callable[[Backend], Tensor]]
 
@@ -70,7 +70,7 @@ def both(call: Callable[[], object]) -> tuple[float, float]:
 def products(shape: tuple[int, float, int]) -> tuple[Connectivity, Products]:
     """The three products of a layer of this shape, as functions of a backend."""
     width, sparsity, batch = shape
-    connectivity = layers.random((width, width), sparsity).to(DEVICE)
+    connectivity = sl.random((width, width), sparsity).to(DEVICE)
     values, bias = (torch.randn(n, device=DEVICE) for n in (connectivity.nnz, width))
     x, dy = (torch.randn(width, batch, device=DEVICE).t() for _ in range(2))
     return connectivity, {

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from sparsebench import hostlock, machine
+from sparsebench.measuring import hostlock, machine
 from sparsebench.regression import builds, turns, yardstick
 
-# Appended to layers/backends/native.py.
+# Appended to layers/sparselayers/backends/native.py.
 PATCH = """
 
 def _slower(product):

@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sparsebench.frames import load_frame
+    from sparsebench.advisor import advise
+    from sparsebench.views.frames import load_frame
 
-__all__ = ["load_frame"]
+__all__ = ["advise", "load_frame"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load_frame":
-        from sparsebench.frames import load_frame  # pandas: only for those who ask
+        from sparsebench.views.frames import load_frame  # pandas: only for those who ask
 
         return load_frame
+    if name == "advise":
+        from sparsebench.advisor import advise  # torch, and all implementations
+
+        return advise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

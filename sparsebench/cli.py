@@ -9,9 +9,7 @@ from typing import Any
 import typer
 from rich.markup import escape
 
-from experiments.cli import train
-from layers.backends import BACKENDS
-from sparsebench import interruption, machine
+from sparsebench import interruption
 from sparsebench.commands.advise import advise
 from sparsebench.commands.check import check
 from sparsebench.commands.compare import compare
@@ -24,6 +22,7 @@ from sparsebench.commands.report import report
 from sparsebench.commands.run import run
 from sparsebench.commands.scale import scale
 from sparsebench.commands.sparsify import sparsify
+from sparsebench.commands.train import train
 from sparsebench.errors import (
     CANNOT_WRITE,
     NO_CLUSTER,
@@ -32,7 +31,9 @@ from sparsebench.errors import (
     InputError,
     StoreError,
 )
+from sparsebench.measuring import machine
 from sparsebench.output import errors
+from sparselayers.backends import BACKENDS
 
 app = typer.Typer(
     no_args_is_help=True,

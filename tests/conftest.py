@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from sparsebench import hostlock
+from sparsebench.measuring import hostlock
 
 # How long one example takes says more about what else the machine is doing than about the code.
 settings.register_profile("sparsebench", deadline=None)

@@ -1,7 +1,7 @@
 """A stand-in for a GPU, for what measures on one or decides about one."""
 
-from layers import accelerator
-from layers.accelerator import Accelerator
+from sparselayers import accelerator
+from sparselayers.accelerator import Accelerator
 
 
 class FakeGpu(Accelerator):

@@ -15,12 +15,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from experiments import report as trained
-from sparsebench import filters, records, tables
-from sparsebench.points import points
+from sparsebench import records
+from sparsebench.analysis.points import points
+from sparsebench.cases import filters
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
-from sparsebench.tables import Table
+from sparsebench.training import report as trained
+from sparsebench.views import tables
+from sparsebench.views.tables import Table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

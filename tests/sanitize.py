@@ -15,10 +15,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "sanitize"
 TESTS = (
-    "tests/layers/test_backends.py",
-    "tests/layers/test_native.py",
-    "tests/layers/test_conv_native.py",
-    "tests/layers/test_linear_fuzz.py",
+    "tests/sparselayers/test_backends.py",
+    "tests/sparselayers/test_native.py",
+    "tests/sparselayers/test_conv_native.py",
+    "tests/sparselayers/test_linear_fuzz.py",
 )
 
 
@@ -53,7 +53,7 @@ def build() -> None:
     (wheel,) = BUILD.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
-            if name.startswith("layers/_native"):
+            if name.startswith("sparselayers/_native"):
                 archive.extract(name, BUILD)
 
 
@@ -67,14 +67,14 @@ def test() -> int:
     """Put the sanitized module in the place of the installed one, and run the tests."""
     import pytest
 
-    (path,) = (BUILD / "layers").glob("_native*")
-    spec = spec_from_file_location("layers._native", path)
+    (path,) = (BUILD / "sparselayers").glob("_native*")
+    spec = spec_from_file_location("sparselayers._native", path)
     assert spec is not None
     assert spec.loader is not None
     sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules[spec.name])
     # This one starts processes, which would run the installed module.
-    elsewhere = "tests/layers/test_native.py::test_every_instruction_set"
+    elsewhere = "tests/sparselayers/test_native.py::test_every_instruction_set"
     return pytest.main(["-q", f"--deselect={elsewhere}", *TESTS])
 
 
@@ -82,8 +82,8 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--test"]:
         sys.exit(test())
     if sys.argv[1:] == ["--supported"]:
-        import layers._native
+        import sparselayers._native
 
-        print(*layers._native.supported())
+        print(*sparselayers._native.supported())
         sys.exit()
     sys.exit(main())

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsebench import metrics, problem
-from sparsebench.points import points
+from sparsebench.analysis import metrics
+from sparsebench.analysis.points import points
+from sparsebench.cases import problem
 from tests.sparsebench.factory import case, record
 
 BLOCKS = re.findall(

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from sparsebench import machine, records
+from sparsebench import records
 from sparsebench.advisor.interpolation import from_records
 from sparsebench.advisor.measuring import measure
 from sparsebench.advisor.question import Advice, Candidate, Question
-from sparsebench.case import Phase
+from sparsebench.cases.case import Phase
+from sparsebench.measuring import machine
 
 __all__ = ["Advice", "Candidate", "Question", "advise"]
 

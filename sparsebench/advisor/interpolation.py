@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from sparsebench.advisor.question import Advice, Candidate, Question
-from sparsebench.case import Case
-from sparsebench.crossover import Crossover, crossover_of
-from sparsebench.estimates import Draws, Estimate
+from sparsebench.analysis.crossover import Crossover, crossover_of
+from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.metrics import memory_ratio, speedup_draws
+from sparsebench.analysis.points import BASELINE, Point, points
+from sparsebench.cases.case import Case
 from sparsebench.implementations import as_exact
-from sparsebench.metrics import memory_ratio, speedup_draws
-from sparsebench.points import BASELINE, Point, points
 from sparsebench.records import Record
 
 _WIDEST = 4.0  # of in / out or out / in: beyond, a square layer says nothing about this one

@@ -7,18 +7,20 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sparsebench import machine, runner
 from sparsebench.advisor.question import Question
-from sparsebench.case import Case
+from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
-from sparsebench.estimate import Estimator
-from sparsebench.implementations import IMPLEMENTATIONS, as_exact, refusal
-from sparsebench.points import BASELINE, LEAD
+from sparsebench.implementations import IMPLEMENTATIONS, as_exact
+from sparsebench.measuring import machine, runner
+from sparsebench.measuring.estimate import Estimator
+from sparsebench.measuring.refusals import refusal
 from sparsebench.records import Record, Store
 
 LIMIT_S = 20.0  # for everything; no new problem is begun after the share below
 _SHARE = 0.6
-_SETTINGS = runner.Settings(rounds=1, sample_s=0.1, timeout_s=LIMIT_S)
+_SETTINGS = Settings(rounds=1, sample_s=0.1, timeout_s=LIMIT_S)
 
 # Sparsities at which `ours` is measured too, to find from where on it pays.
 _AROUND = (0.5, 0.8, 0.95)

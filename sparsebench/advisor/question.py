@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sparsebench.case import Case, Phase
-from sparsebench.crossover import Crossover
+from sparsebench.analysis.crossover import Crossover
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
-from sparsebench.estimates import Estimate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,12 +23,13 @@ from typing import TextIO
 import psutil
 import torch
 
-from sparsebench import hostlock, isolation, machine
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.cluster import versions
 from sparsebench.cluster.messages import GREET, Greeting, Task, Told, from_json, to_json
-from sparsebench.description import described
-from sparsebench.runner import Bench, Settings
+from sparsebench.measuring import hostlock, isolation, machine
+from sparsebench.measuring.description import described
+from sparsebench.measuring.runner import Bench
 
 IDLE_S = 120.0  # without work for so long, it frees its memory by ending
 ALIVE_S = 2.0

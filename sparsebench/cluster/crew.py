@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
 from sparsebench.cluster import versions
 from sparsebench.cluster.connection import Cluster, Ended
 from sparsebench.cluster.messages import Greeting, Told, from_json

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any, Protocol
 
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.cluster.connection import Cluster, Ended
 from sparsebench.cluster.crew import Crew, Member
 from sparsebench.cluster.messages import Task, Told, from_json, to_json
 from sparsebench.errors import ClusterError
+from sparsebench.measuring.runner import numbers, ordered
 from sparsebench.records import Record, Store
-from sparsebench.runner import Settings, numbers, ordered
 
 ATTEMPTS = 3  # the first, and twice on another worker
 _TICK_S = 0.25

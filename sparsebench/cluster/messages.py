@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.records import Record
-from sparsebench.runner import Settings
 
 T = TypeVar("T")
 

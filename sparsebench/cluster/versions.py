@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-import layers
 import sparsebench
-from sparsebench import machine
+import sparselayers
+from sparsebench.measuring import machine
 
 
 @cache
@@ -24,7 +24,7 @@ def here() -> dict[str, str]:
     Sources and kernels are told apart by a digest, so that two checkouts of one version differ
     where they do, and an installed package and a checkout of the same sources do not.
     """
-    folders = [Path(str(module.__file__)).parent for module in (sparsebench, layers)]
+    folders = [Path(str(module.__file__)).parent for module in (sparsebench, sparselayers)]
     sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     return {
         "sparsebench": f"{metadata.version('sparsebench')} {_digest(sources)}",
@@ -35,7 +35,7 @@ def here() -> dict[str, str]:
 
 def _kernels() -> str:
     backend = machine.layers_backend()["backend"]
-    spec = find_spec("layers._native")
+    spec = find_spec("sparselayers._native")
     if backend != "native" or spec is None or spec.origin is None:
         return backend
     return f"{backend} {_digest([Path(spec.origin)])}"

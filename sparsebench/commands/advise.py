@@ -12,10 +12,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import advisor, machine, units
+from sparsebench import advisor
+from sparsebench.analysis.points import BASELINE
 from sparsebench.errors import InputError
+from sparsebench.measuring import machine
 from sparsebench.output import console, errors
-from sparsebench.points import BASELINE
+from sparsebench.views import units
 
 
 def advise(

@@ -17,12 +17,12 @@ import typer
 from rich import box
 from rich.table import Table
 
-from layers.backends import BACKENDS
-from sparsebench import hostlock, machine
 from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS, InputError
+from sparsebench.measuring import hostlock, machine
 from sparsebench.output import console, errors
 from sparsebench.regression import builds, results, turns, views, wires, yardstick
 from sparsebench.regression.results import Check, Checks, Commit, WireCheck, WireChecks
+from sparselayers.backends import BACKENDS
 
 _UPDATES = 3  # processes, of which the wires are the median
 

@@ -12,12 +12,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import compare as comparing
-from sparsebench import records, units
+from sparsebench import records
+from sparsebench.analysis import compare as comparing
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import PHASES, points
 from sparsebench.errors import FOUND_WHAT_FAILS, InputError
-from sparsebench.estimates import Estimate
 from sparsebench.output import console, errors
-from sparsebench.points import PHASES, points
+from sparsebench.views import units
 
 _STYLES = {"faster": "green", "slower": "red", "same": "dim", "can't tell": "yellow"}
 
@@ -129,9 +130,9 @@ def _interval(ratio: Estimate) -> str:
 
 def _write(result: comparing.Comparison, folder: Path) -> None:
     # pandas and matplotlib: only where they are needed
-    from sparsebench.plots import comparisons, save
-    from sparsebench.tables import write
-    from sparsebench.tables.comparison import comparison
+    from sparsebench.views.plots import comparisons, save
+    from sparsebench.views.tables import write
+    from sparsebench.views.tables.comparison import comparison
 
     if not result.pairs:
         return

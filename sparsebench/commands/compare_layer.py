@@ -12,15 +12,17 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import isolation, machine, runner
-from sparsebench.case import Case
+from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
+from sparsebench.cases.sweep import Grid
 from sparsebench.commands.report import load, print_json
 from sparsebench.commands.run import measure
 from sparsebench.errors import InputError
-from sparsebench.implementations import IMPLEMENTATIONS, refusal
+from sparsebench.implementations import IMPLEMENTATIONS
+from sparsebench.measuring import isolation, machine
+from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
-from sparsebench.points import BASELINE, LEAD
-from sparsebench.sweep import Grid
 
 _CURVE = "0.5,0.6,0.7,0.8,0.9,0.95,0.98,0.99"
 # Those that no one would use for speed, that choose among the others, or compile for long.
@@ -138,12 +140,15 @@ def _compare(
 ) -> None:
     """Measure dense and `names` over the sparsities; write records, tables and plots; print."""
     cases = _cases(asked, _named(names) if names else None)
-    settings = runner.Settings(rounds=2, sample_s=seconds)
+    settings = Settings(rounds=2, sample_s=seconds)
     # JSON has the output to itself.
     measure(cases, folder, settings, talk=errors if as_json else console)
     isolation.end()  # its memory is free for drawing
-    from sparsebench import report, tables  # pandas and matplotlib: not while cases are measured
-    from sparsebench.points import points
+    from sparsebench.analysis.points import points
+    from sparsebench.views import (  # pandas and matplotlib: not while cases are measured
+        report,
+        tables,
+    )
 
     found = load(folder)
     written = report.write(found, folder)

@@ -8,11 +8,11 @@ from typing import Annotated
 import torch
 import typer
 
-from layers import accelerator
-from layers.backends import BACKENDS
-from layers.backends.kernels.tuning import TUNER, Choice
-from sparsebench import machine
+from sparsebench.measuring import machine
 from sparsebench.output import console
+from sparselayers import accelerator
+from sparselayers.backends import BACKENDS
+from sparselayers.backends.kernels.tuning import TUNER, Choice
 
 _TYPE = torch.float32
 

@@ -23,7 +23,7 @@ def export(
     ] = False,
 ) -> None:
     """Write records in another tool's format."""
-    from sparsebench.exports import FORMATS  # pandas: not for commands that measure
+    from sparsebench.views.exports import FORMATS  # pandas: not for commands that measure
 
     if to not in FORMATS:
         raise InputError(f"--format {to}: choose from {', '.join(FORMATS)}")

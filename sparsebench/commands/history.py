@@ -31,8 +31,9 @@ def history(
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries]))
         return
-    from sparsebench.plots import histories, save
-    from sparsebench.tables import write
+    from sparsebench.regression import plot as histories
+    from sparsebench.views.plots import save
+    from sparsebench.views.tables import write
 
     folder = out or source
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,9 +9,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sparsebench import sweep
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.cases import sweep
 from sparsebench.implementations import IMPLEMENTATIONS
-from sparsebench.metrics import METRICS
 from sparsebench.output import console
 
 

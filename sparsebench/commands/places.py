@@ -11,20 +11,21 @@ from typing import Protocol
 
 from rich.console import Console
 
-from layers import accelerator
-from sparsebench import hostlock, machine, runner
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.cluster.connection import DaskCluster, connected
 from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
-from sparsebench.description import described, roofline
 from sparsebench.errors import InputError
-from sparsebench.estimate import Estimator
-from sparsebench.implementations import refusal
+from sparsebench.measuring import hostlock, machine, runner
+from sparsebench.measuring.description import described, roofline
+from sparsebench.measuring.estimate import Estimator
+from sparsebench.measuring.progress import Display, MachinesDisplay
+from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console as output
-from sparsebench.progress import Display, MachinesDisplay
 from sparsebench.records import Record, Store
+from sparselayers import accelerator
 
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
 
@@ -52,7 +53,7 @@ class Place(Protocol):
         self,
         cases: list[Case],
         store: Store,
-        settings: runner.Settings,
+        settings: Settings,
         earlier: list[Record],
         deadline: float | None,
     ) -> int:
@@ -90,7 +91,7 @@ class Here(Place):
         self,
         cases: list[Case],
         store: Store,
-        settings: runner.Settings,
+        settings: Settings,
         earlier: list[Record],
         deadline: float | None,
     ) -> int:
@@ -186,7 +187,7 @@ class There(Place):
         self,
         cases: list[Case],
         store: Store,
-        settings: runner.Settings,
+        settings: Settings,
         earlier: list[Record],
         deadline: float | None,
     ) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from sparsebench import records
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
 from sparsebench.errors import InputError
 from sparsebench.output import console
 from sparsebench.records import Record
@@ -42,7 +42,9 @@ def report(
         for path in source:
             _files(path, out)
         return
-    from sparsebench import page
+    # Charts: pandas and matplotlib. The chapters of training join the page when they are imported.
+    import sparsebench.training.chapters  # noqa: F401
+    from sparsebench.views import page
 
     found = page.write(source, html)
     size = html.stat().st_size / 1e6
@@ -56,7 +58,7 @@ def report(
 
 def _rows(sources: list[Path]) -> None:
     """Print every record as JSON, and every row of the tables of training."""
-    from experiments import report as trained  # pandas and matplotlib
+    from sparsebench.training import report as trained  # pandas and matplotlib
 
     found = [record for source in sources for record in load(source)]
     folders = [folder for source in sources for folder in trained.folders(source)]
@@ -69,7 +71,9 @@ def _rows(sources: list[Path]) -> None:
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
     files = [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME))
-    from experiments import report as trained  # pandas and matplotlib, which no other command loads
+    from sparsebench.training import (
+        report as trained,  # pandas and matplotlib, which no other command loads
+    )
 
     folders = trained.folders(source)
     if not files and not folders:
@@ -90,7 +94,10 @@ def load(path: Path) -> list[Record]:
 
 def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> None:
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
-    from sparsebench import report, tables  # pandas and matplotlib: not while cases are measured
+    from sparsebench.views import (  # pandas and matplotlib: not while cases are measured
+        report,
+        tables,
+    )
 
     report.write(found, folder)
     if of is None:
@@ -105,6 +112,6 @@ def print_json(found: list[Record]) -> None:
 
 
 def _plain(found: list[Record]) -> list[dict[str, Any]]:
-    from sparsebench.frames import frame_of  # pandas
+    from sparsebench.views.frames import frame_of  # pandas
 
     return list(json.loads(frame_of(found).to_json(orient="records"))) if found else []

@@ -12,21 +12,22 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sparsebench import filters, isolation, runner, sweep
-from sparsebench.case import Case
+from sparsebench.analysis.points import points
+from sparsebench.cases import filters, sweep
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
 from sparsebench.cluster.target import parse
 from sparsebench.commands.places import Here, Place, Terms, there
 from sparsebench.commands.report import load, print_json, show
 from sparsebench.errors import ClusterError, InputError
-from sparsebench.estimate import Estimator
-from sparsebench.implementations import refusal
 from sparsebench.interruption import Interrupted
+from sparsebench.measuring import isolation, runner
+from sparsebench.measuring.estimate import Estimator
+from sparsebench.measuring.progress import duration, title
+from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
-from sparsebench.points import points
-from sparsebench.progress import duration, title
 from sparsebench.records import Record, Store
-from sparsebench.runner import Settings
-from sparsebench.tables.cliffs import suspects
+from sparsebench.views.tables.cliffs import suspects
 
 _CLUSTER = "On a cluster (see docs/cluster.md)"
 

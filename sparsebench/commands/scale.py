@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from sparsebench import machine
 from sparsebench.errors import InputError
+from sparsebench.measuring import machine
 from sparsebench.output import console, errors
 
 WIDTHS = [10**3, 3 * 10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6]

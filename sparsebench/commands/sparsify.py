@@ -14,13 +14,13 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from layers.convert import Sparsified, convert_model
-from layers.convert import sparsify as swap
-from layers.convert.measure import Times, compare
-from layers.layer import SparseLayer
-from layers.prune import Distribution, prune_to_sparsity
-from sparsebench import machine, memory
 from sparsebench.errors import InputError
+from sparsebench.measuring import machine, memory
+from sparselayers.convert import Sparsified, convert_model
+from sparselayers.convert import sparsify as swap
+from sparselayers.convert.measure import Times, compare
+from sparselayers.layer import SparseLayer
+from sparselayers.prune import Distribution, prune_to_sparsity
 
 console = Console()
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from layers import accelerator
-from sparsebench import memory
-from sparsebench.case import Case
 from sparsebench.implementations.auto import Auto
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.dense import Dense
@@ -17,13 +14,14 @@ from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.scipy_csr import ScipyCSR
 from sparsebench.implementations.sparselab import SparseLab
 from sparsebench.implementations.sparselinear import SparseLinearPackage
-from sparsebench.implementations.sparseprop import SparseProp, SparsePropPixels
+from sparsebench.implementations.sparseprop import SparseProp
+from sparsebench.implementations.sparseprop_pixels import SparsePropPixels
 from sparsebench.implementations.torch_coo import TorchCOO
 from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
 from sparsebench.implementations.torch_sparse_spmm import TorchSparseSpmm
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "as_exact", "refusal"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "as_exact"]
 
 IMPLEMENTATIONS: dict[str, Implementation] = {
     implementation.name: implementation
@@ -52,16 +50,3 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 def as_exact(name: str) -> bool:
     """Return whether `name` computes in the case's own type, and so may stand for the others."""
     return name not in IMPLEMENTATIONS or not IMPLEMENTATIONS[name].precision
-
-
-def refusal(case: Case) -> str | None:
-    """Say why `case` cannot be measured on this machine now, or None; allocates nothing."""
-    implementation = IMPLEMENTATIONS[case.implementation]
-    if reason := implementation.unavailable() or implementation.unsupported(case):
-        return reason
-    if reason := accelerator.problem(case.device):
-        return reason
-    needed, free = implementation.bytes_needed(case), memory.available(case.device)
-    if needed > free:
-        return f"needs about {needed / 1e9:.3g} GB of {case.device} memory, {free / 1e9:.3g} free"
-    return None

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from layers.convert.measure import compare
-from sparsebench import phases
-from sparsebench.case import Case
+from sparsebench.cases import phases
+from sparsebench.cases.case import Case
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.torch_csr import TorchCSR
-from sparsebench.problem import Problem
+from sparselayers.convert.measure import compare
 
 _SECONDS = 0.3  # at most, where the two are close
 

@@ -9,10 +9,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.problem import Problem
-
-DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
 
 
 class Implementation(ABC):

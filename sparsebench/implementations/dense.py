@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES, Implementation
-from sparsebench.problem import Problem
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.base import Implementation
 
 
 class Dense(Implementation):

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from torch import nn
 
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense
-from sparsebench.problem import Problem
 
 
 class DenseBF16(Dense):

@@ -14,8 +14,8 @@ import shutil
 import torch
 from torch import nn
 
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense, linear_of
-from sparsebench.problem import Problem
 
 
 class DenseCompiled(Dense):

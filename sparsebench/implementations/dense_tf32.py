@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from layers import accelerator
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense
-from sparsebench.problem import Problem
+from sparselayers import accelerator
 
 _OLDEST = (8, 0)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense, conv2d_of, linear_of
-from sparsebench.problem import Problem
 
 
 class Masked(Dense):

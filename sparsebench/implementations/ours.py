@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from layers import SparseConv2d, SparseLinear
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
-from sparsebench.problem import Problem
+from sparselayers import SparseConv2d, SparseLinear
 
 
 class Ours(Implementation):
-    """`layers.SparseLinear` and `layers.SparseConv2d` as a user gets them."""
+    """`sparselayers.SparseLinear` and `sparselayers.SparseConv2d` as a user gets them."""
 
     name = "ours"
     operations = ("linear", "conv2d")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from layers.convolution.windows import BLOCK
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES
+from sparsebench.cases.case import DTYPE_BYTES, Case
 from sparsebench.implementations.ours import Ours
+from sparselayers.convolution.windows import BLOCK
 
 
 class Reference(Ours):

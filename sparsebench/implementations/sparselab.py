@@ -17,9 +17,9 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES, Implementation, gradient
-from sparsebench.problem import Problem
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.base import Implementation, gradient
 
 
 class SparseLab(Implementation):

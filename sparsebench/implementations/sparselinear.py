@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES, Implementation, gradient
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.base import Implementation, gradient
 from sparsebench.implementations.torch_sparse_spmm import INSTALL
-from sparsebench.problem import Problem
 
 
 class SparseLinearPackage(Implementation):

@@ -22,13 +22,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES, Implementation, gradient
-from sparsebench.problem import Problem
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.base import Implementation, gradient
 
 _MOST_WEIGHTS = 2**24  # float32 holds every integer up to here
-
-
 _IMAGES = 8  # the kernel over the batch takes so many at once, and leaves out what remains
 _MOST_OF_AN_OUTPUT = 2**15 - 1  # a convolution counts an output's weights in int16
 
@@ -95,11 +93,3 @@ class SparseProp(Implementation):
         """Return the gradient of what SparseProp calls `W_val`."""
         del problem
         return gradient(module, "W_val")
-
-
-class SparsePropPixels(SparseProp):
-    """`sparseprop.modules.SparseConv2d` with the kernel over the pixels of a row."""
-
-    name = "sparseprop_pixels"
-    operations = ("conv2d",)
-    over_pixels = True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
-from sparsebench.problem import Problem
 
 
 class TorchCOO(Implementation):

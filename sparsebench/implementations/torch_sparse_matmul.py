@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
+from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
 from sparsebench.implementations.torch_sparse_spmm import INSTALL
-from sparsebench.problem import Problem
 
 
 class TorchSparseMatmul(Implementation):

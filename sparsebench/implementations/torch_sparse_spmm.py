@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsebench.case import Case
-from sparsebench.implementations.base import DTYPE_BYTES, Implementation
-from sparsebench.problem import Problem
+from sparsebench.cases.case import DTYPE_BYTES, Case
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.base import Implementation
 
 # Source only, compiled against the torch that is there.
 INSTALL = "pip install --no-build-isolation torch-scatter==2.1.2 torch-sparse==0.6.18"

@@ -1,7 +1,7 @@
 """A revision made measurable: its sources in a folder, and an environment that has them installed.
 
 The environment sees the packages of the one that asks (torch is gigabytes), and has the revision's
-own `layers` in front of them, kernels included. Both sides are built alike, the head too: what is
+own library in front of them, kernels included. Both sides are built alike, the head too: what is
 measured is what an installation of the sources gives, and not what an editable one has left over.
 """
 
@@ -27,7 +27,7 @@ _LOG_LINES = 25
 _GAVE_UP = "retrying due to override"  # scikit-build-core, before it leaves the kernels out
 _KERNELS = "_native*.so"
 # What of the sources decides which kernels come out.
-_COMPILED = ("CMakeLists.txt", "pyproject.toml", "layers/csrc")
+_COMPILED = ("CMakeLists.txt", "pyproject.toml", "layers/sparselayers/csrc", "layers/csrc")
 _INSTALLED = ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE")
 _PACKAGES = ("layers", "sparsebench", "experiments")
 
@@ -129,13 +129,14 @@ def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> P
     # A plain line adds a folder to the path, and does not read the .pth files in it: an editable
     # installation there stays out of this.
     (packages / "shared.pth").write_text("".join(f"{folder}\n" for folder in _packages()))
+    library = packages / _library(sources)
     known = kept / f"{_fingerprint(sources)}{sysconfig.get_config_var('EXT_SUFFIX')}"
     log = folder / "log"
     _install(sources, python, log, revision, kernels=not known.exists())
     if known.exists():
-        shutil.copy2(known, packages / "layers" / f"_native{_suffix()}")
+        shutil.copy2(known, library / f"_native{_suffix()}")
         return python
-    compiled = next((packages / "layers").glob(_KERNELS), None)
+    compiled = next(library.glob(_KERNELS), None)
     if compiled is None:
         raise BuildError(f"{_named(revision)}: its kernels do not compile:\n{_end_of(log)}")
     kept.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,11 @@ def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> P
     shutil.copy2(compiled, part)
     part.replace(known)
     return python
+
+
+def _library(sources: Path) -> str:
+    """Return the import name of the library in `sources`, which was `layers` once."""
+    return "sparselayers" if (sources / "layers" / "sparselayers").is_dir() else "layers"
 
 
 def _packages() -> list[str]:

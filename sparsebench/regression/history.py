@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparsebench import units
 from sparsebench.errors import InputError
 from sparsebench.regression import results
 from sparsebench.regression.views import named
-from sparsebench.tables.table import Table
+from sparsebench.views import units
+from sparsebench.views.tables.table import Table
 
 BASE = "base"
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sparsebench import store
-from sparsebench.estimates import Estimate
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.records import store
 
 SCHEMA = 1
 FOLDER = Path("results") / "check"

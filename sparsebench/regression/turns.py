@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.compare import verdict
-from sparsebench.estimates import RESAMPLES, Estimate
+from sparsebench.analysis.compare import verdict
+from sparsebench.analysis.estimates import RESAMPLES, Estimate
 from sparsebench.regression import yardstick
 from sparsebench.regression.builds import BuildError
 from sparsebench.regression.results import Finding, Measure

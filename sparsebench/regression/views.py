@@ -8,9 +8,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import units
-from sparsebench.estimates import Estimate
+from sparsebench.analysis.estimates import Estimate
 from sparsebench.regression.results import UNITS, Check, Commit, Finding, WireFinding
+from sparsebench.views import units
 
 _STYLES = {"slower": "red", "broken": "red", "faster": "green", "can't tell": "yellow"}
 _COLUMNS = ("workload", "", "base", "head", "head/base", "")

@@ -1,9 +1,9 @@
-"""The yardstick: what one fresh process measures of `layers`, and the workloads that matter.
+"""The yardstick: what one fresh process measures of the layers, and the workloads that matter.
 
 It is run as a script by the environment of any revision, and prints one line of JSON. It needs
-torch, and of the project nothing but the public names of `layers`: so the same yardstick measures
-both sides, however old one of them is. A workload that a revision does not have yet is said to
-have failed there, and costs nothing else.
+torch, and of the project nothing but the public names of the library: so the same yardstick
+measures both sides, however old one of them is. A workload that a revision does not have yet is
+said to have failed there, and costs nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from timeit import Timer
 from typing import Any
@@ -49,22 +50,27 @@ class Workload:
     memory: bool = False
 
 
+def _library() -> Any:
+    """Return the library of this revision, which was called `layers` once."""
+    with suppress(ImportError):
+        return import_module("sparselayers")
+    return import_module("layers")
+
+
 def linear(
     in_features: int, out_features: int, sparsity: float, batch: int, *, train: bool
 ) -> Callable[[str], Step]:
     """A layer with bias: the output, or a training step (all gradients and a step of SGD)."""
 
     def make(kind: str) -> Step:
-        import layers
+        sl = _library()
 
         drawn = _generator()
         layer: nn.Module
         if kind == DENSE:
             layer = nn.Linear(in_features, out_features)
         else:
-            layer = layers.SparseLinear(
-                in_features, out_features, sparsity=sparsity, generator=drawn
-            )
+            layer = sl.SparseLinear(in_features, out_features, sparsity=sparsity, generator=drawn)
         if kind == CSR:
             layer = _CSRLinear(layer.weight, layer.bias)
         return _step(layer, torch.randn(batch, in_features, generator=drawn), train)
@@ -76,12 +82,12 @@ def conv(channels: int, sparsity: float, batch: int, size: int) -> Callable[[str
     """A training step of a 3 × 3 convolution over images of `size` × `size`."""
 
     def make(kind: str) -> Step:
-        import layers
+        sl = _library()
 
         drawn = _generator()
         layer: nn.Module
         if kind == OURS:
-            layer = layers.SparseConv2d(channels, channels, 3, padding=1, sparsity=sparsity)
+            layer = sl.SparseConv2d(channels, channels, 3, padding=1, sparsity=sparsity)
         else:
             layer = nn.Conv2d(channels, channels, 3, padding=1)
         return _step(layer, torch.randn(batch, channels, size, size, generator=drawn), True)
@@ -93,10 +99,10 @@ def winners(features: int, batch: int) -> Callable[[str], Step]:
     """Output and gradient of k-winners."""
 
     def make(kind: str) -> Step:
-        import layers
+        sl = _library()
 
         x = torch.randn(batch, features, generator=_generator())
-        return _step(layers.KWinners(sparsity=0.9) if kind == OURS else nn.ReLU(), x, True)
+        return _step(sl.KWinners(sparsity=0.9) if kind == OURS else nn.ReLU(), x, True)
 
     return make
 
@@ -105,17 +111,15 @@ def rewiring(features: int, sparsity: float) -> Callable[[str], Step]:
     """Move 30% of a layer's connections to random places, with the momentum of SGD."""
 
     def make(kind: str) -> Step:
-        import layers
+        sl = _library()
 
         del kind
-        layer = layers.SparseLinear(features, features, sparsity=sparsity, generator=_generator())
+        layer = sl.SparseLinear(features, features, sparsity=sparsity, generator=_generator())
         model = nn.Sequential(layer)
         optimizer = torch.optim.SGD(model.parameters(), lr=_LEARNING_RATE, momentum=0.9)
         model(torch.randn(1, features)).sum().backward()
         optimizer.step()
-        rewirer = layers.SET(
-            model, optimizer, update_every=1, stop_after=10**9, generator=_generator()
-        )
+        rewirer = sl.SET(model, optimizer, update_every=1, stop_after=10**9, generator=_generator())
 
         def step(model: nn.Module = model) -> None:  # the rewirer does not keep it alive
             optimizer.step()  # what it does not take does not count
@@ -130,11 +134,11 @@ def construction(features: int, sparsity: float) -> Callable[[str], Step]:
     """Draw a layer's connections and build it."""
 
     def make(kind: str) -> Step:
-        import layers
+        sl = _library()
 
         del kind
         drawn = _generator()
-        return lambda: layers.SparseLinear(features, features, sparsity=sparsity, generator=drawn)
+        return lambda: sl.SparseLinear(features, features, sparsity=sparsity, generator=drawn)
 
     return make
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from layers import SET, RigL, SparseLinear, files
-from layers.dynamic import Rewirer
-from sparsebench import memory
+from sparsebench.measuring import memory
 from sparsebench.scale.records import Cost, ScaleCase, Stage
+from sparselayers import SET, RigL, SparseLinear, files
+from sparselayers.dynamic import Rewirer
 
 T = TypeVar("T")
 

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sparsebench import store
-from sparsebench.records import Status
+from sparsebench.records import Status, store
 
 FILE_NAME = "scale.jsonl"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sparsebench import isolation, machine, memory
+from sparsebench.measuring import isolation, machine, memory
 from sparsebench.scale.measure import measure
 from sparsebench.scale.records import FILE_NAME, ScaleCase, ScaleRecord, ScaleStore
 

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from sparsebench.plots import style
-from sparsebench.plots.axes import quantity_axis
 from sparsebench.scale.records import STAGES, Cost, ScaleRecord, Stage
-from sparsebench.tables import Table
-from sparsebench.tables.writers import write as write_table
-from sparsebench.units import quantity
+from sparsebench.views.plots import style
+from sparsebench.views.plots.axes import quantity_axis
+from sparsebench.views.tables import Table
+from sparsebench.views.tables.writers import write as write_table
+from sparsebench.views.units import quantity
 
 # What a multiplication reads of each connection: its value and its index.
 READ = 8

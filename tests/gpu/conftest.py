@@ -2,7 +2,7 @@
 
 `TRITON_INTERPRET=1 pytest tests/gpu` runs them in the interpreter, `pytest -m gpu` on a GPU; the
 variable has to be there before Triton is imported. `make test` does the former in any case (see
-tests/layers/test_triton_interpreted.py), the latter where there is a GPU.
+tests/sparselayers/test_triton_interpreted.py), the latter where there is a GPU.
 """
 
 import os

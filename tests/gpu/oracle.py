@@ -2,8 +2,8 @@
 
 import torch
 
-import layers
-from layers.backends import BACKENDS
+import sparselayers as sl
+from sparselayers.backends import BACKENDS
 
 TOLERANCE = {
     torch.float64: {"rtol": 1e-12, "atol": 1e-12},
@@ -33,7 +33,7 @@ def check(mask, batch, device, dtype=torch.float32, *, bias=True, index=torch.in
 
     row_ptr = torch.cat((torch.zeros(1, dtype=index), mask.sum(1).cumsum(0).to(index)))
     col = mask.nonzero()[:, 1].to(index)
-    connectivity = layers.Connectivity(tuple(mask.shape), row_ptr, col).to(device)
+    connectivity = sl.Connectivity(tuple(mask.shape), row_ptr, col).to(device)
     out, features = mask.shape
     values, x, dy = normal(connectivity.nnz), normal(batch, features), normal(batch, out)
     b = normal(out) if bias else None

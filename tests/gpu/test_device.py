@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-import layers
-from layers import accelerator
-from layers.backends.kernels.tuning import Tuner
+import sparselayers as sl
+from sparselayers import accelerator
+from sparselayers.backends.kernels.tuning import Tuner
 from tests.gpu.conftest import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -26,7 +26,7 @@ def trained(layer, x):
 
 @pytest.mark.parametrize("batch", [1, 96])
 def test_a_training_step_in_a_cuda_graph(batch):
-    layer = layers.SparseLinear(300, 200, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
     x = torch.randn(batch, 300, device="cuda", requires_grad=True)
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -45,8 +45,8 @@ def test_a_training_step_in_a_cuda_graph(batch):
 def test_a_graph_of_a_layer_that_never_ran_is_refused():
     """In a process of its own: a capture that fails leaves PyTorch's generator captured."""
     code = (
-        "import torch, layers\n"
-        "layer = layers.SparseLinear(300, 200, sparsity=0.9, device='cuda')\n"
+        "import torch, sparselayers as sl\n"
+        "layer = sl.SparseLinear(300, 200, sparsity=0.9, device='cuda')\n"
         "x = torch.randn(4, 300, device='cuda')\n"
         "with torch.cuda.graph(torch.cuda.CUDAGraph()):\n"
         "    layer(x)\n"
@@ -57,7 +57,7 @@ def test_a_graph_of_a_layer_that_never_ran_is_refused():
 
 
 def test_nothing_synchronises():
-    layer = layers.SparseLinear(300, 200, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
     x = torch.randn(64, 300, device="cuda", requires_grad=True)
     trained(layer, x)
     torch.cuda.set_sync_debug_mode("error")
@@ -68,7 +68,7 @@ def test_nothing_synchronises():
 
 
 def test_on_a_stream_of_its_own():
-    layer = layers.SparseLinear(300, 200, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
     x = torch.randn(64, 300, device="cuda", requires_grad=True)
     expected = trained(layer, x)
     stream = torch.cuda.Stream()
@@ -82,7 +82,7 @@ def test_on_a_stream_of_its_own():
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_on_another_device_than_the_current_one():
-    layer = layers.SparseLinear(300, 200, sparsity=0.9)
+    layer = sl.SparseLinear(300, 200, sparsity=0.9)
     x = torch.randn(64, 300, requires_grad=True)
     expected = trained(layer, x)
     found = trained(layer.to("cuda:1"), x.detach().to("cuda:1").requires_grad_())
@@ -92,21 +92,21 @@ def test_on_another_device_than_the_current_one():
 
 
 def test_an_input_on_another_device_is_refused():
-    layer = layers.SparseLinear(30, 20, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(30, 20, sparsity=0.9, device="cuda")
     with pytest.raises(RuntimeError, match=r"expected an input on cuda:0, .* got cpu"):
         layer(torch.randn(4, 30))
-    cpu = layers.random((20, 30), 0.9)
+    cpu = sl.random((20, 30), 0.9)
     values = torch.randn(cpu.nnz, device="cuda")
     with pytest.raises(RuntimeError, match=r"expected an input on cpu, .*connections"):
-        layers.functional.sparse_linear(torch.randn(4, 30, device="cuda"), values, None, cpu)
+        sl.functional.sparse_linear(torch.randn(4, 30, device="cuda"), values, None, cpu)
 
 
 def test_the_tuner_measures_on_the_device(monkeypatch, tmp_path):
     monkeypatch.setenv("SPARSEBENCH_TUNING", "on")
-    launch = pytest.importorskip("layers.backends.kernels.launch")
+    launch = pytest.importorskip("sparselayers.backends.kernels.launch")
     tuner = Tuner(tmp_path / "tiles")
     monkeypatch.setattr(launch, "TUNER", tuner)
-    layer = layers.SparseLinear(300, 200, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
     x = torch.randn(64, 300, device="cuda", requires_grad=True)
     first, spent = trained(layer, x), tuner.seconds
     assert spent > 0
@@ -131,7 +131,7 @@ def test_the_devices_own_times_hold_no_launches(cold):
 
 
 def test_memory_is_what_the_mathematics_needs():
-    layer = layers.SparseLinear(2048, 2048, False, sparsity=0.9, device="cuda")
+    layer = sl.SparseLinear(2048, 2048, False, sparsity=0.9, device="cuda")
     x = torch.randn(128, 2048, device="cuda", requires_grad=True)
     trained(layer, x)
     torch.cuda.synchronize()

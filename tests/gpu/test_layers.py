@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import layers
-from layers import backends
-from layers.convolution.geometry import Geometry
-from layers.functional import sparse_conv2d, sparse_linear
+import sparselayers as sl
+from sparselayers import backends
+from sparselayers.convolution.geometry import Geometry
+from sparselayers.functional import sparse_conv2d, sparse_linear
 from tests.gpu.conftest import INTERPRETED
 from tests.gpu.oracle import mask_of
-from tests.layers.zoo import LAYERS
+from tests.sparselayers.zoo import LAYERS
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ def test_convolution(kernel, stride, padding, dilation, groups, device):
     dy = torch.randn_like(expected)
     dx, db, dw = torch.autograd.grad(expected, [*dense, weight], dy)
     ours = [t.to(device).requires_grad_() for t in (x, bias, values)]
-    connectivity = layers.from_mask(mask).to(device)
+    connectivity = sl.from_mask(mask).to(device)
     y = sparse_conv2d(ours[0], ours[2], ours[1], connectivity, geometry, backend="triton")
     found = torch.autograd.grad(y, ours, dy.to(device))
     answers = (expected, dx, db, dw.view(mask.shape)[mask])
@@ -87,7 +87,7 @@ def test_convolution(kernel, stride, padding, dilation, groups, device):
 
 
 def test_compiled_without_a_graph_break(device):
-    layer = layers.SparseLinear(12, 9, sparsity=0.6, device=device)
+    layer = sl.SparseLinear(12, 9, sparsity=0.6, device=device)
     x = torch.randn(5, 12, device=device)
     expected = step(layer, x)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
@@ -97,7 +97,7 @@ def test_compiled_without_a_graph_break(device):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_autocast(dtype, device):
-    layer = layers.SparseLinear(12, 9, sparsity=0.6, device=device)
+    layer = sl.SparseLinear(12, 9, sparsity=0.6, device=device)
     x = torch.randn(5, 12, device=device, requires_grad=True)
     with torch.autocast(device.type, dtype=dtype):
         y = layer(x)
@@ -108,7 +108,7 @@ def test_autocast(dtype, device):
 
 
 def test_twice_differentiated(device):
-    connectivity = layers.from_mask(mask_of((6, 7), 0.5)).to(device)
+    connectivity = sl.from_mask(mask_of((6, 7), 0.5)).to(device)
     values = torch.randn(connectivity.nnz, dtype=torch.float64, device=device, requires_grad=True)
     x = torch.randn(2, 7, dtype=torch.float64, device=device, requires_grad=True)
 
@@ -118,10 +118,10 @@ def test_twice_differentiated(device):
     assert torch.autograd.gradgradcheck(product, (x, values), fast_mode=True)
 
 
-@pytest.mark.parametrize("rewirer", [layers.RigL, layers.SET])
+@pytest.mark.parametrize("rewirer", [sl.RigL, sl.SET])
 def test_rewiring(rewirer, device):
     model = torch.nn.Sequential(
-        layers.SparseLinear(10, 12, sparsity=0.7), layers.KWinners(0.5), torch.nn.Linear(12, 2)
+        sl.SparseLinear(10, 12, sparsity=0.7), sl.KWinners(0.5), torch.nn.Linear(12, 2)
     ).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     schedule = rewirer(model, optimizer, update_every=2, stop_after=9, fraction=0.3)

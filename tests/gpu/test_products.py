@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-import layers
-from layers.backends import BACKENDS
-from layers.backends.kernels import partition
-from layers.backends.kernels.tiles import Tile
+import sparselayers as sl
+from sparselayers.backends import BACKENDS
+from sparselayers.backends.kernels import partition
+from sparselayers.backends.kernels.tiles import Tile
 from tests.gpu.oracle import check, mask_of
 
 
@@ -35,7 +35,7 @@ def test_without_bias_and_with_long_indices(batch, device):
 @pytest.mark.parametrize("tile", [Tile(4, 8, 32, 4), Tile(8, 4, 16, 4), Tile(1, 2, 64, 1)])
 def test_tiles_of_several_rows(tile, device, monkeypatch):
     """Whichever tile the tuner may take for many samples."""
-    launch = pytest.importorskip("layers.backends.kernels.launch")
+    launch = pytest.importorskip("sparselayers.backends.kernels.launch")
     monkeypatch.setattr(launch, "candidates", lambda batch, degree: (tile,))
     check(mask_of((13, 20), 0.4), 37, device)
 
@@ -61,7 +61,7 @@ def test_unequal_rows(batch, index, device, monkeypatch):
 
 
 def test_the_result_is_the_same_every_time(device):
-    connectivity = layers.from_mask(mask_of((9, 31), 0.4)).to(device)
+    connectivity = sl.from_mask(mask_of((9, 31), 0.4)).to(device)
     values, x = torch.randn(connectivity.nnz, device=device), torch.randn(9, 31, device=device)
     backend = BACKENDS["triton"]
     first, second = (backend.forward(x, values, None, connectivity) for _ in range(2))

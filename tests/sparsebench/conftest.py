@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sparsebench import isolation
+from sparsebench.measuring import isolation
 
 
 @pytest.fixture

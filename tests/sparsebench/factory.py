@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from sparsebench.case import Case
+from sparsebench.cases.case import Case
 from sparsebench.records import Memory, Record
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)

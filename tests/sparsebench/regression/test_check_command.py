@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from layers.backends import BACKENDS
 from sparsebench import cli
 from sparsebench.commands import check
 from sparsebench.errors import InputError
 from sparsebench.regression import builds, results, turns, wires
+from sparselayers.backends import BACKENDS
 from tests.sparsebench.regression.test_turns import probe
 
 ROOT = Path(__file__).parents[3]
@@ -111,9 +111,9 @@ def test_a_build_sees_the_packages_of_a_parent_environment_too(monkeypatch):
 def test_kernels_that_do_not_compile_are_no_pass(repository):
     """An installation succeeds without them, and then everything is slow: that proves nothing."""
     shutil.copy(ROOT / "pyproject.toml", repository)
-    for name in ("README.md", "LICENSE", "layers/__init__.py", "sparsebench/__init__.py",
-                 "experiments/__init__.py"):  # fmt: skip
-        (repository / name).parent.mkdir(exist_ok=True)
+    for name in ("README.md", "LICENSE", "layers/sparselayers/__init__.py",
+                 "sparsebench/__init__.py", "experiments/published.toml"):  # fmt: skip
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text("")
     (repository / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.18)\nproject(x LANGUAGES NONE)\n"
@@ -267,10 +267,10 @@ def test_a_patch_that_makes_training_slower_is_caught(repository):
     git("commit", "--quiet", "-m", "real")
     kept = repository / "build" / "check"
     kept.mkdir(parents=True)
-    import layers._native as compiled
+    import sparselayers._native as compiled
 
     shutil.copy2(compiled.__file__, kept / f"{builds._fingerprint(repository)}{builds._suffix()}")
-    with (repository / "layers/backends/native.py").open("a") as file:
+    with (repository / "layers/sparselayers/backends/native.py").open("a") as file:
         file.write(SLOWER)
     base, head = builds.base_of(repository, None), builds.head_of(repository)
     assert (base.commit, base.modified, head.modified) == (head.commit, False, True)

@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sparsebench import cli
+from sparsebench.analysis.estimates import Estimate
 from sparsebench.errors import InputError
-from sparsebench.estimates import Estimate
-from sparsebench.plots import histories
 from sparsebench.regression import history, results
+from sparsebench.regression import plot as histories
 from sparsebench.regression.results import Check, Commit, Finding, WireCheck, WireFinding
 
 MACHINE = {"id": "0a1b", "cpu": {"model": "Anvil 9000"}}

@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from layers.backends import BACKENDS
-from sparsebench import isolation
+from sparsebench.measuring import isolation
 from sparsebench.regression import turns, yardstick
+from sparselayers.backends import BACKENDS
 
 NAME = "training-784-2000-90%-b64"
 TRIES = 3  # on a machine that others use

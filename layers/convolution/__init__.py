@@ -1,5 +1,0 @@
-"""Convolution with sparse weights: its geometry, its operators, and the ways to compute it."""
-
-from layers.convolution.geometry import Geometry
-
-__all__ = ["Geometry"]

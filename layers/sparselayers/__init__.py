@@ -1,0 +1,42 @@
+"""Truly sparse PyTorch layers: weights that are zero are neither stored nor multiplied."""
+
+from __future__ import annotations
+
+from sparselayers import activationsparsity
+from sparselayers.activation import ActivationSparsity, KWinners, KWinners2d
+from sparselayers.connectivity import Connectivity
+from sparselayers.conv import SparseConv2d
+from sparselayers.convert import convert_model, sparsify
+from sparselayers.dynamic import SET, RigL
+from sparselayers.linear import SparseLinear
+from sparselayers.prune import Gradual, Pruner
+from sparselayers.topologies import (
+    erdos_renyi,
+    erdos_renyi_sparsities,
+    from_edges,
+    from_mask,
+    random,
+    small_world,
+)
+
+__all__ = [
+    "SET",
+    "ActivationSparsity",
+    "Connectivity",
+    "Gradual",
+    "KWinners",
+    "KWinners2d",
+    "Pruner",
+    "RigL",
+    "SparseConv2d",
+    "SparseLinear",
+    "activationsparsity",
+    "convert_model",
+    "erdos_renyi",
+    "erdos_renyi_sparsities",
+    "from_edges",
+    "from_mask",
+    "random",
+    "small_world",
+    "sparsify",
+]

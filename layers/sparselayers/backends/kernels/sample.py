@@ -1,0 +1,73 @@
+"""Products of both ends of every connection, summed over the batch: the gradient of the values."""
+
+import triton
+import triton.language as tl
+
+from sparselayers.backends.kernels.tasks import SIZES, take
+
+
+@triton.jit(do_not_specialize=SIZES)
+def sample(
+    dy,
+    x,
+    result,
+    ptr,
+    index,
+    order,
+    piece_row,
+    piece_begin,
+    pieces,
+    long_rows,
+    rows,
+    batch,
+    cut,
+    blocks,
+    ORDERED: tl.constexpr,
+    SPLIT: tl.constexpr,
+    OFFSET: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    CONNECTIONS: tl.constexpr,
+    BATCH: tl.constexpr,
+):
+    """Write result[p] = Σ_b dy[row p, b] · x[index p, b] for the connections of ROWS tasks.
+
+    `dy` is (rows, batch), `x` (features, batch): a task reads its row of dy once for CONNECTIONS
+    connections. A piece of a long row writes its own connections: nothing is left to combine.
+    """
+    _, row, begin, length, live, _ = take(
+        tl.program_id(0),
+        ptr,
+        order,
+        piece_row,
+        piece_begin,
+        pieces,
+        long_rows,
+        rows,
+        cut,
+        ROWS,
+        ORDERED,
+        SPLIT,
+    )
+    lane = tl.arange(0, CONNECTIONS)
+    own = row.to(OFFSET) * batch
+    for first in range(0, tl.max(length, 0), CONNECTIONS):
+        place = begin[:, None] + first + lane[None, :]
+        here = first + lane[None, :] < length[:, None]
+        source = tl.load(index + place, mask=here, other=0).to(OFFSET) * batch
+        total = tl.zeros([ROWS, CONNECTIONS, BATCH], WIDE)
+        for start in range(0, batch, BATCH):
+            number = start + tl.arange(0, BATCH)
+            inside = number < batch
+            left = tl.load(
+                dy + own[:, None] + number[None, :],
+                mask=live[:, None] & inside[None, :],
+                other=0,
+            ).to(WIDE)
+            right = tl.load(
+                x + source[:, :, None] + number[None, None, :],
+                mask=here[:, :, None] & inside[None, None, :],
+                other=0,
+            ).to(WIDE)
+            total += left[:, None, :] * right
+        tl.store(result + place, tl.sum(total, 2).to(result.dtype.element_ty), mask=here)

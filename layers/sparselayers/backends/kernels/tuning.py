@@ -1,0 +1,143 @@
+"""Which tile is fastest: tried once for a class of shapes on a model of GPU, and remembered.
+
+What was found is kept on disk, in a file of the user's cache that another process finds again,
+with the time that was spent. `SPARSEBENCH_TUNING=off` takes a fixed choice instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from platformdirs import user_cache_path
+
+from sparselayers.accelerator import Accelerator
+from sparselayers.backends.kernels.tiles import Tile
+
+_VARIABLE = "SPARSEBENCH_TUNING"
+_CALLS = 7  # of each tile; the median counts
+_FORMAT = 1  # to be raised where a kernel changes so much that other tiles may be fastest
+
+
+class Choice(NamedTuple):
+    """The fastest tile of a class of shapes, and the seconds that finding it took."""
+
+    tile: Tile
+    seconds: float
+
+
+class Tuner:
+    """Chooses tiles, each class of shapes once; `seconds` is the time that trying has taken.
+
+    `cost` is the time that finding the tiles in use took, in this process or in an earlier one.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.seconds = 0.0
+        self._used: dict[str, float] = {}
+        self._file = file
+        self._chosen: dict[str, Choice] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file that keeps what was found."""
+        return self._file or user_cache_path("sparsebench") / "triton-tiles.json"
+
+    @property
+    def cost(self) -> float:
+        """The seconds that trying took for all tiles that were asked for in this process."""
+        return sum(self._used.values())
+
+    def choose(
+        self,
+        key: str,
+        tiles: Sequence[Tile],
+        run: Callable[[Tile], object],
+        gpu: Accelerator,
+    ) -> Tile | None:
+        """Return the tile with which `run` is fastest on `gpu`, tried unless `key` is known.
+
+        A tile that the GPU has not the registers or the shared memory for is passed over. None
+        while a CUDA graph is captured: nothing can be tried then.
+
+        Raises what the first of them raised where none runs.
+        """
+        if os.environ.get(_VARIABLE) == "off":
+            return tiles[0]
+        key = f"{_FORMAT} {gpu.name()} {key}"
+        if self._chosen is None:
+            self._chosen = self.stored()
+        known = self._chosen.get(key)
+        if known is None or known.tile not in tiles:
+            if gpu.capturing():
+                return None
+            start = time.perf_counter()
+            tile = fastest(tiles, run, gpu)
+            spent = time.perf_counter() - start
+            self.seconds += spent
+            self._chosen[key] = Choice(tile, round(spent, 3))
+            self._save()
+        choice = self._chosen[key]
+        self._used[key] = choice.seconds
+        return choice.tile
+
+    def stored(self) -> dict[str, Choice]:
+        """Return what earlier processes found; a file that cannot be read counts as empty."""
+        with suppress(OSError, ValueError, TypeError, AttributeError):
+            read = json.loads(self.path.read_text())
+            return {key: Choice(Tile(*tile), seconds) for key, (tile, seconds) in read.items()}
+        return {}
+
+    def _save(self) -> None:
+        """Write all that is known, whole or not at all; a cache that cannot be written is none."""
+        known = self.stored() | (self._chosen or {})  # other processes may have added some
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
+                json.dump(known, file, indent=0)
+            Path(file.name).replace(self.path)
+
+
+def fastest(tiles: Sequence[Tile], run: Callable[[Tile], object], gpu: Accelerator) -> Tile:
+    """Return the tile with the least median time, with the L2 cache cold as in a large model."""
+    best, least, first_error = None, float("inf"), None
+    for tile in tiles:
+        call = partial(run, tile)
+        try:
+            call()  # compiles
+            spent = statistics.median(_seconds(call, gpu))
+        except Exception as error:
+            if not _passed_over(error):
+                raise
+            first_error = first_error or error
+            continue
+        if spent < least:
+            best, least = tile, spent
+    if best is None:
+        assert first_error is not None
+        raise first_error
+    return best
+
+
+def _seconds(call: Callable[[], object], gpu: Accelerator) -> list[float]:
+    try:
+        return gpu.seconds(call, _CALLS, cold=True)
+    except torch.OutOfMemoryError:  # nothing is left to overwrite the cache with
+        return gpu.seconds(call, _CALLS, cold=False)
+
+
+def _passed_over(error: Exception) -> bool:
+    """Whether `error` says that a tile is too large for the GPU."""
+    return type(error).__name__ == "OutOfResources"
+
+
+TUNER = Tuner()

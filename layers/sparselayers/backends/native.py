@@ -1,0 +1,391 @@
+"""The C++ kernels for CPUs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from sparselayers.backends.base import Backend, Gradients
+from sparselayers.connectivity import Connectivity
+
+_kernels: ModuleType | None
+try:
+    _kernels = importlib.import_module("sparselayers._native")
+except ImportError as error:
+    _kernels, _missing = None, str(error)
+
+INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
+_VARIABLE = "SPARSEBENCH_ISA"
+_SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
+# Layers of no more features on either side name them in 16 bits: see kernels.h.
+_FEATURES_16 = 1 << 16
+# In which type activations are arranged and sums made, where that is not the type of the values.
+_COMPUTE = {torch.bfloat16: torch.float32}
+
+# What is worth a thread: to start one takes as long as it takes to move so many numbers.
+_WORTH_A_THREAD = 1 << 15
+
+# A batch of so many is one block, whatever the instruction set: see blocks.h.
+_ONE_BLOCK = 16
+
+# A tile of columns holds about so many connections of a row: fewer, and the start of a row costs
+# more than a small tile gains. A tile has at least so many columns. Where many rows are empty, a
+# pointer into a tile must still serve so many connections, or pointers would take up the memory.
+_TILE_CONNECTIONS = 12
+_TILE_FEATURES = 32
+_POINTED_CONNECTIONS = 4
+
+
+class Native(Backend):
+    """Vectorised over the batch and parallel over rows; see layers/sparselayers/csrc/README.md.
+
+    Serves float32 and float64; bfloat16, which is kept as it is and multiplied and added up in
+    float32; and float16 by way of float32 copies. Results are the same for every run with the
+    same number of threads (`torch.set_num_threads`).
+    """
+
+    name = "native"
+
+    def unavailable(self) -> str | None:
+        """Say how to get the kernels where they were not built."""
+        if _kernels is None:
+            return f"{_missing}; install a C++ compiler, then reinstall with: pip install ."
+        return None
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve floating point types on CPUs."""
+        if _kernels is None or device.type != "cpu":
+            return False
+        return dtype in _SUFFIXES or dtype == torch.float16
+
+    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return `x` feature-major: strides (1, pitch), with room behind the last feature.
+
+        Of half as many bits it stays as it is: what is saved would be twice as large. So does a
+        batch of several blocks, each of which is arranged when its turn comes.
+        """
+        del connectivity
+        return _ready(x) if x.dtype in (torch.float32, torch.float64) else x
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        if values.dtype == torch.float16:
+            wide = None if bias is None else bias.float()
+            return self.forward(x.float(), values.float(), wide, connectivity).to(values.dtype)
+        x, rows = _ready(x), _rows(connectivity)
+        batch = x.shape[0]
+        result = values.new_empty(batch, rows.count)
+        _of(values.dtype).multiply(
+            rows.kernel,
+            values.data_ptr(),
+            _address(bias),
+            x.data_ptr(),
+            *x.stride(),
+            batch,
+            result.data_ptr(),
+            *result.stride(),
+            _threads_of_product(batch, values.numel()),
+        )
+        return result
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        found = self.backward(dy, None, values, connectivity, needs=(True, False, False))
+        assert found.input is not None
+        return found.input
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        values = x.new_empty(0)  # their type is all that is asked of them here
+        found = self.backward(dy, x, values, connectivity, needs=(False, True, False))
+        assert found.values is not None
+        return found.values
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, from one arrangement of dy."""
+        dtype, batch = values.dtype, dy.shape[0]
+        needs_input, needs_values, needs_bias = needs
+        half = dtype == torch.float16
+        if half or (
+            dtype in _COMPUTE and (needs_values or needs_bias) and _blocks(batch, dtype) > 1
+        ):
+            # Sums over several blocks would be rounded after each of them; those of dx are not.
+            wide = None if x is None else x.float()
+            weights = values.float() if half else values.new_empty(0, dtype=torch.float32)
+            sums = (needs_input and half, needs_values, needs_bias)
+            found = self.backward(dy.float(), wide, weights, connectivity, needs=sums)
+            found = Gradients(*(None if g is None else g.to(dtype) for g in found))
+            if needs_input and not half:
+                found = found._replace(input=self.grad_input(dy, values, connectivity))
+            return found
+        dy = _ready(dy)
+        x = _ready(x) if needs_values and x is not None else None
+        gradients = Gradients(
+            values.new_empty(batch, connectivity.shape[1]) if needs_input else None,
+            values.new_empty(connectivity.nnz) if x is not None else None,
+            values.new_empty(connectivity.shape[0]) if needs_bias else None,
+        )
+        if needs_input and x is not None and _is_narrow(batch, dtype, connectivity):
+            _backward_narrow(dy, x, values, connectivity, gradients)
+            return gradients
+        _of(dtype).backward(
+            _rows(connectivity).kernel,
+            _columns(connectivity).kernel if needs_input else None,
+            values.data_ptr(),
+            dy.data_ptr(),
+            *dy.stride(),
+            *_place(x),
+            batch,
+            *_place(gradients.input),
+            _address(gradients.values),
+            _address(gradients.bias),
+            _threads_of_product(batch, connectivity.nnz),
+        )
+        return gradients
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the kernels want to know of so many rows of connections, and the arrays it points to."""
+
+    count: int
+    kernel: Any
+    arrays: tuple[Tensor, ...]
+
+
+# Made on first use: of a connectivity as it is, and of its transpose.
+_rows_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
+_columns_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
+
+
+def _rows(connectivity: Connectivity) -> _Rows:
+    if (rows := _rows_of.get(connectivity)) is None:
+        kind, ptr, col = _kind(connectivity), connectivity.row_ptr, connectivity.col
+        col = col.to(kind.features)
+        (count, features), lengths = connectivity.shape, _lengths(ptr)
+        kernel = kind.rows(count, features, *lengths, ptr.data_ptr(), col.data_ptr(), 0, 0)
+        rows = _Rows(count, kernel, (ptr, col))
+        rows = _rows_of[connectivity] = _tiled(rows, lengths[0], features, connectivity.nnz)
+    return rows
+
+
+def _columns(connectivity: Connectivity) -> _Rows:
+    if (columns := _columns_of.get(connectivity)) is None:
+        kind, (out_features, in_features) = _kind(connectivity), connectivity.shape
+        starts, nnz = connectivity.row_ptr, connectivity.nnz
+        ptr = starts.new_empty(in_features + 1)
+        entries = starts.new_empty(nnz, 2, dtype=kind.features)
+        _rows(connectivity).kernel.transpose(ptr.data_ptr(), entries.data_ptr(), _threads(nnz))
+        lengths = _lengths(ptr)
+        kernel = kind.rows(
+            in_features,
+            out_features,
+            *lengths,
+            ptr.data_ptr(),
+            0,
+            entries.data_ptr(),
+            starts.data_ptr(),
+        )
+        columns = _Rows(in_features, kernel, (ptr, entries, starts))
+        columns = _columns_of[connectivity] = _tiled(columns, lengths[0], out_features, nnz)
+    return columns
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How the kernels count connections and name features: see kernels.h."""
+
+    rows: Any
+    features: torch.dtype
+
+
+def _kind(connectivity: Connectivity) -> _Kind:
+    assert _kernels is not None
+    if connectivity.col.dtype == torch.int64:
+        return _Kind(_kernels.Rows64, torch.int64)
+    if max(connectivity.shape) > _FEATURES_16:
+        return _Kind(_kernels.Rows32, torch.int32)
+    return _Kind(_kernels.Rows16, torch.uint16)
+
+
+def _lengths(ptr: Tensor) -> tuple[int, int]:
+    """How many rows have connections, and how many the longest has."""
+    if len(ptr) == 1:
+        return 0, 0
+    lengths = ptr.diff()
+    return int(lengths.count_nonzero()), int(lengths.max())
+
+
+def _tiled(rows: _Rows, filled: int, features: int, nnz: int) -> _Rows:
+    """Cut the columns into tiles in which a row that has any has some _TILE_CONNECTIONS."""
+    tiles = min(
+        nnz // (max(1, filled) * _TILE_CONNECTIONS),
+        nnz // (max(1, rows.count) * _POINTED_CONNECTIONS),
+        features // _TILE_FEATURES,
+    )
+    if tiles < 2:
+        return rows
+    tile_ptr = rows.arrays[0].new_empty((tiles + 1) * rows.count)
+    address, width = tile_ptr.data_ptr(), -(-features // tiles)
+    rows.kernel.find_tiles(tiles, width, address, _threads(nnz))
+    return _Rows(rows.count, rows.kernel.tiled(tiles, address), (*rows.arrays, tile_ptr))
+
+
+def isa() -> tuple[str, str]:
+    """Return the instruction set whose kernels run, and why this one.
+
+    Raises ValueError where the environment asks for one that is unknown or that the CPU lacks,
+    and ImportError where the kernels were not built.
+    """
+    if _kernels is None:
+        raise ImportError(_missing)
+    supported = _kernels.supported()
+    wanted = os.environ.get(_VARIABLE)
+    if not wanted:
+        return supported[-1], "the widest that this CPU supports"
+    if wanted not in INSTRUCTION_SETS:
+        raise ValueError(f"{_VARIABLE}={wanted}: choose one of {', '.join(INSTRUCTION_SETS)}")
+    if wanted not in supported:
+        raise ValueError(f"{_VARIABLE}={wanted}: this CPU or build has only {', '.join(supported)}")
+    return wanted, f"set by {_VARIABLE}"
+
+
+class _Of:
+    """The kernels for one type of values."""
+
+    def __init__(self, kernels: Any, suffix: str) -> None:
+        self.unit = getattr(kernels, f"unit_{suffix}")
+        self.blocks = getattr(kernels, f"blocks_{suffix}")
+        self.pitch = getattr(kernels, f"pitch_{suffix}")
+        self.pack = getattr(kernels, f"pack_{suffix}")
+        self.multiply = getattr(kernels, f"multiply_{suffix}")
+        self.backward = getattr(kernels, f"backward_{suffix}")
+        self.backward_narrow = getattr(kernels, f"backward_narrow_{suffix}")
+
+
+@cache
+def _of(dtype: torch.dtype) -> _Of:
+    assert _kernels is not None
+    _kernels.use(isa()[0])
+    return _Of(_kernels, _SUFFIXES[dtype])
+
+
+def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
+    """Whether one pass for both gradients pays: a dx for every thread must be the lesser work.
+
+    It must also be the lesser memory: two numbers a connection, less than an index of the other
+    way's.
+    """
+    unit = _of(dtype).unit(batch) if batch else 0
+    lanes = torch.get_num_threads() * connectivity.shape[1]
+    return 0 < batch <= unit and lanes * unit <= 2 * connectivity.nnz
+
+
+def _backward_narrow(
+    dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity, gradients: Gradients
+) -> None:
+    kernels = _of(values.dtype)
+    batch, features = x.shape
+    threads = _threads_of_product(batch, connectivity.nnz)
+    workspace = x.new_empty(threads * features * kernels.unit(batch))
+    kernels.backward_narrow(
+        _rows(connectivity).kernel,
+        values.data_ptr(),
+        dy.data_ptr(),
+        dy.stride(1),
+        x.data_ptr(),
+        x.stride(1),
+        batch,
+        workspace.data_ptr(),
+        *_place(gradients.input),
+        _address(gradients.values),
+        _address(gradients.bias),
+        threads,
+    )
+
+
+def _blocks(batch: int, dtype: torch.dtype) -> int:
+    """Into how many blocks the kernels cut the batch: 1 without a call for the smallest ones."""
+    return 1 if batch <= _ONE_BLOCK else _of(dtype).blocks(batch)
+
+
+def _ready(x: Tensor) -> Tensor:
+    """`x` as kernels take it: arranged where the batch is one block, else as it is."""
+    return x if _blocks(x.shape[0], x.dtype) > 1 else _arranged(x)
+
+
+def _arranged(x: Tensor) -> Tensor:
+    batch, features = x.shape
+    kernels = _of(x.dtype)
+    dtype = _COMPUTE.get(x.dtype, x.dtype)
+    if dtype == x.dtype and _pitch(x, kernels) is not None:
+        return x
+    pitch = kernels.pitch(batch)
+    arranged = x.new_empty(features * pitch, dtype=dtype)
+    arranged = arranged.as_strided((batch, features), (1, pitch))
+    kernels.pack(
+        x.data_ptr(),
+        *x.stride(),
+        batch,
+        features,
+        arranged.data_ptr(),
+        pitch,
+        _threads(x.numel()),
+    )
+    return arranged
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _place(matrix: Tensor | None) -> tuple[int, int, int]:
+    """The address and the strides of a matrix, zeros where there is none."""
+    if matrix is None:
+        return 0, 0, 0
+    return matrix.data_ptr(), matrix.stride(0), matrix.stride(1)
+
+
+def _pitch(x: Tensor, kernels: _Of) -> int | None:
+    """The pitch of `x` if kernels can read it as it is: see blocks.h."""
+    batch, features = x.shape
+    if batch == 0:
+        return 1
+    batch_stride, pitch = x.stride()
+    if batch == 1:
+        return pitch if pitch == 1 or features == 1 else None
+    if batch_stride != 1 or (pitch < batch and features > 1):
+        return None
+    unit = kernels.unit(batch)
+    last = x.storage_offset() + (features - 1) * pitch + -(-batch // unit) * unit
+    if batch % unit and last * x.element_size() > x.untyped_storage().nbytes():
+        return None
+    return pitch
+
+
+def _threads(moved: int) -> int:
+    """How many threads are worth starting to move so many numbers, or indices."""
+    return min(torch.get_num_threads(), max(1, moved // _WORTH_A_THREAD))
+
+
+def _threads_of_product(batch: int, nnz: int) -> int:
+    """The same for a product: a connection is some work by itself, and more for a large batch."""
+    return _threads(nnz * (12 + batch // 4))

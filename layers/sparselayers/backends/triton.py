@@ -1,0 +1,176 @@
+"""The Triton kernels for GPUs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparselayers import accelerator
+from sparselayers.backends.base import Backend
+from sparselayers.backends.csr import Csr
+from sparselayers.connectivity import Connectivity
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
+
+
+class Triton(Backend):
+    """Rows balanced by their connections, dx by the transposed connections, and no atomics.
+
+    Serves every floating point type on CUDA devices, or on the CPU in Triton's interpreter
+    (`TRITON_INTERPRET=1`, set before the first product): slow, for tests. Results are the same
+    every time, for the same tiles (kernels/tuning.py); sums are in float32 or better.
+
+    The first product with a connectivity shares its rows out, which synchronises, and tries tiles;
+    later ones do neither and can be captured into a CUDA graph. Where a kernel does not compile,
+    PyTorch's CSR tensors take over for the rest of the process, with one warning.
+    """
+
+    name = "triton"
+
+    def __init__(self) -> None:
+        self.broken = ""  # which kernel did not compile, and why
+        self._instead = Csr()
+
+    def unavailable(self) -> str | None:
+        """Say how to get Triton where it is missing."""
+        return _missing()
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve floating point types where Triton runs."""
+        return dtype in _DTYPES and not self.refusal(device)
+
+    def refusal(self, device: torch.device) -> str | None:
+        """Say why these kernels do not serve tensors on `device`; None if they do."""
+        if device.type != ("cpu" if _interpreting() else "cuda"):
+            return f"they run on {'the CPU' if _interpreting() else 'CUDA devices'} only"
+        if reason := self.unavailable():
+            return reason
+        if device.type == "cuda" and accelerator.of(device).capability() < _OLDEST:
+            return f"they need compute capability {_OLDEST[0]}.{_OLDEST[1]} or higher"
+        return None
+
+    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return `x` feature-major, so that a connection's samples are read in one go."""
+        del connectivity
+        return x if x.t().is_contiguous() else x.t().contiguous().t()
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        x = self.arrange(x, connectivity)
+        instead = self._instead.forward
+        return self._try(_forward, instead, x, values, bias, connectivity)
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W, by the transposed connections."""
+        dy = self.arrange(dy, connectivity)
+        return self._try(_grad_input, self._instead.grad_input, dy, values, connectivity)
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the product of both ends of every connection, summed over the batch."""
+        dy, x = self.arrange(dy, connectivity), self.arrange(x, connectivity)
+        return self._try(_grad_values, self._instead.grad_values, dy, x, connectivity)
+
+    def _try(
+        self, product: Callable[..., Tensor], instead: Callable[..., Tensor], *args: Any
+    ) -> Tensor:
+        """Compute a product; where its kernel does not compile, warn once and do without."""
+        if not self.broken:
+            try:
+                return product(*args)
+            except Exception as error:
+                if not is_of_the_compiler(error):
+                    raise
+                reason = (str(error).strip().splitlines() or [""])[-1]
+                self.broken = (
+                    "sparse layers fall back to PyTorch's CSR tensors, which are slower: a Triton "
+                    f"kernel does not compile: {type(error).__name__}: {reason}"
+                )
+                warnings.warn(self.broken, RuntimeWarning, stacklevel=2)
+        return instead(*args)
+
+
+def is_of_the_compiler(error: Exception) -> bool:
+    """Whether `error` says that a kernel could not be made, and not that it failed as it ran.
+
+    The interpreter makes nothing: its errors are mistakes in the kernel.
+    """
+    if _interpreting() or isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError):
+        return False
+    if any(kind.__module__.startswith("triton.") for kind in type(error).__mro__):
+        return True
+    # What Triton raises where there is no C compiler, or where one of its passes fails.
+    return isinstance(error, subprocess.SubprocessError) or any(
+        words in str(error) for words in ("C compiler", "PassManager")
+    )
+
+
+def _forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
+    y: Tensor = _launch().multiply(x.t(), values, bias, _matrix(connectivity, transposed=False))
+    return y.t()
+
+
+def _grad_input(dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+    dx: Tensor = _launch().multiply(dy.t(), values, None, _matrix(connectivity, transposed=True))
+    return dx.t()
+
+
+def _grad_values(dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+    matrix = _matrix(connectivity, transposed=False)
+    result: Tensor = _launch().sample(dy.t(), x.t(), matrix)
+    return result
+
+
+def _matrix(connectivity: Connectivity, *, transposed: bool) -> Any:
+    """Return the connections as the kernels take them.
+
+    Raises RuntimeError where they would have to be shared out while a CUDA graph is captured.
+    """
+    partitions, device = (
+        import_module("sparselayers.backends.kernels.partition"),
+        connectivity.device,
+    )
+    if (
+        device.type == "cuda"
+        and not partitions.known(connectivity, transposed=transposed)
+        and accelerator.of(device).capturing()
+    ):
+        raise RuntimeError(
+            "a CUDA graph is being captured before the layer was ever run with these connections: "
+            "run it forward and backward once before, and again after rewiring"
+        )
+    split = partitions.partition(connectivity, transposed=transposed)
+    if transposed:
+        turned = connectivity.transposed
+        return _launch().Matrix(turned.col_ptr, turned.row, turned.permutation, split)
+    return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split)
+
+
+@cache
+def _launch() -> Any:
+    """What needs Triton, imported when it is needed first."""
+    return import_module("sparselayers.backends.kernels.launch")
+
+
+@cache
+def _missing() -> str | None:
+    if find_spec("triton") is None:
+        return "Triton is not installed; it comes with PyTorch's CUDA build for Linux"
+    return None if _interpreting() else accelerator.problem()
+
+
+@cache
+def _interpreting() -> bool:
+    """Whether Triton runs kernels in Python, on the CPU; it looks once, when it is imported."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "yes", "on", "y")

@@ -1,0 +1,15 @@
+"""Dense layers to sparse ones and back, alone and in whole models."""
+
+from sparselayers.convert.layer import Target, convert
+from sparselayers.convert.model import convert_model, replace_modules
+from sparselayers.convert.swap import Decision, Sparsified, sparsify
+
+__all__ = [
+    "Decision",
+    "Sparsified",
+    "Target",
+    "convert",
+    "convert_model",
+    "replace_modules",
+    "sparsify",
+]

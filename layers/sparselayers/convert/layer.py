@@ -1,0 +1,87 @@
+"""convert: one layer from any of the formats to any other."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from sparselayers.conv import SparseConv2d
+from sparselayers.dense import check_mask, follow, is_plain
+from sparselayers.layer import SparseLayer
+from sparselayers.linear import SparseLinear
+
+Target = Literal["dense", "coo", "csr"]
+
+SPARSE: tuple[type[SparseLayer], ...] = (SparseLinear, SparseConv2d)
+
+
+def convert(
+    layer: nn.Module, target: Target, *, mask: Tensor | None = None, keep_zeros: bool = False
+) -> nn.Module:
+    """Return `layer` (Linear, Conv2d, SparseLinear or SparseConv2d) as `target`; it is unchanged.
+
+    "dense" makes an nn.Linear or nn.Conv2d; "coo" and "csr" make a sparse layer whose `weight`
+    shows that layout. All of them train, and all sparse ones compute alike. Zeros are dropped
+    unless `keep_zeros`; with `mask`, a boolean tensor of the weight's shape, weights outside it
+    are dropped too. Hooks, training flag, `requires_grad`, type and device follow; a mask of
+    torch.nn.utils.prune and parametrizations become part of the weight.
+
+    Raises ValueError for an unknown target, a mask of the wrong shape or type, and where no
+    connection would be left; TypeError for a layer of another type.
+    """
+    if target not in get_args(Target):
+        raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
+    if isinstance(layer, SparseLayer):
+        chosen = _chosen(layer, mask, drop_zeros=not keep_zeros and target != "dense")
+        if target == "dense":
+            return chosen.to_dense()
+        chosen.format = target
+        return chosen
+    for sparse in SPARSE:
+        if is_plain(layer, sparse.dense_type):
+            # From dense to dense as well: weights outside the mask become zero.
+            there_and_back = target == "dense"
+            new = sparse.from_dense(
+                layer,
+                mask=mask,
+                keep_zeros=keep_zeros or there_and_back,
+                format="coo" if target == "dense" else target,
+            )
+            return new.to_dense() if there_and_back else new
+    raise TypeError(
+        f"cannot convert a {type(layer).__name__}"
+        + (" with a forward of its own" if is_convertible_kind(layer) else "")
+        + ": expected Linear, Conv2d, SparseLinear or SparseConv2d"
+    )
+
+
+def is_convertible(layer: nn.Module) -> bool:
+    """Return whether `convert` knows this type of layer."""
+    return isinstance(layer, SparseLayer) or any(is_plain(layer, s.dense_type) for s in SPARSE)
+
+
+def is_convertible_kind(layer: nn.Module) -> bool:
+    """Return whether the layer is derived from one that `convert` knows."""
+    return isinstance(layer, tuple(sparse.dense_type for sparse in SPARSE))
+
+
+def _chosen(layer: SparseLayer, mask: Tensor | None, *, drop_zeros: bool) -> SparseLayer:
+    """Return a copy of a sparse layer with the connections that shall remain."""
+    shapes: tuple[tuple[int, ...], ...] = (layer.shape,)
+    if isinstance(layer, SparseConv2d):
+        shapes = (layer.weight_shape, *shapes)
+    check_mask(mask, shapes)
+    new = follow(copy.deepcopy(layer), layer, ("values", "values"))
+    connectivity, values = layer.connectivity, layer.values.detach()
+    keep = values != 0 if drop_zeros else torch.ones_like(values, dtype=torch.bool)
+    if mask is not None:
+        matrix = mask.to(values.device).view(layer.shape)
+        keep &= matrix[connectivity.row.long(), connectivity.col.long()]
+    if not bool(keep.any()):
+        raise ValueError(f"no connection remains of a layer of shape {layer.shape}")
+    if not bool(keep.all()):
+        new.set_connections(connectivity.select(keep), values[keep])
+    return new

@@ -1,0 +1,188 @@
+"""The three products of a convolution as registered operators.
+
+As those of a linear layer (sparselayers/operators.py) they are the partial derivatives of one
+trilinear form, so that the gradients of each are the other two. The
+geometry travels as a list of integers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparselayers.connectivity import Connectivity
+from sparselayers.convolution import products
+from sparselayers.convolution.geometry import Geometry
+from sparselayers.operators import connectivity_of
+from sparselayers.tracing import differentiable
+
+
+@torch.library.custom_op("sparsebench::conv2d", mutates_args=())
+def conv2d(
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    row_ptr: Tensor,
+    col: Tensor,
+    geometry: list[int],
+    backend: str | None,
+) -> Tensor:
+    """Return the convolution (N, out, H', W') of x (N, channels, H, W) with values (nnz,)."""
+    where, connectivity = _fitting(
+        row_ptr, col, list(x.shape[1:]), geometry, x=x, values=values, bias=bias
+    )
+    return products.forward(x, values.contiguous(), bias, connectivity, where, backend)
+
+
+@torch.library.custom_op("sparsebench::conv2d_grad_input", mutates_args=())
+def grad_input(
+    dy: Tensor,
+    values: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    image: list[int],
+    geometry: list[int],
+    backend: str | None,
+) -> Tensor:
+    """Return the gradient of an input of size `image` (channels, H, W)."""
+    where, connectivity = _fitting(row_ptr, col, image, geometry, dy=dy, values=values)
+    size = image[1], image[2]
+    return products.grad_input(dy, values.contiguous(), connectivity, where, size, backend)
+
+
+@torch.library.custom_op("sparsebench::conv2d_grad_values", mutates_args=())
+def grad_values(
+    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, geometry: list[int], backend: str | None
+) -> Tensor:
+    """Return the gradient of the values (nnz,)."""
+    where, connectivity = _fitting(row_ptr, col, list(x.shape[1:]), geometry, dy=dy, x=x)
+    return products.grad_values(dy, x, connectivity, where, backend)
+
+
+def _fitting(
+    row_ptr: Tensor, col: Tensor, image: list[int], geometry: list[int], **given: Tensor | None
+) -> tuple[Geometry, Connectivity]:
+    """Return what the numbers mean, or raise for tensors that do not fit: anybody may call.
+
+    Raises RuntimeError naming the tensor, and ValueError for arrays that are no connections.
+    """
+    if len(image) != 3:
+        raise RuntimeError(f"expected images (N, channels, H, W), got (N, *{tuple(image)})")
+    where = Geometry.from_flat(geometry)
+    out, channels = row_ptr.numel() - 1, image[0]
+    if channels % where.groups or out % where.groups:
+        raise RuntimeError(f"{channels} channels and {out} outputs are not {where.groups} groups")
+    connectivity = connectivity_of(row_ptr, col, where.columns(channels))
+    tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
+    first = next(iter(tensors.values()))
+    images = first.shape[0] if first.dim() else 0
+    expected = {
+        "x": (images, *image),
+        "dy": (images, out, *where.output_size(image[1], image[2])),
+        "values": (connectivity.nnz,),
+        "bias": (out,),
+    }
+    for name, tensor in tensors.items():
+        fits = tensor.shape == expected[name] and tensor.dtype == first.dtype
+        if not fits or tensor.device != connectivity.device:
+            raise RuntimeError(
+                f"expected {name} of shape {expected[name]} and {first.dtype} on "
+                f"{connectivity.device}, got {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
+            )
+    return where, connectivity
+
+
+@conv2d.register_fake
+def _(
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    row_ptr: Tensor,
+    col: Tensor,
+    geometry: list[int],
+    backend: str | None,
+) -> Tensor:
+    size = Geometry.from_flat(geometry).output_size(x.shape[2], x.shape[3])
+    return x.new_empty(x.shape[0], row_ptr.shape[0] - 1, *size)
+
+
+@grad_input.register_fake
+def _(
+    dy: Tensor,
+    values: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    image: list[int],
+    geometry: list[int],
+    backend: str | None,
+) -> Tensor:
+    return dy.new_empty(dy.shape[0], *image)
+
+
+@grad_values.register_fake
+def _(
+    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, geometry: list[int], backend: str | None
+) -> Tensor:
+    return x.new_empty(col.shape[0])
+
+
+def _save_conv2d(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    x, values, _, row_ptr, col, ctx.geometry, ctx.backend = inputs
+    ctx.image = list(x.shape[1:])
+    # Each is needed for the gradient of the other only.
+    needs_x, needs_values = ctx.needs_input_grad[:2]
+    ctx.save_for_backward(x if needs_values else None, values if needs_x else None, row_ptr, col)
+
+
+def _conv2d_backward(ctx: Any, dy: Tensor) -> Any:
+    x, values, *arrays = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
+    return (
+        differentiable_grad_input(dy, values, *arrays, ctx.image, *rest) if needs[0] else None,
+        differentiable_grad_values(dy, x, *arrays, *rest) if needs[1] else None,
+        dy.sum((0, 2, 3)) if needs[2] else None,
+        *(None,) * 4,
+    )
+
+
+def _save_grad_input(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    *tensors, ctx.image, ctx.geometry, ctx.backend = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _grad_input_backward(ctx: Any, g: Tensor) -> Any:
+    dy, values, *arrays = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
+    return (
+        differentiable_conv2d(g, values, None, *arrays, *rest) if needs[0] else None,
+        differentiable_grad_values(dy, g, *arrays, *rest) if needs[1] else None,
+        *(None,) * 5,
+    )
+
+
+def _save_grad_values(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    *tensors, ctx.geometry, ctx.backend = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _grad_values_backward(ctx: Any, g: Tensor) -> Any:
+    dy, x, *arrays = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
+    return (
+        differentiable_conv2d(x, g, None, *arrays, *rest) if needs[0] else None,
+        differentiable_grad_input(dy, g, *arrays, list(x.shape[1:]), *rest) if needs[1] else None,
+        *(None,) * 4,
+    )
+
+
+differentiable_conv2d = differentiable(
+    conv2d, _save_conv2d, _conv2d_backward, rows_are_independent=True
+)
+differentiable_grad_input = differentiable(
+    grad_input, _save_grad_input, _grad_input_backward, rows_are_independent=True
+)
+differentiable_grad_values = differentiable(
+    grad_values, _save_grad_values, _grad_values_backward, rows_are_independent=False
+)

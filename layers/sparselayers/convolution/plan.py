@@ -1,0 +1,310 @@
+"""How the native kernels go through a convolution: planes, offsets, and blocks of both.
+
+See layers/sparselayers/csrc/convolution.h for what the numbers mean there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from sparselayers.connectivity import Connectivity
+from sparselayers.convolution.geometry import Geometry, Pair
+
+_INT32_MAX = 2**31 - 1
+_KEPT = 8  # plans of a connectivity: several products and image sizes
+
+
+class Machine(NamedTuple):
+    """What the kernels say of the machine, for one type of numbers."""
+
+    lanes: int  # of a register
+    itemsize: int  # bytes of a number
+    cache: int  # bytes in which a block should fit
+
+    @property
+    def max_tile(self) -> int:
+        """Registers of sums, as in layers/sparselayers/csrc/correlate.h."""
+        return 16 if self.lanes * self.itemsize == 64 else 12
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images as planes: sizes, step and shift of both axes, and the phases that are used."""
+
+    channels: int
+    size: Pair
+    step: Pair = (1, 1)
+    shift: Pair = (0, 0)
+    phases: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
+
+    @property
+    def planes(self) -> int:
+        """The number of planes of one image."""
+        return self.channels * len(self.phases[0]) * len(self.phases[1])
+
+    def numbers(self) -> list[int]:
+        """Return all but the phases as the kernels take it."""
+        return [self.channels, *self.size, *self.step, *self.shift]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One product, ready to run: where images come from and go to, taps, and blocks of work."""
+
+    source: Images
+    target: Images
+    covers: bool  # whether every pixel of the target is written
+    ptr: Tensor  # (target planes + 1,) int64
+    offset: Tensor  # (nnz,) int32
+    permutation: Tensor | None  # of the values, into the order of the offsets
+    blocking: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the geometry in planes: each place of the kernel has a phase and a distance."""
+
+    phases: tuple[int, ...]
+    phase: tuple[int, ...]
+    distance: tuple[int, ...]
+
+    @classmethod
+    def of(cls, kernel: int, stride: int, dilation: int) -> _Axis:
+        places = [place * dilation for place in range(kernel)]
+        phases = tuple(sorted({place % stride for place in places}))
+        return cls(
+            phases,
+            tuple(phases.index(place % stride) for place in places),
+            tuple(place // stride for place in places),
+        )
+
+    @property
+    def reach(self) -> int:
+        return max(self.distance)
+
+
+_plans: WeakKeyDictionary[Connectivity, dict[object, Plan | None]] = WeakKeyDictionary()
+
+
+def forward_plan(
+    connectivity: Connectivity,
+    geometry: Geometry,
+    images: int,
+    image: tuple[int, int, int],
+    machine: Machine,
+) -> Plan | None:
+    """Return the plan of the convolution of `images` images (channels, H, W), or None.
+
+    There is no plan where offsets overflow, or where no window sees a pixel.
+    """
+    key = ("forward", geometry, images, image, machine)
+    return _cached(
+        connectivity, key, lambda: _forward(connectivity, geometry, images, image, machine)
+    )
+
+
+def grad_input_plan(
+    connectivity: Connectivity,
+    geometry: Geometry,
+    images: int,
+    image: tuple[int, int, int],
+    machine: Machine,
+) -> Plan | None:
+    """Return the plan of the gradient of the input; see `forward_plan`."""
+    key = ("grad_input", geometry, images, image, machine)
+    return _cached(
+        connectivity, key, lambda: _grad_input(connectivity, geometry, images, image, machine)
+    )
+
+
+def _cached(
+    connectivity: Connectivity, key: object, make: Callable[[], Plan | None]
+) -> Plan | None:
+    plans = _plans.setdefault(connectivity, {})
+    if key not in plans:
+        while len(plans) >= _KEPT:
+            del plans[next(iter(plans))]
+        plans[key] = make()
+    return plans[key]
+
+
+def _forward(
+    connectivity: Connectivity,
+    geometry: Geometry,
+    images: int,
+    image: tuple[int, int, int],
+    machine: Machine,
+) -> Plan | None:
+    channels, *size = image
+    high, wide = _axes(geometry)
+    rows, cols = geometry.output_size(*size)
+    top, _, left, _ = geometry.padding
+    source = Images(
+        channels, (size[0], size[1]), geometry.stride, (top, left), (high.phases, wide.phases)
+    )
+    target = Images(connectivity.shape[0], (rows, cols))
+    plane, down, right = _places(connectivity, geometry, source)
+    blocking = _blocking(
+        source, target, images, (rows, cols), connectivity.nnz, (high, wide), machine
+    )
+    offset = _offsets(plane, down, right, source.planes, blocking)
+    if offset is None:
+        return None
+    ptr = connectivity.row_ptr.long()
+    return Plan(source, target, True, ptr, offset, None, blocking)
+
+
+def _grad_input(
+    connectivity: Connectivity,
+    geometry: Geometry,
+    images: int,
+    image: tuple[int, int, int],
+    machine: Machine,
+) -> Plan | None:
+    channels, *size = image
+    axes = high, wide = _axes(geometry)
+    windows = geometry.output_size(*size)
+    source_shift, target_shift, counts, covers = [], [], [], True
+    for axis, pixels, count, stride, padding in zip(
+        axes, size, windows, geometry.stride, geometry.padding[::2], strict=True
+    ):
+        # Places u of a plane hold the pixels stride · u + phase − padding; all that there are, and
+        # of these the ones that some window sees.
+        first = min(-((phase - padding) // stride) for phase in axis.phases)
+        last = max((pixels - 1 + padding - phase) // stride for phase in axis.phases)
+        seen = max(first, 0), min(last, count - 1 + axis.reach)
+        covers &= seen == (first, last) and len(axis.phases) == stride
+        if seen[0] > seen[1]:
+            return None
+        source_shift.append(axis.reach - seen[0])
+        target_shift.append(padding - stride * seen[0])
+        counts.append(seen[1] - seen[0] + 1)
+    target = Images(
+        channels,
+        (size[0], size[1]),
+        geometry.stride,
+        (target_shift[0], target_shift[1]),
+        (high.phases, wide.phases),
+    )
+    source = Images(connectivity.shape[0], windows, shift=(source_shift[0], source_shift[1]))
+    plane, down, right = _places(connectivity, geometry, target)
+    permutation = torch.argsort(plane, stable=True)
+    blocking = _blocking(
+        source, target, images, (counts[0], counts[1]), connectivity.nnz, axes, machine
+    )
+    offset = _offsets(
+        connectivity.row.long()[permutation],
+        high.reach - down[permutation],
+        wide.reach - right[permutation],
+        source.planes,
+        blocking,
+    )
+    if offset is None:
+        return None
+    ptr = torch.zeros(target.planes + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(plane, minlength=target.planes), 0, out=ptr[1:])
+    index = connectivity.col.dtype
+    return Plan(source, target, covers, ptr, offset, permutation.to(index), blocking)
+
+
+def _axes(geometry: Geometry) -> tuple[_Axis, _Axis]:
+    high, wide = (
+        _Axis.of(*numbers)
+        for numbers in zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)
+    )
+    return high, wide
+
+
+def _places(
+    connectivity: Connectivity, geometry: Geometry, images: Images
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for each connection its plane, and how far its window is down and right in it."""
+    out, columns = connectivity.shape
+    high, wide = _axes(geometry)
+    kernel = geometry.kernel[0] * geometry.kernel[1]
+    place = torch.arange(kernel)
+    row_place, col_place = place // geometry.kernel[1], place % geometry.kernel[1]
+    phase = (
+        torch.tensor(high.phase)[row_place] * len(wide.phases) + torch.tensor(wide.phase)[col_place]
+    )
+    col = connectivity.col.long()
+    channel, place = col // kernel, col % kernel
+    if geometry.groups > 1:
+        group = connectivity.row.long() // (out // geometry.groups)
+        channel += group * (columns // kernel)
+    plane = channel * (len(high.phases) * len(wide.phases)) + phase[place]
+    down = torch.tensor(high.distance)[row_place]
+    right = torch.tensor(wide.distance)[col_place]
+    return plane, down[place], right[place]
+
+
+def _offsets(
+    plane: Tensor, down: Tensor, right: Tensor, planes: int, blocking: tuple[int, ...]
+) -> Tensor | None:
+    """Return how far each window begins from the first pixel, or None where int32 overflows."""
+    _, inner, rows, cols, band, extra, pitch = blocking
+    size = (band + extra) * pitch if pitch else rows * cols
+    if planes * size * inner > _INT32_MAX:
+        return None
+    return ((plane * size + down * pitch + right) * inner).to(torch.int32)
+
+
+def _blocking(
+    source: Images,
+    target: Images,
+    images: int,
+    windows: Pair,
+    nnz: int,
+    axes: tuple[_Axis, _Axis],
+    machine: Machine,
+) -> tuple[int, ...]:
+    """Choose between lanes of pixels and lanes of images, and bands that fit the cache.
+
+    A kernel of 1 × 1 without stride or padding needs no packing: images are planes as they are.
+    """
+    lanes, room = machine.lanes, machine.cache // machine.itemsize
+    rows, cols = windows
+    extra, pitch = axes[0].reach, cols + axes[1].reach
+    in_place = source.size == windows == target.size and _plain(source) and _plain(target)
+    if in_place and (extra, pitch) == (0, cols):
+        bands = -(-rows // max(1, min(rows, room // (source.planes * cols))))
+        return images, 1, rows, cols, -(-rows // bands), 0, 0
+
+    def band(inner: int) -> int:
+        fits = room // (source.planes * pitch * inner) - extra
+        bands = -(-rows // max(1, min(rows, fits)))
+        return -(-rows // bands)
+
+    def cost(inner: int) -> float:
+        """Registers of pixels that are multiplied, in units of about a cycle.
+
+        Measured with AVX-512: lanes of pixels cross the lines of the cache, which costs 1.6 times
+        as much. To pack or unpack a register costs as much as 16 multiplications, and of images,
+        which are transposed for it, as much as 32 (AMD EPYC; 20 either way on an Intel Xeon).
+        """
+        high = band(inner)
+        packed = (high + extra) / high * rows * pitch * inner / lanes * source.planes
+        unpacked = rows * cols * inner / lanes * target.planes
+        flat = ((high - 1) * pitch + cols) * inner
+        tiles = min(_tiles(flat, machine), high * _tiles(cols * inner, machine))
+        product = nnz * tiles * rows / high * (1.6 if inner == 1 else 1.0)
+        moved = (16.0 if inner == 1 else 32.0) * (packed + unpacked)
+        return -(-images // inner) * (product + moved)
+
+    inner = min((1, lanes), key=cost)
+    return images, inner, rows, cols, band(inner), extra, pitch
+
+
+def _tiles(length: int, machine: Machine) -> int:
+    registers = -(-length // machine.lanes)
+    return registers + 3 * -(-registers // machine.max_tile)
+
+
+def _plain(images: Images) -> bool:
+    return images.step == (1, 1) and images.shift == (0, 0) and images.phases == ((0,), (0,))

@@ -1,0 +1,188 @@
+// The Python module sparselayers._native. It checks nothing and takes addresses, for a cast of an array
+// costs 10 µs an argument: layers/sparselayers/backends/native.py is its only caller.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <omp.h>
+#ifdef SPARSEBENCH_X86
+#include <cpuid.h>
+#endif
+
+#include <stdexcept>
+#include <utility>
+
+#include "convolution.h"
+#include "kernels.h"
+
+namespace nb = nanobind;
+using namespace sparsebench;
+
+namespace {
+
+std::vector<std::string> supported() {
+  std::vector<std::string> names{"scalar"};
+#ifdef SPARSEBENCH_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.emplace_back("avx2");
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    names.emplace_back("avx512");
+#endif
+  return names;
+}
+
+// AMD's Zen 5 loads numbers one by one faster than it gathers them, Zen 4 and Intel's processors do
+// not (README.md). Families are counted up, so this holds for what follows until it is measured.
+bool loads_single_numbers_fast() {
+#ifdef SPARSEBENCH_X86
+  constexpr unsigned zen5 = 0x1a;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx)) return false;
+  if (ebx != signature_AMD_ebx || ecx != signature_AMD_ecx || edx != signature_AMD_edx)
+    return false;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  return ((eax >> 8) & 0xf) + ((eax >> 20) & 0xff) >= zen5;
+#else
+  return false;
+#endif
+}
+
+const Kernels* kernels = &scalar_kernels;
+
+void use(const std::string& name) {
+  use_convolution(name.c_str());
+  if (name == "scalar") kernels = &scalar_kernels;
+#ifdef SPARSEBENCH_X86
+  else if (name == "avx2") kernels = &avx2_kernels;
+  else if (name == "avx512") kernels = &avx512_kernels;
+#endif
+  else throw std::invalid_argument("no kernels for " + name);
+}
+
+template <class T> const KernelsOf<T>& of();
+template <> const KernelsOf<float>& of<float>() { return kernels->f32; }
+template <> const KernelsOf<double>& of<double>() { return kernels->f64; }
+template <> const KernelsOf<bfloat16>& of<bfloat16>() { return kernels->bf16; }
+
+template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
+
+// Rows as Python holds them; whoever makes them keeps their arrays alive.
+template <class Index>
+void bind_rows(nb::module_& module, const char* name, Orders<Index> Kernels::* orders) {
+  using P = typename Index::Pointer;
+  using F = typename Index::Feature;
+  nb::class_<Rows<Index>>(module, name)
+      .def("__init__",
+           [](Rows<Index>* rows, int64_t count, int64_t features, int64_t filled, int64_t longest,
+              uintptr_t ptr, uintptr_t col, uintptr_t entries, uintptr_t starts) {
+             new (rows) Rows<Index>{count, features, filled, longest, at<const P>(ptr),
+                                    at<const F>(col), at<const Entry<Index>>(entries),
+                                    at<const P>(starts), 1, nullptr};
+           })
+      .def("tiled",
+           [](Rows<Index> rows, int64_t tiles, uintptr_t tile_ptr) {
+             rows.tiles = tiles;
+             rows.tile_ptr = at<const P>(tile_ptr);
+             return rows;
+           })
+      .def("transpose",
+           [orders](const Rows<Index>& rows, uintptr_t ptr, uintptr_t entries, int threads) {
+             nb::gil_scoped_release release;
+             (kernels->*orders).transpose(rows, at<P>(ptr), at<Entry<Index>>(entries), threads);
+           })
+      .def("find_tiles", [orders](const Rows<Index>& rows, int64_t tiles, int64_t width,
+                                  uintptr_t tile_ptr, int threads) {
+        nb::gil_scoped_release release;
+        (kernels->*orders).find_tiles(rows, tiles, width, at<P>(tile_ptr), threads);
+      });
+}
+
+// One overload of each product for every kind of rows.
+template <class W, class Index>
+void bind_products(nb::module_& module, const std::string& suffix,
+                   Products<W, Index> KernelsOf<W>::* products) {
+  using T = Compute<W>;
+  module.def(("multiply_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, uintptr_t values, uintptr_t bias, uintptr_t x,
+                        int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch,
+                        uintptr_t result, int64_t batch_stride, int64_t feature_stride,
+                        int threads) {
+               nb::gil_scoped_release release;
+               (of<W>().*products)
+                   .multiply(rows, at<const W>(values), at<const W>(bias),
+                             {at<const void>(x), x_batch_stride, x_feature_stride}, batch,
+                             {at<W>(result), batch_stride, feature_stride}, threads);
+             });
+  module.def(("backward_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, const Rows<Index>* columns, uintptr_t values,
+                        uintptr_t dy, int64_t dy_batch_stride, int64_t dy_feature_stride,
+                        uintptr_t x, int64_t x_batch_stride, int64_t x_feature_stride,
+                        int64_t batch, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
+                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
+               nb::gil_scoped_release release;
+               (of<W>().*products)
+                   .backward(rows, columns, at<const W>(values),
+                             {at<const void>(dy), dy_batch_stride, dy_feature_stride},
+                             {at<const void>(x), x_batch_stride, x_feature_stride}, batch,
+                             {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
+                             at<W>(grad_bias), threads);
+             },
+             nb::arg("rows"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"),
+             nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"),
+             nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"),
+             nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"),
+             nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
+  module.def(("backward_narrow_" + suffix).c_str(),
+             [products](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
+                        uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t workspace,
+                        uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
+                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
+               nb::gil_scoped_release release;
+               (of<W>().*products)
+                   .backward_narrow(rows, at<const W>(values), {at<const T>(dy), dy_pitch},
+                                    {at<const T>(x), x_pitch}, batch, at<T>(workspace),
+                                    {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
+                                    at<W>(grad_bias), threads);
+             });
+}
+
+template <class W>
+void bind(nb::module_& module, const std::string& suffix) {
+  using T = Compute<W>;
+  module.def(("unit_" + suffix).c_str(), [](int64_t batch) { return of<W>().packing.unit(batch); });
+  module.def(("pitch_" + suffix).c_str(),
+             [](int64_t batch) { return of<W>().packing.pitch(batch); });
+  module.def(("blocks_" + suffix).c_str(),
+             [](int64_t batch) { return of<W>().packing.blocks(batch); });
+  module.def(("pack_" + suffix).c_str(),
+             [](uintptr_t from, int64_t batch_stride, int64_t feature_stride, int64_t batch,
+                int64_t features, uintptr_t to, int64_t pitch, int threads) {
+               nb::gil_scoped_release release;
+               of<W>().packing.pack({at<const W>(from), batch_stride, feature_stride}, batch,
+                                    features, {at<T>(to), pitch}, threads);
+             });
+  bind_products<W, Indices16>(module, suffix, &KernelsOf<W>::of16);
+  bind_products<W, Indices32>(module, suffix, &KernelsOf<W>::of32);
+  bind_products<W, Indices64>(module, suffix, &KernelsOf<W>::of64);
+}
+
+}  // namespace
+
+bool sparsebench::single_loads = loads_single_numbers_fast();
+
+NB_MODULE(_native, module) {
+  module.doc() = "CPU kernels of the layers package.";
+  module.def("supported", &supported, "Names of the instruction sets that this CPU can run.");
+  module.def("use", &use, "Choose an instruction set for all later calls.");
+  module.def(
+      "use_single_loads", [](bool yes) { return std::exchange(single_loads, yes); },
+      "Say whether single numbers are loaded instead of gathered; return whether they were.");
+  bind_rows<Indices16>(module, "Rows16", &Kernels::order16);
+  bind_rows<Indices32>(module, "Rows32", &Kernels::order32);
+  bind_rows<Indices64>(module, "Rows64", &Kernels::order64);
+  bind<float>(module, "f32");
+  bind<double>(module, "f64");
+  bind<bfloat16>(module, "bf16");
+  bind_convolution(module);
+}

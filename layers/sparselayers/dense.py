@@ -1,0 +1,131 @@
+"""What is in a dense layer: its weight, however that is made, and the connections in it."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+
+from sparselayers.connectivity import Connectivity
+from sparselayers.topologies import from_mask
+
+Module = TypeVar("Module", bound=nn.Module)
+
+HOOKS = (
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_pre_hooks",
+    "_backward_hooks",
+)
+
+
+def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Return whether `layer` is of `kind`, perhaps parametrized, and computes as `kind` does."""
+    own = parametrize.type_before_parametrizations(layer)
+    return issubclass(own, kind) and own.forward is kind.forward
+
+
+def parameters_of(layer: nn.Module, kind: type[nn.Module]) -> tuple[Tensor, Tensor | None]:
+    """Return weight and bias of a dense layer of `kind` as its next forward would use them.
+
+    Those of torch.nn.utils.prune (while its hooks live) and of torch.nn.utils.parametrize are
+    computed; the layer is left as it is.
+
+    Raises TypeError for another type of layer, one with a forward of its own, and one whose weight
+    is made by other hooks; ValueError for a layer without data.
+    """
+    if not is_plain(layer, kind):
+        raise TypeError(
+            f"expected a {kind.__name__}, got a {type(layer).__name__}"
+            + (" with a forward of its own" if isinstance(layer, kind) else "")
+        )
+    with torch.no_grad():
+        weight, bias = (_tensor(layer, name) for name in ("weight", "bias"))
+    if weight is None or weight.is_meta:
+        raise ValueError(f"the {kind.__name__} is on the meta device: its weight has no data")
+    return weight, bias
+
+
+def pruning_mask(layer: nn.Module) -> Tensor | None:
+    """Return the mask of a layer that torch.nn.utils.prune is pruning, as booleans, or None."""
+    mask = getattr(layer, "weight_mask", None)
+    return mask.bool() if isinstance(mask, Tensor) and hasattr(layer, "weight_orig") else None
+
+
+def connections(
+    weight: Tensor, mask: Tensor | None, *, keep_zeros: bool
+) -> tuple[Connectivity, Tensor]:
+    """Return the connections in a dense weight (out, in, …), under `mask`, and their values.
+
+    Raises ValueError for a mask of another shape or type, and where there is no connection.
+    """
+    check_mask(mask, (weight.shape,))
+    there = torch.ones_like(weight, dtype=torch.bool) if keep_zeros else weight != 0
+    if mask is not None:
+        there &= mask.to(weight.device)
+    if not bool(there.any()):
+        raise ValueError(
+            f"no connection remains of a weight of shape {tuple(weight.shape)}: "
+            + ("all weights are zero" if mask is None else "all weights under the mask are zero")
+        )
+    there = there.flatten(1)
+    return from_mask(there), weight.flatten(1)[there]
+
+
+def check_mask(mask: Tensor | None, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raise ValueError where `mask` is no boolean tensor of one of the shapes."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        given = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"mask must be a boolean tensor, got {given}")
+    if tuple(mask.shape) not in [tuple(shape) for shape in shapes]:
+        allowed = " or ".join(str(tuple(shape)) for shape in shapes)
+        raise ValueError(f"mask must have the weight's shape {allowed}, got {tuple(mask.shape)}")
+
+
+def follow(new: Module, old: nn.Module, weights: tuple[str, str]) -> Module:
+    """Give `new` the hooks, training flag and `requires_grad` of `old`, and return it.
+
+    `weights` are the names of the weights in both. The hooks of torch.nn.utils.prune stay behind:
+    what they do has been done.
+    """
+    new.train(old.training)
+    for mine, others in (weights, ("bias", "bias")):
+        parameter = getattr(new, mine)
+        if isinstance(parameter, nn.Parameter):
+            parameter.requires_grad_(_requires_grad(old, others))
+    for name in HOOKS:
+        hooks: Any = getattr(new, name)
+        for key, hook in getattr(old, name).items():
+            if not isinstance(hook, BasePruningMethod):
+                hooks[key] = hook
+    new._is_full_backward_hook = old._is_full_backward_hook
+    return new
+
+
+def _tensor(layer: nn.Module, name: str) -> Tensor | None:
+    """The value of a parameter, from what it is computed of."""
+    if hasattr(layer, f"{name}_orig") and hasattr(layer, f"{name}_mask"):
+        pruned: Tensor = getattr(layer, f"{name}_orig") * getattr(layer, f"{name}_mask")
+        return pruned
+    if not parametrize.is_parametrized(layer, name) and name not in layer._parameters:
+        raise TypeError(
+            f"the {name} of this {type(layer).__name__} is made by a hook that is not known here: "
+            f"remove it first (for torch.nn.utils.weight_norm: remove_weight_norm)"
+        )
+    tensor = getattr(layer, name)
+    return None if tensor is None else tensor.detach()
+
+
+def _requires_grad(layer: nn.Module, name: str) -> bool:
+    for original in (f"{name}_orig", name):
+        if isinstance(tensor := getattr(layer, original, None), Tensor):
+            return tensor.requires_grad
+    return True

@@ -1,0 +1,104 @@
+"""RigL without a controller in the training loop: what `dynamic=True` adds to a layer."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from sparselayers.dynamic.rules import RigL
+from sparselayers.layer import SparseLayer
+
+
+class SelfRewiring(SparseLayer):
+    """A layer that can rewire itself after the steps of whichever optimizer has its values.
+
+    Its settings are RigL's, under the names that the sparselinear package gave them. The steps
+    made are part of its state dict, and of its copies and pickles; a layer that is not dynamic
+    ignores them.
+    """
+
+    dynamic: bool
+    deltaT: int  # noqa: N815
+    Tend: int
+    alpha: float
+    max_size: float
+    _rewirer: RigL | None = None
+
+    def rewire_itself(self, *, steps: int = 0) -> None:
+        """Begin to, `steps` of the optimizer after the schedule's beginning.
+
+        Raises ValueError where a setting is out of range.
+        """
+        for name in ("deltaT", "Tend", "max_size"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0.0 <= self.alpha <= 1.0:
+            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
+        self._rewirer = RigL(
+            self,
+            None,
+            update_every=self.deltaT,
+            stop_after=self.Tend,
+            fraction=self.alpha,
+            max_size=self.max_size,
+        )
+        self._rewirer.resume(steps)
+        _follow_optimizers(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        steps = None if self._rewirer is None else self._rewirer.steps
+        return super().__getstate__() | {"_rewirer": steps}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        steps = state["_rewirer"]
+        super().__setstate__(state | {"_rewirer": None})  # type: ignore[no-untyped-call]
+        if steps is not None:
+            self.rewire_itself(steps=steps)
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._rewirer is not None:
+            steps = torch.tensor(self._rewirer.steps, dtype=torch.int32, device="cpu")
+            destination[f"{prefix}steps"] = steps.to(self.values.device)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
+        state = dict(state_dict)
+        steps = state.pop(f"{prefix}steps", None)
+        super()._load_from_state_dict(state, prefix, local_metadata, *args)
+        if steps is None or self._rewirer is None:
+            return
+        if not isinstance(steps, Tensor) or steps.shape or steps.dtype != torch.int32:
+            *_, error_msgs = args
+            error_msgs.append(f"{prefix}steps must be one int32, got {steps}")
+        elif not steps.is_meta:
+            self._rewirer.resume(int(steps))
+
+
+def _follow_optimizers(layer: SelfRewiring) -> None:
+    """Make every optimizer's step, if it is one of the layer's values, one of its rewirer's.
+
+    The hook does not hold the layer, and goes with it.
+    """
+    reference = weakref.ref(layer)
+
+    def after_step(optimizer: Optimizer, *_: Any) -> None:
+        layer = reference()
+        if layer is None or layer._rewirer is None:
+            return
+        values, rewirer = layer.values, layer._rewirer
+        if any(p is values for group in optimizer.param_groups for p in group["params"]):
+            rewirer.observe(optimizer)
+            rewirer.step()
+            rewirer.optimizer = None  # hold on to none
+
+    handle = register_optimizer_step_post_hook(after_step)
+    weakref.finalize(layer, handle.remove).atexit = False

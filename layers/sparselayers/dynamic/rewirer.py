@@ -1,0 +1,197 @@
+"""Rewirer: when a model is rewired, what is dropped, and that all ranks do the same."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from abc import ABC, abstractmethod
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from sparselayers.dynamic.activity import Activity
+from sparselayers.dynamic.exchange import exchange
+from sparselayers.dynamic.site import Site
+from sparselayers.layer import SparseLayer
+from sparselayers.ranks import Ranks
+from sparselayers.topologies.keys import keys_of
+from sparselayers.topologies.sampling import ascending
+
+Decay = Literal["cosine", "constant"]
+
+
+class Rewirer(ABC):
+    """Rewire, at every `update_every`-th step before step `stop_after`, a share of each layer.
+
+    The sparse layers of `model` whose values `optimizer` has are rewired; call `step` after each
+    `optimizer.step()`. At step t the share α/2 · (1 + cos(π t / stop_after)) of the weights, with
+    α = `fraction`, is dropped: those of smallest magnitude. With `decay="constant"` it is α
+    throughout. As many connections grow where `grow` says. They start at 0, and so does their
+    entry in the optimizer's state; all others keep theirs (values shared by all weights, such as
+    the step count of Adam, go on).
+
+    What was just dropped does not grow back in the same step, so that the share is what really
+    changes. The RigL paper lets it compete, and its authors' implementation leaves the weight of
+    one that wins as it was: `regrow_dropped=True` does that.
+
+    Steps that the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
+    DistributedDataParallel rewire alike: gradients are summed over them, random numbers are the
+    first rank's, and the outcome is compared before it is applied; `process_group` names the
+    ranks where the model is parallel in another way. Models under `torch.compile` run eagerly
+    for the step that rewires: from the step before it until it is done or the rewirer is gone.
+
+    Raises ValueError where a setting is out of range or there is no layer to rewire; `step`
+    raises RuntimeError where ranks differ.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None,
+        *,
+        update_every: int = 100,
+        stop_after: int,
+        fraction: float = 0.3,
+        decay: Decay = "cosine",
+        regrow_dropped: bool = False,
+        max_size: float = 1e8,
+        generator: torch.Generator | None = None,
+        process_group: Any = None,
+    ) -> None:
+        self.update_every = _at_least_one("update_every", update_every)
+        self.stop_after = _at_least_one("stop_after", stop_after)
+        self.max_size = _at_least_one("max_size", max_size)
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"fraction must be in [0, 1], got {fraction}")
+        if decay not in get_args(Decay):
+            raise ValueError(f"decay must be one of {', '.join(get_args(Decay))}, got {decay!r}")
+        self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
+        self.process_group = process_group
+        self.generator = generator or torch.Generator().manual_seed(_any_number())
+        self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
+        # Weak, so that a layer that rewires itself can hold its rewirer and still be freed at once.
+        self._layers = weakref.WeakValueDictionary(_rewirable(model, optimizer))
+        self._activities: dict[str, Activity] = {}
+        self._taken = False
+        if optimizer is not None:
+            self._follow(optimizer)
+        self.resume(0)
+
+    @abstractmethod
+    def grow(self, site: Site, count: int) -> Tensor:
+        """Return the keys of `count` connections to grow, none of them in `site.taken`."""
+
+    @property
+    def layers(self) -> dict[str, SparseLayer]:
+        """The layers that are rewired, by their names in the model."""
+        return dict(self._layers)
+
+    def share(self, step: int) -> float:
+        """Return the share of the connections that is replaced at `step`; 0 where none is."""
+        if step % self.update_every or not 0 < step < self.stop_after:
+            return 0.0
+        if self.decay == "constant":
+            return self.fraction
+        return self.fraction / 2 * (1 + math.cos(math.pi * step / self.stop_after))
+
+    def step(self) -> None:
+        """Count a step of the optimizer, and rewire if it is time; nothing if it took none."""
+        if not self._taken:
+            for activity in self._activities.values():
+                activity.clear()
+            return
+        self._taken = False
+        self.steps += 1
+        if share := self.share(self.steps):
+            for name, activity in self._activities.items():
+                self._rewire(name, activity, share)
+        self._watch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has to be kept to go on later: the steps made, and the generator."""
+        return {"steps": self.steps, "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.generator.set_state(state_dict["generator"].cpu())
+        self.resume(int(state_dict["steps"]))
+
+    def resume(self, steps: int) -> None:
+        """Go on as after `steps` steps."""
+        self.steps = steps
+        self._watch()
+
+    def observe(self, optimizer: Optimizer) -> None:
+        """Take note that `optimizer` was asked for a step."""
+        # A fused optimizer skips by itself what GradScaler has found to overflow.
+        overflow = getattr(optimizer, "found_inf", None)
+        self._taken = overflow is None or not bool(overflow)
+        self.optimizer = optimizer
+        for activity in self._activities.values():
+            activity.close()
+
+    def _follow(self, optimizer: Optimizer) -> None:
+        """Have `observe` called, without making the optimizer hold a rewirer nobody else holds."""
+        reference = weakref.ref(self)
+
+        def after_step(optimizer: Optimizer, *_: Any) -> None:
+            rewirer = reference()
+            if rewirer is not None:
+                rewirer.observe(optimizer)
+
+        handle = optimizer.register_step_post_hook(after_step)
+        weakref.finalize(self, handle.remove).atexit = False
+
+    def _watch(self) -> None:
+        """Record activity, if the next step rewires."""
+        for activity in self._activities.values():
+            activity.stop()
+        due = self.share(self.steps + 1) > 0
+        self._activities = {n: Activity(layer) for n, layer in self._layers.items()} if due else {}
+
+    @torch.no_grad()
+    def _rewire(self, name: str, activity: Activity, share: float) -> None:
+        layer = self._layers[name]
+        ranks = Ranks(self.process_group or activity.group)
+        old, values = keys_of(layer.connectivity), layer.values.detach()
+        places = layer.shape[0] * layer.shape[1]
+        count = min(int(share * values.numel()), places - values.numel())
+        seed = ranks.of_first(_any_number(self.generator), old.device)
+        if count == 0:
+            return
+        kept = torch.ones_like(values, dtype=torch.bool)
+        kept[values.abs().topk(count, largest=False, sorted=False).indices] = False
+        taken = old[kept] if self.regrow_dropped else old
+        generator = torch.Generator().manual_seed(seed)
+        site = Site(layer, taken, activity, ranks, generator, self.max_size)
+        new = ascending(torch.cat((old[kept], self.grow(site, count))))
+        ranks.check(f"layer {name!r}: weights and connections", values, new)
+        assert self.optimizer is not None
+        exchange(layer, self.optimizer, old, new)
+
+
+def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, SparseLayer]:
+    """Return the sparse layers whose values the optimizer has, by name; without one, all."""
+    layers = {n: layer for n, layer in model.named_modules() if isinstance(layer, SparseLayer)}
+    if optimizer is None:
+        return layers
+    trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    layers = {name: layer for name, layer in layers.items() if id(layer.values) in trained}
+    if not layers:
+        raise ValueError("there is no sparse layer in the model whose values the optimizer has")
+    for name, layer in layers.items():
+        if getattr(layer, "dynamic", False):
+            raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")
+    return layers
+
+
+def _any_number(generator: torch.Generator | None = None) -> int:
+    return int(torch.randint(2**62, (), generator=generator, device="cpu"))
+
+
+def _at_least_one(name: str, number: float) -> int:
+    if not 1 <= number < math.inf or int(number) != number:
+        raise ValueError(f"{name} must be a positive integer, got {number}")
+    return int(number)

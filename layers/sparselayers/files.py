@@ -1,0 +1,78 @@
+"""Sparse layers in files of their own, in the safetensors format, without a copy of the arrays."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sparselayers.connectivity import Connectivity
+from sparselayers.linear import SparseLinear
+
+_KIND = "sparsebench SparseLinear"
+
+
+def save(layer: SparseLinear, path: Path | str) -> None:
+    """Write the connections, values and bias of `layer` to `path`, a safetensors file.
+
+    What is written are the layer's own arrays, not copies of them. At every moment either the old
+    file or the new one is there, whole. Raises ImportError where safetensors is not installed,
+    and OSError where the file cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    half = path.with_name(f"{path.name}.tmp")
+    sizes = {"in_features": str(layer.in_features), "out_features": str(layer.out_features)}
+    try:
+        save_file(layer.state_dict(), half, metadata={"kind": _KIND, **sizes})
+        with half.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(half, path)
+    except BaseException:
+        half.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path | str) -> SparseLinear:
+    """Return the layer that `save` wrote to `path`, on the CPU.
+
+    Its arrays are the file's, mapped into memory and read where they are used (the connections
+    at once: they are checked); what is changed is copied then, and never written back.
+
+    Raises ImportError where safetensors is not installed, and ValueError, naming the file, where
+    it is no such file or its connections fit no layer.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
+    if about.get("kind") != _KIND or "values" not in state:
+        raise ValueError(f"{path} holds no {_KIND}: it holds {', '.join(state) or 'nothing'}")
+    try:
+        layer = _small(int(about["in_features"]), int(about["out_features"]), state)
+        layer.load_state_dict(state, assign=True)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} holds no whole layer: {error}") from error
+    return layer
+
+
+def _small(in_features: int, out_features: int, state: dict[str, Any]) -> SparseLinear:
+    """Return a layer of those sizes with one connection: the rest comes from `state`."""
+    row_ptr = torch.ones(out_features + 1, dtype=state["row_ptr"].dtype)
+    row_ptr[0] = 0
+    one = Connectivity((out_features, in_features), row_ptr, row_ptr.new_zeros(1))
+    return SparseLinear(
+        in_features,
+        out_features,
+        "bias" in state,
+        connectivity=one,
+        dtype=state["values"].dtype,
+        generator=torch.Generator(),
+    )

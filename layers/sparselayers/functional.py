@@ -1,0 +1,195 @@
+"""Stateless forms of the layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparselayers import backends, operators, tracing
+from sparselayers.autocast import autocast
+from sparselayers.connectivity import Connectivity
+from sparselayers.convolution.functional import sparse_conv2d
+
+__all__ = ["k_winners", "keep", "sparse_conv2d", "sparse_linear", "winners"]
+
+
+def sparse_linear(
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    connectivity: Connectivity | tracing.Arrays,
+    *,
+    backend: str | None = None,
+) -> Tensor:
+    """Return x Wᵀ + bias for the sparse W (out, in) with `values` (nnz,) at `connectivity`.
+
+    `x` is (*, in), `bias` (out,) or None; the result is (*, out). `backend` names one of
+    `sparselayers.backends.BACKENDS`; by default the fastest that serves the device and the type.
+    Under autocast the floating point arguments are cast as those of nn.Linear are.
+
+    Raises RuntimeError, as nn.Linear does, for a wrong shape, type or device, and ValueError for
+    a backend that is unknown or cannot serve the tensors.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
+    x, values, bias = autocast(x, values, bias)
+    out_features, in_features = connectivity.shape
+    if (
+        x.dim() == 0
+        or x.shape[-1] != in_features
+        or not (x.dtype == values.dtype)
+        or not (x.device == values.device == connectivity.col.device)
+        or values.shape != connectivity.col.shape
+        or (
+            bias is not None
+            and not (
+                bias.dtype == x.dtype and bias.shape == (out_features,) and bias.device == x.device
+            )
+        )
+    ):
+        raise _mismatch(x, values, bias, connectivity)
+    rows = x if x.dim() == 2 else x.reshape(-1, in_features)
+    y: Tensor
+    if isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias):
+        where = connectivity.row_ptr, connectivity.col, in_features, backend
+        y = operators.differentiable_linear(rows, values, bias, *where)
+    else:
+        y = _eager(rows, values, bias, connectivity, backends.select(x.device, x.dtype, backend))
+    return y if rows is x else y.reshape(*x.shape[:-1], out_features)
+
+
+def k_winners(x: Tensor, k: int, *, dim: int = -1) -> Tensor:
+    """Keep the `k` largest entries along `dim`, exactly k among ties too, and zero the others.
+
+    Raises ValueError where `k` is outside [1, n], with n the size along `dim`.
+    """
+    return keep(x, winners(x, k, dim=dim), dim=dim)
+
+
+def winners(scores: Tensor, k: int, *, dim: int = -1) -> Tensor:
+    """Return the places along `dim` of the `k` largest scores, in no particular order.
+
+    Raises ValueError where `k` is outside [1, n], with n the size along `dim`.
+    """
+    if not 1 <= k <= scores.shape[dim]:
+        raise ValueError(f"k must be in [1, {scores.shape[dim]}], got {k}")
+    return scores.detach().topk(k, dim=dim, sorted=False).indices
+
+
+def keep(x: Tensor, indices: Tensor, *, dim: int = -1) -> Tensor:
+    """Return `x` at the distinct `indices` along `dim` and 0 elsewhere; so flows the gradient."""
+    return torch.zeros_like(x).scatter(dim, indices, x.gather(dim, indices))
+
+
+def _eager(
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    connectivity: Connectivity,
+    backend: backends.Backend,
+) -> Tensor:
+    """Return x Wᵀ + bias of plain tensors: what backends read by address has plain memory."""
+    values = values.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    if x.is_neg() or values.is_neg():  # views whose sign is kept beside their memory
+        x, values = x.resolve_neg(), values.resolve_neg()
+    if torch.is_grad_enabled() and (
+        x.requires_grad or values.requires_grad or (bias is not None and bias.requires_grad)
+    ):
+        output: Tensor | tuple[Tensor, Tensor]
+        output = _SparseLinear.apply(x, values, bias, connectivity, backend)
+        return output if isinstance(output, Tensor) else output[0]
+    return backend.forward(backend.arrange(x, connectivity), values, bias, connectivity)
+
+
+class _SparseLinear(torch.autograd.Function):
+    """The three products of a backend; the input is arranged once, for both directions."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        connectivity: Connectivity,
+        backend: backends.Backend,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        needs_values = ctx.needs_input_grad[1]
+        arranged = backend.arrange(x, connectivity)
+        ctx.connectivity, ctx.backend = connectivity, backend
+        ctx.save_for_backward(arranged if needs_values else None, values)
+        y = backend.forward(arranged, values, bias, connectivity)
+        if arranged is x or not needs_values:
+            return y
+        # What is saved must be an input or an output, or a second derivative would not find its
+        # way from it to x.
+        ctx.set_materialize_grads(False)
+        return y, arranged
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, d_arranged: Tensor | None = None) -> Any:
+        x, values = ctx.saved_tensors
+        if dy is None:
+            return d_arranged, None, None, None, None
+        needs = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+            gradients = _differentiable(ctx, dy, x, values, needs)
+        else:
+            gradients = ctx.backend.backward(
+                dy.resolve_neg(), x, values, ctx.connectivity, needs=needs
+            )
+        dx = gradients[0]
+        if d_arranged is not None:
+            dx = d_arranged if dx is None else dx + d_arranged
+        return dx, gradients[1], gradients[2], None, None
+
+
+def _differentiable(
+    ctx: Any,
+    dy: Tensor,
+    x: Tensor | None,
+    values: Tensor,
+    needs: tuple[bool, bool, bool],
+) -> backends.Gradients:
+    """Return the gradients as functions that can be differentiated again."""
+    connectivity = ctx.connectivity
+    where = connectivity.row_ptr, connectivity.col, connectivity.shape[1], ctx.backend.name
+    return backends.Gradients(
+        operators.differentiable_grad_input(dy, values, *where) if needs[0] else None,
+        operators.differentiable_grad_values(dy, x, *where) if needs[1] and x is not None else None,
+        dy.sum(0) if needs[2] else None,
+    )
+
+
+def _mismatch(
+    x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity | tracing.Arrays
+) -> RuntimeError:
+    """Say which argument does not fit, what was expected and what was given."""
+    out_features, in_features = connectivity.shape
+    if x.dim() == 0 or x.shape[-1] != in_features:
+        return RuntimeError(
+            f"expected an input of shape (*, {in_features}), got {tuple(x.shape)}: "
+            f"the layer has in_features={in_features}"
+        )
+    if x.dtype != values.dtype:
+        return RuntimeError(
+            f"expected an input of type {values.dtype}, that of the layer's values, got {x.dtype}"
+        )
+    for name, tensor in (("values", values), ("connections", connectivity.col)):
+        if x.device != tensor.device:
+            return RuntimeError(
+                f"expected an input on {tensor.device}, where the layer's {name} are, "
+                f"got {x.device}"
+            )
+    if values.shape != connectivity.col.shape:
+        return RuntimeError(
+            f"expected values of shape ({connectivity.col.numel()},), one for each connection, "
+            f"got {tuple(values.shape)}"
+        )
+    assert bias is not None
+    return RuntimeError(
+        f"expected a bias of type {values.dtype} and shape ({out_features},) on {x.device}, "
+        f"got {bias.dtype} {tuple(bias.shape)} on {bias.device}"
+    )

@@ -1,0 +1,113 @@
+"""SparseLinear: a linear layer that stores and multiplies only the weights that exist."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from sparselayers import tracing
+from sparselayers.connectivity import Connectivity, check_shape
+from sparselayers.dynamic.automatic import SelfRewiring
+from sparselayers.functional import sparse_linear
+from sparselayers.layer import Init, choose_connectivity
+
+
+class SparseLinear(SelfRewiring):
+    """Apply y = x Wᵀ + b with a sparse W (out, in), sparse in forward and backward alike.
+
+    Input (*, in_features), output (*, out_features). The parameters are `values` (nnz,), the
+    weights that exist (`weights` is another name for it), and `bias` (out_features,); the
+    connections are the integer buffers `row_ptr` and `col`, part of the state dict.
+
+    `connectivity` is a Connectivity, an integer tensor (2, nnz) of outputs and inputs, or a
+    boolean mask (out, in). Without it, round((1 − sparsity) · in · out) connections are drawn
+    from `generator`: uniformly, or with `small_world=True` preferably near the diagonal
+    (`sparselayers.topologies.small_world`). `init="linear"` draws values and bias from U(±1/√in),
+    as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has.
+    `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest one available.
+
+    With `dynamic=True` the layer rewires itself while it trains, as RigL does
+    (`sparselayers.dynamic`): at every `deltaT`-th step before step `Tend` of the optimizer that
+    has its values, the share `alpha`/2 · (1 + cos(π t / Tend)) of the connections is replaced; at
+    most `max_size` entries of the dense gradient exist at a time. The steps made are in the state
+    dict.
+
+    An output without connections is its bias; a NaN in the input reaches the outputs that are
+    connected to it.
+
+    Raises ValueError for sizes that are not positive, a sparsity outside [0, 1) or one that
+    leaves no connection, connections that do not fit the layer, an unknown `init` or `backend`,
+    and for `connectivity` together with `small_world`.
+    """
+
+    dense_type = nn.Linear
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        sparsity: float = 0.9,
+        connectivity: Connectivity | Tensor | None = None,
+        small_world: bool = False,
+        dynamic: bool = False,
+        deltaT: int = 6000,  # noqa: N803
+        Tend: int = 150000,  # noqa: N803
+        alpha: float = 0.1,
+        max_size: float = 1e8,
+        *,
+        init: Init = "linear",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        generator: torch.Generator | None = None,
+        backend: str | None = None,
+    ) -> None:
+        shape = check_shape((out_features, in_features))
+        if connectivity is not None and small_world:
+            raise ValueError("choose one: connectivity, or small_world=True")
+        chosen = choose_connectivity(
+            shape,
+            sparsity,
+            connectivity,
+            small_world=small_world,
+            generator=generator,
+            device=device,
+        )
+        super().__init__(
+            chosen, bias=bias, init=init, dtype=dtype, generator=generator, backend=backend
+        )
+        self.in_features, self.out_features = in_features, out_features
+        self.dynamic, self.max_size = dynamic, max_size
+        self.deltaT, self.Tend, self.alpha = deltaT, Tend, alpha
+        if dynamic:
+            self.rewire_itself()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x Wᵀ + b, (*, out_features)."""
+        col = self._buffers["col"]
+        assert col is not None
+        if tracing.is_traced(x, col):
+            where = tracing.Arrays(self.shape, self.row_ptr, col)
+            return sparse_linear(x, self.values, self.bias, where, backend=self.backend)
+        return sparse_linear(x, self.values, self.bias, self.connectivity, backend=self.backend)
+
+    def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
+        """Return those rows of the gradient of the dense weight, (rows, in_features)."""
+        dy = dy.reshape(-1, self.out_features)[:, rows]
+        return dy.t() @ x.reshape(-1, self.in_features)
+
+    @classmethod
+    def _like(cls, layer: nn.Linear, **arguments: Any) -> Self:
+        return cls(layer.in_features, layer.out_features, **arguments)
+
+    def _dense(self, **factory: Any) -> nn.Linear:
+        return nn.Linear(self.in_features, self.out_features, self.bias is not None, **factory)
+
+    def extra_repr(self) -> str:
+        """Say what `print(layer)` shows."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"bias={self.bias is not None}, sparsity={self.sparsity:.4g}, nnz={self.values.numel()}"
+        )

@@ -1,0 +1,66 @@
+"""From which sparsity on an implementation is faster than the dense layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.metrics import speedup_draws
+from sparsebench.analysis.points import Point
+
+ALWAYS, NEVER = -math.inf, math.inf
+
+
+@dataclass(frozen=True)
+class Crossover:
+    """The sparsity from which sparse pays, within the range that was measured.
+
+    ALWAYS: faster at every measured sparsity; NEVER: not even at the highest. Either can be an end
+    of the interval, too.
+    """
+
+    sparsity: Estimate
+    lowest: float
+    highest: float
+
+
+def crossover(points: Sequence[Point]) -> Crossover | None:
+    """Return the crossover of points that differ in nothing but their sparsity.
+
+    It is the last place where the speed-up over dense rises through 1: above it, sparse is faster
+    at every measured sparsity. Between two measured points the logarithm of the speed-up is taken
+    as linear in the logarithm of the density: the time of a sparse product is close to a power of
+    the density, and dense time does not depend on it. The interval is that of the same
+    computation on bootstrap replicas. None where no speed-up is known.
+    """
+    curve = [(p.case.sparsity, draws) for p in points if (draws := speedup_draws(p)) is not None]
+    return crossover_of(curve) if curve else None
+
+
+def crossover_of(curve: Sequence[tuple[float, Draws]]) -> Crossover:
+    """Return the crossover of speed-ups, given as (sparsity, draws), at least one."""
+    curve = sorted(curve, key=lambda place: place[0])
+    sparsities = np.array([sparsity for sparsity, _ in curve])
+    speedups = np.log(np.stack([draws for _, draws in curve]))
+    return Crossover(
+        Estimate.of(_last_rise(sparsities, speedups)), float(sparsities[0]), float(sparsities[-1])
+    )
+
+
+def _last_rise(sparsities: Draws, speedups: Draws) -> Draws:
+    """Return, for each replica, where log speed-ups (sparsities, replicas) last rise through 0."""
+    count, replicas = speedups.shape
+    slower = speedups <= 0
+    last = np.where(slower.any(axis=0), count - 1 - slower[::-1].argmax(axis=0), -1)
+    left = np.clip(last, 0, max(count - 2, 0))
+    right, each = np.minimum(left + 1, count - 1), np.arange(replicas)
+    below, above = speedups[left, each], speedups[right, each]
+    log_density = np.log(1.0 - sparsities)
+    inside = (last >= 0) & (last < count - 1)
+    share = np.divide(-below, above - below, out=np.zeros(replicas), where=inside)
+    density = np.exp(log_density[left] + share * (log_density[right] - log_density[left]))
+    return np.where(inside, 1.0 - density, np.where(last < 0, ALWAYS, NEVER))

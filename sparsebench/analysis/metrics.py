@@ -1,0 +1,136 @@
+"""What is computed from a record: one row of METRICS each. Tables and plots only read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.points import Point
+from sparsebench.analysis.roofline import roof
+from sparsebench.cases import arithmetic
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named number with a unit; `of` a point it is None where it was not measured."""
+
+    name: str
+    unit: str
+    description: str
+    of: Callable[[Point], Estimate | None]
+
+
+def speedup_draws(point: Point) -> Draws | None:
+    """Return the time of the dense layer on the same problem over this one's."""
+    if not point.ok or point.baseline is None:
+        return None
+    return np.asarray(point.baseline.time / point.time)
+
+
+def hot_draws(point: Point) -> Draws | None:
+    """Return the time on a GPU with a hot L2 cache."""
+    return point.hot if point.ok and point.record.hot_samples else None
+
+
+def hot_speedup_draws(point: Point) -> Draws | None:
+    """Return the time of the dense layer over this one's, both with a hot L2 cache."""
+    own = hot_draws(point)
+    dense = None if point.baseline is None else hot_draws(point.baseline)
+    return None if own is None or dense is None else np.asarray(dense / own)
+
+
+def wall_draws(point: Point) -> Draws | None:
+    """Return the time from end to end, where `time` is a GPU's own."""
+    return point.wall if point.ok and point.record.wall_samples else None
+
+
+def relative_draws(point: Point) -> Draws | None:
+    """Return the time over that of the fastest implementation of the same problem, at least 1."""
+    if not point.ok:
+        return None
+    return np.asarray(point.time / np.min([p.time for p in point.rivals.values() if p.ok], axis=0))
+
+
+def peak_bytes(point: Point) -> int | None:
+    """Return the most bytes the phase had in use: what the module holds and what a call adds."""
+    memory = point.record.memory
+    peak = memory.inference_peak if point.case.phase == "inference" else memory.training_peak
+    if memory.held is None or peak is None:
+        return None
+    return memory.held + peak
+
+
+def memory_ratio(point: Point) -> float | None:
+    """Return the peak memory over that of the dense layer on the same problem."""
+    own = peak_bytes(point)
+    dense = None if point.baseline is None else peak_bytes(point.baseline)
+    return own / dense if own is not None and dense else None
+
+
+def throughput_draws(point: Point) -> Draws | None:
+    """Return the useful operations per second: those of weights that exist."""
+    return arithmetic.flops(point.case) / point.time if point.ok else None
+
+
+def roofline_draws(point: Point) -> Draws | None:
+    """Return the least possible time on this machine over the measured one."""
+    limit = roof(point.record.machine)
+    return limit.seconds(point.case) / point.time if point.ok and limit else None
+
+
+def _sampled(draws: Callable[[Point], Draws | None]) -> Callable[[Point], Estimate | None]:
+    def of(point: Point) -> Estimate | None:
+        values = draws(point)
+        return None if values is None else Estimate.of(values)
+
+    return of
+
+
+def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estimate | None]:
+    def of(point: Point) -> Estimate | None:
+        value = count(point)
+        return None if value is None else Estimate.exact(value)
+
+    return of
+
+
+_ROWS = (
+    Metric("time", "s", "median time of a call", _sampled(lambda p: p.time if p.ok else None)),
+    Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
+    Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
+    Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
+    Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
+    Metric("relative_time", "×", "time over the fastest one's", _sampled(relative_draws)),
+    Metric("peak_memory", "B", "bytes held and added by a call", _counted(peak_bytes)),
+    Metric("memory_ratio", "×", "peak memory over the dense layer's", _counted(memory_ratio)),
+    Metric(
+        "needed_memory",
+        "B",
+        "bytes the mathematics needs at once",
+        _counted(lambda p: arithmetic.needed_memory(p.case)),
+    ),
+    Metric(
+        "traffic",
+        "B",
+        "bytes the mathematics must move",
+        _counted(lambda p: arithmetic.traffic(p.case)),
+    ),
+    Metric(
+        "intensity",
+        "FLOP/B",
+        "operations per byte moved",
+        _counted(lambda p: arithmetic.intensity(p.case)),
+    ),
+    Metric("throughput", "FLOP/s", "useful operations per second", _sampled(throughput_draws)),
+    Metric(
+        "roofline",
+        "1",
+        "least possible time here over the measured one",
+        _sampled(roofline_draws),
+    ),
+)
+
+METRICS = {metric.name: metric for metric in _ROWS}

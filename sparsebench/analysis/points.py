@@ -1,0 +1,207 @@
+"""Records made findable: one per case and machine, each beside the others of its problem."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from sparsebench.analysis.estimates import Draws, median_draws
+from sparsebench.cases.case import Case
+from sparsebench.records import Record
+
+BASELINE = "dense"
+LEAD = "ours"
+PHASES = ("inference", "forward_backward", "train_step")
+
+_PANELS = 6  # with more layers than this they would be too small to read
+
+# What has to agree before two points may share a table row or a curve.
+CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed")
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """The newest record of a case on a machine.
+
+    `rivals` are the points of the same problem on the same machine by implementation, this one
+    included: the only ones that a ratio may use.
+    """
+
+    record: Record
+    machine: str
+    rivals: Mapping[str, Point] = field(repr=False)
+
+    @property
+    def case(self) -> Case:
+        """What was measured."""
+        return self.record.case
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a time to speak of."""
+        return self.record.status == "ok" and bool(self.record.samples)
+
+    @cached_property
+    def time(self) -> Draws:
+        """The median time of a call in seconds, and its replicas; only where `ok`."""
+        return median_draws(self.record.samples, name=f"{self.machine} {self.case.key}")
+
+    @cached_property
+    def hot(self) -> Draws:
+        """The same for a GPU with a hot L2 cache; only where that was measured."""
+        return median_draws(self.record.hot_samples, name=f"{self.machine} {self.case.key} hot")
+
+    @cached_property
+    def wall(self) -> Draws:
+        """The same from end to end; only where that was measured."""
+        return median_draws(self.record.wall_samples, name=f"{self.machine} {self.case.key} wall")
+
+    @property
+    def baseline(self) -> Point | None:
+        """The dense layer on the same problem, where it was timed."""
+        dense = self.rivals.get(BASELINE)
+        return dense if dense is not None and dense.ok else None
+
+    @property
+    def size(self) -> str:
+        """The layer in short: its width, both where they differ, the window of a convolution."""
+        return self.case.size
+
+    def get(self, name: str) -> Any:
+        """Return a field of the case, or the machine or the size."""
+        return getattr(self, name) if name in ("machine", "size") else getattr(self.case, name)
+
+
+class Group(NamedTuple):
+    """Points that agree in some fields: those fields in words, and a name for a file."""
+
+    name: str
+    title: str
+    points: list[Point]
+
+
+def points(records: Iterable[Record]) -> list[Point]:
+    """Return the newest record of every case on every machine as points, in a fixed order."""
+    newest = {(_identity(r.machine), r.case.key): r for r in sorted(records, key=_started)}
+    names = machine_names(r.machine for r in newest.values())
+    problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
+    for (identity, _), record in newest.items():
+        rivals = problems[identity, *record.case.problem]
+        rivals[record.case.implementation] = Point(record, names[identity], rivals)
+    return sorted((p for rivals in problems.values() for p in rivals.values()), key=_order)
+
+
+def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:
+    """Return the points by the values of the fields `names`, in the order they come."""
+    groups: dict[tuple[Any, ...], list[Point]] = defaultdict(list)
+    for point in points:
+        groups[tuple(point.get(name) for name in names)].append(point)
+    return dict(groups)
+
+
+def split(
+    points: Sequence[Point], *names: str, conditions: Sequence[str] = CONDITIONS
+) -> Iterator[Group]:
+    """Yield the points that may be shown together: those that agree in `conditions` and `names`.
+
+    The name of a group holds the values of `names`, and of a condition only where it varies.
+    """
+    varying = [c for c in conditions if len({p.get(c) for p in points}) > 1]
+    for key, members in group(points, *conditions, *names).items():
+        values = dict(zip((*conditions, *names), key, strict=True))
+        slug = "-".join(_slug(name, values[name]) for name in (*names, *varying))
+        yield Group(slug, _phrase(values), members)
+
+
+def main_phases(points: Iterable[Point]) -> list[str]:
+    """Return the phases among `points`; forward + backward only where no training step has it."""
+    found = {p.case.phase for p in points}
+    if "train_step" in found:
+        found.discard("forward_backward")
+    return [phase for phase in PHASES if phase in found]
+
+
+def sizes(points: Iterable[Point]) -> list[str]:
+    """Return the sizes of the layers, the small ones first."""
+    found = {p.size: _extent(p.case) for p in points}
+    return sorted(found, key=lambda size: found[size])
+
+
+def curves(points: Sequence[Point]) -> Sequence[Point]:
+    """Return the points to draw in a panel for each layer: of many, those with most sparsities."""
+    if len(sizes(points)) <= _PANELS:
+        return points
+    layers = group(points, "size", "batch")
+    counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
+    most = max(counts.values())
+    return [p for key, members in layers.items() if counts[key] == most for p in members]
+
+
+def implementations(points: Iterable[Point]) -> list[str]:
+    """Return the names of the implementations: ours, then the others, then the dense ones."""
+    return sorted({p.case.implementation for p in points}, key=_rank)
+
+
+def machine_names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a name for each machine by its identity, with as much of it as tells them apart."""
+    models = {}
+    for machine in machines:
+        cpu, gpus = machine.get("cpu", {}), machine.get("gpus", [])
+        parts = [str(cpu.get("model", "this machine")), *(str(gpu["name"]) for gpu in gpus)]
+        models[_identity(machine)] = " + ".join(map(_plain, parts))
+    same = Counter(models.values())
+    return {
+        identity: f"{name} ({identity})" if same[name] > 1 else name
+        for identity, name in models.items()
+    }
+
+
+def _identity(machine: Mapping[str, Any]) -> str:
+    return str(machine.get("id", ""))
+
+
+def _started(record: Record) -> str:
+    return record.started
+
+
+def _plain(model: str) -> str:
+    """Return a processor's name without what its maker adds: Intel(R) Xeon(R) … -> Intel Xeon."""
+    return " ".join(re.sub(r"\((R|TM|r|tm)\)|\b(CPU|Processor)\b|@.*", "", model).split())
+
+
+def _phrase(values: Mapping[str, Any]) -> str:
+    parts = [values["machine"], values["device"], values["dtype"]]
+    if values["device"] == "cpu" and "threads" in values:
+        parts.append("1 thread" if values["threads"] == 1 else f"{values['threads']} threads")
+    if values["operation"] != "linear":
+        parts.append(values["operation"])
+    if values["topology"] != "random":
+        parts.append(f"{values['topology']} connections")
+    return ", ".join(parts)
+
+
+def _slug(name: str, value: Any) -> str:
+    text = f"{value}{name}" if name in ("threads", "seed") else str(value)
+    return "".join(c if c.isalnum() or c in "_." else "_" for c in text)
+
+
+def _extent(case: Case) -> tuple[int, ...]:
+    """Return what layers are ordered by: 3×3 convolutions before 1×1, networks in their order."""
+    window = (-case.kernel, case.stride, case.in_features, case.out_features)
+    return *window, case.image, case.padding, case.groups
+
+
+def _rank(implementation: str) -> tuple[int, str]:
+    order = {LEAD: 0, "masked": 2, "dense_compiled": 3, BASELINE: 4}
+    return order.get(implementation, 1), implementation
+
+
+def _order(point: Point) -> tuple[Any, ...]:
+    case = point.case
+    conditions = tuple(point.get(name) for name in CONDITIONS)
+    problem = (PHASES.index(case.phase), case.batch, *_extent(case))
+    return *conditions, *problem, case.sparsity, _rank(case.implementation)

@@ -1,0 +1,96 @@
+"""The numbers that all implementations of a case get alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import sparselayers as sl
+from sparsebench.cases import uneven
+from sparsebench.cases.case import Case, Phase
+from sparselayers import Connectivity
+from sparselayers.convolution.geometry import Geometry
+
+TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {
+    "random": sl.random,
+    "power_law": uneven.power_law,
+    "full_rows": uneven.full_rows,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A layer's connections and weights, an input, and the gradient that comes back.
+
+    `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
+    `phase` is what the module will do, for those who build differently for inference. A convolution
+    has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width').
+    """
+
+    connectivity: Connectivity
+    values: Tensor
+    bias: Tensor
+    x: Tensor
+    dy: Tensor
+    phase: Phase = "forward_backward"
+    geometry: Geometry | None = None
+
+
+def make(case: Case) -> Problem:
+    """Draw the problem of `case` from its seed: on the CPU, so that every device gets the same.
+
+    Weights have the variance that keeps the outputs' near 1, whatever the sparsity.
+    """
+    generator = torch.Generator().manual_seed(case.seed)
+    geometry = _geometry(case)
+    shape = (case.out_features, case.columns)
+    connectivity = TOPOLOGIES[case.topology](shape, case.sparsity, generator=generator)
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator).to(getattr(torch, case.dtype))
+
+    scale = (connectivity.nnz / case.out_features) ** -0.5
+    seen = (case.image, case.image) if geometry else ()
+    made = geometry.output_size(case.image, case.image) if geometry else ()
+    return Problem(
+        connectivity=connectivity,
+        values=normal(connectivity.nnz) * scale,
+        bias=normal(case.out_features),
+        x=normal(case.batch, case.in_features, *seen),
+        dy=normal(case.batch, case.out_features, *made),
+        geometry=geometry,
+    )
+
+
+def save(problem: Problem, path: Path) -> None:
+    """Write `problem` to `path`, for `load`."""
+    connectivity = problem.connectivity
+    torch.save(
+        {
+            "shape": connectivity.shape,
+            "row_ptr": connectivity.row_ptr,
+            "col": connectivity.col,
+            "tensors": (problem.values, problem.bias, problem.x, problem.dy),
+            "geometry": problem.geometry.flat() if problem.geometry else None,
+        },
+        path,
+    )
+
+
+def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
+    """Read what `save` wrote, onto `device`, to be used for `phase`."""
+    stored = torch.load(path, map_location=device, weights_only=True)
+    connectivity = Connectivity(stored["shape"], stored["row_ptr"], stored["col"])
+    values, bias, x, dy = stored["tensors"]
+    geometry = Geometry.from_flat(stored["geometry"]) if stored["geometry"] else None
+    return Problem(connectivity, values, bias, x, dy, phase, geometry)
+
+
+def _geometry(case: Case) -> Geometry | None:
+    if case.operation == "linear":
+        return None
+    return Geometry.of(case.kernel, case.stride, case.padding, groups=case.groups)

@@ -1,0 +1,301 @@
+"""`sparsebench train EXPERIMENT`: every experiment under one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from sparsebench.errors import FAILED, WRONG_INPUT, InputError
+from sparsebench.measuring import machine
+from sparsebench.training import campaign, checkpoint, data
+from sparsebench.training.checkpoint import CheckpointError
+from sparsebench.training.curves import CURVES
+from sparsebench.training.processes import ProcessError, Processes, joined
+from sparsebench.training.progress import Display, title
+from sparsebench.training.records import FILE_NAME, TrainingRecord
+from sparsebench.training.registry import EXPERIMENTS
+from sparsebench.training.setting import CHOICES, Setting
+from sparsebench.training.step_times import time_steps
+from sparsebench.training.tensorboard import logged
+from sparsebench.training.training import Show
+
+console = Console()
+errors = Console(stderr=True)
+
+# Options that say what kind of network is trained.
+_KIND = ("model", "topology", "rewiring", "activation")
+
+# Options that change what is trained, so that a row with them gets a name of its own.
+_NAMING = (
+    "model", "topology", "rewiring", "activation", "output", "init", "schedule", "sparsity",
+    "width", "update_every", "fraction", "stop_after", "batch", "lr", "momentum", "nesterov",
+    "weight_decay", "processes", "images",
+)  # fmt: skip
+
+
+def train(
+    experiment: Annotated[str, typer.Argument(help="One of those that --list prints.")] = "",
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only this row of the experiment; may be repeated.")
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List experiments and rows.")] = False,
+    model: Annotated[str | None, typer.Option(help=", ".join(CHOICES["model"]))] = None,
+    topology: Annotated[str | None, typer.Option(help=", ".join(CHOICES["topology"]))] = None,
+    rewiring: Annotated[str | None, typer.Option(help=", ".join(CHOICES["rewiring"]))] = None,
+    update_every: Annotated[int | None, typer.Option(help="Steps between rewirings.")] = None,
+    stop_after: Annotated[int | None, typer.Option(help="Steps of rewiring.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Share of connections moved by the first rewiring.")
+    ] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Of each sparse layer.")] = None,
+    width: Annotated[int | None, typer.Option(help="Hidden units.")] = None,
+    activation: Annotated[str | None, typer.Option(help=", ".join(CHOICES["activation"]))] = None,
+    output: Annotated[str | None, typer.Option(help=", ".join(CHOICES["output"]))] = None,
+    init: Annotated[str | None, typer.Option(help=", ".join(CHOICES["init"]))] = None,
+    epochs: Annotated[int | None, typer.Option()] = None,
+    batch: Annotated[int | None, typer.Option()] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of SGD.")] = None,
+    momentum: Annotated[float | None, typer.Option()] = None,
+    nesterov: Annotated[bool | None, typer.Option()] = None,
+    weight_decay: Annotated[float | None, typer.Option()] = None,
+    schedule: Annotated[str | None, typer.Option(help=", ".join(CHOICES["schedule"]))] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Train on so many images, the first ones; 0: on all.")
+    ] = None,
+    held_out: Annotated[
+        int | None, typer.Option(help="Training images to test on in place of the test set.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help=", ".join((*data.DATASETS, data.CIFAR10, data.SUBSET_NAME))),
+    ] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the dataset's folder is.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Only this seed.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds 0 to N − 1.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the records; results/EXPERIMENT by default.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on, or train everything again.")
+    ] = True,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Train what diverged or failed again.")
+    ] = False,
+    time_only: Annotated[
+        bool, typer.Option("--time-only", help="Only time some steps of every row, in turn.")
+    ] = False,
+    steps: Annotated[
+        int | None, typer.Option(min=10, help="How many steps --time-only times; one epoch.")
+    ] = None,
+    timed: Annotated[
+        bool,
+        typer.Option("--timed/--untimed", help="Record times; not where other work is running."),
+    ] = True,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Log every run for TensorBoard below this folder, too.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the tables as JSON, or what --list lists.")
+    ] = False,
+) -> None:
+    """Train the networks of an experiment, and record accuracy, time and memory.
+
+    What has a record is skipped, and what was interrupted goes on from its last epoch.
+    Started by torchrun, all its processes train each network together, on equal parts of every
+    batch: torchrun --nproc-per-node 2 -m sparsebench train mnist
+    """
+    given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
+    if list_ or not experiment:
+        _list(as_json=as_json)
+        return
+    machine.check_device(device)
+    from sparsebench.training import report  # pandas and matplotlib, which nothing else here needs
+
+    talk = errors if as_json else console  # JSON has the output to itself
+    show = report.print_json if as_json else report.show
+    threads = threads or machine.default_threads()
+    shared = EXPERIMENTS[experiment].folder if experiment in EXPERIMENTS else ""
+    folder = out or Path("results") / (shared or experiment)
+    with joined(device) as processes, _one_voice(processes):
+        if processes.size > 1 and (experiment in CURVES or time_only):
+            what = "--time-only" if time_only else experiment
+            raise InputError(f"{what} is for one process: start it without torchrun")
+        if experiment in CURVES:
+            CURVES[experiment].run(
+                folder, talk, seed=seed or 0, device=device, threads=threads, data_dir=data_dir
+            )
+        else:
+            given |= {"device": device, "threads": threads, "processes": processes.size}
+            settings = _settings(experiment, row, given)
+            loaded = processes.together(lambda: _load(experiment, dataset, data_dir, settings))
+            if loaded.note and processes.first:
+                digits = loaded.name == data.SUBSET_NAME
+                head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
+                errors.print(Panel(Text(loaded.note), title=head), style="bold red")
+            settings = [replace(setting, dataset=loaded.name) for setting in settings]
+            chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
+            settings = campaign.over_seeds(settings, chosen)
+            if time_only:
+                settings = EXPERIMENTS[experiment].timed(settings)
+                with talk.status(f"timing {len(settings)} rows in turn"):
+                    for record in time_steps(settings, loaded, folder, steps=steps):
+                        _say(record, talk)
+            else:
+                _train(
+                    settings, loaded, folder, tensorboard, processes,
+                    resume=resume, retry_failed=retry_failed, timed=timed, talk=talk,
+                )  # fmt: skip
+        if processes.first:
+            show(folder, console)
+
+
+@contextmanager
+def _one_voice(processes: Processes) -> Iterator[None]:
+    """Of several processes let the first alone speak, but for what went wrong in another alone."""
+    console.quiet = not processes.first
+    try:
+        yield
+    except InputError:
+        if processes.first:
+            raise
+        raise typer.Exit(WRONG_INPUT) from None  # all found it, and the first says so
+    except ProcessError as error:
+        errors.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(FAILED) from error
+    finally:
+        console.quiet = False
+
+
+def _load(
+    experiment: str, dataset: str | None, data_dir: Path | None, settings: list[Setting]
+) -> data.Dataset:
+    """Return the images, those of the experiment if no others are named."""
+    own = EXPERIMENTS[experiment].dataset
+    chosen = dataset or own
+    if (chosen.lower() == data.CIFAR10.lower()) != (own == data.CIFAR10):
+        raise InputError(f"--dataset {chosen}: {experiment} is made for images like those of {own}")
+    try:
+        loaded = data.load(chosen, data_dir=data_dir)
+        for setting in settings:  # leaves nothing to train on in a set that is too small
+            campaign.data_of(replace(setting, device="cpu"), loaded)
+        return loaded
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from error
+
+
+def _settings(experiment: str, rows: list[str] | None, given: dict[str, Any]) -> list[Setting]:
+    """Return the settings of the rows that were asked for, changed as the options say."""
+    if experiment not in EXPERIMENTS:
+        known = ", ".join((*EXPERIMENTS, *CURVES))
+        raise InputError(f"unknown experiment {experiment!r}: choose one of {known}")
+    every = {setting.row: setting for setting in EXPERIMENTS[experiment].settings()}
+    if unknown := [name for name in rows or [] if name not in every]:
+        raise InputError(f"unknown row {unknown[0]!r} of {experiment}: choose from {list(every)}")
+    changes = {
+        name: value
+        for name, value in given.items()
+        if value is not None and name not in ("experiment", "row", "seed", "dataset")
+    }
+    kind: dict[str, Any] = {n: changes[n] for n in _KIND if n in changes}
+    chosen = [every[name] for name in rows] if rows else _like(list(every.values()), kind)
+    try:
+        return [_changed(setting, changes) for setting in chosen]
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise InputError(f"--{name.replace('_', '-')} {rest}") from error
+
+
+def _like(every: list[Setting], kind: dict[str, Any]) -> list[Setting]:
+    """Return all rows; or, where the kind of network is given, the one row nearest to it."""
+    if not kind:
+        return every
+    return [max(every, key=lambda s: sum(getattr(s, n) == v for n, v in kind.items()))]
+
+
+def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
+    named = {
+        name: changes[name]
+        for name in _NAMING
+        if name in changes and changes[name] != getattr(setting, name)
+    }
+    row = ", ".join((setting.row, *(f"{name} {value}" for name, value in named.items())))
+    return replace(setting, **changes, row=row)
+
+
+def _train(
+    settings: list[Setting],
+    loaded: data.Dataset,
+    folder: Path,
+    tensorboard: Path | None,
+    processes: Processes,
+    *,
+    resume: bool,
+    retry_failed: bool,
+    timed: bool,
+    talk: Console,
+) -> None:
+    """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
+    if not resume:
+        processes.once(lambda: _forget(settings, folder))
+    pending = processes.of_first(
+        lambda: campaign.pending(settings, folder, retry_failed=retry_failed)
+    )
+    if skipped := len(settings) - len(pending):
+        talk.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
+    pending = campaign.with_starts(pending, settings, folder)
+    show: AbstractContextManager[Show] = Display(talk, pending)
+    if tensorboard is not None and processes.first:
+        show = logged(show, tensorboard)
+    try:
+        for record in campaign.run(pending, loaded, folder, show, timed=timed, processes=processes):
+            _say(record, talk)
+    except CheckpointError as error:
+        raise InputError(str(error)) from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and processes.first:  # a signal
+            errors.print(
+                f"interrupted: finished runs are in {folder / FILE_NAME}, the one under way has a "
+                "checkpoint of its last whole epoch; the same command again goes on",
+                highlight=False,
+                soft_wrap=True,
+            )
+        raise
+
+
+def _forget(settings: list[Setting], folder: Path) -> None:
+    for setting in settings:
+        checkpoint.remove(checkpoint.path_of(folder, setting))
+    campaign.drop(settings, folder)
+
+
+def _say(record: TrainingRecord, talk: Console) -> None:
+    if record.status != "ok":
+        talk.print(f"[red]{record.status}:[/] {title(record.setting)}: {record.message}")
+
+
+def _list(*, as_json: bool) -> None:
+    if as_json:
+        plain = {
+            name: {"question": e.question, "rows": [setting.row for setting in e.settings()]}
+            for name, e in EXPERIMENTS.items()
+        } | {name: {"question": c.question, "rows": []} for name, c in CURVES.items()}
+        typer.echo(json.dumps(plain))
+        return
+    for name, experiment in EXPERIMENTS.items():
+        console.print(f"[bold]{name}[/]: {experiment.question}", highlight=False)
+        for setting in experiment.settings():
+            console.print(f"    {setting.row}", highlight=False)
+    for name, curves in CURVES.items():
+        console.print(f"[bold]{name}[/]: {curves.question}", highlight=False)

@@ -1,0 +1,42 @@
+"""How long cases will take: roughly, before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sparsebench.cases.case import Case
+from sparsebench.cases.settings import Settings
+from sparsebench.implementations import IMPLEMENTATIONS
+from sparsebench.records import Record
+
+_PROCESS_S = 0.05  # a process, and reading the problem
+_GPU_S = 2.0  # what a process takes to begin with CUDA; this and the next are guesses so far
+_GPU_FASTER = 50.0  # how many times as fast as two CPU cores
+_GPU_SERIES = 3  # of times
+_CALLS_BESIDE = 6  # verification, memory and warm-up, in inferences and training steps
+_WEIGHTS_PER_S = 2e7  # drawing connections and loading them
+
+
+class Estimator:
+    """Estimates from an earlier record of the same case, or from a rough rate of its kind."""
+
+    def __init__(self, settings: Settings, earlier: Iterable[Record] = ()) -> None:
+        self._settings = settings
+        self._earlier = {record.case.key: record.wall_s for record in earlier}
+
+    def __call__(self, case: Case) -> float:
+        """Return the seconds that `case` will take."""
+        if seconds := self._earlier.get(case.key):
+            return seconds
+        implementation = IMPLEMENTATIONS[case.implementation]
+        if implementation.unavailable() or implementation.unsupported(case):
+            return 0.0
+        inference = implementation.flops(case) / implementation.gflops / 1e9
+        setup, series = _PROCESS_S + implementation.setup_s, 1
+        if case.device != "cpu":
+            inference, setup, series = inference / _GPU_FASTER, setup + _GPU_S, _GPU_SERIES
+        call = inference if case.phase == "inference" else 3 * inference
+        rounds = self._settings.rounds
+        timed = rounds * series * max(self._settings.sample_s, 3 * call)
+        beside = _CALLS_BESIDE * 2 * inference + rounds * (setup + call)
+        return timed + beside + (rounds + 1) * case.nnz / _WEIGHTS_PER_S

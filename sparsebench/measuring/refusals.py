@@ -1,0 +1,21 @@
+"""Why a case is not measured here: what is missing, unsupported or too large."""
+
+from __future__ import annotations
+
+from sparsebench.cases.case import Case
+from sparsebench.implementations import IMPLEMENTATIONS
+from sparsebench.measuring import memory
+from sparselayers import accelerator
+
+
+def refusal(case: Case) -> str | None:
+    """Say why `case` cannot be measured on this machine now, or None; allocates nothing."""
+    implementation = IMPLEMENTATIONS[case.implementation]
+    if reason := implementation.unavailable() or implementation.unsupported(case):
+        return reason
+    if reason := accelerator.problem(case.device):
+        return reason
+    needed, free = implementation.bytes_needed(case), memory.available(case.device)
+    if needed > free:
+        return f"needs about {needed / 1e9:.3g} GB of {case.device} memory, {free / 1e9:.3g} free"
+    return None

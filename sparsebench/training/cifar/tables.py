@@ -1,0 +1,278 @@
+"""Tables of the networks pruned on CIFAR-10. They never measure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sparsebench.training.cifar.model_records import ModelRecord
+from sparsebench.training.records import Epoch, TrainingRecord
+from sparsebench.views import units
+from sparsebench.views.tables import Table
+
+Row = dict[str, Any]
+
+NAMES = {"vgg11_bn": "VGG11 with batch normalisation", "resnet18": "ResNet18"}
+
+
+def of(records: Sequence[TrainingRecord]) -> list[Table]:
+    """Return the tables of all records of CIFAR-10; each table is of one machine and size."""
+    kinds: dict[tuple[Any, ...], list[TrainingRecord]] = {}
+    for record in records:
+        if record.setting.network != "mlp":
+            kinds.setdefault(kind_of(record), []).append(record)
+    made = []
+    first = {kind[0] for kind in kinds}
+    for number, own in enumerate(kinds.values()):
+        suffix = "" if len(kinds) == len(first) else f"-{number + 1}"
+        made += _summary(own, suffix) + _epochs(own, suffix) + _layers(own, suffix)
+    return made
+
+
+def kind_of(record: TrainingRecord) -> tuple[Any, ...]:
+    """Return what the records of one table have in common."""
+    setting = record.setting
+    machine = str(record.machine.get("id", ""))
+    return setting.experiment, machine, setting.images, setting.batch, setting.dataset
+
+
+def runs(own: Sequence[TrainingRecord]) -> list[TrainingRecord]:
+    """Return the records of networks trained to the end."""
+    return [r for r in own if r.purpose == "accuracy" and r.status == "ok"]
+
+
+def seconds_per_epoch(record: TrainingRecord) -> float | None:
+    """Return the median seconds of an epoch of training, from epochs or from steps."""
+    timing = record.timing
+    if timing is None:
+        return None
+    return statistics.median(timing.samples) / timing.steps * timing.steps_per_epoch
+
+
+def conditions(own: Sequence[TrainingRecord]) -> str:
+    """Say in a few words what the figures are of."""
+    first = own[0]
+    trained, tested = f"{first.train_images:,}", f"{first.test_images:,}"
+    threads = sorted({record.setting.threads for record in own})
+    return (
+        f"{NAMES[first.setting.network]}, trained on the first {trained} images of CIFAR-10's "
+        f"50,000, tested on {tested} of its 10,000, batch {first.setting.batch}, "
+        f"{' or '.join(map(str, threads))} threads"
+    )
+
+
+def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
+    """A line a way to train: accuracy, time of an epoch, speed-up over dense, memory."""
+    timed = {r.setting.row: r for r in own if r.purpose == "time" and r.status == "ok"}
+    trained = {r.setting.row: r for r in runs(own)}
+    rows = list(dict.fromkeys((*trained, *timed)))
+    if not rows:
+        return []
+    base = _steps(timed.get("dense"))
+    numbers: list[Row] = []
+    for row in rows:
+        run, steps = trained.get(row), timed.get(row)
+        one = run or steps
+        assert one is not None
+        seconds = _steps(steps)
+        numbers.append(
+            {
+                "machine": str(one.machine.get("id", "")),
+                "row": row,
+                "sparsity": one.setting.sparsity,
+                "weights": one.weights,
+                "epochs": one.setting.epochs if run else None,
+                "accuracy [%]": 100 * run.epochs[-1].accuracy if run else None,
+                "loss": run.epochs[-1].loss if run else None,
+                "seconds per step": seconds,
+                "speedup": base / seconds if base and seconds else None,
+                "peak memory [B]": steps.peak_memory if steps else None,
+            }
+        )
+    text = [
+        {
+            "row": n["row"],
+            # Those in SparseProp's layers are not counted.
+            "weights": "not counted" if n["row"] == "SparseProp" else f"{n['weights']:,}",
+            "accuracy": _number(n["accuracy [%]"], "{:.1f}"),
+            "last loss": _number(n["loss"], "{:.3f}"),
+            "ms a step": _number(n["seconds per step"], "{:.0f}", 1e3),
+            "over dense": units.ratio(n["speedup"]) if n["speedup"] else "not measured",
+            "peak memory": units.quantity(n["peak memory [B]"], "B")
+            if n["peak memory [B]"]
+            else "not measured",
+        }
+        for n in numbers
+    ]
+    name = own[0].setting.experiment
+    caption = (
+        f"{name}: {conditions(own)}: test accuracy in percent and training loss of the last epoch; "
+        "time of a training step and peak memory, measured by themselves with untrained weights"
+    )
+    return [Table(f"{name}{suffix}", caption, pd.DataFrame(numbers), _frame(text))]
+
+
+def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
+    """Every epoch of what is pruned, masks and sparse storage side by side."""
+    both = {r.setting.model: r for r in runs(own) if r.setting.pruning != "none"}
+    if not both:
+        return []
+    numbers, text = [], []
+    for number in range(min(len(record.epochs) for record in both.values())):
+        epochs = {model: record.epochs[number] for model, record in sorted(both.items())}
+        numbers.append(
+            {"epoch": number + 1}
+            | {
+                f"{model} {key}": value
+                for model, epoch in epochs.items()
+                for key, value in _fields(epoch).items()
+            }
+        )
+        last = list(epochs.values())[-1]
+        text.append(
+            {
+                "epoch": str(number + 1),
+                "sparsity": f"{100 * (last.sparsity or 0.0):.1f}%",
+                "loss": _arrow([f"{e.loss:.3f}" for e in epochs.values()]),
+                "accuracy": _arrow([f"{100 * e.accuracy:.1f}" for e in epochs.values()]),
+                "seconds": _arrow([_number(e.seconds, "{:.1f}") for e in epochs.values()]),
+                "held": _arrow([units.quantity(e.held or 0, "B") for e in epochs.values()]),
+            }
+        )
+    name = own[0].setting.experiment
+    ways = " → ".join({"masked": "masks", "sparse": "sparse"}[model] for model in sorted(both))
+    caption = (
+        f"{name}, epoch by epoch ({ways}): {conditions(own)}; accuracy as the epoch "
+        "leaves the network, pruned for the next one already; seconds of training alone; held: "
+        "parameters, gradients, momentum, masks, indices, counted from the tensors"
+    )
+    return [Table(f"{name}-epochs{suffix}", caption, pd.DataFrame(numbers), _frame(text))]
+
+
+def _layers(own: list[TrainingRecord], suffix: str) -> list[Table]:
+    """What was measured of each layer, preferably where only times were taken."""
+    having = [record for record in own if record.layers]
+    if not having:
+        return []
+    record = max(having, key=lambda record: record.purpose == "time")
+    numbers = pd.DataFrame([layer.model_dump() for layer in record.layers])
+    text = [
+        {
+            "layer": layer.path,
+            "shape": "×".join(map(str, layer.shape)),
+            "input": "×".join(map(str, layer.input_shape)),
+            "sparsity": f"{100 * layer.sparsity:.1f}%",
+            "dense ms": f"{1e3 * layer.dense_s:.2f}",
+            "sparse ms": f"{1e3 * layer.sparse_s:.2f}",
+            "speed-up": units.ratio(layer.dense_s / layer.sparse_s),
+            "chosen": layer.chosen,
+            "bytes saved": units.quantity(layer.bytes_saved, "B"),
+        }
+        for layer in record.layers
+    ]
+    name = record.setting.experiment
+    caption = (
+        f"{name}, layer by layer: forward and backward of each layer by itself, dense and sparse "
+        f"in turn; batch {record.setting.batch}, {record.setting.threads} threads"
+    )
+    return [Table(f"{name}-layers{suffix}", caption, numbers, _frame(text))]
+
+
+def _fields(epoch: Epoch) -> Row:
+    return {
+        "sparsity": epoch.sparsity,
+        "loss": epoch.loss,
+        "accuracy": epoch.accuracy,
+        "seconds": epoch.seconds,
+        "held [B]": epoch.held,
+    }
+
+
+def _steps(record: TrainingRecord | None) -> float | None:
+    """Return the median seconds of a step."""
+    if record is None or record.timing is None:
+        return None
+    return statistics.median(record.timing.samples) / record.timing.steps
+
+
+def _arrow(both: Sequence[str]) -> str:
+    return " → ".join(both) if len(set(both)) > 1 else both[0]
+
+
+def _number(value: float | None, form: str, factor: float = 1.0) -> str:
+    return "not measured" if value is None else form.format(factor * value)
+
+
+def _frame(rows: list[Row]) -> pd.DataFrame:
+    """Return rows of text, without columns in which nothing was measured."""
+    frame = pd.DataFrame(rows).fillna("").astype(str)
+    empty = [c for c in frame if set(frame[c]) <= {"", "not measured"}]
+    return frame.drop(columns=empty)
+
+
+def of_models(records: Sequence[ModelRecord]) -> list[Table]:
+    """Return the report of each machine, device and number of threads: a line a sparsity."""
+    kinds: dict[tuple[Any, ...], list[ModelRecord]] = {}
+    for record in records:
+        key = str(record.machine.get("id", "")), record.device, record.threads, record.network
+        kinds.setdefault(key, []).append(record)
+    made = []
+    for number, own in enumerate(kinds.values()):
+        own.sort(key=lambda record: record.sparsity)
+        suffix = "" if len(kinds) == 1 else f"-{number + 1}"
+        made += [_memory(own, suffix), _evaluation(own, suffix)]
+    return made
+
+
+def _memory(own: list[ModelRecord], suffix: str) -> Table:
+    numbers = [
+        {"sparsity": r.sparsity, "accuracy": r.accuracy}
+        | {f"{name} [B]": size for name, size in r.held.items()}
+        for r in own
+    ]
+    text = [
+        {
+            "sparsity": units.percent(r.sparsity),
+            "accuracy": _number(r.accuracy, "{:.1f}", 100.0),
+        }
+        | {name: units.quantity(size, "B") for name, size in r.held.items()}
+        for r in own
+    ]
+    caption = (
+        f"Memory of {NAMES[own[0].network]}, pruned at once, by magnitude, each layer alike, "
+        f"without training after it: {_of_models(own)}; sparse: this library's layers"
+    )
+    return Table(f"cifar-report-memory{suffix}", caption, pd.DataFrame(numbers), _frame(text))
+
+
+def _evaluation(own: list[ModelRecord], suffix: str) -> Table:
+    medians = [
+        {name: statistics.median(samples) for name, samples in r.seconds.items()} for r in own
+    ]
+    numbers = [
+        {"sparsity": r.sparsity} | {f"{name} [s]": value for name, value in times.items()}
+        for r, times in zip(own, medians, strict=True)
+    ]
+    text = [
+        {"sparsity": units.percent(r.sparsity)}
+        | {name: units.quantity(value, "s") for name, value in times.items()}
+        for r, times in zip(own, medians, strict=True)
+    ]
+    caption = (
+        f"Time to evaluate {own[0].images} images with {NAMES[own[0].network]}, by parts, medians "
+        f"of {len(next(iter(own[0].seconds.values())))}: {_of_models(own)}; coo and csr: PyTorch's "
+        "own sparse tensors; sparse: this library's layers"
+    )
+    return Table(f"cifar-report-time{suffix}", caption, pd.DataFrame(numbers), _frame(text))
+
+
+def _of_models(own: Sequence[ModelRecord]) -> str:
+    trained = "trained by cifar-vgg" if own[0].origin else "not trained"
+    threads = f", {own[0].threads} threads" if own[0].device == "cpu" else ""
+    return (
+        f"{trained}, tested on {own[0].test_images:,} of CIFAR-10's 10,000 test images, "
+        f"{own[0].device}{threads}"
+    )

@@ -1,0 +1,103 @@
+"""Experiments that compare losses step by step, and the records they leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Console
+
+from sparsebench.measuring import machine
+from sparsebench.records import store
+from sparsebench.training import same_training, toy
+from sparsebench.training.cifar.model_report import Report
+
+SCHEMA = 1
+FILE_NAME = "curves.jsonl"
+
+
+class CurvesRecord(BaseModel):
+    """The losses of several models, step by step. One line of a curves file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA
+    experiment: str
+    case: str  # what was compared, such as "fixed topology"
+    conditions: dict[str, Any]  # sizes, rates, dataset, seed, threads
+    losses: dict[str, list[float]]  # of each model, one a step
+    started: str = ""  # ISO 8601, UTC
+    machine: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What a later record replaces."""
+        of = f"{self.experiment} {self.case} {sorted(self.conditions.items())}"
+        return of, str(self.machine.get("id", ""))
+
+
+class CurvesStore(store.Store[CurvesRecord]):
+    """The curves of a folder, open for appending."""
+
+    kind = CurvesRecord
+    file_name = FILE_NAME
+
+
+class Case(Protocol):
+    """What an experiment of this kind yields: see CurvesRecord."""
+
+    case: str
+    conditions: dict[str, Any]
+    losses: dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """An experiment of this kind."""
+
+    question: str
+    module: Any
+
+    def run(
+        self,
+        folder: Path,
+        console: Console,
+        *,
+        seed: int,
+        device: str,
+        threads: int,
+        data_dir: Path | None = None,
+    ) -> list[CurvesRecord]:
+        """Run it and append its records to `folder`; the data are where they are always."""
+        del data_dir
+        name = self.module.__name__.rpartition(".")[2].replace("_", "-")
+        made = []
+        with CurvesStore(folder) as records, console.status(name):
+            for result in self.module.run(seed=seed, device=device, threads=threads):
+                made.append(
+                    CurvesRecord(
+                        experiment=name,
+                        case=result.case,
+                        conditions=result.conditions,
+                        losses=result.losses,
+                        started=datetime.now(UTC).isoformat(timespec="seconds"),
+                        machine=machine.fingerprint(),
+                    )
+                )
+                records.append(made[-1])
+        return made
+
+
+def load(path: Path) -> list[CurvesRecord]:
+    """Read a curves file, or all of them at and below a folder."""
+    return CurvesStore.load(path)
+
+
+CURVES: dict[str, Curves | Report] = {
+    "toy": Curves("does a two-layer net fit random outputs, dense and sparse?", toy),
+    "same-training": Curves("is truly sparse training the same training as masked?", same_training),
+    "cifar-report": Report(),
+}

@@ -1,0 +1,115 @@
+"""Training records put together: the runs of one setting over its seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sparsebench.analysis.points import machine_names
+from sparsebench.training.records import TrainingRecord
+from sparsebench.training.setting import Setting
+
+
+@dataclass(frozen=True)
+class Group:
+    """All runs of one setting on one machine, whatever their seeds and numbers of threads.
+
+    `machine` is its name as tables say it. `timed` are the records that say how long a step takes:
+    those of a pass that only timed, or else the runs themselves.
+    """
+
+    setting: Setting
+    machine: str
+    runs: Sequence[TrainingRecord]
+    timed: Sequence[TrainingRecord]
+
+    @property
+    def finished(self) -> list[TrainingRecord]:
+        """The runs that reached their last epoch."""
+        return [run for run in self.runs if run.status == "ok"]
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """How many runs ended otherwise, by status."""
+        statuses = [run.status for run in self.runs if run.status != "ok"]
+        return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
+
+    def accuracies(self, epochs: Sequence[int] | None = None) -> list[float]:
+        """Return each finished run's accuracy in percent, the mean of `epochs` (the last one)."""
+        chosen = epochs or [self.setting.epochs]
+        return [
+            100 * statistics.fmean(run.epochs[epoch - 1].accuracy for epoch in chosen)
+            for run in self.finished
+        ]
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """The median over all samples of training alone; None where it was not measured."""
+        samples = [
+            sample / run.timing.steps * run.timing.steps_per_epoch
+            for run in self.timed
+            if run.timing is not None
+            for sample in run.timing.samples
+        ]
+        return statistics.median(samples) if samples else None
+
+    @property
+    def threads(self) -> list[int]:
+        """The numbers of threads that the times were taken with."""
+        return sorted({run.setting.threads for run in self.timed if run.timing is not None})
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The highest peak of a run in bytes, above the process before the network was built."""
+        peaks = [
+            run.peak_memory for run in (*self.runs, *self.timed) if run.peak_memory is not None
+        ]
+        return max(peaks, default=None)
+
+
+def groups(records: Sequence[TrainingRecord]) -> list[Group]:
+    """Return the groups of `records`, trained ones in the order they came, then only timed ones."""
+    names = machine_names(record.machine for record in records)
+    runs: dict[tuple[str, Setting], list[TrainingRecord]] = {}
+    timings: dict[tuple[str, Setting], list[TrainingRecord]] = {}
+    for record in records:
+        key = names[str(record.machine.get("id", ""))], _shared(record.setting)
+        if record.purpose == "time":
+            timings.setdefault(_of_any_length(key), []).append(record)
+        else:
+            runs.setdefault(key, []).append(record)
+    trained = [
+        Group(key[1], key[0], members, timings.get(_of_any_length(key), members))
+        for key, members in runs.items()
+    ]
+    known = {_of_any_length(key) for key in runs}
+    only_timed = [
+        Group(_shared(members[0].setting), key[0], (), members)
+        for key, members in timings.items()
+        if key not in known
+    ]
+    return [*trained, *only_timed]
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean, and the sample standard deviation where there are two values or more."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return `mean ± standard deviation` with two digits; empty where there is no value."""
+    if not values:
+        return ""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _shared(setting: Setting) -> Setting:
+    """The setting without what differs between the runs of a group."""
+    return replace(setting, seed=0, threads=1)
+
+
+def _of_any_length(key: tuple[str, Setting]) -> tuple[str, Setting]:
+    """What a time is found by: how many epochs a run has does not change its steps."""
+    return key[0], replace(key[1], epochs=1)

@@ -1,0 +1,160 @@
+"""The networks that the experiments train."""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from dataclasses import replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sparsebench.training.masked import MaskedLinear
+from sparsebench.training.setting import Setting
+from sparselayers import Connectivity, SparseLinear, topologies
+from sparselayers.activation import KWinners
+from sparselayers.layer import SparseLayer
+
+PIXELS, CLASSES = 28 * 28, 10
+
+# The wide net sees every pixel this many times, and sums this many groups of outputs per class.
+REPEATS = 10
+
+
+def build(setting: Setting) -> nn.Module:
+    """Return the network of `setting`, on its device, drawn from its seed.
+
+    Input (n, 784), output (n, 10). Seeds PyTorch's global generator.
+    """
+    generator = torch.Generator().manual_seed(setting.seed)
+    torch.manual_seed(setting.seed)
+    network = _wide(setting, generator) if setting.model == "wide" else _mlp(setting, generator)
+    return network.to(setting.device)
+
+
+def layers_with_weights(network: nn.Module) -> list[nn.Module]:
+    """Return the layers of `network` that hold weights, in the order of their definition."""
+    kinds = nn.Linear, nn.Conv2d, MaskedLinear, SparseLayer
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
+def number_of_parameters(network: nn.Module) -> int:
+    """Count weights that exist and biases of these layers, as the tutorial counts them."""
+    biases = (layer.bias for layer in layers_with_weights(network))
+    return number_of_all_weights(network) + sum(
+        bias.numel() for bias in biases if isinstance(bias, Tensor)
+    )
+
+
+def number_of_all_weights(network: nn.Module) -> int:
+    """Count the weights of these layers that exist."""
+    return sum(map(number_of_weights, layers_with_weights(network)))
+
+
+def number_of_weights(layer: nn.Module) -> int:
+    """Count the weights of `layer` that exist."""
+    if isinstance(layer, SparseLayer):
+        return layer.values.numel()
+    if isinstance(layer, MaskedLinear):
+        return layer.nnz
+    mask = getattr(layer, "weight_mask", None)  # of torch.nn.utils.prune
+    return int(mask.sum()) if isinstance(mask, Tensor) else cast(Tensor, layer.weight).numel()
+
+
+class WideNet(nn.Module):
+    """Five sparse layers of one width over repeated pixels, as the SparseLinear tutorial builds it.
+
+    Input (n, 784), output (n, 10): pixels repeated ten times side by side, scaled and shifted by
+    learned vectors; LayerNorm and ReLU between the layers; the last layer's outputs summed in
+    `view(n, -1, 10)`, so that output i counts for class i mod 10.
+    """
+
+    def __init__(self, width: int, sparsity: float, *, generator: torch.Generator) -> None:
+        super().__init__()
+        sizes = (PIXELS * REPEATS, *[width] * 5)
+        self.scale = nn.Parameter(torch.ones(sizes[0]))
+        self.shift = nn.Parameter(torch.zeros(sizes[0]))
+        self.layers = nn.ModuleList(
+            SparseLinear(sizes[i], sizes[i + 1], sparsity=sparsity, generator=generator)
+            for i in range(5)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the class scores (n, 10)."""
+        x = x.repeat_interleave(REPEATS, dim=1) * self.scale + self.shift
+        for layer, norm in zip(self.layers, self.norms, strict=False):
+            x = F.relu(norm(layer(x)))
+        x = self.layers[-1](x)
+        return x.view(x.shape[0], -1, CLASSES).sum(1)
+
+
+def _wide(setting: Setting, generator: torch.Generator) -> nn.Module:
+    return WideNet(setting.width, setting.sparsity, generator=generator)
+
+
+def _mlp(setting: Setting, generator: torch.Generator) -> nn.Module:
+    """784 – width – 10 with LayerNorm between, each linear layer as the setting says."""
+    shapes = [(setting.width, PIXELS), (CLASSES, setting.width)]
+    first, last = setting, setting
+    if setting.output == "dense":
+        last = replace(setting, model="dense")
+    elif setting.output == "erdos_renyi":
+        spread = topologies.erdos_renyi_sparsities(shapes, setting.sparsity)
+        first, last = (replace(setting, sparsity=sparsity) for sparsity in spread)
+    if setting.topology == "user":  # the tutorial gives its own connections to the first alone
+        last = replace(last, topology="random")
+    return nn.Sequential(
+        OrderedDict(
+            hidden=_linear(first, *shapes[0], generator),
+            norm=nn.LayerNorm(setting.width),
+            activation=KWinners(features=setting.width)
+            if setting.activation == "kwinners"
+            else nn.ReLU(),
+            output=_linear(last, *shapes[1], generator),
+        )
+    )
+
+
+def _linear(
+    setting: Setting, out_features: int, in_features: int, generator: torch.Generator
+) -> nn.Module:
+    if setting.model == "dense":
+        return nn.Linear(in_features, out_features)
+    sparse = SparseLinear(
+        in_features,
+        out_features,
+        connectivity=_connectivity(setting, (out_features, in_features), generator),
+        init=setting.init,
+        generator=generator,
+    )
+    return MaskedLinear(sparse) if setting.model == "masked" else sparse
+
+
+def _connectivity(
+    setting: Setting, shape: tuple[int, int], generator: torch.Generator
+) -> Connectivity:
+    if setting.topology == "user":
+        return _tutorial_edges(shape, setting.sparsity, generator)
+    chosen: Connectivity = getattr(topologies, setting.topology)(
+        shape, setting.sparsity, generator=generator
+    )
+    return chosen
+
+
+def _tutorial_edges(
+    shape: tuple[int, int], sparsity: float, generator: torch.Generator
+) -> Connectivity:
+    """Connect each input to (1 − sparsity) · out outputs drawn with replacement, as published.
+
+    What is drawn twice is one connection: at 90% and 2000 outputs, 5% of the edges go that way.
+    """
+    out_features, in_features = shape
+    each = round((1.0 - sparsity) * out_features)
+    inputs = torch.arange(in_features).repeat_interleave(each)
+    outputs = torch.randint(out_features, (inputs.numel(),), generator=generator)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="connectivity lists")
+        return topologies.from_edges(torch.stack((outputs, inputs)), shape)

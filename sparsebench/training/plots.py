@@ -1,0 +1,300 @@
+"""Plots of training records. They never measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from sparsebench.training import same_time, same_weights
+from sparsebench.training.cifar import plots as cifar
+from sparsebench.training.curves import CurvesRecord
+from sparsebench.training.groups import Group, groups, mean_and_deviation
+from sparsebench.training.published import curve, published
+from sparsebench.training.records import TrainingRecord
+from sparsebench.training.tables import comparable
+from sparsebench.views.plots.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    plain_head,
+)
+
+COLOURS = {"dense": BLACK, "masked": GREY, "sparse": VERMILION}
+
+
+def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
+    """Yield a file name and a figure for everything that can be drawn."""
+    yield from cifar.of(records)
+    digits = [record for record in records if record.setting.network == "mlp"]
+    every = [group for group in groups(digits) if group.finished]
+    known = [group for group in every if comparable(group.setting)]
+    if own := [group for group in known if group.setting.experiment == "mnist"]:
+        yield "mnist", _published(own, columns=4)
+    if own := [group for group in known if group.setting.experiment == "wide"]:
+        yield "wide", _published(own, columns=1)
+    rows = {setting.row for setting in same_time.rows()}
+    for name, draw, own in (
+        ("same-weights", _same_weights, _of(every, "same-weights")),
+        ("same-time", _same_time, [g for g in _of(every, "mnist") if g.setting.row in rows]),
+        ("recipe", _recipe, _of(every, "recipe")),
+        ("pareto", _pareto, _of(every, "mnist")),
+    ):
+        for dataset in sorted({group.setting.dataset for group in own}):
+            suffix = "" if dataset == "mnist" else f"-{dataset}"
+            members = [group for group in own if group.setting.dataset == dataset]
+            if figure := draw(members):
+                yield name + suffix, figure
+
+
+def of_curves(records: Sequence[CurvesRecord]) -> Iterator[tuple[str, Figure]]:
+    """Yield the losses of models that are compared step by step."""
+    if own := [record for record in records if record.experiment == "toy"]:
+        yield "toy", _toy(own)
+    if own := [record for record in records if record.experiment == "same-training"]:
+        yield "same-training", _same_training(own)
+
+
+def _published(own: list[Group], *, columns: int) -> Figure:
+    """Accuracy by epoch, measured and published, one panel a row of the table."""
+    lines = -(-len(own) // columns)
+    figure = Figure(figsize=(2.4 * columns + 0.4, 2.1 * lines + 0.7), layout="constrained")
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for axes, group in zip(panels, own, strict=False):
+        epochs = np.arange(1, group.setting.epochs + 1)
+        theirs = curve(group.setting.experiment, group.setting.row)[: len(epochs)]
+        _band(axes, group, VERMILION, "this suite: mean, lowest to highest seed")
+        axes.plot(epochs, theirs, color=BLACK, marker="s", linestyle="--", label="published")
+        axes.set_title(group.setting.row)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for place in range(len(own), len(panels)):
+        panels[place].set_axis_off()
+        panels[place - columns].tick_params(labelbottom=True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, handlelength=2.6)
+    low = min(min(run.epochs[1].accuracy for run in group.finished) for group in own)
+    axes.set_ylim(100 * low - 0.6, 98.9)
+    figure.supylabel("test accuracy in percent", fontsize=9)
+    seeds = max(len(group.finished) for group in own)
+    plain_head(
+        figure,
+        "Test accuracy by epoch, measured and published",
+        f"x: epochs; up to {seeds} seeds; all of MNIST; the published curves are of one run",
+    )
+    return figure
+
+
+def _same_weights(own: list[Group]) -> Figure | None:
+    """Accuracy against the number of weights, one curve a way to connect."""
+    looks = {
+        "dense": (BLACK, "s"),
+        "random": (VERMILION, "o"),
+        "random, both layers alike": (ORANGE, "v"),
+        "small-world": (GREEN, "D"),
+        "user connectivity": (SKY, "P"),
+        "SET": (PURPLE, "^"),
+        "RigL": (BLUE, "X"),
+    }
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for number, (name, (colour, marker)) in enumerate(looks.items()):
+        members = [group for group in own if _kind(group) == name]
+        if not members:
+            continue
+        members.sort(key=lambda group: group.runs[0].weights)
+        weights = [group.runs[0].weights for group in members]
+        means, deviations = zip(
+            *(mean_and_deviation(group.accuracies()) for group in members), strict=True
+        )
+        # A little apart, so that the bars of equal weights do not hide each other.
+        shifted = np.array(weights) * 1.01 ** (number - len(looks) / 2)
+        axes.errorbar(
+            shifted,
+            means,
+            yerr=[deviation or 0.0 for deviation in deviations],
+            color=colour,
+            marker=marker,
+            linestyle="--" if name == "dense" else "-",
+            capsize=2,
+            elinewidth=0.8,
+            label=f"{name}, narrow" if name == "dense" else name,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+    axes.set_xticks(sorted({group.runs[0].weights for group in own if _kind(group) == "dense"}))
+    axes.set_xlabel("weights")
+    axes.set_ylabel("test accuracy in percent")
+    axes.legend(loc="lower right")
+    plain_head(figure, "The same number of weights: wide and sparse, or narrow and dense",
+               _conditions(own))  # fmt: skip
+    return figure
+
+
+def _same_time(own: list[Group]) -> Figure | None:
+    """Accuracy against the seconds of training."""
+    timed = [group for group in own if group.seconds_per_epoch is not None]
+    if {group.setting.model for group in timed} != {"dense", "masked", "sparse"}:
+        return None
+    figure = Figure(figsize=(6.0, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for group in timed:
+        seconds = (group.seconds_per_epoch or 0.0) * np.arange(1, group.setting.epochs + 1)
+        _band(
+            axes, group, COLOURS[group.setting.model],
+            f"{group.setting.row}: {group.seconds_per_epoch:.1f} s an epoch", x=seconds,
+        )  # fmt: skip
+    axes.set_xlim(left=0)
+    axes.set_xlabel("seconds of training, without the test after each epoch")
+    axes.set_ylabel("test accuracy in percent")
+    axes.legend(loc="lower right")
+    threads = " or ".join(str(n) for n in sorted({n for group in timed for n in group.threads}))
+    plain_head(figure, "The same time: test accuracy against seconds of training",
+               f"{_conditions(own)}; times on {threads} CPU threads")  # fmt: skip
+    return figure
+
+
+def _pareto(own: list[Group]) -> Figure | None:
+    """Accuracy against the time of an epoch and against the weights; the front is a line."""
+    costs: dict[str, Callable[[Group], float]] = {
+        "seconds of training per epoch": lambda g: g.seconds_per_epoch or 0.0,
+        "weights": lambda g: float(g.runs[0].weights),
+    }
+    shown = [group for group in own if group.seconds_per_epoch is not None]
+    if len(shown) < 3:
+        return None
+    figure = Figure(figsize=(7.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (label, cost) in zip(panels, costs.items(), strict=True):
+        places = [(cost(g), mean_and_deviation(g.accuracies())[0], g) for g in shown]
+        best = -np.inf
+        front = []
+        for price, accuracy, _ in sorted(places, key=lambda place: (place[0], -place[1])):
+            if accuracy > best:
+                front.append((price, accuracy))
+                best = accuracy
+        axes.step(*zip(*front, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
+        for number, (price, accuracy, member) in enumerate(places):
+            look = {"marker": "osD^vPXhp"[number % 9], "color": COLOURS[member.setting.model]}
+            axes.plot(price, accuracy, linestyle="", **look, label=member.setting.row)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("test accuracy in percent")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
+    plain_head(figure, "What accuracy costs: up and to the left is better", _conditions(own))
+    return figure
+
+
+def _recipe(own: list[Group]) -> Figure | None:
+    """The accuracy of every seed, sparse nets beside dense ones."""
+    goals = {"sparse 95%": -0.1, "sparse 98%": 98.0, "sparse 99%": 97.6}
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    dense = [group for group in own if group.setting.model == "dense"]
+    if not dense:
+        return None
+    mean = mean_and_deviation(dense[0].accuracies())[0]
+    for place, group in enumerate(own):
+        values = group.accuracies()
+        colour = COLOURS["dense" if group.setting.model == "dense" else "sparse"]
+        spread = np.linspace(-0.12, 0.12, len(values))
+        axes.plot(place + spread, values, "o", color=colour, alpha=0.5, markeredgewidth=0)
+        axes.hlines(np.mean(values), place - 0.25, place + 0.25, color=colour, linewidth=2.2)
+        if group.setting.row in ("sparse 90%", *goals):
+            goal = goals.get(group.setting.row, 0.0)
+            goal = mean + goal if goal <= 0 else goal
+            axes.hlines(goal, place - 0.35, place + 0.35, color=BLUE, linestyles=":", zorder=0)
+    axes.plot([], [], color=BLUE, linestyle=":", label="goal")
+    axes.plot([], [], color=GREY, linewidth=2.2, label="mean")
+    axes.plot([], [], "o", color=GREY, alpha=0.5, label="one seed")
+    axes.legend(loc="lower left")
+    axes.set_xticks(range(len(own)), [group.setting.row for group in own])
+    axes.set_ylabel("test accuracy in percent")
+    plain_head(figure, "The best recipes found, dense and sparse", _conditions(own))
+    return figure
+
+
+def _toy(records: list[CurvesRecord]) -> Figure:
+    """Losses on random outputs, with the published ones."""
+    figure = Figure(figsize=(5.6, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, losses in records[-1].losses.items():
+        axes.semilogy(range(1, len(losses) + 1), losses, color=COLOURS[name], label=name)
+        theirs = published()["toy"][name]
+        steps = [100 * (i + 1) for i, loss in enumerate(theirs) if loss]
+        axes.semilogy(
+            steps, [loss for loss in theirs if loss], "s" if name == "dense" else "o",
+            color=COLOURS[name], markerfacecolor="none", label=f"{name}, published",
+        )  # fmt: skip
+    axes.set_xlabel("step")
+    axes.set_ylabel("sum of squared errors")
+    axes.legend()
+    plain_head(figure, "Two layers fitted to random outputs",
+               "published losses that were printed as 0.000 are not drawn")  # fmt: skip
+    return figure
+
+
+def _same_training(records: list[CurvesRecord]) -> Figure:
+    """Losses of masked and sparse training, and their relative difference below."""
+    figure = Figure(figsize=(3.6 * len(records), 3.8), layout="constrained")
+    panels = figure.subplots(2, len(records), sharex=True, sharey="row", squeeze=False)
+    for (upper, lower), record in zip(panels.T, records, strict=True):
+        steps = np.arange(1, record.conditions["steps"] + 1)
+        masked, sparse = (np.array(record.losses[name]) for name in ("masked", "sparse"))
+        upper.plot(steps, masked, color=GREY, linewidth=4, label="masked dense")
+        upper.plot(steps, sparse, color=VERMILION, linewidth=1, label="truly sparse")
+        difference = np.maximum(np.abs(masked - sparse) / np.abs(masked), 1e-17)
+        lower.semilogy(steps, difference, color=BLUE)
+        lower.axhline(1e-4, color=BLACK, linestyle=":", linewidth=1)
+        lower.text(steps[-1], 1e-4, "goal", va="bottom", ha="right", fontsize=8)
+        lower.set_ylim(1e-17, 1e-3)
+        upper.set_title(record.case)
+        lower.set_xlabel("step")
+    panels[0][0].set_ylabel("training loss")
+    panels[1][0].set_ylabel("relative difference")
+    panels[0][0].legend()
+    of = records[0].conditions
+    title = "Masked dense and truly sparse training are the same training"
+    net = f"784–{of['width']}–10 at {of['sparsity']:.0%}"
+    plain_head(figure, title, f"float64, {of['dataset']}, {net}")
+    return figure
+
+
+def _band(
+    axes: Axes, group: Group, colour: str, label: str, *, x: np.ndarray | None = None
+) -> None:
+    """Draw the mean accuracy by epoch, and the range over the seeds as a band."""
+    curves = 100 * np.array([[e.accuracy for e in run.epochs] for run in group.finished])
+    places = np.arange(1, curves.shape[1] + 1) if x is None else x
+    axes.fill_between(places, curves.min(0), curves.max(0), color=colour, alpha=0.2, linewidth=0)
+    axes.plot(places, curves.mean(0), color=colour, marker="o", label=label)
+
+
+def _of(every: Sequence[Group], experiment: str) -> list[Group]:
+    return [group for group in every if group.setting.experiment == experiment]
+
+
+def _kind(group: Group) -> str:
+    """The name of a same-weights row without its size."""
+    if group.setting.model == "dense":
+        return "dense"
+    kinds = sorted(same_weights.KINDS, key=len, reverse=True)
+    return next((kind for kind in kinds if group.setting.row.startswith(f"{kind} ")), "")
+
+
+def _conditions(own: Sequence[Group]) -> str:
+    epochs = sorted({group.setting.epochs for group in own})
+    seeds = sorted({len(group.finished) for group in own})
+    few = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    plural = "seed" if seeds == [1] else "seeds"
+    return f"{own[0].setting.dataset}, {epochs[-1]} epochs, {few} {plural}"

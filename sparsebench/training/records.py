@@ -1,0 +1,91 @@
+"""TrainingRecord: a setting and what came of training it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sparsebench.training.setting import Setting
+
+SCHEMA = 1
+FILE_NAME = "training.jsonl"
+
+Status = Literal["ok", "diverged", "oom", "error", "unsupported"]
+
+
+class Epoch(BaseModel):
+    """What one epoch ended with. Accuracies are counted on all test images, as fractions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    loss: float  # the mean of the training loss over the epoch's batches
+    accuracy: float
+    seconds: float | None = None  # of training alone, without the test; None: not measured
+    communicated: int = 0  # bytes of gradients that each process gave to be summed over all
+    # Of networks that are pruned, and of those that they are compared with:
+    sparsity: float | None = None  # of all layers together, during the epoch
+    held: int | None = None  # bytes of parameters, masks, indices, gradients, optimizer's state
+    losses: list[float] | None = None  # of every step
+
+
+class Timing(BaseModel):
+    """How long training steps take, and how that was found out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int  # how many steps each sample covers
+    samples: list[float]  # seconds per `steps` steps, raw, in the order they were taken
+    steps_per_epoch: int
+    method: str
+
+
+class Layer(BaseModel):
+    """What was measured of a layer, dense and sparse, and which of the two it became."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    shape: list[int]
+    input_shape: list[int]
+    sparsity: float
+    dense_s: float  # forward and backward, the medians of interleaved samples
+    sparse_s: float
+    chosen: Literal["dense", "sparse"]
+    bytes_saved: int
+
+
+class TrainingRecord(BaseModel):
+    """One line of a training file. A run that failed is a record that says why.
+
+    `purpose` is "accuracy" for a run that trained to its end, "time" for a few steps that were
+    only timed: such a record has no epochs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    schema_version: int = SCHEMA
+    setting: Setting
+    purpose: Literal["accuracy", "time"] = "accuracy"
+    status: Status = "ok"
+    message: str = ""
+    note: str = ""  # what a reader of the figures must know, such as that a subset was used
+    epochs: list[Epoch] = []
+    timing: Timing | None = None  # None: not measured
+    parameters: int = 0  # weights that exist and biases of the linear layers
+    weights: int = 0  # weights that exist
+    train_images: int = 0
+    test_images: int = 0
+    peak_memory: int | None = None  # bytes above the process before the network was built
+    memory_method: str = ""
+    tuning_s: float = 0.0  # what finding a GPU's tiles took in this run; in no other time
+    layers: list[Layer] = []  # where it was measured which of them are to be sparse
+    origin: str = ""  # the key of the setting whose trained network this one started from
+    resumed: int = 0  # how often the run was interrupted and went on
+    started: str = ""  # ISO 8601, UTC
+    machine: dict[str, Any] = {}
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What a later record replaces: the setting, the purpose and the machine."""
+        return f"{self.purpose} {self.setting.key}", str(self.machine.get("id", ""))

@@ -1,0 +1,89 @@
+"""Tables and plots of training records; nothing is measured here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Shown
+
+from sparsebench.training import campaign, curves, plots, tables
+from sparsebench.training.cifar import model_records
+from sparsebench.training.cifar.model_records import FILE_NAME as MODELS
+from sparsebench.training.cifar.tables import of_models
+from sparsebench.training.curves import FILE_NAME as CURVES
+from sparsebench.training.records import FILE_NAME as TRAINING
+from sparsebench.views.plots.style import save, styled
+from sparsebench.views.tables import Table, write
+
+
+def folders(source: Path) -> list[Path]:
+    """Return the folders at and below `source` that hold training or curves records."""
+    if source.is_file():
+        return []
+    files = [path for name in (TRAINING, CURVES, MODELS) for path in source.rglob(name)]
+    return sorted({path.parent for path in files})
+
+
+def show(folder: Path, console: Console, *, out: Path | None = None) -> None:
+    """Write tables and plots of the records in `folder` beside them, and print the tables."""
+    for table in write_all(folder, out or folder):
+        console.print(_shown(table))
+
+
+def print_json(folder: Path, console: Console) -> None:
+    """Write tables and plots as `show` does, and print the tables as JSON, by their names."""
+    del console  # JSON is not for a terminal
+    made = write_all(folder, folder)
+    plain = {
+        table.name: {
+            "caption": table.caption,
+            "rows": json.loads(table.numbers.to_json(orient="records")),
+        }
+        for table in made
+    }
+    print(json.dumps(plain))
+
+
+def tables_of(source: Path) -> list[Table]:
+    """Return every table of the records of training, of curves and of models below `source`."""
+    return [
+        *tables.of_training(campaign.load(source)),
+        *tables.of_curves(curves.load(source)),
+        *of_models(model_records.load(source)),
+    ]
+
+
+def rows(source: Path) -> list[dict[str, Any]]:
+    """Return every row of the tables of `source`, with its folder and its table's name."""
+    return [
+        {"folder": str(source), "table": table.name} | row
+        for table in tables_of(source)
+        for row in json.loads(table.numbers.to_json(orient="records"))
+    ]
+
+
+def write_all(source: Path, folder: Path) -> list[Table]:
+    """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
+    trained, compared = campaign.load(source), curves.load(source)
+    made = tables_of(source)
+    for name in ("tables", "plots"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for table in made:
+        write(table, folder / "tables")
+    with styled():
+        for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
+            save(figure, folder / "plots" / name)
+    return made
+
+
+def _shown(table: Table) -> Shown:
+    shown = Shown(title=table.caption, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in table.text.columns:
+        shown.add_column(column, no_wrap=column == "row")
+    for row in table.text.itertuples(index=False):
+        shown.add_row(*row)
+    return shown

@@ -1,0 +1,152 @@
+"""How long training steps take, measured by themselves: for machines that are not always quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sparsebench.measuring import machine, memory
+from sparsebench.training.campaign import TrainingStore, data_of
+from sparsebench.training.data import Dataset
+from sparsebench.training.records import Status, Timing, TrainingRecord
+from sparsebench.training.setting import Setting
+from sparsebench.training.training import (
+    Progressing,
+    batches,
+    failure,
+    sizes,
+    steps_per_epoch,
+    warm_up,
+)
+from sparselayers import accelerator
+
+TURNS = 10  # the steps to time are spread over so many turns of every setting
+WARM_UP = 3  # the first steps also load code and find their memory
+
+
+@dataclass
+class _Timed:
+    """A network that trains in turn with others, and what its turns took."""
+
+    progress: Progressing
+    batches: Iterator[tuple[Tensor, Tensor]]
+    peak: int | None = None
+    method: str = ""
+    samples: list[float] = field(default_factory=list)
+
+    def advance(self, steps: int) -> float:
+        """Take `steps` steps and return their seconds."""
+        start = time.perf_counter()
+        for images, labels in islice(self.batches, steps):
+            self.progress.step(images, labels)
+        accelerator.synchronize(self.progress.setting.device)
+        return time.perf_counter() - start
+
+
+def time_steps(
+    settings: list[Setting], data: Dataset, folder: Path, *, steps: int | None = None
+) -> list[TrainingRecord]:
+    """Time `steps` training steps of every setting (an epoch by default), and record them.
+
+    The settings take turns, so that whatever slows the machine slows them all. Rewiring takes
+    place where it falls within the steps. Nothing is learned about accuracy. A setting that
+    fails is recorded with the reason.
+    """
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    turn = max(1, (steps or steps_per_epoch(data, settings[0])) // TURNS)
+    under_way: dict[Setting, _Timed] = {}
+    failed: dict[Setting, tuple[Status, str]] = {}
+    for turn_number in range(TURNS + 1):  # the first warms up
+        for setting in settings:
+            if setting in failed:
+                continue
+            try:
+                if turn_number == 0:
+                    under_way[setting] = _begin(setting, data)
+                else:
+                    under_way[setting].samples.append(under_way[setting].advance(turn))
+            except Exception as error:  # whatever it is, it costs this setting alone
+                # Not the error itself: it would keep the network alive, in the frames it came by.
+                failed[setting] = failure(error)
+                under_way.pop(setting, None)
+            if setting in failed:
+                accelerator.release(setting.device)
+    with TrainingStore(folder) as records:
+        made = [
+            _record(setting, under_way.get(setting), failed.get(setting), turn, data, started)
+            for setting in settings
+        ]
+        for record in made:
+            records.append(record)
+    return made
+
+
+def _begin(setting: Setting, data: Dataset) -> _Timed:
+    own = data_of(setting, data)
+    endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
+    if setting.network != "mlp":
+        return _begin_large(setting, endless)
+    made: list[_Timed] = []
+
+    def begin() -> None:
+        made.append(_Timed(Progressing.start(setting), endless))
+        made[0].advance(WARM_UP)
+
+    warm_up(setting)
+    peak, method = memory.peak(begin, setting.device)
+    return replace(made[0], peak=peak, method=f"{method} of building and {WARM_UP} steps")
+
+
+def _begin_large(setting: Setting, endless: Iterator[tuple[Tensor, Tensor]]) -> _Timed:
+    """Start a network whose building takes more memory than its training: that does not count.
+
+    Its weights are those that it is drawn with, pruned, and not trained ones.
+    """
+    warm_up(setting)
+    before = memory.held(setting.device)
+    timed = _Timed(Progressing.start(setting), endless)
+    built = memory.held(setting.device) - before
+    peak, method = memory.peak(lambda: timed.advance(WARM_UP), setting.device)
+    return replace(timed, peak=built + peak, method=f"{method} of {WARM_UP} steps, and the network")
+
+
+def _record(
+    setting: Setting,
+    timed: _Timed | None,
+    failed: tuple[Status, str] | None,
+    turn: int,
+    data: Dataset,
+    started: str,
+) -> TrainingRecord:
+    common: dict[str, Any] = {
+        "setting": setting,
+        "purpose": "time",
+        "note": data.note,
+        "started": started,
+        "machine": machine.fingerprint(),
+    }
+    if timed is None:
+        assert failed is not None
+        status, message = failed
+        return TrainingRecord(**common, status=status, message=message)
+    timing = Timing(
+        steps=turn,
+        samples=timed.samples,
+        steps_per_epoch=steps_per_epoch(data, setting),
+        method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn",
+    )
+    return TrainingRecord(
+        **common,
+        timing=timing,
+        peak_memory=timed.peak,
+        memory_method=timed.method,
+        layers=timed.progress.layers,
+        **sizes(timed.progress.network, data),
+    )

@@ -1,0 +1,134 @@
+"""What the page says, in order: a chapter for each sweep and each experiment, of sections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from sparsebench import records
+from sparsebench.analysis.points import points
+from sparsebench.records import Record
+from sparsebench.views import plots, tables
+from sparsebench.views.page.maps import HeatMap, crossover_maps, speedup_maps
+from sparsebench.views.page.summary import sentences
+from sparsebench.views.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it."""
+
+    title: str
+    explanation: str
+    figures: Sequence[tuple[str, Figure]] = ()
+    tables: Sequence[Table] = ()
+    maps: Sequence[HeatMap] = ()
+    searchable: bool = False
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """All records of one sweep or experiment, of whatever machines."""
+
+    name: str
+    command: str
+    summary: Mapping[str, Sequence[str]]
+    sections: Sequence[Section]
+    records: Sequence[Record] = field(default=(), repr=False)
+
+
+Finder = Callable[[Sequence[Path]], list[Chapter]]
+_FINDERS: list[Finder] = []
+
+
+def register(finder: Finder) -> Finder:
+    """Let `finder` add chapters about what it finds at and below the sources of a page."""
+    if finder not in _FINDERS:
+        _FINDERS.append(finder)
+    return finder
+
+
+def chapters(sources: Sequence[Path]) -> list[Chapter]:
+    """Return the chapters about the records at and below `sources`, sweeps first.
+
+    Files of several machines whose folders have the same name are one chapter, machines side by
+    side: ratios are never taken between them.
+    """
+    files: dict[str, list[Path]] = {}
+    for source in sources:
+        for path in [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME)):
+            files.setdefault(name_of(path.parent), []).append(path)
+    made = []
+    for name, paths in files.items():
+        found = records.merge(record for path in paths for record in records.load(path))
+        if found:
+            made.append(_measured(name, found))
+    return made + [chapter for finder in _FINDERS for chapter in finder(sources)]
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of the chapter about the records in `folder`."""
+    return folder.resolve().name
+
+
+def _measured(name: str, found: Sequence[Record]) -> Chapter:
+    every = points(found)
+    figures = list(plots.figures(every))
+    made = {table.name: table for table in tables.tables(every)}
+
+    def drawn(*kinds: str) -> list[tuple[str, Figure]]:
+        return [(n, figure) for n, figure in figures if n.split("-")[0] in kinds]
+
+    def of(*names: str) -> list[Table]:
+        return [made[n] for n in names if n in made]
+
+    sections = [
+        Section(
+            "Where sparse pays",
+            "The sparsity from which an implementation is faster than the dense layer at every "
+            "sparsity measured above it, with its 95% interval.",
+            drawn("headline", "crossover"), of("summary"), crossover_maps(every),
+        ),
+        Section(
+            "Speed-up over dense",
+            "Time of the dense layer over this one's on the same problem, measured beside it.",
+            drawn("speedup"), (), speedup_maps(every),
+        ),
+        Section(
+            "Time",
+            "The median time of a call; bands are 95% intervals of the median.",
+            drawn("time", "scaling", "threads"),
+        ),
+        Section(
+            "Memory",
+            "What the module holds and what a call adds at its peak, beside what the mathematics "
+            "needs.",
+            drawn("memory"), of("memory"),
+        ),
+        Section(
+            "Roofline",
+            "Useful operations a second, under what this machine's arithmetic and memory allow.",
+            drawn("roofline"),
+        ),
+        Section(
+            "League of implementations",
+            "How far each is behind the fastest of the same problem, in the geometric mean.",
+            drawn("league"), of("standings"),
+        ),
+        Section("Cases without a time", "What failed or was refused, and why.", (), of("failures")),
+        Section(
+            "All measurements", "Every case. Type to filter, click a heading to sort.", (),
+            of("measurements"), searchable=True,
+        ),
+    ]  # fmt: skip
+    return Chapter(name, f"sparsebench run {name}", sentences(every), list(filled(sections)), found)
+
+
+def filled(sections: Sequence[Section]) -> Iterator[Section]:
+    """Leave out what has nothing below its heading."""
+    for section in sections:
+        if section.figures or section.tables or section.maps:
+            yield section

@@ -1,0 +1,62 @@
+"""The machines and the software that records come from, as the page lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sparsebench.analysis.points import Point, points
+from sparsebench.views import units
+
+if TYPE_CHECKING:
+    from sparsebench.views.page.chapters import Chapter
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine's name, and its facts as (what, value)."""
+
+    name: str
+    facts: Sequence[tuple[str, str]]
+
+
+def machines(chapters: Iterable[Chapter]) -> list[Machine]:
+    """Return every machine once, with the newest software it was seen with."""
+    found: dict[str, Point] = {}
+    for point in points(record for chapter in chapters for record in chapter.records):
+        known = found.get(point.machine)
+        if known is None or point.record.started > known.record.started:
+            found[point.machine] = point
+    return [Machine(name, list(_facts(p.record.machine))) for name, p in found.items()]
+
+
+def _facts(machine: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    cpu, torch = machine.get("cpu", {}), machine.get("torch", {})
+    yield "CPU", str(cpu.get("model", "unknown"))
+    for what in ("cores", "physical_cores", "logical_cores", "isa", "caches"):
+        if what in cpu:
+            yield what.replace("_", " "), _words(cpu[what])
+    if "memory_gib" in machine:
+        yield "memory", f"{machine['memory_gib']} GiB"
+    yield "GPUs", _words([gpu.get("name", gpu) for gpu in machine.get("gpus", [])]) or "none"
+    for what in ("os", "huge_pages", "malloc", "python"):
+        if what in machine:
+            yield what.replace("_", " "), str(machine[what])
+    yield "PyTorch", _words(torch)
+    for what in ("sparsebench", "layers"):
+        if what in machine:
+            yield what, _words(machine[what])
+    roof = machine.get("roofline", {})
+    if "matmul_gflops" in roof:
+        yield "matmul probe", units.quantity(1e9 * roof["matmul_gflops"], "FLOP/s")
+        yield "memory probe", units.quantity(1e9 * roof["stream_gb_s"], "B/s")
+    yield "identity", str(machine.get("id", ""))
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_words(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return str(value)

@@ -1,0 +1,56 @@
+"""Figures of records, for paper and screen; they never measure.
+
+A plot is a function from points to named figures: add one to PLOTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from matplotlib.figure import Figure
+
+from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.views.plots.crossovers import crossovers
+from sparsebench.views.plots.headline import headline
+from sparsebench.views.plots.layers import layers
+from sparsebench.views.plots.leagues import leagues
+from sparsebench.views.plots.memories import memories
+from sparsebench.views.plots.rooflines import rooflines
+from sparsebench.views.plots.scaling import scaling
+from sparsebench.views.plots.speedups import speedups
+from sparsebench.views.plots.style import save, styled
+from sparsebench.views.plots.times import times
+
+__all__ = ["PLOTS", "figures", "save"]
+
+Plot = Callable[[Sequence[Point]], Iterator[tuple[str, Figure]]]
+
+PLOTS: tuple[Plot, ...] = (
+    headline,
+    speedups,
+    layers,
+    times,
+    crossovers,
+    memories,
+    rooflines,
+    leagues,
+)
+
+
+def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
+    """Yield a file name, without extension, and a figure for everything that can be drawn.
+
+    Where a layer was timed with several numbers of threads, one figure compares them, and the
+    others show the number that has the most measurements: the tables have all.
+    """
+    with styled():
+        main = list(_most_measured_threads(points))
+        for plot in PLOTS:
+            yield from plot(main)
+        yield from scaling(points)
+
+
+def _most_measured_threads(points: Sequence[Point]) -> Iterator[Point]:
+    for members in group(points, *(c for c in CONDITIONS if c != "threads")).values():
+        counts = group(members, "threads")
+        yield from max(counts.items(), key=lambda item: (len(item[1]), item[0]))[1]

@@ -1,0 +1,68 @@
+"""Peak memory against sparsity, beside what the mathematics needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
+from sparsebench.views.plots import style
+from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
+
+
+def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure per phase; a row of panels per batch, a column per width."""
+    for part in split(points, "phase"):
+        shown = [p for p in part.points if METRICS["peak_memory"].of(p) is not None]
+        if len({p.case.sparsity for p in shown}) > 1:
+            yield f"memory-{part.name}", _figure(shown, part.title)
+
+
+def _figure(points: Sequence[Point], conditions: str) -> Figure:
+    points = curves(points)
+    columns = sizes(points)
+    batches = sorted({p.case.batch for p in points})
+    names = implementations(points)
+    figure = Figure(
+        figsize=(max(4.5, 1.4 + 2.15 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="col")
+    cells = group(points, "batch", "size")
+    for row, batch in enumerate(batches):
+        for column, size in enumerate(columns):
+            axes = grid[row, column]
+            _draw(axes, cells.get((batch, size), []), names)
+            quantity_axis(axes, "B")
+            sparsity_axis(axes, [p.case.sparsity for p in points], label=axes in grid[-1])
+            if row == 0:
+                axes.set_title(style.panel_title(size))
+            if column == 0:
+                axes.set_ylabel(f"batch {batch}\npeak memory")
+    needed = Line2D([], [], label="needed", **style.NEEDED)
+    phase = style.phase_title(points[0].case.phase)
+    style.head(figure, f"Peak memory, {phase}", conditions, names, needed)
+    return figure
+
+
+def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
+    for name in reversed(names):
+        axes.plot(*curve(points, "peak_memory", name), **style.of(name, names))
+    axes.plot(*curve(points, "needed_memory"), **style.NEEDED)
+
+
+def curve(
+    points: Sequence[Point], metric: str, implementation: str | None = None
+) -> tuple[list[float], list[float]]:
+    """Return densities and values of a metric, of one implementation or of whichever has it."""
+    values = {
+        1.0 - p.case.sparsity: e.value
+        for p in points
+        if implementation in (None, p.case.implementation)
+        and (e := METRICS[metric].of(p)) is not None
+    }
+    return sorted(values), [values[density] for density in sorted(values)]

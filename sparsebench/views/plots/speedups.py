@@ -1,0 +1,85 @@
+"""Speed-up over dense against sparsity: one panel per width and batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import (
+    BASELINE,
+    Point,
+    curves,
+    group,
+    implementations,
+    sizes,
+    split,
+)
+from sparsebench.views.plots import style
+from sparsebench.views.plots.axes import ratio_axis, sparsity_axis
+
+
+def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure per phase; a row of panels per batch, a column per width."""
+    for part in split(points, "phase"):
+        shown = [p for p in part.points if METRICS["speedup"].of(p) is not None]
+        if len({p.case.sparsity for p in shown}) > 1:
+            yield f"speedup-{part.name}", _figure(shown, part.title)
+
+
+def _figure(points: Sequence[Point], conditions: str) -> Figure:
+    points = curves(points)
+    columns = sizes(points)
+    batches = sorted({p.case.batch for p in points})
+    names = [n for n in implementations(points) if n != BASELINE]
+    figure = Figure(
+        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey=True)
+    cells = group(points, "batch", "size")
+    for row, batch in enumerate(batches):
+        for column, size in enumerate(columns):
+            axes, panel = grid[row, column], cells.get((batch, size), [])
+            draw(axes, panel, names)
+            if row == 0:
+                axes.set_title(style.panel_title(size))
+            if column == 0:
+                axes.set_ylabel(f"batch {batch}\nspeed-up over dense")
+    values = [e.value for p in points if (e := METRICS["speedup"].of(p)) is not None]
+    for axes in grid.flat:
+        ratio_axis(axes, min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
+        sparsity_axis(axes, [p.case.sparsity for p in points], label=axes in grid[-1])
+    phase = style.phase_title(points[0].case.phase)
+    style.head(figure, f"Speed-up over dense, {phase}", conditions, names)
+    return figure
+
+
+def draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
+    """Draw a curve per implementation with its interval, and the dense layer as a line at 1."""
+    axes.axhline(1.0, color=style.BLACK, linewidth=0.9, zorder=1.5)
+    # Drawn last, ours lies on top.
+    for name in reversed(names):
+        curve = sorted(
+            (
+                (p.case.sparsity, e)
+                for p in points
+                if p.case.implementation == name and (e := METRICS["speedup"].of(p)) is not None
+            ),
+            key=lambda place: place[0],
+        )
+        if not curve:
+            continue
+        density = [1.0 - sparsity for sparsity, _ in curve]
+        look = style.of(name, names)
+        axes.plot(density, [e.value for _, e in curve], **look)
+        axes.fill_between(
+            density,
+            [e.low for _, e in curve],
+            [e.high for _, e in curve],
+            color=look["color"],
+            alpha=0.18,
+            linewidth=0,
+        )

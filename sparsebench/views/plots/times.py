@@ -1,0 +1,67 @@
+"""Time against sparsity: one panel per width and batch, the dense layers among the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
+from sparsebench.views.plots import style
+from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
+
+
+def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure per phase; a row of panels per batch, a column per width."""
+    for part in split(points, "phase"):
+        shown = [p for p in part.points if p.ok]
+        if len({p.case.sparsity for p in shown}) > 1:
+            yield f"time-{part.name}", _figure(shown, part.title)
+
+
+def _figure(points: Sequence[Point], conditions: str) -> Figure:
+    points = curves(points)
+    columns = sizes(points)
+    batches = sorted({p.case.batch for p in points})
+    names = implementations(points)
+    figure = Figure(
+        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
+        layout="constrained",
+    )
+    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="row")
+    cells = group(points, "batch", "size")
+    for row, batch in enumerate(batches):
+        for column, size in enumerate(columns):
+            axes = grid[row, column]
+            _draw(axes, cells.get((batch, size), []), names)
+            quantity_axis(axes, "s")
+            sparsity_axis(axes, [p.case.sparsity for p in points], label=row == len(batches) - 1)
+            if row == 0:
+                axes.set_title(style.panel_title(size))
+            if column == 0:
+                axes.set_ylabel(f"batch {batch}\ntime of a call")
+    phase = style.phase_title(points[0].case.phase)
+    style.head(figure, f"Time against sparsity, {phase}", conditions, names)
+    return figure
+
+
+def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
+    for name in reversed(names):
+        own = sorted(
+            (p for p in points if p.case.implementation == name), key=lambda p: p.case.sparsity
+        )
+        found = [(1 - p.case.sparsity, e) for p in own if (e := METRICS["time"].of(p)) is not None]
+        if not found:
+            continue
+        density, look = [d for d, _ in found], style.of(name, names)
+        axes.plot(density, [e.value for _, e in found], **look)
+        axes.fill_between(
+            density,
+            [e.low for _, e in found],
+            [e.high for _, e in found],
+            color=look["color"],
+            alpha=0.18,
+            linewidth=0,
+        )

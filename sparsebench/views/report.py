@@ -1,0 +1,29 @@
+"""All tables and plots of a set of records, in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sparsebench.analysis.points import points
+from sparsebench.errors import InputError
+from sparsebench.records import Record
+from sparsebench.views import plots, tables
+
+
+def write(records: Iterable[Record], folder: Path | str) -> list[Path]:
+    """Write `folder`/tables and `folder`/plots from `records`; return the paths written.
+
+    Nothing is measured. Raises InputError where there is no record to show.
+    """
+    every = points(records)
+    if not every:
+        raise InputError("no records to report: measure some with `sparsebench run`")
+    written = []
+    for name in ("tables", "plots"):
+        (Path(folder) / name).mkdir(parents=True, exist_ok=True)
+    for table in tables.tables(every):
+        written += tables.write(table, Path(folder) / "tables")
+    for name, figure in plots.figures(every):
+        written += plots.save(figure, Path(folder) / "plots" / name)
+    return written

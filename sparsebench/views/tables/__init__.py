@@ -1,0 +1,47 @@
+"""Tables of records: for files (Markdown, CSV, LaTeX) and for the terminal.
+
+A table for files is a function from points to a Table: add one to TABLES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sparsebench.analysis.points import Point
+from sparsebench.views.tables.cases import failures, measurements
+from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.lead import lead
+from sparsebench.views.tables.machines import machines
+from sparsebench.views.tables.memory import memory
+from sparsebench.views.tables.speed import crossovers, speedups, summary
+from sparsebench.views.tables.standings import standings
+from sparsebench.views.tables.table import Table
+from sparsebench.views.tables.terminal import terminal
+from sparsebench.views.tables.times import times
+from sparsebench.views.tables.topologies import topologies
+from sparsebench.views.tables.writers import write
+
+__all__ = ["TABLES", "Table", "tables", "terminal", "times", "write"]
+
+TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
+    summary,
+    speedups,
+    crossovers,
+    gpu,
+    tensor_cores,
+    memory,
+    lead,
+    standings,
+    cliffs,
+    topologies,
+    machines,
+    failures,
+    measurements,
+)
+
+
+def tables(points: Sequence[Point]) -> list[Table]:
+    """Return every table for which `points` have something to say."""
+    made = (make(points) for make in TABLES)
+    return [table for table in made if not table.text.empty]

@@ -1,0 +1,63 @@
+"""The summary of a run in a few lines: from where `ours` pays, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from sparsebench.analysis.crossover import NEVER, crossover
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import LEAD, Point, group
+from sparsebench.views import units
+
+TYPICAL = 0.9
+
+
+def answers(phases: Mapping[str, Sequence[Point]]) -> Table:
+    """Return a line per phase and batch, each a range over the widths."""
+    ours = {
+        phase: [p for p in points if p.case.implementation == LEAD]
+        for phase, points in phases.items()
+    }
+    sparsity = min(
+        {p.case.sparsity for points in ours.values() for p in points},
+        key=lambda s: (abs(s - TYPICAL), s),
+    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    at = units.percent(sparsity)
+    for title in ("", "batch", "faster than dense from", f"speed-up at {at}", f"memory at {at}"):
+        table.add_column(title, justify="right" if title == "batch" else "left", no_wrap=True)
+    for phase, points in ours.items():
+        for row, ((batch,), members) in enumerate(group(points, "batch").items()):
+            typical = [p for p in members if p.case.sparsity == sparsity]
+            table.add_row(
+                Text(phase.replace("_", " "), style="bold") if row == 0 else "",
+                str(batch),
+                _pays(members),
+                Text(_range(typical, "speedup"), style="bold"),
+                _range(typical, "memory_ratio"),
+            )
+    return table
+
+
+def _pays(points: Sequence[Point]) -> Text:
+    """Return the range of the crossovers of all widths, green where all of them pay somewhere."""
+    found = [c for m in group(points, "size").values() if (c := crossover(m)) is not None]
+    if not found:
+        return Text("dense was not timed", style="yellow")
+    found.sort(key=lambda crossing: crossing.sparsity.value)
+    text = " to ".join(
+        dict.fromkeys(units.sparsity(c.sparsity.value) for c in (found[0], found[-1]))
+    )
+    never = [c.sparsity.value == NEVER for c in found]
+    return Text(text, style="red" if all(never) else "yellow" if any(never) else "green")
+
+
+def _range(points: Sequence[Point], metric: str) -> str:
+    values = [e.value for p in points if (e := METRICS[metric].of(p)) is not None]
+    if not values:
+        return ""
+    return " to ".join(dict.fromkeys((units.ratio(min(values)), units.ratio(max(values)))))

@@ -1,0 +1,109 @@
+"""Cliffs: points that take longer than a larger one, for what a shape happens to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import pandas as pd
+
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.views import units
+from sparsebench.views.tables.table import Table, labels_of, tidy
+
+LIMIT = 1.3
+
+# By which field a point is smaller than its neighbour, and what both have in common. Fewer zeros
+# are more work.
+_FIELDS = {
+    "batch": ("size", "sparsity"),
+    "width": ("batch", "sparsity"),
+    "sparsity": ("batch", "size"),
+}
+
+
+class _Step(NamedTuple):
+    """A point, the next larger one, and the time of the first over that of the second."""
+
+    smaller: Point
+    larger: Point
+    ratio: Estimate
+
+
+def cliffs(points: Sequence[Point]) -> Table:
+    """Return how often a point takes over 1.3 times as long as the next larger one, and where."""
+    numbers, text = [], []
+    for members in _comparable(points):
+        labels = labels_of(members[0])
+        labels = {name: labels[name] for name in (*CONDITIONS, "phase", "implementation")}
+        for by in _FIELDS:
+            if not (steps := list(_steps(members, by))):
+                continue
+            worst = max(steps, key=lambda step: step.ratio.value)
+            beyond = [step for step in steps if step.ratio.value > LIMIT]
+            counts = {
+                "steps": len(steps),
+                "beyond": len(beyond),
+                "certain": sum(step.ratio.low > LIMIT for step in beyond),
+            }
+            numbers.append(labels | {"by": by} | counts | {"worst": worst.ratio.value})
+            text.append(
+                labels
+                | {
+                    "next larger by": by,
+                    "steps": str(counts["steps"]),
+                    f"over {LIMIT}×": str(counts["beyond"]),
+                    "for certain": str(counts["certain"]),
+                    "worst": units.interval(worst.ratio),
+                    "where": _where(worst, by),
+                }
+            )
+    caption = f"Cliffs: time over that of the next larger point, and where it is over {LIMIT}×"
+    return Table("cliffs", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def suspects(points: Sequence[Point]) -> list[Point]:
+    """Return the points that take over 1.3 times as long as the next larger one, and those."""
+    beyond = [
+        step
+        for members in _comparable(points)
+        for by in _FIELDS
+        for step in _steps(members, by)
+        if step.ratio.value > LIMIT
+    ]
+    return list(dict.fromkeys(point for step in beyond for point in (step.smaller, step.larger)))
+
+
+def _comparable(points: Sequence[Point]) -> Iterable[list[Point]]:
+    return group(points, *CONDITIONS, "phase", "implementation").values()
+
+
+def _steps(points: Sequence[Point], by: str) -> Iterator[_Step]:
+    """Yield every point that was timed with its next larger neighbour in the field `by`."""
+    timed = [point for point in points if point.ok]
+    for members in group(timed, *_FIELDS[by]).values():
+        ordered = sorted(members, key=lambda point: _work(point, by))
+        for smaller, larger in pairwise(ordered):
+            if _work(smaller, by) < _work(larger, by):
+                yield _Step(smaller, larger, Estimate.of(smaller.time / larger.time))
+
+
+def _work(point: Point, by: str) -> float:
+    case = point.case
+    return {
+        "batch": case.batch,
+        "width": case.in_features * case.out_features,
+        "sparsity": 1 - case.sparsity,
+    }[by]
+
+
+def _where(step: _Step, by: str) -> str:
+    a, b = step.smaller, step.larger
+    sizes = a.size if by != "width" else f"{a.size} against {b.size}"
+    batches = f"{a.case.batch}" if by != "batch" else f"{a.case.batch} against {b.case.batch}"
+    zeros = units.percent(a.case.sparsity)
+    if by == "sparsity":
+        zeros += f" against {units.percent(b.case.sparsity)}"
+    return f"{sizes}, batch {batches}, {zeros}"

@@ -1,0 +1,47 @@
+"""How far ahead of the other sparse implementations ours is, or behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
+from sparsebench.views import units
+from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+
+# Dense in every step, the same library in another way, or a choice among others.
+_NO_PEERS = ("masked", "reference", "auto", LEAD)
+
+
+def lead(points: Sequence[Point]) -> Table:
+    """Return the time of the fastest peer over that of `ours`, one column per sparsity."""
+    ours = [p for p in points if p.case.implementation == LEAD and _peers(p)]
+    sparsities = sorted({p.case.sparsity for p in ours})
+    numbers, text = [], []
+    for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
+        labels, shown = labels_of(members[0]), {}
+        labels.pop("implementation")
+        for point in members:
+            fastest = min(_peers(point), key=lambda peer: float(peer.time[0]))
+            ratio = Estimate.of(np.min([p.time for p in _peers(point)], axis=0) / point.time)
+            name = fastest.case.implementation
+            row = labels | {"sparsity": point.case.sparsity, "fastest peer": name}
+            numbers.append(row | columns("lead", ratio))
+            shown[point.case.sparsity] = f"{units.ratio(ratio.value)} ({name})"
+        text.append(labels | {units.percent(s): shown.get(s, "") for s in sparsities})
+    caption = "Time of the fastest other sparse implementation over that of `ours`"
+    return Table("lead", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def _peers(point: Point) -> list[Point]:
+    """Return the timed points of other libraries' sparse layers on the same problem."""
+    if not point.ok:
+        return []
+    return [
+        p
+        for name, p in point.rivals.items()
+        if p.ok and name not in _NO_PEERS and not name.startswith(BASELINE)
+    ]

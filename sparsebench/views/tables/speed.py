@@ -1,0 +1,84 @@
+"""Tables of speed-up over dense, and of where it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sparsebench.analysis.crossover import crossover
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group, main_phases
+from sparsebench.views import units
+from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+
+
+def summary(points: Sequence[Point]) -> Table:
+    """Return what `ours` gains: a row per phase and layer, with its crossover and memory."""
+    ours = [p for p in points if p.case.implementation == LEAD]
+    ours = [p for p in ours if p.case.phase in main_phases(points)]
+    sparsities = sorted({p.case.sparsity for p in ours})
+    numbers, text = [], []
+    for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
+        labels, found = labels_of(members[0]), crossover(members)
+        labels.pop("implementation")
+        cells = {p.case.sparsity: p for p in members}
+        speedups = {s: METRICS["speedup"].of(p) for s, p in cells.items()}
+        values = {units.percent(s): e.value for s, e in speedups.items() if e is not None}
+        place = None if found is None else found.sparsity
+        numbers.append(labels | values | columns("crossover", place))
+        shown = {units.percent(s): _speedup(cells.get(s)) for s in sparsities}
+        text.append(
+            labels | shown | {"faster than dense from": units.crossing(found) if found else ""}
+        )
+    caption = "Speed-up of `ours` over the dense layer by sparsity, and from where on it is faster"
+    return Table("summary", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def speedups(points: Sequence[Point]) -> Table:
+    """Return the speed-up over dense, one column per sparsity; a failure says which."""
+    rivals = [p for p in points if p.case.implementation != BASELINE]
+    sparsities = sorted({p.case.sparsity for p in rivals})
+    numbers, text = [], []
+    for members in group(rivals, *CONDITIONS, "phase", "batch", "size", "implementation").values():
+        labels, cells = labels_of(members[0]), {p.case.sparsity: p for p in members}
+        numbers += [
+            labels
+            | {"sparsity": p.case.sparsity, "status": p.record.status}
+            | columns("speedup", METRICS["speedup"].of(p))
+            for p in members
+        ]
+        shown = {units.percent(s): _speedup(cells.get(s)) for s in sparsities}
+        text.append(labels | shown)
+    caption = "Speed-up over the dense layer by sparsity (above 1×: sparse is faster)"
+    return Table("speedup", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def crossovers(points: Sequence[Point]) -> Table:
+    """Return from which sparsity on every implementation is faster than dense."""
+    rivals = [p for p in points if p.case.implementation != BASELINE]
+    numbers, text = [], []
+    for members in group(rivals, *CONDITIONS, "phase", "batch", "size", "implementation").values():
+        if (found := crossover(members)) is None:
+            continue
+        labels = labels_of(members[0])
+        span = {"lowest measured": found.lowest, "highest measured": found.highest}
+        numbers.append(labels | columns("crossover", found.sparsity) | span)
+        text.append(
+            labels
+            | {
+                "faster than dense from": units.crossing(found),
+                "measured": f"{units.percent(found.lowest)} to {units.percent(found.highest)}",
+            }
+        )
+    caption = "Sparsity from which on sparse is faster than dense, with its 95% interval"
+    return Table("crossover", caption, pd.DataFrame(numbers), tidy(text))
+
+
+def _speedup(point: Point | None) -> str:
+    if point is None:
+        return ""
+    if not point.ok:
+        return point.record.status
+    estimate = METRICS["speedup"].of(point)
+    return "no dense" if estimate is None else units.ratio(estimate.value)

@@ -1,0 +1,44 @@
+"""The league table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from sparsebench.analysis.league import league
+from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.views import units
+from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+
+
+def standings(points: Sequence[Point]) -> Table:
+    """Return the league table of every phase."""
+    numbers, text = [], []
+    for members in group(points, *CONDITIONS, "phase").values():
+        labels = labels_of(members[0])
+        labels = {name: labels[name] for name in (*CONDITIONS, "phase")}
+        for place in league(members):
+            time, memory = place.relative_time, place.memory_ratio
+            failures = ", ".join(f"{n} {status}" for status, n in sorted(place.failures.items()))
+            row = labels | {"implementation": place.implementation}
+            counts = {"wins": place.wins, "timed": place.timed, "problems": place.problems}
+            numbers.append(
+                row
+                | columns("relative_time", time)
+                | counts
+                | {"memory_ratio": memory, "failures": failures}
+            )
+            text.append(
+                row
+                | {
+                    "time over best": "" if time is None else units.interval(time),
+                    "wins": str(place.wins),
+                    "timed": f"{place.timed} of {place.problems}",
+                    "failures": failures,
+                    "memory over dense": "" if memory is None else units.ratio(memory),
+                }
+            )
+    caption = "League: geometric mean of the time over that of the fastest at each problem, "
+    caption += "problems won, failures, geometric mean of peak memory over dense"
+    return Table("league", caption, pd.DataFrame(numbers), tidy(text))

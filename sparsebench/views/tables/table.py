@@ -1,0 +1,43 @@
+"""What a table is, and what the rows of all tables have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import CONDITIONS, Point
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table under a file name and a caption: tidy `numbers`, and `text` as it is printed."""
+
+    name: str
+    caption: str
+    numbers: pd.DataFrame
+    text: pd.DataFrame
+
+
+def labels_of(point: Point) -> Row:
+    """Return what a row is about: the conditions, then the problem."""
+    names = (*CONDITIONS, "phase", "batch", "size", "implementation")
+    return {name: point.get(name) for name in names}
+
+
+def columns(name: str, estimate: Estimate | None) -> Row:
+    """Return a number and the ends of its interval as three columns."""
+    if estimate is None:
+        return {name: None, f"{name} low": None, f"{name} high": None}
+    return {name: estimate.value, f"{name} low": estimate.low, f"{name} high": estimate.high}
+
+
+def tidy(rows: list[Row]) -> pd.DataFrame:
+    """Return rows of text without the conditions that are the same in all of them."""
+    frame = pd.DataFrame(rows)
+    same = [c for c in CONDITIONS if c in frame and frame[c].nunique() == 1]
+    return frame.drop(columns=same).fillna("").astype(str)

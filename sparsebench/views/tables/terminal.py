@@ -1,0 +1,143 @@
+"""The table at the end of a run: does sparse pay here?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sparsebench.analysis.crossover import crossover
+from sparsebench.analysis.estimates import geometric_mean
+from sparsebench.analysis.league import league
+from sparsebench.analysis.metrics import METRICS, speedup_draws
+from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
+from sparsebench.records import Record
+from sparsebench.views import units
+from sparsebench.views.tables.answers import answers
+
+
+def terminal(records: Iterable[Record]) -> RenderableType:
+    """Return a renderable that answers, per phase, batch, width and sparsity, whether sparse pays.
+
+    It fits 100 columns. Of the sparse implementations it shows `ours` and, for each layer, the
+    best of the others; the league has them all. What matters most comes last, where the eye is
+    after a run.
+    """
+    every = points(records)
+    if not every:
+        return Text("No records yet.", style="yellow")
+    blocks: list[RenderableType] = []
+    for part in split(every):
+        every_phase = group(part.points, "phase")
+        phases = {phase: every_phase[phase,] for phase in main_phases(part.points)}
+        for phase, members in phases.items():
+            blocks.append(_heading(f"Speed-up over dense, {_words(phase)}", part.title))
+            blocks.append(_speedups(members))
+        blocks.append(_heading("All implementations", part.title))
+        blocks.append(_league(part.points))
+        blocks += _failures(part.points)
+        if any(p.case.implementation == LEAD for p in part.points):
+            blocks.append(_heading("Does sparse pay here?", part.title))
+            blocks.append(answers(phases))
+    return Group(*blocks)
+
+
+def _speedups(members: Sequence[Point]) -> Table:
+    sparsities = sorted({p.case.sparsity for p in members})
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
+    table.add_column("batch", justify="right", no_wrap=True)
+    linear = members[0].case.operation == "linear"
+    table.add_column("width" if linear else "layer", justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis")  # the one that gives way on a narrow terminal
+    for sparsity in sparsities:
+        title = units.percent(sparsity)
+        table.add_column(title, justify="right", no_wrap=True, min_width=5)
+    table.add_column("pays from", no_wrap=True)
+    previous = None
+    for (batch, size), layer in group(members, "batch", "size").items():
+        if previous not in (None, batch):
+            table.add_section()
+        labels = ("" if batch == previous else str(batch), size)
+        for row, name in enumerate(_shown(layer)):
+            own = {p.case.sparsity: p for p in layer if p.case.implementation == name}
+            found = crossover(list(own.values()))
+            table.add_row(
+                *(labels if row == 0 else ("", "")),
+                Text(name, style="bold" if name == LEAD else "dim"),
+                *(_cell(own.get(s), faded=name != LEAD) for s in sparsities),
+                Text("" if found is None else units.crossing(found, ends=name == LEAD)),
+            )
+        previous = batch
+    return table
+
+
+def _shown(layer: Sequence[Point]) -> list[str]:
+    """Return `ours`, if it is there, and the best of the other sparse implementations."""
+    means = {}
+    for (name,), members in group(layer, "implementation").items():
+        draws = [d for p in members if (d := speedup_draws(p)) is not None]
+        if name != BASELINE:
+            means[name] = float(geometric_mean(draws)[0]) if draws else 0.0
+    others = sorted((name for name in means if name != LEAD), key=lambda n: -means[n])
+    return [name for name in (LEAD,) if name in means] + others[:1]
+
+
+def _cell(point: Point | None, *, faded: bool) -> Text:
+    if point is None:
+        return Text("")
+    if not point.ok:
+        return Text(point.record.status, style="magenta")
+    speedup = METRICS["speedup"].of(point)
+    if speedup is None:
+        return Text("no dense", style="dim")
+    # Only an interval on one side of 1 is a verdict.
+    colour = "green" if speedup.low > 1 else "red" if speedup.high < 1 else "yellow"
+    return Text(units.ratio(speedup.value), style=f"dim {colour}" if faded else f"bold {colour}")
+
+
+def _league(members: Sequence[Point]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for title in ("time/best", "wins", "timed", "memory/dense"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("failures")
+    for place in league(members):
+        failures = ", ".join(f"{n} {status}" for status, n in sorted(place.failures.items()))
+        table.add_row(
+            Text(place.implementation, style="bold" if place.implementation == LEAD else ""),
+            "" if place.relative_time is None else units.ratio(place.relative_time.value),
+            str(place.wins),
+            f"{place.timed} of {place.problems}",
+            "" if place.memory_ratio is None else units.ratio(place.memory_ratio),
+            Text(failures, style="magenta"),
+        )
+    return table
+
+
+def _words(phase: str) -> str:
+    return phase.replace("_", " ")
+
+
+def _heading(title: str, conditions: str) -> Text:
+    return Text.assemble("\n", (title, "bold"), ("  " + conditions, "dim"))
+
+
+def _failures(every: Sequence[Point]) -> list[RenderableType]:
+    """Return one line for each reason for which cases have no time."""
+    lines: list[RenderableType] = []
+    failed = [p for p in every if not p.ok]
+    reasons = {p: " ".join(p.record.message.split()) for p in failed}
+    kinds = {(p.case.implementation, p.record.status, reasons[p]) for p in failed}
+    for name, status, why in sorted(kinds):
+        count = sum(
+            (p.case.implementation, p.record.status, reasons[p]) == (name, status, why)
+            for p in failed
+        )
+        cases = "1 case" if count == 1 else f"{count} cases"
+        text = Text.assemble((f"{status}: ", "magenta"), f"{cases} of {name}", (f": {why}", "dim"))
+        text.truncate(200, overflow="ellipsis")
+        lines.append(text)
+    return lines

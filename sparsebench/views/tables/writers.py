@@ -1,0 +1,66 @@
+"""Tables as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsebench.analysis.points import CONDITIONS
+from sparsebench.views.tables.table import Table
+
+# LaTeX sets these only in mathematics, or with packages that not every document loads.
+_LATEX = {
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "×": r"$\times$",
+    "→": r"$\to$",
+    "µ": r"$\mu$",
+    "²": r"$^2$",
+    "–": "--",
+    "<": r"$<$",
+    ">": r"$>$",
+}
+
+
+def write(table: Table, folder: Path) -> list[Path]:
+    """Write `table` as NAME.md, NAME.csv and NAME.tex; return their paths."""
+    texts = {"md": markdown(table), "csv": csv(table), "tex": latex(table)}
+    paths = []
+    for extension, text in texts.items():
+        path = folder / f"{table.name}.{extension}"
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def markdown(table: Table) -> str:
+    """Return the printed form as a GitHub table under its caption."""
+    cells = table.text.map(lambda cell: cell.replace("|", r"\|"))
+    body = cells.to_markdown(index=False, disable_numparse=True)
+    return f"**{table.caption}.** {conditions(table)}\n\n{body}\n"
+
+
+def csv(table: Table) -> str:
+    """Return the numbers, in full precision and in base units."""
+    return table.numbers.to_csv(index=False, lineterminator="\n")
+
+
+def latex(table: Table) -> str:
+    r"""Return the printed form as a LaTeX table, for \usepackage{booktabs}."""
+    body = table.text.to_latex(
+        index=False,
+        escape=True,
+        caption=f"{table.caption}. {conditions(table)}".strip(),
+        label=f"tab:{table.name}",
+        position="tbp",
+    )
+    for character, command in _LATEX.items():
+        body = body.replace(character, command)
+    return body
+
+
+def conditions(table: Table) -> str:
+    """Return the conditions that all rows share and that the text leaves out, as a sentence."""
+    names = [c for c in CONDITIONS if c in table.numbers and c not in table.text]
+    if not names:
+        return ""
+    return "; ".join(f"{name}: {table.numbers[name].iloc[0]}" for name in names) + "."

@@ -1,0 +1,174 @@
+"""Advice from records that follow known laws, and once from real measurements."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import sparsebench
+from sparsebench import advisor, cli
+from sparsebench.advisor import Question
+from sparsebench.advisor.interpolation import from_records
+from sparsebench.analysis.points import points
+from sparsebench.errors import InputError
+from sparsebench.measuring import machine
+from sparsebench.records import Store, load
+from tests.sparsebench.factory import MACHINE, record, sweep
+
+HERE = MACHINE["id"]
+RECORDS = sweep(widths=(512, 2048), batches=(1, 128), phases=("inference",))
+
+
+def question(**changes):
+    given = {
+        "in_features": 2048, "out_features": 2048, "sparsity": 0.9, "batch": 128,
+        "phase": "inference", "threads": 2,
+    }  # fmt: skip
+    return Question(**given | changes)
+
+
+def test_a_measured_point_is_answered_as_measured():
+    advice = from_records(question(), RECORDS, HERE)
+    assert [c.implementation for c in advice.candidates] == [
+        "ours",
+        "peer",
+        "dense",
+        "masked",
+        "coo",
+    ]
+    assert advice.best.speedup.value == pytest.approx(5.0)
+    assert advice.best.speedup.low < 5.0 < advice.best.speedup.high
+    assert advice.crossover.sparsity.value == pytest.approx(0.5)
+    assert advice.source == "from 4 records of this machine"
+
+
+@pytest.mark.parametrize("batch", [1, 7, 128])
+@pytest.mark.parametrize("size", [(600, 600), (512, 2048), (1900, 1000)])
+@pytest.mark.parametrize("sparsity", [0.5, 0.93, 0.985])
+def test_between_points_the_law_is_found(batch, size, sparsity):
+    """`ours` is 1 / (2 · density) times as fast as dense at every size and batch."""
+    asked = question(in_features=size[0], out_features=size[1], batch=batch, sparsity=sparsity)
+    advice = from_records(asked, RECORDS, HERE)
+    speedup = {c.implementation: c.speedup.value for c in advice.candidates}
+    assert speedup["ours"] == pytest.approx(1 / (2 * (1 - sparsity)))
+    assert speedup["peer"] == pytest.approx(1 / (5 * (1 - sparsity)))
+    assert advice.crossover.sparsity.value == pytest.approx(0.5)
+    assert "interpolated" in advice.source
+    assert advice.best.implementation == ("ours" if sparsity > 0.5 else advice.best.implementation)
+
+
+def test_by_memory_the_smallest_is_first():
+    small = [
+        r.model_copy(update={"memory": r.memory.model_copy(update={"held": 10})})
+        if r.case.implementation == "coo" else r
+        for r in RECORDS
+    ]  # fmt: skip
+    assert from_records(question(), small, HERE, by_memory=True).best.implementation == "coo"
+    assert from_records(question(), small, HERE).best.implementation == "ours"
+
+
+def test_dense_is_the_answer_where_it_is_fastest():
+    slow = sweep(
+        widths=(64,), batches=(1,), phases=("inference",), implementations=("dense", "coo")
+    )
+    asked = question(in_features=64, out_features=64, batch=1)
+    advice = from_records(asked, slow, HERE)
+    assert advice.best.implementation == "dense"
+    assert advice.crossover.sparsity.value == pytest.approx(0.975)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch": 256}, {"in_features": 4096, "out_features": 4096}, {"sparsity": 0.3},
+        {"phase": "train_step"}, {"threads": 1}, {"dtype": "bfloat16"}, {"device": "cuda"},
+        {"in_features": 4096, "out_features": 512},
+    ],
+)  # fmt: skip
+def test_nothing_is_extrapolated(changes):
+    assert from_records(question(**changes), RECORDS, HERE) is None
+
+
+def test_another_machines_records_do_not_count():
+    assert from_records(question(), RECORDS, "another") is None
+
+
+def test_holes_in_the_grid_cost_the_candidates_that_have_them():
+    holed = [r for r in RECORDS if not (r.case.implementation == "ours" and r.case.batch == 1)]
+    names = {c.implementation for c in from_records(question(batch=7), holed, HERE).candidates}
+    assert names == {"dense", "masked", "peer", "coo"}
+    failed = [*RECORDS, record(None, implementation="ours", width=2048, phase="inference",
+                               started="2999")]  # fmt: skip
+    names = {c.implementation for c in from_records(question(), failed, HERE).candidates}
+    assert "ours" not in names
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"sparsity": 1.0}, r"sparsity must be in \[0, 1\), got 1"), ({"batch": 0}, "batch must be")],
+)
+def test_numbers_that_make_no_sense(changes, message):
+    with pytest.raises(InputError, match=message):
+        question(**changes)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = MACHINE | {"id": machine.fingerprint()["id"]}
+    with Store(Path("results/mine")) as store:
+        for each in RECORDS:
+            store.append(each.model_copy(update={"machine": here}))
+
+    def call(*arguments):
+        size = ("--in", "2048", "--out", "2048", "--batch", "128", "--threads", "2")
+        return CliRunner().invoke(cli.app, ["advise", *size, *arguments])
+
+    return call
+
+
+def test_the_command_answers_from_records(call):
+    done = call("--sparsity", "0.93")
+    assert done.exit_code == 0, done.output
+    assert "Use ours: 7.1×" in done.output
+    assert "faster than dense: 50%" in done.output
+    assert "interpolated" in done.output
+    answer = json.loads(call("--sparsity", "0.9", "--json").stdout)
+    assert answer["candidates"][0]["implementation"] == "ours"
+    assert answer["candidates"][0]["speedup"]["value"] == pytest.approx(5.0)
+    wrong = call("--sparsity", "0.9", "--records", "nowhere")
+    assert isinstance(wrong.exception, InputError)
+    assert "nowhere: no such" in str(wrong.exception)
+
+
+def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(advisor.measuring, "_NEVER", set(advisor.measuring.IMPLEMENTATIONS)
+                        - {"dense", "ours"})  # fmt: skip
+    start = time.monotonic()
+    advice = sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True)
+    took = time.monotonic() - start
+    found = load(Path("results/advise"))
+    timed = {p.case.implementation: p for p in points(found) if p.case.sparsity == 0.9}
+    assert all(r.status == "ok" for r in found)
+    ratio = timed["dense"].time[0] / timed["ours"].time[0]
+    speedup = {c.implementation: c.speedup.value for c in advice.candidates}
+    assert speedup["ours"] == pytest.approx(ratio)
+    assert advice.best.implementation == ("ours" if ratio > 1 else "dense")
+    assert advice.source == "measured now"
+    assert {r.case.phase for r in found} == {"forward_backward"}
+    # The next time it is known, and nothing is measured.
+    monkeypatch.setattr(advisor, "measure", lambda *_: pytest.fail("measured again"))
+    assert (
+        sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True).candidates
+        == advice.candidates
+    )
+    assert took < 120  # seconds; 20 are promised on a free machine
+
+
+def test_what_cannot_be_measured_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"dense cannot be measured here: needs about .* GB"):
+        advisor.advise(10**6, 10**6, sparsity=0.9, batch=1)

@@ -1,0 +1,50 @@
+"""Standings over problems whose winners are known."""
+
+import pytest
+
+from sparsebench.analysis.league import league
+from sparsebench.analysis.points import points
+from sparsebench.records import Memory
+from tests.sparsebench.factory import record
+
+TIMES = {  # seconds by sparsity: who is the fastest changes
+    "ours": {0.5: 2.0, 0.9: 1.0, 0.99: 1.0},
+    "dense": {0.5: 1.0, 0.9: 4.0, 0.99: 8.0},
+    "peer": {0.5: 8.0, 0.9: None, 0.99: 2.0},
+    "broken": {0.5: None, 0.9: None, 0.99: None},
+}
+
+
+def test_standings():
+    records = [
+        record(
+            seconds,
+            implementation=name,
+            sparsity=sparsity,
+            memory=Memory(held=400 if name == "dense" else 100, training_peak=0),
+            **({} if seconds else {"status": "oom" if name == "peer" else "incorrect"}),
+        )
+        for name, times in TIMES.items()
+        for sparsity, seconds in times.items()
+    ]
+    table = {s.implementation: s for s in league(points(records))}
+    assert list(table) == ["ours", "dense", "peer", "broken"]
+    assert table["ours"].relative_time.value == pytest.approx(2 ** (1 / 3))
+    assert table["dense"].relative_time.value == pytest.approx(32 ** (1 / 3))
+    assert table["peer"].relative_time.value == pytest.approx(4.0)
+    assert [s.wins for s in table.values()] == [2, 1, 0, 0]
+    assert [s.timed for s in table.values()] == [3, 3, 2, 0]
+    assert {s.problems for s in table.values()} == {3}
+    assert table["peer"].failures == {"oom": 1}
+    assert table["broken"].failures == {"incorrect": 3}
+    assert table["broken"].relative_time is None
+    assert table["ours"].memory_ratio == pytest.approx(0.25)
+
+
+def test_problems_of_two_machines_are_won_on_each():
+    other = {"id": "ffff"}
+    records = [
+        record(1.0), record(2.0, implementation="dense"),
+        record(2.0, machine=other), record(1.0, implementation="dense", machine=other),
+    ]  # fmt: skip
+    assert [(s.wins, s.problems) for s in league(points(records))] == [(1, 2), (1, 2)]

@@ -1,0 +1,97 @@
+"""Every metric of records made from known times."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import points
+from sparsebench.cases import arithmetic
+from sparsebench.records import Memory
+from tests.sparsebench.factory import MACHINE, case, record
+
+PROBED = MACHINE | {"roofline": {"matmul_gflops": 100, "stream_gb_s": 10}}
+
+
+def values(*records, of="ours"):
+    point = next(p for p in points(records) if p.case.implementation == of)
+    found = {name: metric.of(point) for name, metric in METRICS.items()}
+    return {name: None if e is None else e.value for name, e in found.items()}
+
+
+def test_times_and_ratios():
+    found = values(
+        record(2e-3, noise=0.1),
+        record(8e-3, noise=0.1, implementation="dense"),
+        record(1e-3, noise=0.1, implementation="peer"),
+    )
+    assert found["time"] == pytest.approx(2e-3)
+    assert found["speedup"] == pytest.approx(4.0)
+    assert found["relative_time"] == pytest.approx(2.0)
+    assert found["throughput"] == pytest.approx(arithmetic.flops(case()) / 2e-3)
+
+
+def test_memory_counts_what_is_held_and_the_peak_of_the_phase():
+    memory = Memory(held=100, inference_peak=20, training_peak=300)
+    dense = Memory(held=1000, inference_peak=200, training_peak=1000)
+    for phase, peak, ratio in (("inference", 120, 0.1), ("forward_backward", 400, 0.2)):
+        found = values(
+            record(1.0, phase=phase, memory=memory),
+            record(1.0, phase=phase, memory=dense, implementation="dense"),
+        )
+        assert found["peak_memory"] == peak
+        assert found["memory_ratio"] == pytest.approx(ratio)
+        assert found["needed_memory"] == arithmetic.needed_memory(case(phase=phase))
+
+
+@pytest.mark.parametrize("bound", ["arithmetic", "memory", "cache"])
+def test_the_fraction_of_the_roof_is_1_at_the_roof(bound):
+    of = {"batch": 4096, "phase": "inference"} if bound == "arithmetic" else {"batch": 1}
+    machine = dict(PROBED)
+    if bound == "cache":  # the layer of 1024² at 90% fits into 4 MB, not into 100 kB
+        caches = [[100e3, 500], [4e6, 50]]
+        machine["roofline"] = PROBED["roofline"] | {"cache_gb_s": caches}
+    seconds = {
+        "arithmetic": arithmetic.flops(case(**of)) / 100e9,
+        "memory": arithmetic.traffic(case(**of)) / 10e9,
+        "cache": arithmetic.traffic(case(**of)) / 50e9,
+    }[bound]
+    assert values(record(seconds, machine=machine, **of))["roofline"] == pytest.approx(1.0)
+    assert values(record(4 * seconds, machine=machine, **of))["roofline"] == pytest.approx(0.25)
+
+
+def test_what_was_not_measured_is_none():
+    found = values(record(None, status="oom"), record(1.0, implementation="dense"))
+    counted = {"needed_memory", "traffic", "intensity"}
+    assert {name for name, value in found.items() if value is not None} == counted
+    assert values(record(1.0))["speedup"] is None
+    assert values(record(1.0))["roofline"] is None
+    assert values(record(1.0))["memory_ratio"] is None
+
+
+def test_a_ratio_is_as_uncertain_as_both_of_its_sides():
+    def width(noise, dense_noise):
+        ours, _ = points(
+            [record(1.0, noise=noise), record(5.0, noise=dense_noise, implementation="dense")]
+        )
+        estimate = METRICS["speedup"].of(ours)
+        return estimate.high / estimate.low
+
+    assert width(0.0, 0.0) == 1.0
+    assert width(0.3, 0.3) > max(width(0.3, 0.0), width(0.0, 0.3)) > 1.1
+
+
+@given(
+    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30),
+    st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=30),
+)
+def test_an_interval_holds_its_value_and_stays_within_what_the_samples_allow(own, dense):
+    ours = record(1.0).model_copy(update={"samples": own})
+    baseline = record(1.0, implementation="dense").model_copy(update={"samples": dense})
+    point, _ = points([ours, baseline])
+    estimate = METRICS["speedup"].of(point)
+    assert estimate.value == pytest.approx(np.median(dense) / np.median(own))
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.low >= min(dense) / max(own) * (1 - 1e-9)
+    assert estimate.high <= max(dense) / min(own) * (1 + 1e-9)

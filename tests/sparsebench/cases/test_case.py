@@ -1,0 +1,87 @@
+"""A case's key names it for ever; its problem is what rivals share."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from sparsebench.cases.case import Case
+
+CASE = Case(
+    implementation="dense",
+    in_features=30,
+    out_features=20,
+    sparsity=0.9,
+    batch=4,
+    phase="inference",
+    threads=2,
+)
+
+
+def test_the_key_is_pinned():
+    assert CASE.key == (
+        "implementation=dense operation=linear in_features=30 out_features=20 sparsity=0.9 "
+        "topology=random batch=4 device=cpu dtype=float32 phase=inference threads=2 seed=0"
+    )
+
+
+def test_rivals_share_the_problem_and_nothing_else_does():
+    assert replace(CASE, implementation="ours").problem == CASE.problem
+    assert replace(CASE, batch=5).problem != CASE.problem
+    assert replace(CASE, phase="train_step").problem != CASE.problem
+    assert replace(CASE, threads=CASE.threads + 1).problem != CASE.problem
+
+
+def test_numbers_of_threads_are_measured_in_turns():
+    assert replace(CASE, implementation="ours", threads=CASE.threads + 1).contest == CASE.contest
+    assert replace(CASE, phase="train_step").contest != CASE.contest
+
+
+def test_connections_are_counted_as_the_topology_draws_them():
+    assert CASE.nnz == 60
+
+
+CONV = replace(
+    CASE, operation="conv2d", in_features=6, out_features=8, kernel=3, stride=2, padding=1,
+    groups=2, image=7, sparsity=0.5,
+)  # fmt: skip
+
+
+def test_the_key_of_a_convolution_is_pinned():
+    assert CONV.key == (
+        "implementation=dense operation=conv2d in_features=6 out_features=8 sparsity=0.5 "
+        "topology=random batch=4 device=cpu dtype=float32 phase=inference threads=2 seed=0 "
+        "kernel=3 stride=2 padding=1 groups=2 image=7"
+    )
+
+
+def test_a_convolution_is_counted_as_nn_conv2d_is():
+    conv = nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2)
+    x = torch.zeros(1, 6, 7, 7)
+    assert CONV.weights == conv.weight.numel() == 2 * CONV.nnz
+    assert (CONV.inputs, CONV.outputs) == (x.numel(), conv(x).numel())
+    assert CONV.windows * CONV.out_features == CONV.outputs
+
+
+def test_a_linear_layer_is_a_convolution_of_one_pixel():
+    assert (CASE.weights, CASE.windows, CASE.inputs, CASE.outputs) == (600, 1, 30, 20)
+
+
+def test_sizes_in_short():
+    assert CASE.size == "30→20"
+    assert replace(CASE, out_features=30).size == "30"
+    assert CONV.size == "6→8 3×3/2 7² 2 groups"
+    assert replace(CONV, stride=1, groups=1, padding=0).size == "6→8 3×3 7² pad 0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": 2, "padding": 0}, "kernel = 3 does not fit into image = 2 with padding = 0"),
+        ({"groups": 4}, "in_features = 6 is not divisible by groups = 4"),
+    ],
+)
+def test_a_window_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CONV, **changes)

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from sparsebench.training.data import Dataset
+
+
+class Silent:
+    """Shows nothing; remembers how the last run began."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+    def begin(self, setting, *, epochs_done, steps_per_epoch):
+        self.began = setting, epochs_done, steps_per_epoch
+
+    def step(self):
+        pass
+
+    def epoch(self, number, epoch):
+        pass
+
+
+@pytest.fixture
+def silent():
+    return Silent()
+
+
+@pytest.fixture
+def digits():
+    return make_digits()
+
+
+def make_digits():
+    """A learnable stand-in for digits: the class is where the bright pixels are."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(10, (400,), generator=generator)
+    images = 0.5 * torch.randn(400, 784, generator=generator)
+    for bright in range(7):
+        images[torch.arange(400), 70 * labels + 10 * bright] += 3.0
+    return Dataset("mnist-subset", images[:300], labels[:300], images[300:], labels[300:])

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+
+from sparsebench.training import data
+from sparsebench.training.idx import read_idx
+
+
+def write_idx(path, array):
+    sizes = np.array(array.shape, dtype=">u4").tobytes()
+    path.write_bytes(bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def nowhere(monkeypatch, tmp_path):
+    """No data in any of the usual places, and no network."""
+    monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "_cache", lambda: tmp_path / "cache")
+
+    def refuse(name):
+        raise OSError("no network")
+
+    monkeypatch.setattr(data, "_download", refuse)
+    return tmp_path
+
+
+def test_an_idx_file_comes_back_as_it_was_written(tmp_path):
+    array = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    write_idx(tmp_path / "file", array)
+    assert torch.equal(read_idx(tmp_path / "file"), torch.from_numpy(array).to(torch.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begins with nothing"),
+        (b"GIF89a", "begins with 47 49 46"),
+        (bytes((0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3)) + bytes(5), "asks for 18 bytes.*has 17"),
+        (bytes((0, 0, 8, 1, 0, 0, 0, 2)) + bytes(3), "asks for 10 bytes.*has 11"),
+        (bytes((0, 0, 8, 3, 0, 0)), "damaged"),
+    ],
+)
+def test_a_damaged_idx_file_is_named_with_expected_and_found(tmp_path, content, message):
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match=f"(?s){tmp_path / 'file'}.*{message}"):
+        read_idx(tmp_path / "file")
+
+
+def test_another_checksum_is_an_error(tmp_path):
+    write_idx(tmp_path / "file", np.zeros(3))
+    with pytest.raises(ValueError, match="its MD5 must be 0000, and is"):
+        read_idx(tmp_path / "file", md5="0000")
+
+
+def test_the_subset_is_real_digits_normalised():
+    subset = data.load("mnist-subset")
+    assert subset.name == "mnist-subset"
+    assert not subset.complete
+    assert subset.train_images.shape == (10_000, 784)
+    assert subset.test_labels.shape == (2_000,)
+    assert abs(float(subset.train_images.mean())) < 0.02
+    assert abs(float(subset.train_images.std()) - 1) < 0.02
+    assert int(subset.train_labels.bincount().min()) > 850
+    assert data.SUBSET.stat().st_size <= 3_000_000
+
+
+def test_the_subset_stands_in_for_mnist_alone_and_says_so(nowhere):
+    found = data.load("MNIST")
+    assert found.name == "mnist-subset"
+    assert "embedded subset" in found.note
+    assert str(nowhere / "cache") in found.note
+    with pytest.raises(FileNotFoundError, match=r"no KMNIST found, looked in .*no network"):
+        data.load("KMNIST")
+
+
+def test_a_given_folder_without_data_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"looked in --data-dir: {tmp_path / 'MNIST'}"):
+        data.load("MNIST", data_dir=tmp_path)
+
+
+def test_an_unknown_dataset_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"'CIFAR': choose one of MNIST, .*mnist-subset"):
+        data.load("CIFAR")
+
+
+def test_a_missing_or_wrong_file_of_a_set_is_named(tmp_path):
+    raw = tmp_path / "KMNIST" / "raw"
+    raw.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte is missing"):
+        data.load("KMNIST", data_dir=tmp_path)
+    write_idx(raw / "train-images-idx3-ubyte", np.zeros((5, 28, 28)))
+    with pytest.raises(ValueError, match=r"train-images.*must hold an array \(60000, 28, 28\)"):
+        data.load("KMNIST", data_dir=tmp_path)
+
+
+def test_another_set_of_the_same_shape_is_read(tmp_path, monkeypatch):
+    shapes = {name: (6, *shape[1:]) for name, shape in data.FILES.items()}
+    monkeypatch.setattr(data, "FILES", shapes)
+    (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
+    for name, shape in shapes.items():
+        write_idx(tmp_path / "FashionMNIST" / "raw" / name, np.full(shape, 3))
+    found = data.load("fashionmnist", data_dir=tmp_path)
+    assert found.name == "fashionmnist"
+    assert found.complete
+    assert found.train_labels.tolist() == [3] * 6
+    torch.testing.assert_close(
+        found.test_images, torch.full((6, 784), (3 / 255 - data.MEAN) / data.DEVIATION)
+    )
+
+
+def test_held_out_images_take_the_place_of_the_test_set(digits):
+    held = digits.hold_out(100)
+    assert torch.equal(held.train_images, digits.train_images[:200])
+    assert torch.equal(held.test_labels, digits.train_labels[200:])
+    with pytest.raises(ValueError, match="1 to 299 images, got 300"):
+        digits.hold_out(300)

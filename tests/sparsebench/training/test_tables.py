@@ -1,0 +1,152 @@
+from dataclasses import replace
+
+import pytest
+
+from sparsebench.training import plots, same_weights, tables
+from sparsebench.training.curves import CurvesRecord
+from sparsebench.training.mnist import ROWS
+from sparsebench.training.published import curve, published
+from sparsebench.training.records import Epoch, Timing, TrainingRecord
+from sparsebench.training.registry import EXPERIMENTS
+from sparsebench.views.tables import writers
+
+
+def record(setting, accuracies, **others):
+    epochs = [Epoch(loss=1.0, accuracy=accuracy) for accuracy in accuracies]
+    return TrainingRecord(
+        setting=setting, epochs=epochs, parameters=160_810, weights=158_800,
+        machine={"id": "m"}, **others,
+    )  # fmt: skip
+
+
+SPARSE = replace(ROWS["sparse"], threads=2)
+RISING = [0.9, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.970, 0.972, 0.98]
+
+
+def test_published_and_measured_stand_side_by_side_at_the_same_epochs():
+    records = [
+        record(SPARSE, RISING),
+        record(replace(SPARSE, seed=1), [a + 0.002 for a in RISING]),
+    ]
+    (table,) = tables.of_training(records)
+    theirs = (curve("mnist", "sparse")[7] + curve("mnist", "sparse")[8]) / 2
+    (row,) = table.text.to_dict("records")
+    assert row["published"] == f"{theirs:.2f}"
+    assert row["measured"] == "97.20 ± 0.14"
+    assert row["difference"] == f"{97.2 - theirs:+.2f}"
+    assert row["epoch 10"] == "98.10 ± 0.14"
+    assert row["parameters"] == "160,810"
+    assert "s/epoch" not in row
+    assert "times not measured" in table.caption
+    assert "2 seeds" in table.caption
+    assert table.numbers["measured [%]"].tolist() == pytest.approx([97.2])
+
+
+@pytest.mark.parametrize(
+    "change", [{"dataset": "mnist-subset"}, {"epochs": 9}, {"lr": 0.2}, {"held_out": 100}]
+)
+def test_what_is_not_comparable_never_stands_beside_published_figures(change):
+    changed = replace(SPARSE, **change)
+    (table,) = tables.of_training([record(changed, RISING[: changed.epochs])])
+    assert "published" not in table.text.columns
+    assert "NOT COMPARABLE with published figures" in table.caption
+    assert ("SUBSET" in table.caption) == (changed.dataset == "mnist-subset")
+    assert not list(plots.of_training([record(changed, RISING[: changed.epochs])]))
+
+
+def test_times_measured_by_themselves_are_those_that_are_shown():
+    slow = Timing(steps=937, samples=[100.0], steps_per_epoch=937, method="wall clock")
+    timing = Timing(steps=10, samples=[0.1, 0.3, 0.2], steps_per_epoch=937, method="in turn")
+    records = [
+        record(SPARSE, RISING, timing=slow),
+        TrainingRecord(
+            setting=replace(SPARSE, seed=7), purpose="time", timing=timing, machine={"id": "m"}
+        ),
+    ]
+    (table,) = tables.of_training(records)
+    assert table.text["s/epoch"].tolist() == ["18.74"]
+    assert "2 threads, in turn" in table.caption
+
+
+def test_rows_of_several_machines_name_them():
+    here = record(SPARSE, RISING)
+    there = here.model_copy(update={"machine": {"id": "n", "cpu": {"model": "Other(R) CPU 9"}}})
+    (table,) = tables.of_training([here, there])
+    assert table.text["machine"].tolist() == ["this machine", "Other 9"]
+    (alone,) = tables.of_training([here])
+    assert "machine" not in alone.text
+
+
+def test_nets_with_as_many_weights_share_a_column():
+    kinds = {row.row: row for row in same_weights.rows()}
+    records = [
+        record(kinds["dense 200 wide"], [0.97] * 10),
+        record(kinds["RigL 90%"], [0.98] * 10),
+        record(replace(kinds["RigL 90%"], seed=1), [0.981] * 10),
+        record(kinds["RigL 99%"], [0.96] * 10),
+        record(replace(kinds["random 99%"], epochs=2), [0.9] * 2),
+    ]
+    table = next(t for t in tables.of_training(records) if t.name == "weights")
+    assert table.text.to_dict("records") == [
+        {"net": "dense, narrow", "90%: 158,800": "97.00", "99%: 15,880": "not measured"},
+        {"net": "RigL", "90%: 158,800": "98.05 ± 0.07", "99%: 15,880": "96.00"},
+    ]
+
+
+def test_failed_runs_have_a_row_and_a_reason():
+    records = [
+        record(SPARSE, RISING[:3], status="diverged", message="the loss is nan"),
+        record(ROWS["dense"], RISING),
+    ]
+    rows, failures = tables.of_training(records)
+    assert rows.text["measured"].tolist()[0] == "1 diverged"
+    assert failures.text["why"].tolist() == ["the loss is nan"]
+
+
+def test_every_row_of_the_table_has_its_published_curve():
+    for name, setting in ROWS.items():
+        assert len(curve("mnist", name)) >= setting.epochs
+    assert published()["mnist"]["dense"]["parameters"] == 1_590_010
+    assert len(published()["source"]["commit"]) == 40
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_rows_of_its_own(name):
+    settings = EXPERIMENTS[name].settings()
+    assert len({setting.key for setting in settings}) == len(settings)
+    assert len({setting.row for setting in settings}) == len(settings)
+    shared = EXPERIMENTS[name].folder or name
+    assert {setting.experiment for setting in settings} == {shared}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_path):
+    settings = EXPERIMENTS[name].settings()
+    timing = Timing(steps=10, samples=[0.1], steps_per_epoch=937, method="in turn")
+    records = [
+        record(replace(s, seed=seed), [0.9 + 0.001 * seed] * s.epochs, timing=timing)
+        for s in settings
+        for seed in (0, 1)
+    ]
+    made = tables.of_training(records)
+    assert made
+    for table in made:
+        writers.write(table, tmp_path)
+    drawn = dict(plots.of_training(records))
+    expected = {
+        "mnist": {"mnist", "pareto"},
+        "recipe-search": set(),
+        "same-time": {"mnist", "pareto", "same-time"},
+    }
+    assert set(drawn) == expected.get(name, {name})
+
+
+def test_curves_are_compared_step_by_step():
+    losses = {"masked": [1.0, 0.5], "sparse": [1.0, 0.5 * (1 + 1e-9)]}
+    conditions = {"dataset": "mnist", "steps": 2, "rewirings": 0, "width": 20, "sparsity": 0.9}
+    made = CurvesRecord(
+        experiment="same-training", case="RigL", conditions=conditions, losses=losses
+    )
+    (table,) = tables.of_curves([made])
+    assert table.text["largest relative difference"].tolist() == ["1.0e-09"]
+    assert [name for name, _ in plots.of_curves([made])] == ["same-training"]

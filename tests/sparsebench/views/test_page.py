@@ -1,0 +1,211 @@
+"""The HTML report: complete, self-contained, escaped; and in a real browser."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import sparsebench.training.chapters  # noqa: F401 — registers its chapters
+from sparsebench.analysis.points import points
+from sparsebench.errors import InputError
+from sparsebench.records import Store
+from sparsebench.views import page
+from sparsebench.views.page.maps import crossover_maps, speedup_maps
+from sparsebench.views.page.summary import sentences
+from tests.sparsebench.factory import record, sweep
+
+HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>'
+EVIL = {"id": "beef", "cpu": {"model": HOSTILE}}
+
+
+class _Tags(HTMLParser):
+    """Collects what a browser would fetch, and the text of the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses, self.text, self.open = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "action")]
+        if tag not in ("meta", "link", "img", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in ("style", "script"):
+            self.text.append(data)
+
+
+def write(folder, found):
+    with Store(folder) as store:
+        for each in found:
+            store.append(each)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A page about two machines, one with a hostile name, and a failed case."""
+    root = tmp_path_factory.mktemp("page")
+    options = {"widths": (512, 2048), "phases": ("inference", "train_step")}
+    failed = record(None, implementation="peer", status="oom", message=f"no memory {HOSTILE}",
+                    batch=7)  # fmt: skip
+    write(root / "one" / "mine", [*sweep(**options), failed])
+    write(root / "two" / "mine", sweep(**options, machine=EVIL))
+    chapters = page.write([root], root / "out" / "report.html")
+    assert [chapter.name for chapter in chapters] == ["mine"]
+    return root / "out" / "report.html"
+
+
+@pytest.fixture(scope="module")
+def parsed(written):
+    tags = _Tags(written.read_text(encoding="utf-8"))
+    assert tags.open == []
+    return tags
+
+
+def test_it_needs_no_network(written, parsed):
+    assert parsed.addresses
+    assert all(address.startswith(("#", "data:")) for address in parsed.addresses)
+    text = written.read_text(encoding="utf-8")
+    without_images = re.sub(r'src="data:[^"]*"', "", text)
+    assert "http://" not in without_images
+    assert "https://" not in without_images
+    assert written.stat().st_size < page.LARGEST
+
+
+def test_text_from_records_is_text(parsed):
+    assert parsed.tags.count("script") == 1
+    assert "onerror" not in " ".join(parsed.tags)
+    assert any(HOSTILE in piece for piece in parsed.text)
+
+
+def test_every_section_is_there(parsed):
+    text = " ".join(" ".join(parsed.text).split())
+    for words in (
+        "Summary", "Where sparse pays", "Speed-up over dense", "Time", "Memory",
+        "League of implementations", "Cases without a time", "no memory", "All measurements",
+        "Machines and software", "Anvil 9000", "sparsebench run mine",
+    ):  # fmt: skip
+        assert words in text, words
+    assert parsed.tags.count("img") >= 8
+
+
+def test_sentences_say_what_the_records_hold():
+    """`ours` takes twice its density of the dense time: it pays from 50%, at 90% five times."""
+    (said,) = sentences(points(sweep(phases=("train_step",), sparsities=(0.4, 0.9)))).values()
+    assert said[0].startswith("A training step of a 4096-wide layer at batch 1 pays from 50%")
+    assert "at 90% it is 5.0× faster than dense" in said[0]
+    (said,) = sentences(points(sweep(phases=("inference",), sparsities=(0.2,)))).values()
+    assert "does not pay at 20%, the only sparsity measured; there it is 1.6× slower" in said[0]
+
+
+def test_maps_hold_crossovers_and_speedups():
+    every = points(sweep(widths=(512, 1024), phases=("inference",), sparsities=(0.4, 0.9)))
+    (crossings,) = crossover_maps(every)
+    assert crossings.columns == ["1", "128"]
+    assert [name for name, _ in crossings.rows] == ["512", "1024"]
+    assert all(cell.text.startswith("50%") for _, cells in crossings.rows for cell in cells)
+    (speedups,) = speedup_maps(every)
+    for _, cells in speedups.rows:
+        assert [cell.text for cell in cells] == ["0.83×", "5.0×"]
+        assert cells[0].heat < 0 < cells[1].heat
+
+
+def test_nothing_to_report_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no records to report"):
+        page.write([tmp_path], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_training_has_chapters(tmp_path):
+    reference = Path(__file__).parents[3] / "results" / "reference" / "mnist"
+    (chapter,) = page.write([reference], tmp_path / "report.html")
+    assert chapter.command == "sparsebench train mnist"
+    assert "small-world" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser(written):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="pip install selenium")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium with its chromedriver; on Debian: apt install chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    try:
+        driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    except Exception as error:
+        pytest.skip(f"Chromium does not start here: {error}")
+    driver.get(written.as_uri())
+    yield driver
+    driver.quit()
+
+
+def test_a_browser_draws_filters_and_sorts(browser):
+    drawn = browser.execute_script(
+        "return [...document.images].map((i) => i.complete && i.naturalWidth > 100)"
+    )
+    assert drawn
+    assert all(drawn)
+    assert browser.title == "sparsebench report"  # the script in a machine's name did not run
+
+    def rows():
+        return browser.execute_script(
+            "return [...document.querySelector('table.sortable').tBodies[0].rows].filter("
+            "(row) => row.offsetParent).map((row) => [...row.cells].map((c) => c.innerText))"
+        )
+
+    heads = browser.execute_script(
+        "return [...document.querySelectorAll('table.sortable th')].map((h) => h.innerText)"
+    )
+    everything = rows()
+    browser.find_element("css selector", "input[type=search]").send_keys("ours 2048 90%")
+    filtered = rows()
+    assert 0 < len(filtered) < len(everything)
+    assert {row[heads.index("implementation")] for row in filtered} == {"ours"}
+    assert browser.find_element("css selector", "output").text == (
+        f"{len(filtered)} of {len(everything)} rows"
+    )
+    units = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
+    button = browser.find_elements("css selector", "table.sortable th button")[heads.index("time")]
+    for reverse in (False, True):
+        button.send_keys("\n")  # by keyboard
+        times = [row[heads.index("time")].split() for row in rows()]
+        seconds = [float(number) * units[unit] for number, unit in times]
+        assert seconds == sorted(seconds, reverse=reverse)
+        assert len(set(seconds)) > 1
+
+    wide = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0
+    browser.set_window_size(400, 800)  # a phone's, or as narrow as a window can be
+    assert browser.execute_script("return document.documentElement.scrollWidth - innerWidth") <= 0
+    errors = [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+    assert errors == []
+
+
+def test_many_points_are_a_picture_of_few_bytes_and_few_points_stay_sharp():
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    from sparsebench.views import page
+
+    def drawn(count):
+        figure = Figure(figsize=(4, 3))
+        figure.subplots().plot(np.random.default_rng(0).random(count), "o")
+        return page._image(figure)
+
+    assert drawn(10).startswith("data:image/svg+xml;base64,")
+    many = drawn(5000)
+    assert many.startswith("data:image/webp;base64,")
+    assert len(many) < 200_000

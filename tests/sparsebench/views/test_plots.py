@@ -1,0 +1,83 @@
+"""What figures hold: that they look well is for eyes."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from sparsebench.analysis.points import points
+from sparsebench.views import plots
+from sparsebench.views.plots import style
+from tests.sparsebench.factory import SPARSITIES, sweep
+
+
+def drawn(records):
+    return dict(plots.figures(points(records)))
+
+
+def curve(axes, name):
+    """The points of the line that is drawn as an implementation."""
+    look = style.of(name, ("coo", "peer"))
+    (line,) = (
+        found
+        for found in axes.lines
+        if (found.get_color(), found.get_marker()) == (look["color"], look["marker"])
+    )
+    return line.get_xydata()
+
+
+def test_speedups_are_drawn_where_they_belong():
+    figure = drawn(sweep(widths=(512, 1024), phases=("inference",)))["speedup-inference"]
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["512 × 512", "1024 × 1024"]
+    for axes in figure.axes:
+        density, speedup = curve(axes, "peer").T
+        assert density == pytest.approx([1 - s for s in SPARSITIES])
+        assert speedup == pytest.approx(0.2 / density)
+        assert axes.xaxis_inverted()
+        ticks = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
+        assert ticks == ["50%", "80%", "90%", "95%", "98%", "99%"]
+
+
+def test_every_axis_is_labelled():
+    figures = drawn(sweep(widths=(512, 1024), sparsities=(0.5, 0.99), threads=(1, 2)))
+    assert figures
+    for figure in figures.values():
+        assert isinstance(figure, Figure)
+        labels = [axes.get_xlabel() for axes in figure.axes]
+        assert any(labels)
+        assert "Anvil 9000" in figure.get_supxlabel()
+
+
+def test_threads_are_drawn_as_speedup_over_one():
+    figure = drawn(sweep(widths=(512, 1024), threads=(1, 2, 4)))["threads-train_step"]
+    for axes in figure.axes:
+        assert np.allclose(curve(axes, "coo"), [(1, 1), (2, 2), (4, 4)])
+
+
+def test_implementations_are_told_apart_without_colour():
+    names = [*style._LOOKS, "new", "newer", "newest"]
+    looks = [style.of(name, names) for name in names]
+    assert len({(look["marker"], look["linestyle"]) for look in looks}) >= len(looks) - 2
+    assert len({tuple(map(str, look.values())) for look in looks}) == len(looks)
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    drawn(sweep(widths=(512,), sparsities=(0.5, 0.9), batches=(1,), phases=("inference",)))
+    assert dict(mpl.rcParams) == before
+
+
+def test_many_convolutions_are_marks_on_a_line_each_and_their_curves_those_with_most_sparsities():
+    window = {"operation": "conv2d", "kernel": 3, "padding": 1, "image": 8, "batches": (16,)}
+    window |= {"phases": ("train_step",), "implementations": ("dense", "ours")}
+    few = sweep(widths=(8, 16, 24, 32, 40, 48), sparsities=(0.9, 0.95), **window)
+    records = few + sweep(widths=(64,), sparsities=(0.5, 0.9, 0.95), **window)
+    figures = drawn(records)
+    panels = figures["layers-train_step"].axes
+    assert [axes.get_title() for axes in panels] == ["90% sparse", "95% sparse"]
+    assert len(panels[0].get_yticks()) == 7
+    marks = [line for line in panels[0].lines if line.get_marker() == "o"]
+    assert [float(line.get_xdata()[0]) for line in marks] == pytest.approx([5.0] * 7)
+    curves = figures["speedup-train_step"].axes
+    assert [axes.get_title() for axes in curves] == ["64→64 3×3 8²"]

@@ -1,0 +1,127 @@
+"""Two processes that train one model rewire it alike."""
+
+import os
+import sys
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import sparselayers as sl
+from sparselayers.dynamic import SET, RigL
+
+pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
+
+
+def in_two_processes(test, directory):
+    mp.start_processes(_run, (test, str(directory / "store")), nprocs=2, start_method="spawn")
+
+
+def _run(rank, test, store):
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{store}",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
+    )
+    try:
+        test(rank)
+    finally:
+        dist.destroy_process_group()
+
+
+def build(*, dynamic=False, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    settings = {"dynamic": dynamic, "deltaT": 2, "Tend": 20, "alpha": 0.3, "generator": generator}
+    return nn.Sequential(
+        sl.SparseLinear(12, 10, sparsity=0.7, **settings),
+        nn.ReLU(),
+        sl.SparseLinear(10, 6, sparsity=0.7, **settings),
+    )
+
+
+def batches(count):
+    generator = torch.Generator().manual_seed(7)
+    return [torch.randn(8, 12, generator=generator) for _ in range(count)]
+
+
+def step(model, optimizer, x):
+    optimizer.zero_grad()
+    model(x).square().mean().backward()
+    optimizer.step()
+
+
+def weights(model):
+    return torch.cat([layer.weight.to_dense().flatten() for layer in (model[0], model[2])])
+
+
+def all_alike(rank):
+    """RigL on two halves of a batch is RigL on the whole; SET draws the same on both ranks."""
+    for rule in (RigL, SET):
+        torch.manual_seed(rank)  # what ranks draw for themselves differs
+        model = build()
+        ddp = DistributedDataParallel(model)
+        optimizer = torch.optim.Adam(ddp.parameters(), lr=0.01)
+        rewirer = rule(ddp, optimizer, update_every=2, stop_after=20)
+        initial = weights(model) != 0
+        for x in batches(5):
+            step(ddp, optimizer, x[rank::2])
+            rewirer.step()
+        both = [torch.empty_like(weights(model)) for _ in range(2)]
+        dist.all_gather(both, weights(model))
+        assert torch.equal(both[0], both[1])
+        assert not torch.equal(both[0] != 0, initial)
+        if rule is RigL:
+            single = build()
+            optimizer = torch.optim.Adam(single.parameters(), lr=0.01)
+            rewirer = rule(single, optimizer, update_every=2, stop_after=20)
+            for x in batches(5):
+                step(single, optimizer, x)
+                rewirer.step()
+            torch.testing.assert_close(both[0], weights(single))
+
+    dynamic, single = build(dynamic=True), build(dynamic=True)
+    ddp = DistributedDataParallel(dynamic)
+    optimizer = torch.optim.Adam(ddp.parameters(), lr=0.01)
+    other = torch.optim.Adam(single.parameters(), lr=0.01)
+    for x in batches(5):
+        with ddp.no_sync():  # gradients are accumulated over two halves of each rank's share
+            ddp(x[rank::4]).square().mean().backward()
+        ddp(x[2 + rank :: 4]).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        (2 * single(x).square().mean()).backward()
+        other.step()
+        other.zero_grad()
+    assert [layer.state_dict()["steps"] for layer in (dynamic[0], dynamic[2])] == [5, 5]
+    torch.testing.assert_close(weights(dynamic), weights(single))
+
+
+def differing(rank):
+    """Ranks that differ are told so before anything is changed; independent ones are left alone."""
+    model = build(seed=rank)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    rewirer = RigL(model, optimizer, update_every=1, stop_after=9, process_group=dist.group.WORLD)
+    before = weights(model)
+    step(model, optimizer, batches(1)[0])
+    with pytest.raises(RuntimeError, match=r"layer '0': .* on rank 1 and on rank 0 differ"):
+        rewirer.step()
+    assert torch.equal(weights(model), before)
+
+    lonely = build(dynamic=True, seed=rank)
+    optimizer = torch.optim.SGD(lonely.parameters(), lr=0.1)
+    for x in batches(3 + rank):
+        step(lonely, optimizer, x)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
+@pytest.mark.parametrize("test", [all_alike, differing])
+def test_two_ranks(test, tmp_path):
+    in_two_processes(test, tmp_path)

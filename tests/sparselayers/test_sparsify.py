@@ -1,0 +1,149 @@
+"""sparsify: what is measured, what is chosen, and that the model is left as it was."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import sparselayers as sl
+from sparselayers import sparsify
+from sparselayers.convert import convert, measure, swap
+
+
+def zeroed(layer, sparsity):
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        layer.weight[torch.rand(layer.weight.shape, generator=generator) < sparsity] = 0
+    return layer
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = zeroed(nn.Conv2d(3, 8, 3, padding=1), 0.9)
+        self.norm = nn.BatchNorm2d(8)
+        self.shared = zeroed(nn.Linear(8, 8), 0.85)
+        self.dense = zeroed(nn.Linear(8, 8), 0.5)
+        self.unused = zeroed(nn.Linear(8, 8), 0.9)
+        self.head = nn.Sequential(zeroed(nn.Linear(8, 4), 0.9))
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu().mean((2, 3))
+        return self.head(self.dense(self.shared(self.shared(x))))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return Net()
+
+
+def choose(monkeypatch, faster):
+    """Let the sparse layer be faster where `faster(dense layer's type)`."""
+    original = swap.compare
+
+    def fake(first, second, **options):
+        first(), second()
+        ratio = faster.pop(0)
+        return measure.Times(1.0, ratio, 0.9 * ratio, 1.1 * ratio, 9)
+
+    assert original is measure.compare
+    monkeypatch.setattr(swap, "compare", fake)
+
+
+def test_only_layers_that_are_surely_faster_are_swapped(model, monkeypatch):
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(4, 3, 6, 6)
+    expected = copy.deepcopy(model)(x)
+    choose(monkeypatch, [0.5, 0.95, 2.0])
+    result = sparsify(model, x, threshold=0.8)
+    assert [(d.path, d.chosen) for d in result.decisions] == [
+        ("stem", "sparse"),
+        ("shared", "dense"),  # its interval contains 1
+        ("head.0", "dense"),
+    ]
+    assert isinstance(result.model.stem, sl.SparseConv2d)
+    assert type(result.model.shared) is nn.Linear
+    assert result.skipped == {
+        "dense": f"{1 - int(model.dense.weight.count_nonzero()) / 64:.1%} of its weights are zero",
+        "unused": "the example input does not reach it",
+    }
+    torch.testing.assert_close(result.model(x), expected)
+    assert type(model.stem) is nn.Conv2d
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_table_shows_what_was_measured(model, monkeypatch, capsys):
+    choose(monkeypatch, [0.25, 2.0, 2.0])
+    result = sparsify(model, torch.randn(4, 3, 6, 6), verbose=True)
+    printed = capsys.readouterr().out
+    assert result.table() in printed
+    head, _, stem, *_ = printed.splitlines()
+    for column in ("layer", "shape", "sparsity", "dense ms", "sparse ms", "chosen", "bytes saved"):
+        assert column in head
+    sparse = convert(model.stem, "csr")
+    saved = 4 * (model.stem.weight.numel() - 2 * sparse.values.numel() - 9)
+    assert stem.split() == [
+        "stem", "8×3×3×3", f"{sparse.sparsity:.1%}", "1000.000", "250.000", "sparse", f"{saved:,}"
+    ]  # fmt: skip
+    assert result.bytes_saved == saved
+
+
+def test_by_memory(model, monkeypatch):
+    choose(monkeypatch, [9.0] * 3)
+    result = sparsify(model, torch.randn(4, 3, 6, 6), criterion="memory")
+    assert {d.chosen for d in result.decisions if d.bytes_saved > 0} == {"sparse"}
+    assert isinstance(result.model.stem, sl.SparseConv2d)
+
+
+def test_measures_for_real():
+    model = nn.Sequential(zeroed(nn.Linear(1500, 1500), 0.995))
+    result = sparsify(model, torch.randn(32, 1500), seconds=0.1)
+    (decision,) = result.decisions
+    assert decision.times.low <= decision.times.ratio <= decision.times.high
+    assert decision.times.samples >= measure.LEAST
+    assert (decision.chosen == "sparse") == (decision.times.high < 1)
+
+
+def test_hooks_are_not_called_by_measuring(model):
+    calls = []
+    model.stem.register_forward_hook(lambda *_: calls.append(1))
+    result = sparsify(model, torch.randn(4, 3, 6, 6), threshold=0.88, skip=["head.0"], seconds=0)
+    assert len(calls) == 1
+    assert result.skipped["head.0"] == "asked to skip"
+    result.model.stem(torch.randn(4, 3, 6, 6))
+    assert len(calls) == 2
+
+
+def test_frozen_layers_and_inference(model):
+    model.requires_grad_(False)
+    sparsify(model, torch.randn(4, 3, 6, 6), seconds=0)
+    model.requires_grad_(True)
+    sparsify(model, (torch.randn(4, 3, 6, 6),), training=False, seconds=0)
+
+
+def test_bad_input(model):
+    before = copy.deepcopy(model.state_dict())
+    x = torch.randn(4, 3, 6, 6)
+    with pytest.raises(RuntimeError, match="channels"):  # PyTorch's own error
+        sparsify(model, torch.randn(4, 2, 6, 6))
+    with pytest.raises(ValueError, match=r"threshold must be in \[0, 1\], got 80"):
+        sparsify(model, x, threshold=80)
+    with pytest.raises(ValueError, match="criterion must be one of time, memory, got 'speed'"):
+        sparsify(model, x, criterion="speed")
+    with pytest.raises(ValueError, match="no Linear or Conv2d 'norm' to skip"):
+        sparsify(model, x, skip=["norm"])
+    with pytest.raises(ValueError, match="format must be one of coo, csr"):
+        sparsify(model, x, format="dense")
+    assert all(module.training for module in model.modules())
+    assert not model.stem._forward_pre_hooks
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_interval_of_a_median():
+    # Order statistics 2 and 9 of ten samples enclose the median in 97.9% of all cases.
+    assert measure._interval([float(i) for i in range(1, 11)]) == (2.0, 9.0)
+    assert measure._interval([1.0]) == (0.0, float("inf"))

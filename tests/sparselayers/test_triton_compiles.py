@@ -1,0 +1,104 @@
+"""The kernels compile for real GPUs: Triton and its assembler need none at hand for that."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from sparselayers.backends.kernels.tiles import candidates
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+
+_TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+_INTEGERS = ("pieces", "long_rows", "rows", "batch", "cut", "blocks")
+_INDICES = ("ptr", "index", "permutation", "order", "piece_row", "piece_begin", "piece_ptr")
+_MATRICES = ("x", "y", "dy", "values", "bias", "result")
+_ABSENT = ("order", "piece_row", "piece_begin", "permutation", "bias")
+
+
+def compiled(kernel, capability, dtype, constants, *, absent=(), index="i32"):
+    """Compile as a launch with these arguments would, for pointers and sizes divisible by 16."""
+    compiler = pytest.importorskip("triton.compiler")
+    target = pytest.importorskip("triton.backends.compiler").GPUTarget("cuda", capability, 32)
+    if not isinstance(kernel, triton.JITFunction):
+        pytest.skip("kernels are interpreted")
+    signature, attributes = {}, {}
+    for place, name in enumerate(kernel.arg_names):
+        if name in absent:
+            signature[name], constants = "constexpr", constants | {name: None}
+        elif name in _INTEGERS:
+            signature[name] = "i32"
+        elif name in _INDICES:
+            signature[name] = f"*{index}"
+        elif name in _MATRICES:
+            signature[name] = f"*{_TYPES[dtype]}"
+        elif name == "partial":
+            signature[name] = "*fp32"
+        else:
+            signature[name] = "constexpr"
+            continue
+        if name not in absent and name not in ("pieces", "long_rows", "cut", "blocks", "rows"):
+            attributes[(place,)] = [["tt.divisibility", 16]]
+    warps = constants.pop("num_warps", 4)
+    source = compiler.ASTSource(kernel, signature, constants, attributes)
+    return triton.compile(source, target=target, options={"num_warps": warps})
+
+
+def spilled(made, capability, folder):
+    """The bytes of registers that the assembler had no room for, or None where it is not found."""
+    assembler = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+    if not assembler.exists():
+        return None
+    (folder / "kernel.ptx").write_text(made.asm["ptx"])
+    target = f"--gpu-name=sm_{capability}{'a' if capability >= 90 else ''}"
+    command = [assembler, "--verbose", target, folder / "kernel.ptx", "-o", folder / "kernel.o"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return sum(map(int, re.findall(r"(\d+) bytes spill", said)))
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def constants(tile, **flags):
+    import triton.language as tl
+
+    names = {"ROWS": tile.rows, "CONNECTIONS": tile.connections, "BATCH": tile.batch}
+    shape = {"OFFSET": tl.int32, "WIDE": tl.float32, "num_warps": tile.warps}
+    return names | shape | flags
+
+
+@pytest.mark.parametrize(("capability", "batch"), [(80, 128), (90, 1), (90, 128)])
+def test_plain(capability, batch, tmp_path):
+    from sparselayers.backends.kernels.multiply import multiply
+    from sparselayers.backends.kernels.sample import sample
+
+    tile = candidates(batch, 200.0)[0]
+    flags = {"ORDERED": False, "SPLIT": False}
+    product = {"HAS_BIAS": False, "PERMUTED": False}
+    for kernel, of_kernel in ((multiply, flags | product), (sample, flags)):
+        given = constants(tile, **of_kernel)
+        made = compiled(kernel, capability, torch.float32, given, absent=_ABSENT)
+        assert "atom" not in made.asm["ptx"]  # the result is the same every time
+        assert spilled(made, capability, tmp_path) in (0, None)
+        if batch == 128:  # a connection's samples are read four at a time
+            assert re.search(r"ld\.global\S*\.v4\.b32", made.asm["ptx"])
+
+
+def test_every_branch(tmp_path):
+    import triton.language as tl
+
+    from sparselayers.backends.kernels.multiply import combine, multiply
+    from sparselayers.backends.kernels.sample import sample
+
+    tile = candidates(4, 30.0)[0]
+    flags = {"ORDERED": True, "SPLIT": True}
+    of_products = constants(tile, **flags, HAS_BIAS=True, PERMUTED=True)
+    of_sums = {"HAS_BIAS": True, "OFFSET": tl.int64, "WIDE": tl.float32, "BATCH": 64}
+    kernels = ((multiply, of_products), (sample, constants(tile, **flags)), (combine, of_sums))
+    for kernel, given in kernels:
+        made = compiled(kernel, 90, torch.bfloat16, given, index="i64")
+        assert spilled(made, 90, tmp_path) in (0, None)

@@ -1,0 +1,130 @@
+"""Which tile is taken, tried on a stand-in for a GPU; and how rows are shared out."""
+
+import pytest
+import torch
+
+from sparselayers.backends.kernels.partition import share_out
+from sparselayers.backends.kernels.tiles import Tile, candidates, power_of_two
+from sparselayers.backends.kernels.tuning import Choice, Tuner
+from tests.fake_gpu import FakeGpu
+
+TILES = (Tile(1, 8, 64, 4), Tile(1, 16, 64, 4), Tile(2, 8, 32, 2))
+
+
+class OutOfResources(Exception):
+    pass
+
+
+class Fake(FakeGpu):
+    """A GPU on which a call takes as long as the tile it ran last says."""
+
+    def __init__(self, of_tiles, *, memory_to_flush=True):
+        super().__init__()
+        self.of_tiles, self.ran, self.memory_to_flush = of_tiles, [], memory_to_flush
+
+    def run(self, tile):
+        self.ran.append(tile)
+        if self.of_tiles[tile] is None:
+            raise OutOfResources("out of resource: shared memory")
+
+    def seconds(self, call, count, *, cold):
+        if cold and not self.memory_to_flush:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        call()
+        return [self.of_tiles[self.ran[-1]]] * count
+
+
+def test_the_fastest_is_taken_and_remembered(tmp_path):
+    gpu, tuner = Fake(dict(zip(TILES, (3.0, None, 2.0), strict=True))), Tuner(tmp_path / "tiles")
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[2]
+    assert tuner.seconds > 0
+    spent, tries = tuner.seconds, len(gpu.ran)
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[2]
+    another = Tuner(tmp_path / "tiles")  # in another process
+    assert another.choose("key", TILES, gpu.run, gpu) == TILES[2]
+    assert (tuner.seconds, another.seconds, len(gpu.ran)) == (spent, 0.0, tries)
+    (choice,) = another.stored().values()
+    assert choice == Choice(TILES[2], round(spent, 3))
+
+
+def test_what_another_process_found_meanwhile_is_kept(tmp_path):
+    gpu = Fake(dict.fromkeys(TILES, 1.0))
+    first, second = Tuner(tmp_path / "tiles"), Tuner(tmp_path / "tiles")
+    for tuner in (first, second):  # both have read the file
+        tuner.choose("seen", TILES, gpu.run, gpu)
+    first.choose("a", TILES, gpu.run, gpu)
+    second.choose("b", TILES, gpu.run, gpu)
+    assert len(Tuner(tmp_path / "tiles").stored()) == 3
+
+
+def test_without_memory_to_clear_the_cache_it_stays_warm(tmp_path):
+    gpu = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True)), memory_to_flush=False)
+    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[2]
+
+
+@pytest.mark.parametrize("text", ["{]", "[1]", '{"a": 3}', '{"a": [[1, 2], 3]}'])
+def test_a_file_that_cannot_be_read_is_replaced(text, tmp_path):
+    (tmp_path / "tiles").write_text(text)
+    gpu = Fake(dict.fromkeys(TILES, 1.0))
+    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[0]
+    assert Tuner(tmp_path / "tiles").choose("key", TILES, lambda tile: None, gpu) == TILES[0]
+
+
+def test_nothing_is_tried_while_a_graph_is_captured(tmp_path):
+    gpu, tuner = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True))), Tuner(tmp_path / "tiles")
+    gpu.is_capturing = True
+    assert tuner.choose("key", TILES, gpu.run, gpu) is None
+    assert gpu.ran == []
+    gpu.is_capturing = False
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[2]
+
+
+def test_nothing_is_tried_where_tuning_is_off(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARSEBENCH_TUNING", "off")
+    gpu = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True)))
+    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[0]
+    assert gpu.ran == []
+
+
+def test_where_none_runs_the_first_error_is_raised(tmp_path):
+    gpu = Fake(dict.fromkeys(TILES))
+    with pytest.raises(OutOfResources):
+        Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu)
+
+
+def test_other_errors_are_not_passed_over(tmp_path):
+    def fails(tile):
+        raise RuntimeError("illegal memory access")
+
+    with pytest.raises(RuntimeError, match="illegal"):
+        Tuner(tmp_path / "tiles").choose("key", TILES, fails, Fake({}))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 9, 64, 65, 512, 5000])
+@pytest.mark.parametrize("degree", [0.01, 1, 20, 200, 5000])
+def test_tiles_are_blocks_that_triton_takes(batch, degree):
+    tiles = candidates(batch, degree)
+    assert len(set(tiles)) == len(tiles) > 1
+    for tile in tiles:
+        assert all(size == power_of_two(size) >= 1 for size in tile)
+        assert tile.batch <= power_of_two(batch)
+        assert tile.rows * tile.connections * tile.batch <= 8192
+
+
+@pytest.mark.parametrize("degrees", [[5, 4, 6, 5], [200, 0, 90, 1, 40], [9000, 0, 3, 5000, 1, 2]])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_every_connection_is_in_one_task(degrees, dtype):
+    ptr = torch.tensor([0, *torch.tensor(degrees).cumsum(0)], dtype=dtype)
+    split = share_out(ptr, int(ptr[-1]))
+    order = range(len(degrees)) if split.order is None else split.order.tolist()
+    tasks = []
+    for piece in range(split.pieces):
+        row, begin = int(split.piece_row[piece]), int(split.piece_begin[piece])
+        assert row == order[torch.searchsorted(split.piece_ptr, piece, right=True) - 1]
+        tasks.append((begin, min(begin + split.cut, int(ptr[row + 1]))))
+    tasks += [(int(ptr[row]), int(ptr[row + 1])) for row in order[split.long_rows :]]
+    assert len(tasks) == split.tasks
+    covered = sorted(place for begin, end in tasks for place in range(begin, end))
+    assert covered == list(range(int(ptr[-1])))
+    assert all(end - begin <= split.cut for begin, end in tasks)
+    assert (split.order is None) == (max(degrees) < 10)
