@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sparselayers import activationsparsity
-from sparselayers.activation import ActivationSparsity, KWinners, KWinners2d
+from sparselayers.activation import KWinners, KWinners2d
+from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.convert import convert_model, sparsify

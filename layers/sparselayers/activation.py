@@ -8,7 +8,6 @@ moving average of how often it has won. Winners pass on their own, unboosted val
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -171,37 +170,3 @@ class KWinners2d(KWinners):
     def extra_repr(self) -> str:
         """Say what `print(layer)` shows."""
         return f"{super().extra_repr()}, local={self.local}"
-
-
-class ActivationSparsity(KWinners):
-    """KWinners under the name and with the arguments of the sparselinear package.
-
-    `alpha` is the duty cycles' momentum, `beta` the boost's strength, `act_sparsity` the fraction
-    that is silenced. An alpha above 1, as in that package's own example, is no momentum: 1 is
-    used, with a warning.
-    """
-
-    def __init__(self, alpha: float = 0.1, beta: float = 1.5, act_sparsity: float = 0.65) -> None:
-        if alpha > 1:
-            warnings.warn(f"alpha must be in [0, 1], got {alpha}: 1 is used", stacklevel=2)
-            alpha = 1.0
-        super().__init__(act_sparsity, alpha, beta)
-
-    @property
-    def alpha(self) -> float:
-        """The momentum of the duty cycles."""
-        return self.duty_cycle_momentum
-
-    @property
-    def beta(self) -> float:
-        """The strength of the boost."""
-        return self.boost_strength
-
-    @property
-    def act_sparsity(self) -> float:
-        """The fraction of the units that is silenced."""
-        return self.sparsity
-
-    def extra_repr(self) -> str:
-        """Say what `print(layer)` shows."""
-        return f"alpha={self.alpha}, beta={self.beta}, act_sparsity={self.act_sparsity}"

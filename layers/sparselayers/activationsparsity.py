@@ -1,5 +1,5 @@
 """The module in which the sparselinear package keeps its ActivationSparsity."""
 
-from sparselayers.activation import ActivationSparsity
+from sparselayers.compat import ActivationSparsity
 
 __all__ = ["ActivationSparsity"]

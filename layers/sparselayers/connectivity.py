@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 _INT32_MAX = 2**31 - 1
 _INT64_MAX = 2**63 - 1
@@ -28,13 +32,16 @@ class Transposed(NamedTuple):
     permutation: Tensor
 
 
-@dataclass(frozen=True, eq=False)
 class Connectivity:
     """The places of the nonzero weights of a matrix of shape (out, in), in CSR order.
 
     `row_ptr` (out + 1,) and `col` (nnz,) are integer tensors on one device, sorted by row and
     then by column, without duplicates: int32, or int64 where nnz or a dimension does not fit.
-    Never changed after construction; costs O(nnz) time and memory.
+    Costs O(nnz) time and memory.
+
+    Immutable: its arrays are copies of what it was made of and are never written, so that layers,
+    their copies and graphs of autograd can share it. All that backends derive from it (the
+    transpose, tiles, plans) is kept here, made once however many threads ask, and freed with it.
 
     Raises ValueError, naming the offending entry, where the arrays do not describe such a matrix.
     """
@@ -42,9 +49,54 @@ class Connectivity:
     shape: tuple[int, int]
     row_ptr: Tensor
     col: Tensor
+    device: torch.device
+    _derived: dict[Hashable, Any]
+    _digest: int | None
+    _lock: threading.RLock
 
-    def __post_init__(self) -> None:
-        _check(self.shape, self.row_ptr, self.col)
+    __slots__ = ("__weakref__", "_derived", "_digest", "_lock", "col", "device", "row_ptr", "shape")
+
+    def __init__(self, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
+        _check(shape, row_ptr, col)
+        self._fill(shape, row_ptr.clone(), col.clone())
+
+    @classmethod
+    def adopt(cls, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> Connectivity:
+        """Make one of arrays that nobody else holds, or writes, without a copy of them.
+
+        Raises ValueError as the constructor does.
+        """
+        _check(shape, row_ptr, col)
+        made = cls.__new__(cls)
+        made._fill(shape, row_ptr, col)
+        return made
+
+    def _fill(self, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
+        fields = {
+            "shape": (int(shape[0]), int(shape[1])),
+            # Tensors of its own, so that what they are found by (see `of`) is known of no other.
+            "row_ptr": row_ptr.detach(),
+            "col": col.detach(),
+            "device": col.device,
+            "_derived": {},
+            "_digest": None,
+            "_lock": threading.RLock(),
+        }
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+        self.col._sparselayers_owner = weakref.ref(self)  # type: ignore[attr-defined]
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Connectivity does not change: make another one ({name})")
+
+    def __copy__(self) -> Connectivity:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Connectivity:
+        return self  # nothing in it can be changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Connectivity.adopt, (self.shape, self.row_ptr.detach(), self.col.detach())
 
     @property
     def nnz(self) -> int:
@@ -58,11 +110,6 @@ class Connectivity:
         return 1.0 - self.nnz / (out_features * in_features)
 
     @property
-    def device(self) -> torch.device:
-        """Where the integer arrays are."""
-        return self.col.device
-
-    @property
     def row(self) -> Tensor:
         """The output of each connection, (nnz,), in the same order as `col`; made anew each time.
 
@@ -71,28 +118,65 @@ class Connectivity:
         outputs = torch.arange(self.shape[0], device=self.device, dtype=self.col.dtype)
         return outputs.repeat_interleave(self.row_ptr.diff(), output_size=self.nnz)
 
-    @cached_property
+    @property
     def transposed(self) -> Transposed:
         """The connections in column order; made on first use and kept."""
-        permutation = torch.argsort(self.col, stable=True)
-        col_ptr = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.device)
-        torch.cumsum(torch.bincount(self.col, minlength=self.shape[1]), 0, out=col_ptr[1:])
-        return Transposed(
-            col_ptr.to(self.col.dtype), self.row[permutation], permutation.to(self.col.dtype)
-        )
+        return self.derive("transposed", self._transpose)
+
+    @property
+    def digest(self) -> int:
+        """A number (63 bits) that tells these connections from others, on every machine alike."""
+        if self._digest is None:
+            object.__setattr__(self, "_digest", _digest(self.shape, self.row_ptr, self.col))
+        assert self._digest is not None
+        return self._digest
+
+    def derive(self, key: Hashable, make: Callable[[], T], *, at_most: int | None = None) -> T:
+        """Return what `make` derives from the connections; made once for a `key`, and kept.
+
+        Of keys that are tuples and begin alike only the `at_most` made last are kept.
+        """
+        derived = self._derived
+        try:
+            return derived[key]  # type: ignore[no-any-return]
+        except KeyError:
+            pass
+        with self._lock:
+            if key not in derived:
+                made = make()
+                if at_most is not None and isinstance(key, tuple):
+                    alike = [k for k in derived if isinstance(k, tuple) and k[0] == key[0]]
+                    for old in alike[: len(alike) - at_most + 1]:
+                        del derived[old]
+                derived[key] = made
+            return derived[key]  # type: ignore[no-any-return]
+
+    def has_derived(self, key: Hashable) -> bool:
+        """Return whether `derive` finds what it returns for `key`."""
+        return key in self._derived
+
+    def equals(self, other: Connectivity) -> bool:
+        """Return whether both are the same connections of the same shape, wherever they are."""
+        if other is self:
+            return True
+        if other.shape != self.shape or other.nnz != self.nnz:
+            return False
+        there = other.to(self.device)
+        return torch.equal(self.row_ptr, there.row_ptr) and torch.equal(self.col, there.col)
 
     def to(self, device: torch.device | str) -> Connectivity:
         """Return the same connections on `device` (itself, if they are there already)."""
         if torch.device(device) == self.device:
             return self
-        return Connectivity(self.shape, self.row_ptr.to(device), self.col.to(device))
+        moved = Connectivity.adopt(self.shape, self.row_ptr.to(device), self.col.to(device))
+        return self if moved.device == self.device else moved  # "cuda" is the current GPU
 
     def select(self, keep: Tensor) -> Connectivity:
         """Return the connections for which the boolean `keep` (nnz,) is True."""
         degrees = torch.zeros(self.shape[0] + 1, dtype=torch.int64, device=self.device)
         degrees[1:] = torch.bincount(self.row[keep], minlength=self.shape[0])
         dtype = index_dtype(self.shape, int(degrees.sum()))
-        return Connectivity(self.shape, degrees.cumsum(0).to(dtype), self.col[keep].to(dtype))
+        return Connectivity.adopt(self.shape, degrees.cumsum(0).to(dtype), self.col[keep].to(dtype))
 
     def mask(self) -> Tensor:
         """Return a boolean matrix (out, in), True where a connection is: for small layers."""
@@ -100,8 +184,52 @@ class Connectivity:
         mask[self.row.long(), self.col.long()] = True
         return mask
 
+    def _transpose(self) -> Transposed:
+        permutation = torch.argsort(self.col, stable=True)
+        col_ptr = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.device)
+        torch.cumsum(torch.bincount(self.col, minlength=self.shape[1]), 0, out=col_ptr[1:])
+        return Transposed(
+            col_ptr.to(self.col.dtype), self.row[permutation], permutation.to(self.col.dtype)
+        )
+
     def __repr__(self) -> str:
         return f"Connectivity(shape={self.shape}, nnz={self.nnz}, sparsity={self.sparsity:.6g})"
+
+
+def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
+    """Return the Connectivity that `col` belongs to, or one made of the arrays.
+
+    One that is made is kept with the tensor `col`, and made anew when an array has changed; its
+    copies are what is computed with.
+
+    Raises ValueError where the arrays do not describe a matrix of `in_features` columns.
+    """
+    owner = getattr(col, "_sparselayers_owner", None)
+    known = owner() if owner is not None else None
+    if known is not None and known.row_ptr is row_ptr and known.shape[1] == in_features:
+        return known  # type: ignore[no-any-return]
+    state = version(row_ptr), version(col), row_ptr.data_ptr(), col.data_ptr(), in_features
+    seen, made = getattr(col, "_sparselayers_seen", (None, None))
+    if seen != state or made is None:
+        made = Connectivity((row_ptr.numel() - 1, in_features), row_ptr, col)
+        col._sparselayers_seen = state, made  # type: ignore[attr-defined]
+    return made
+
+
+def version(tensor: Tensor) -> int:
+    """Return how often `tensor` was changed in place (inference tensors do not count it)."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _digest(shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> int:
+    if col.is_meta:
+        return 0
+    number = zlib.crc32(repr(shape).encode())
+    high = zlib.adler32(repr(shape).encode())
+    for array in (row_ptr, col):
+        data = array.cpu().numpy().tobytes() if not array.numel() else array.cpu().numpy().data
+        number, high = zlib.crc32(data, number), zlib.adler32(data, high)
+    return (high << 31 ^ number) & (2**63 - 1)
 
 
 def index_dtype(shape: tuple[int, int], nnz: int) -> torch.dtype:

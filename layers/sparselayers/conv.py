@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
 from sparselayers import tracing
+from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Padding, Pair, pair
 from sparselayers.functional import sparse_conv2d
-from sparselayers.layer import Init, SparseLayer, choose_connectivity
+from sparselayers.layer import Init
+from sparselayers.topologies import choice
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -30,7 +32,7 @@ _ARGUMENTS = (
 )
 
 
-class SparseConv2d(SparseLayer):
+class SparseConv2d(PublishedMethods):
     """Convolve images with a sparse weight, sparse in forward and backward alike.
 
     Input (N, in_channels, H, W) or (in_channels, H, W), in any memory format; output
@@ -84,7 +86,7 @@ class SparseConv2d(SparseLayer):
         if isinstance(connectivity, Tensor) and connectivity.dim() == 4:
             connectivity = _as_matrix(connectivity, (*shape[:1], in_channels // groups), geometry)
         super().__init__(
-            choose_connectivity(shape, sparsity, connectivity, generator=generator, device=device),
+            choice.choose(shape, sparsity, connectivity, generator=generator, device=device),
             bias=bias,
             init=init,
             dtype=dtype,
@@ -112,7 +114,7 @@ class SparseConv2d(SparseLayer):
 
     @property
     def weight(self) -> Tensor:
-        """The weight as a sparse tensor that shares memory with the values; for inspection.
+        """The weight as a sparse tensor that shares memory with `weights`, and passes gradients on.
 
         As COO of nn.Conv2d's shape (out, in / groups, kernel height, kernel width); as CSR, which
         has two dimensions, of shape (out, in / groups · kernel height · kernel width).
@@ -126,7 +128,7 @@ class SparseConv2d(SparseLayer):
             warnings.simplefilter("ignore")
             return torch.sparse_coo_tensor(
                 indices,
-                self.values.detach(),
+                self.weights,
                 self.weight_shape,
                 is_coalesced=True,
                 check_invariants=False,
@@ -139,15 +141,11 @@ class SparseConv2d(SparseLayer):
             top, bottom, left, right = geometry.padding
             x = F.pad(x, (left, right, top, bottom), mode=self.padding_mode)
             geometry = Geometry.of(self.kernel_size, self.stride, 0, self.dilation, self.groups)
-        col = self._buffers["col"]
-        assert col is not None
         connectivity: Connectivity | tracing.Arrays = (
-            tracing.Arrays(self.shape, self.row_ptr, col)
-            if tracing.is_traced(x, col)
-            else self.connectivity
+            self.traced if tracing.is_traced(x, self.weights) else self.connectivity
         )
         return sparse_conv2d(
-            x, self.values, self.bias, connectivity, geometry, backend=self.backend
+            x, self.weights, self.bias, connectivity, geometry, backend=self.backend
         )
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
@@ -192,7 +190,7 @@ class SparseConv2d(SparseLayer):
                 text += f", {name}={value}"
         return (
             f"{text}, bias={self.bias is not None}, "
-            f"sparsity={self.sparsity:.4g}, nnz={self.values.numel()}"
+            f"sparsity={self.sparsity:.4g}, nnz={self.weights.numel()}"
         )
 
 

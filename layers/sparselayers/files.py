@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sparselayers.connectivity import Connectivity
 from sparselayers.linear import SparseLinear
@@ -27,13 +28,20 @@ def save(layer: SparseLinear, path: Path | str) -> None:
     half = path.with_name(f"{path.name}.tmp")
     sizes = {"in_features": str(layer.in_features), "out_features": str(layer.out_features)}
     try:
-        save_file(layer.state_dict(), half, metadata={"kind": _KIND, **sizes})
+        save_file(_arrays(layer), half, metadata={"kind": _KIND, **sizes})
         with half.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(half, path)
     except BaseException:
         half.unlink(missing_ok=True)
         raise
+
+
+def _arrays(layer: SparseLinear) -> dict[str, Tensor]:
+    """Return what a state dict holds, without a copy of the connections."""
+    connectivity = layer.connectivity
+    arrays = {"row_ptr": connectivity.row_ptr, "col": connectivity.col}
+    return arrays | {name: tensor.detach() for name, tensor in layer.named_parameters()}
 
 
 def load(path: Path | str) -> SparseLinear:
@@ -51,9 +59,11 @@ def load(path: Path | str) -> SparseLinear:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if "values" in state:  # the name of the weights in files of version 0.1
+                state["weights"] = state.pop("values")
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file: {error}") from error
-    if about.get("kind") != _KIND or "values" not in state:
+    if about.get("kind") != _KIND or "weights" not in state:
         raise ValueError(f"{path} holds no {_KIND}: it holds {', '.join(state) or 'nothing'}")
     try:
         layer = _small(int(about["in_features"]), int(about["out_features"]), state)
@@ -73,6 +83,6 @@ def _small(in_features: int, out_features: int, state: dict[str, Any]) -> Sparse
         out_features,
         "bias" in state,
         connectivity=one,
-        dtype=state["values"].dtype,
+        dtype=state["weights"].dtype,
         generator=torch.Generator(),
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sparselayers import backends, operators, tracing
 from sparselayers.autocast import autocast
+from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.functional import sparse_conv2d
 
@@ -22,12 +23,14 @@ def sparse_linear(
     connectivity: Connectivity | tracing.Arrays,
     *,
     backend: str | None = None,
+    owner: Connections | None = None,
 ) -> Tensor:
     """Return x Wᵀ + bias for the sparse W (out, in) with `values` (nnz,) at `connectivity`.
 
     `x` is (*, in), `bias` (out,) or None; the result is (*, out). `backend` names one of
     `sparselayers.backends.BACKENDS`; by default the fastest that serves the device and the type.
-    Under autocast the floating point arguments are cast as those of nn.Linear are.
+    Under autocast the floating point arguments are cast as those of nn.Linear are. `owner` is the
+    layer's hold of its connections: the gradient is refused where it has others by then.
 
     Raises RuntimeError, as nn.Linear does, for a wrong shape, type or device, and ValueError for
     a backend that is unknown or cannot serve the tensors.
@@ -40,7 +43,8 @@ def sparse_linear(
         x.dim() == 0
         or x.shape[-1] != in_features
         or not (x.dtype == values.dtype)
-        or not (x.device == values.device == connectivity.col.device)
+        or x.device != values.device
+        or (x.device != connectivity.col.device and not x.is_meta)
         or values.shape != connectivity.col.shape
         or (
             bias is not None
@@ -56,7 +60,8 @@ def sparse_linear(
         where = connectivity.row_ptr, connectivity.col, in_features, backend
         y = operators.differentiable_linear(rows, values, bias, *where)
     else:
-        y = _eager(rows, values, bias, connectivity, backends.select(x.device, x.dtype, backend))
+        chosen = backends.select(x.device, x.dtype, backend)
+        y = _eager(rows, values, bias, connectivity, chosen, owner)
     return y if rows is x else y.reshape(*x.shape[:-1], out_features)
 
 
@@ -89,17 +94,20 @@ def _eager(
     bias: Tensor | None,
     connectivity: Connectivity,
     backend: backends.Backend,
+    owner: Connections | None,
 ) -> Tensor:
     """Return x Wᵀ + bias of plain tensors: what backends read by address has plain memory."""
     values = values.contiguous()
     bias = None if bias is None else bias.contiguous()
-    if x.is_neg() or values.is_neg():  # views whose sign is kept beside their memory
+    # Views whose sign is kept beside their memory.
+    if x.is_neg() or values.is_neg() or (bias is not None and bias.is_neg()):
         x, values = x.resolve_neg(), values.resolve_neg()
+        bias = None if bias is None else bias.resolve_neg()
     if torch.is_grad_enabled() and (
         x.requires_grad or values.requires_grad or (bias is not None and bias.requires_grad)
     ):
         output: Tensor | tuple[Tensor, Tensor]
-        output = _SparseLinear.apply(x, values, bias, connectivity, backend)
+        output = _SparseLinear.apply(x, values, bias, connectivity, backend, owner)
         return output if isinstance(output, Tensor) else output[0]
     return backend.forward(backend.arrange(x, connectivity), values, bias, connectivity)
 
@@ -115,10 +123,11 @@ class _SparseLinear(torch.autograd.Function):
         bias: Tensor | None,
         connectivity: Connectivity,
         backend: backends.Backend,
+        owner: Connections | None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         needs_values = ctx.needs_input_grad[1]
         arranged = backend.arrange(x, connectivity)
-        ctx.connectivity, ctx.backend = connectivity, backend
+        ctx.connectivity, ctx.backend, ctx.owner = connectivity, backend, owner
         ctx.save_for_backward(arranged if needs_values else None, values)
         y = backend.forward(arranged, values, bias, connectivity)
         if arranged is x or not needs_values:
@@ -131,8 +140,10 @@ class _SparseLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, d_arranged: Tensor | None = None) -> Any:
         x, values = ctx.saved_tensors
+        if ctx.owner is not None:
+            ctx.owner.require(ctx.connectivity)
         if dy is None:
-            return d_arranged, None, None, None, None
+            return d_arranged, None, None, None, None, None
         needs = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             gradients = _differentiable(ctx, dy, x, values, needs)
@@ -143,7 +154,7 @@ class _SparseLinear(torch.autograd.Function):
         dx = gradients[0]
         if d_arranged is not None:
             dx = d_arranged if dx is None else dx + d_arranged
-        return dx, gradients[1], gradients[2], None, None
+        return dx, gradients[1], gradients[2], None, None, None
 
 
 def _differentiable(
@@ -178,7 +189,7 @@ def _mismatch(
             f"expected an input of type {values.dtype}, that of the layer's values, got {x.dtype}"
         )
     for name, tensor in (("values", values), ("connections", connectivity.col)):
-        if x.device != tensor.device:
+        if x.device != tensor.device and not (x.is_meta and name == "connections"):
             return RuntimeError(
                 f"expected an input on {tensor.device}, where the layer's {name} are, "
                 f"got {x.device}"

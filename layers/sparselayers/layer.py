@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from sparselayers import backends, dense, topologies
+from sparselayers import backends, dense
+from sparselayers.connections import Connections, TopologyChange
 from sparselayers.connectivity import Connectivity, index_dtype
-from sparselayers.operators import connectivity_of, forget, version
+from sparselayers.topologies.choice import Choice
+from sparselayers.tracing import Arrays
 
 Init = Literal["linear", "fan_in"]
 Format = Literal["coo", "csr"]
@@ -19,22 +23,19 @@ Format = Literal["coo", "csr"]
 class SparseLayer(nn.Module):
     """A module whose weight is a sparse matrix of `shape` (out, in).
 
-    The parameters are `values` (nnz,), the weights that exist (`weights` is another name for
-    them), and `bias` (out,) or None; the connections are the integer buffers `row_ptr` and `col`,
-    part of the state dict. `format` is the layout in which `weight` shows the matrix, "coo" or
-    "csr"; it has no influence on how the layer computes. `k` is the fraction that
-    `prune_smallest_values` removes.
+    The parameters are `weights` (nnz,), those that exist, and `bias` (out,) or None. The
+    connections are a Connectivity, `connectivity`; `row_ptr` and `col` show it, here and in the
+    state dict (see connections.py). `format` is the layout in which `weight` shows the matrix,
+    "coo" or "csr"; it has no influence on how the layer computes.
     """
 
     dense_type: ClassVar[type[nn.Module]]
 
-    values: nn.Parameter
-    row_ptr: Tensor
-    col: Tensor
+    weights: nn.Parameter
 
     def __init__(
         self,
-        connectivity: Connectivity,
+        chosen: Choice,
         *,
         bias: bool,
         init: Init,
@@ -47,84 +48,118 @@ class SparseLayer(nn.Module):
             raise ValueError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
         if backend is not None:
             backends.named(backend)
+        connectivity, device = chosen
         self.shape = connectivity.shape
         self.init: Init = init
         self.backend = backend
         self.format: Format = "coo"
-        self.k = 0.05
-        self.register_buffer("row_ptr", connectivity.row_ptr)
-        self.register_buffer("col", connectivity.col)
-        self._seen: tuple[Any, ...] = ()
-        self._connectivity: Connectivity
-        values = torch.empty(connectivity.nnz, device=connectivity.device, dtype=dtype)
-        self.values = nn.Parameter(values)
+        self._connections = Connections(connectivity)
+        mark = torch.zeros((), dtype=torch.int64, device=connectivity.device)
+        self.register_buffer("topology_id", mark, persistent=False)
+        self._connections.mark(mark)
+        values = torch.empty(connectivity.nnz, device=device, dtype=dtype)
+        self.weights = nn.Parameter(values)
         self.bias = nn.Parameter(values.new_empty(self.shape[0])) if bias else None
         self.reset_parameters(generator=generator)
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw values and bias from U(−1/√n, 1/√n), where `init` says what n is (see the class)."""
+        """Draw weights and bias from U(−1/√n, 1/√n); `init` says what n is (see the class)."""
+        if self.weights.is_meta:
+            return
         fan_in = self.shape[1]
         if self.init == "linear":
-            _uniform(self.values, fan_in**-0.5, generator)
+            _uniform(self.weights, fan_in**-0.5, generator)
             _uniform(self.bias, fan_in**-0.5, generator)
             return
-        connections = self.row_ptr.diff()
+        connections = self.connectivity.row_ptr.diff()
         bound = connections.clamp(min=1).float().rsqrt()
-        of_each = bound.repeat_interleave(connections, output_size=self.values.numel())
-        _uniform(self.values, of_each, generator)
+        of_each = bound.repeat_interleave(connections, output_size=self.weights.numel())
+        _uniform(self.weights, of_each, generator)
         _uniform(self.bias, bound, generator)
 
     @property
     def connectivity(self) -> Connectivity:
-        """The connections; follows the buffers wherever they are moved and however they change.
+        """The connections, where the weights are; never changed, but replaced by others.
 
-        Raises ValueError where the buffers have been changed into something that is no topology.
+        Raises ValueError where somebody wrote what is no topology into `row_ptr` or `col`, and
+        RuntimeError where the weights were made those of other connections (see connections.py).
         """
-        row_ptr, col = self._buffers["row_ptr"], self._buffers["col"]
-        assert row_ptr is not None
-        assert col is not None
-        seen = self._seen
-        if not (
-            seen
-            and seen[0] is row_ptr
-            and seen[1] is col
-            and seen[2] == version(row_ptr)
-            and seen[3] == version(col)
-        ):
-            self._connectivity = connectivity_of(row_ptr, col, self.shape[1])
-            self._seen = row_ptr, col, version(row_ptr), version(col)
-        return self._connectivity
+        connections, mark = self._connections, self._buffers["topology_id"]
+        now = connections.get()
+        weights = self._parameters["weights"]
+        if weights is not None and now.device != weights.device and not weights.is_meta:
+            connections.move(weights.device)
+            now = connections.current
+        if mark is not None:
+            connections.check(mark)
+        return now
 
     @property
-    def weights(self) -> nn.Parameter:
-        """The values (nnz,), under their published name."""
-        return self.values
+    def traced(self) -> Arrays:
+        """The connections for operators that tracers record."""
+        if not torch.compiler.is_compiling():
+            self._connections.get()
+        now = self._connections.current
+        return Arrays(self.shape, now.row_ptr, now.col)
+
+    @property
+    def row_ptr(self) -> Tensor:
+        """Where each row begins, (out + 1,): a copy; what is written to it takes effect."""
+        return self._connections.shown[0]
+
+    @row_ptr.setter
+    def row_ptr(self, row_ptr: Tensor) -> None:
+        self._connections.show(row_ptr=row_ptr)
+
+    @property
+    def col(self) -> Tensor:
+        """The input of each connection, (nnz,): a copy; what is written to it takes effect."""
+        return self._connections.shown[1]
+
+    @col.setter
+    def col(self, col: Tensor) -> None:
+        self._connections.show(col=col)
 
     @property
     def indices(self) -> Tensor:
-        """The connections as (2, nnz) int64, outputs and inputs, in the order of the values."""
-        return torch.stack((self.connectivity.row.long(), self.col.long()))
+        """The connections as (2, nnz) int64, outputs and inputs, in the order of the weights."""
+        connectivity = self.connectivity
+        return torch.stack((connectivity.row.long(), connectivity.col.long()))
 
     @property
     def weight(self) -> Tensor:
-        """W as a sparse tensor (out, in) that shares memory with the values; for inspection."""
-        values = self.values.detach()
+        """W as a sparse tensor (out, in) that shares memory with `weights`, differentiable.
+
+        Penalties on it, and code that calls F.linear with it, give their gradient to `weights`.
+        Such products are PyTorch's, and slower than the layer's own.
+        """
+        values = self.weights
         with warnings.catch_warnings():
             # PyTorch's: CSR tensors are in beta; 2.11 says that invariants are not checked, asked
             # for or not.
             warnings.simplefilter("ignore")
             if self.format == "csr":
+                connectivity = self.connectivity
                 return torch.sparse_csr_tensor(
-                    self.row_ptr, self.col, values, self.shape, check_invariants=False
+                    connectivity.row_ptr.clone(),
+                    connectivity.col.clone(),
+                    values,
+                    self.shape,
+                    check_invariants=False,
                 )
             return torch.sparse_coo_tensor(
                 self.indices, values, self.shape, is_coalesced=True, check_invariants=False
             )
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the weight as the dense layer has it."""
+        return self.shape
+
+    @property
     def sparsity(self) -> float:
         """The fraction of the weights that do not exist."""
-        return 1.0 - self.values.numel() / (self.shape[0] * self.shape[1])
+        return 1.0 - self.weights.numel() / (self.shape[0] * self.shape[1])
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the dense weight's gradient, (rows, columns), from in and output.
@@ -133,18 +168,42 @@ class SparseLayer(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has no dense gradient")
 
-    def set_connections(self, connectivity: Connectivity, values: Tensor) -> None:
-        """Take over connections and their `values` (nnz,), of any number, in the same objects.
+    def set_connections(self, connectivity: Connectivity, weights: Tensor) -> None:
+        """Take over connections and their `weights` (nnz,), of any number.
 
-        The parameter and the buffers stay the same for optimizers and hooks; a gradient is lost
-        where the number changes.
+        The parameter stays the same object, for optimizers; a gradient is lost where the number
+        changes. Graphs made before refuse to be differentiated. Hooks are told at the end.
         """
-        self._resize(connectivity.nnz)
         with torch.no_grad():
-            self.values.copy_(values)
-            self.row_ptr.copy_(connectivity.row_ptr)
-            self.col.copy_(connectivity.col)
-        self._forget()
+            weights = weights.to(self.weights)
+            if connectivity.nnz == self.weights.numel():
+                self.weights.copy_(weights)
+            else:
+                resize(self.weights, connectivity.nnz)
+                self.weights.copy_(weights)
+        self._replace(connectivity)
+
+    def register_topology_hook(
+        self, hook: Callable[[SparseLayer, TopologyChange], None]
+    ) -> RemovableHandle:
+        """Have `hook(layer, change)` called after every change of the connections.
+
+        `change.places` says for each new connection where it stood before, −1 for one that has
+        grown, and `change.carry(tensor)` takes along what is kept for each connection. Weights
+        and connections are the new ones by then. Returns a handle whose `remove` ends it. Copies
+        of the layer have no hooks.
+        """
+        return self._connections.register(hook)
+
+    def _replace(self, connectivity: Connectivity) -> None:
+        """Let these be the connections, and say so."""
+        change = self._connections.replace(connectivity)
+        torch.autograd.graph.increment_version(self.weights)
+        mark = self._buffers["topology_id"]
+        if mark is not None:
+            self._connections.mark(mark)
+        for hook in tuple(self._connections.hooks.values()):
+            hook(self, change)
 
     @classmethod
     def from_dense(
@@ -180,20 +239,20 @@ class SparseLayer(nn.Module):
         )
         new.format = check_format(format)
         with torch.no_grad():
-            new.values.copy_(values)
+            new.weights.copy_(values)
             if bias is not None and new.bias is not None:
                 new.bias.copy_(bias)
-        return dense.follow(new, layer, ("values", "weight"))
+        return dense.follow(new, layer, ("weights", "weight"))
 
     def to_dense(self) -> nn.Module:
         """Return the dense layer that computes the same; hooks and flags as in `from_dense`."""
-        new = self._dense(device="meta", dtype=self.values.dtype)
-        weight = self.values.new_zeros(self.shape)
-        weight[self.connectivity.row.long(), self.col.long()] = self.values.detach()
+        new = self._dense(device="meta", dtype=self.weights.dtype)
+        weight = self.weights.new_zeros(self.shape)
+        weight[*self.indices] = self.weights.detach()
         new.weight = nn.Parameter(weight.view(cast(Tensor, new.weight).shape))
         if self.bias is not None:
             new.bias = nn.Parameter(self.bias.detach().clone())
-        return dense.follow(new, self, ("weight", "values"))
+        return dense.follow(new, self, ("weight", "weights"))
 
     @classmethod
     def _like(cls, layer: Any, **arguments: Any) -> Self:
@@ -204,80 +263,127 @@ class SparseLayer(nn.Module):
         """Return a dense layer of the sizes of this one."""
         raise NotImplementedError
 
-    def set_k(self, k: float) -> None:
-        """Let `prune_smallest_values` remove a fraction `k` in [0, 1] of all in × out entries."""
-        from sparselayers.prune import set_k
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # The connections go where the weights go; of what `fn` does else, such as to cast, to
+        # share or to empty them, they take no part.
+        if not self.weights.is_meta:
+            self._connections.move(self.weights.device)
+        mark = self._buffers["topology_id"]
+        if mark is None or mark.dtype != torch.int64:
+            mark = torch.zeros((), dtype=torch.int64, device=self.weights.device)
+            self._buffers["topology_id"] = mark
+        self._connections.mark(mark)
+        return self
 
-        set_k(self, k)
-
-    def prune_smallest_values(self) -> int:
-        """Remove the ⌊k · in · out⌋ connections of smallest magnitude; return how many."""
-        from sparselayers.prune import prune_smallest_values
-
-        return prune_smallest_values(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What is derived from the buffers is made anew: it neither fills files nor goes stale.
-        return {k: v for k, v in self.__dict__.items() if k != "_connectivity"} | {"_seen": ()}
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        self._connections.get()
+        destination[f"{prefix}row_ptr"], destination[f"{prefix}col"] = self._connections.shown
 
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
     ) -> None:
-        """Take over values and connections, of another nnz too; nothing where they do not fit."""
-        *_, error_msgs = args
+        """Take over weights and connections, of another nnz too; nothing where they do not fit."""
         try:
-            state = self._checked(state_dict, prefix)
+            state, connectivity = self._checked(state_dict, prefix)
         except ValueError as error:
             error_msgs.append(f"{prefix.rstrip('.') or type(self).__name__}: {error}")
             return
-        self._resize(state.get(f"{prefix}col", self.col).numel())
-        super()._load_from_state_dict(state, prefix, local_metadata, *args)
-        self._forget()
+        if strict:
+            missing_keys += [f"{prefix}{n}" for n in INDICES if f"{prefix}{n}" not in state_dict]
+        if not local_metadata.get("assign_to_params_buffers", False):
+            resize(self.weights, connectivity.nnz)
+        elif connectivity.nnz != self.weights.numel():  # the old one is left as it is
+            there = self.weights.detach().new_empty(connectivity.nnz)
+            self.weights = nn.Parameter(there, requires_grad=self.weights.requires_grad)
+        super()._load_from_state_dict(
+            state, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        if connectivity is not self._connections.current:
+            self._replace(connectivity)
 
-    def _checked(self, state_dict: dict[str, Any], prefix: str) -> dict[str, Any]:
-        """Return `state_dict` with indices of the right type, or raise ValueError."""
-        state = dict(state_dict)
-        own = {"row_ptr": self.row_ptr, "col": self.col, "values": self.values, "bias": self.bias}
-        for name, tensor in own.items():
-            given = own[name] = state.get(prefix + name, tensor)
-            if given is None:
+    def _checked(
+        self, state_dict: dict[str, Any], prefix: str
+    ) -> tuple[dict[str, Any], Connectivity]:
+        """Return the parameters in `state_dict` and the connections, or raise ValueError."""
+        state = {k: v for k, v in state_dict.items() if k[len(prefix) :] not in INDICES}
+        old = state.pop(f"{prefix}values", None)  # what `weights` was called once
+        if old is not None:
+            state.setdefault(f"{prefix}weights", old)
+        given = {name: state_dict.get(prefix + name) for name in INDICES}
+        own: dict[str, Any] = {"weights": self.weights, "bias": self.bias}
+        for name in own:
+            own[name] = given[name] = state.get(prefix + name, own[name])
+        for name, tensor in given.items():
+            if tensor is None:
                 continue
-            if not isinstance(given, Tensor) or given.layout != torch.strided or given.is_complex():
-                raise ValueError(f"{name} must be a real dense tensor, got {_describe(given)}")
-            if given.is_meta and not self.values.is_meta:
+            if (
+                not isinstance(tensor, Tensor)
+                or tensor.layout != torch.strided
+                or tensor.is_complex()
+            ):
+                raise ValueError(f"{name} must be a real dense tensor, got {_describe(tensor)}")
+            if tensor.is_meta and not self.weights.is_meta:
                 raise ValueError(f"{name} is on the meta device: it has no data")
-        row_ptr, col, values, bias = own["row_ptr"], own["col"], own["values"], own["bias"]
-        assert row_ptr is not None
-        assert col is not None
-        assert values is not None
-        if row_ptr is self.row_ptr and col is self.col:
-            nnz, wanted = col.numel(), "the layer"
-        else:
-            alike = row_ptr.dtype == col.dtype == index_dtype(self.shape, col.numel())
-            wide = [a if alike or a.is_floating_point() else a.long() for a in (row_ptr, col)]
-            nnz, wanted = Connectivity(self.shape, *wide).nnz, "col"
-            dtype = index_dtype(self.shape, nnz)
-            state[prefix + "row_ptr"], state[prefix + "col"] = (a.to(dtype) for a in wide)
-        if values.shape != (nnz,):
+        connectivity, weights, bias = self._connections.get(), own["weights"], own["bias"]
+        wanted = "the layer"
+        if given["row_ptr"] is not None or given["col"] is not None:
+            connectivity, wanted = self._given(given["row_ptr"], given["col"]), "col"
+        if weights.shape != (connectivity.nnz,):
             raise ValueError(
-                f"values have shape {tuple(values.shape)}, but {wanted} has {nnz} connections"
+                f"weights have shape {tuple(weights.shape)}, but {wanted} has "
+                f"{connectivity.nnz} connections"
             )
         if bias is not None and self.bias is not None and bias.shape != self.bias.shape:
             raise ValueError(f"bias must have {self.shape[0]} entries, got {tuple(bias.shape)}")
-        return state
+        return state, connectivity
 
-    def _forget(self) -> None:
-        """Drop what was derived from the buffers: inference tensors do not count changes."""
-        self._seen = ()
-        forget(self.col)
+    def _given(self, row_ptr: Tensor | None, col: Tensor | None) -> Connectivity:
+        """Return the connections that arrays of a state dict describe, or raise ValueError.
 
-    def _resize(self, nnz: int) -> None:
-        """Make room for `nnz` connections in the same parameter and buffer objects."""
-        if nnz == self.values.numel():
-            return
-        self.values.grad = None
-        for tensor in (self.values, self.col):
-            tensor.data = tensor.data.new_empty(nnz)
+        An array that is missing is the layer's. Integers of any type will do.
+        """
+        now = self._connections.current
+        if (row_ptr is not None and row_ptr.is_meta) or (col is not None and col.is_meta):
+            return now  # a layer on the meta device has its connections all the same
+        arrays = [
+            own if array is None else array.to(self._connections.current.device)
+            for array, own in ((row_ptr, now.row_ptr), (col, now.col))
+        ]
+        alike = all(a.dtype == index_dtype(self.shape, arrays[1].numel()) for a in arrays)
+        if not alike:
+            arrays = [a if a.is_floating_point() else a.long() for a in arrays]
+        made = Connectivity(self.shape, *arrays)
+        dtype = index_dtype(self.shape, made.nnz)
+        if made.col.dtype != dtype:
+            made = Connectivity.adopt(self.shape, made.row_ptr.to(dtype), made.col.to(dtype))
+        return now if made.equals(now) else made
+
+
+INDICES = ("row_ptr", "col")  # what of the connections is in a state dict
+
+
+def resize(parameter: nn.Parameter, nnz: int) -> None:
+    """Make room for `nnz` numbers in the same parameter; its gradient goes where it has others."""
+    if parameter.numel() == nnz:
+        return
+    parameter.grad = None
+    # A graph that somebody still holds keeps the node that accumulates gradients, and with it the
+    # old size. PyTorch makes a new node where the type of the data has changed: so it does, once.
+    data = parameter.data.new_zeros(nnz)
+    other = torch.float32 if data.dtype == torch.float64 else torch.float64
+    parameter.data = torch.empty(0, dtype=other, device=data.device)
+    parameter.data = data
 
 
 def check_format(name: str) -> Format:
@@ -285,40 +391,6 @@ def check_format(name: str) -> Format:
     if name not in get_args(Format):
         raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {name!r}")
     return cast(Format, name)
-
-
-def choose_connectivity(
-    shape: tuple[int, int],
-    sparsity: float,
-    connectivity: Connectivity | Tensor | None,
-    *,
-    small_world: bool = False,
-    generator: torch.Generator | None,
-    device: torch.device | str | None,
-) -> Connectivity:
-    """Return the connections that the arguments of a layer ask for, in memory of its own."""
-    where = torch.get_default_device() if device is None else torch.device(device)
-    with torch.device("cpu"):  # the user's default device may well be "meta"
-        if connectivity is None:
-            topology = topologies.small_world if small_world else topologies.random
-            return topology(shape, sparsity, generator=generator).to(where)
-        if not isinstance(connectivity, Connectivity | Tensor):
-            raise ValueError(
-                "connectivity must be a Connectivity, an integer tensor (2, nnz) or a boolean mask "
-                f"(out, in), got {type(connectivity).__name__}"
-            )
-        if device is None and connectivity.device.type != "cpu":
-            where = connectivity.device
-        if isinstance(connectivity, Connectivity):
-            if connectivity.shape != shape:
-                raise ValueError(f"connectivity has shape {connectivity.shape}, the layer {shape}")
-            row_ptr, col = connectivity.row_ptr.clone(), connectivity.col.clone()
-            return Connectivity(shape, row_ptr, col).to(where)
-        if connectivity.dtype != torch.bool:
-            return topologies.from_edges(connectivity, shape).to(where)
-        if connectivity.shape != shape:
-            raise ValueError(f"mask has shape {tuple(connectivity.shape)}, the layer {shape}")
-        return topologies.from_mask(connectivity).to(where)
 
 
 def _uniform(

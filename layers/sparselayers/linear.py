@@ -8,23 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from sparselayers import tracing
+from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import sparse_linear
-from sparselayers.layer import Init, choose_connectivity
+from sparselayers.layer import Init
+from sparselayers.topologies import choice
 
 
-class SparseLinear(SelfRewiring):
+class SparseLinear(SelfRewiring, PublishedMethods):
     """Apply y = x Wᵀ + b with a sparse W (out, in), sparse in forward and backward alike.
 
-    Input (*, in_features), output (*, out_features). The parameters are `values` (nnz,), the
-    weights that exist (`weights` is another name for it), and `bias` (out_features,); the
-    connections are the integer buffers `row_ptr` and `col`, part of the state dict.
+    Input (*, in_features), output (*, out_features). The parameters are `weights` (nnz,), those
+    that exist, and `bias` (out_features,); the connections are a Connectivity, `connectivity`,
+    and the arrays `row_ptr` and `col` of the state dict.
 
     `connectivity` is a Connectivity, an integer tensor (2, nnz) of outputs and inputs, or a
     boolean mask (out, in). Without it, round((1 − sparsity) · in · out) connections are drawn
     from `generator`: uniformly, or with `small_world=True` preferably near the diagonal
-    (`sparselayers.topologies.small_world`). `init="linear"` draws values and bias from U(±1/√in),
+    (`sparselayers.topologies.small_world`). `init="linear"` draws weights and bias from U(±1/√in),
     as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has.
     `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest one available.
 
@@ -67,7 +69,7 @@ class SparseLinear(SelfRewiring):
         shape = check_shape((out_features, in_features))
         if connectivity is not None and small_world:
             raise ValueError("choose one: connectivity, or small_world=True")
-        chosen = choose_connectivity(
+        chosen = choice.choose(
             shape,
             sparsity,
             connectivity,
@@ -86,12 +88,16 @@ class SparseLinear(SelfRewiring):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b, (*, out_features)."""
-        col = self._buffers["col"]
-        assert col is not None
-        if tracing.is_traced(x, col):
-            where = tracing.Arrays(self.shape, self.row_ptr, col)
-            return sparse_linear(x, self.values, self.bias, where, backend=self.backend)
-        return sparse_linear(x, self.values, self.bias, self.connectivity, backend=self.backend)
+        if tracing.is_traced(x, self.weights):
+            return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
+        return sparse_linear(
+            x,
+            self.weights,
+            self.bias,
+            self.connectivity,
+            backend=self.backend,
+            owner=self._connections,
+        )
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, (rows, in_features)."""
@@ -109,5 +115,6 @@ class SparseLinear(SelfRewiring):
         """Say what `print(layer)` shows."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features}, "
-            f"bias={self.bias is not None}, sparsity={self.sparsity:.4g}, nnz={self.values.numel()}"
+            f"bias={self.bias is not None}, sparsity={self.sparsity:.4g}, "
+            f"nnz={self.weights.numel()}"
         )

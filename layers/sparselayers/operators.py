@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from sparselayers import backends
 from sparselayers.connectivity import Connectivity
+from sparselayers.connectivity import of as connectivity_of
 from sparselayers.tracing import differentiable
 
 
@@ -96,37 +96,6 @@ def _check(connectivity: Connectivity, **given: Tensor | None) -> None:
                 f"expected {name} on {connectivity.device}, where the connections are, "
                 f"got {tensor.device}"
             )
-
-
-_connectivities: Any = WeakTensorKeyDictionary()
-
-
-def connectivity_of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
-    """Return the Connectivity of the arrays, checked when they are seen first or have changed.
-
-    It is kept, with the transpose it caches, for as long as the tensor `col` lives.
-
-    Raises ValueError where the arrays do not describe a matrix of `in_features` columns.
-    """
-    state = version(row_ptr), version(col), row_ptr.data_ptr(), col.data_ptr(), in_features
-    seen, connectivity = _connectivities.get(col, (None, None))
-    if seen != state:
-        # Aliases, so that the dictionary's value does not keep its own key alive.
-        connectivity = Connectivity(
-            (row_ptr.numel() - 1, in_features), row_ptr.detach(), col.detach()
-        )
-        _connectivities[col] = state, connectivity
-    return connectivity  # type: ignore[no-any-return]
-
-
-def forget(col: Tensor) -> None:
-    """Check the arrays anew when they are seen next."""
-    _connectivities.pop(col, None)
-
-
-def version(tensor: Tensor) -> int:
-    """Return how often `tensor` was changed in place (inference tensors do not count it)."""
-    return 0 if tensor.is_inference() else tensor._version
 
 
 # What shape and type come out, for tensors without data.

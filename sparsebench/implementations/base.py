@@ -20,7 +20,7 @@ class Implementation(ABC):
     height', width'): a problem with a `geometry`.
 
     A new one overrides `build`, and of the rest what differs from the defaults: they fit a module
-    that keeps the weights that exist in a parameter `values` (nnz,), in the order of the
+    that keeps the weights that exist in a parameter `weights` (nnz,), in the order of the
     problem's connectivity, and the bias in `bias` (out,).
 
     One that stands on another library names its `modules`, imports them in `build` alone, and is
@@ -92,7 +92,7 @@ class Implementation(ABC):
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the weights that exist, (nnz,), in the problem's order."""
         del problem
-        return gradient(module, "values")
+        return gradient(module, "weights")
 
     def bias_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the bias, (out,)."""

@@ -43,6 +43,6 @@ class Ours(Implementation):
         else:
             layer = SparseLinear(in_features, out_features, **given)
         with torch.no_grad():
-            layer.values.copy_(problem.values)
+            layer.weights.copy_(problem.values)
             layer.bias.copy_(problem.bias)  # type: ignore[union-attr]
         return layer

@@ -28,12 +28,12 @@ class _COOLinear(nn.Module):
         connectivity = problem.connectivity
         self.shape = connectivity.shape
         self.register_buffer("indices", torch.stack((connectivity.row, connectivity.col)).long())
-        self.values = nn.Parameter(problem.values.clone())
+        self.weights = nn.Parameter(problem.values.clone())
         self.bias = nn.Parameter(problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.sparse_coo_tensor(
-            self.indices, self.values, self.shape, is_coalesced=True, check_invariants=False
+            self.indices, self.weights, self.shape, is_coalesced=True, check_invariants=False
         )
         y: Tensor = torch.sparse.mm(weight, x.t()).t() + self.bias
         return y

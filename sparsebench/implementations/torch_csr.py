@@ -31,12 +31,12 @@ class _CSRLinear(nn.Module):
         self.shape = connectivity.shape
         self.register_buffer("row_ptr", connectivity.row_ptr.clone())
         self.register_buffer("col", connectivity.col.clone())
-        self.values = nn.Parameter(problem.values.clone())
+        self.weights = nn.Parameter(problem.values.clone())
         self.bias = nn.Parameter(problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.sparse_csr_tensor(
-            self.row_ptr, self.col, self.values, self.shape, check_invariants=False
+            self.row_ptr, self.col, self.weights, self.shape, check_invariants=False
         )
         y: Tensor = torch.sparse.mm(weight, x.t()).t() + self.bias
         return y

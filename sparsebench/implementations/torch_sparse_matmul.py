@@ -46,10 +46,10 @@ class _SparseTensorLinear(nn.Module):
             sparse_sizes=connectivity.shape,
             is_sorted=True,
         ).fill_cache_()
-        self.values = nn.Parameter(problem.values.clone())
+        self.weights = nn.Parameter(problem.values.clone())
         self.bias = nn.Parameter(problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.matrix.set_value(self.values, layout="csr")
+        weight = self.matrix.set_value(self.weights, layout="csr")
         y: Tensor = weight.matmul(x.t()).t() + self.bias
         return y

@@ -47,9 +47,9 @@ class _SpmmLinear(nn.Module):
         self.shape = problem.connectivity.shape
         index = torch.stack((problem.connectivity.row, problem.connectivity.col)).long()
         self.register_buffer("index", index)
-        self.values = nn.Parameter(problem.values.clone())
+        self.weights = nn.Parameter(problem.values.clone())
         self.bias = nn.Parameter(problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.spmm(self.index, self.values, *self.shape, x.t()).t() + self.bias
+        y: Tensor = self.spmm(self.index, self.weights, *self.shape, x.t()).t() + self.bias
         return y

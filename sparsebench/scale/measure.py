@@ -114,7 +114,7 @@ class _Run:
         plain = self.path.with_suffix(".plain")
         start = time.perf_counter()
         with plain.open("wb") as file:
-            file.write(layer.values.detach().numpy().data)
+            file.write(layer.weights.detach().numpy().data)
             file.write(layer.col.numpy().data)
             file.flush()
             os.fsync(file.fileno())
@@ -128,7 +128,7 @@ class _Run:
             _out_of_cache(self.path)
             start = time.perf_counter()
             layer = files.load(self.path)
-            float(layer.values.detach().sum())
+            float(layer.weights.detach().sum())
             elapsed.append(time.perf_counter() - start)
 
         elapsed: list[float] = []

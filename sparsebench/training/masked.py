@@ -26,8 +26,8 @@ class MaskedLinear(nn.Module):
         self.in_features, self.out_features = sparse.in_features, sparse.out_features
         self.mask: Tensor
         self.register_buffer("mask", sparse.connectivity.mask())
-        weight = torch.zeros_like(self.mask, dtype=sparse.values.dtype)
-        weight[self.mask] = sparse.values.detach()
+        weight = torch.zeros_like(self.mask, dtype=sparse.weights.dtype)
+        weight[self.mask] = sparse.weights.detach()
         self.weight = nn.Parameter(weight)
         self.bias = None if sparse.bias is None else nn.Parameter(sparse.bias.detach().clone())
         self.watched = False

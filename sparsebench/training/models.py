@@ -56,7 +56,7 @@ def number_of_all_weights(network: nn.Module) -> int:
 def number_of_weights(layer: nn.Module) -> int:
     """Count the weights of `layer` that exist."""
     if isinstance(layer, SparseLayer):
-        return layer.values.numel()
+        return layer.weights.numel()
     if isinstance(layer, MaskedLinear):
         return layer.nnz
     mask = getattr(layer, "weight_mask", None)  # of torch.nn.utils.prune

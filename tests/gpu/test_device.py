@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 def trained(layer, x):
     """Output and gradients, and nothing that keeps the graph of autograd, and its stream, alive."""
     y = layer(x)
-    return y.detach(), *torch.autograd.grad(y.square().sum(), [x, layer.values])
+    return y.detach(), *torch.autograd.grad(y.square().sum(), [x, layer.weights])
 
 
 @pytest.mark.parametrize("batch", [1, 96])
@@ -141,4 +141,4 @@ def test_memory_is_what_the_mathematics_needs():
     torch.cuda.synchronize()
     added = torch.cuda.max_memory_allocated() - before
     # The gradients of the values and of the input, and both layouts of x, y and dy.
-    assert added < 2 * (4 * layer.values.numel() + 6 * x.numel() * 4)
+    assert added < 2 * (4 * layer.weights.numel() + 6 * x.numel() * 4)

@@ -103,7 +103,7 @@ def test_autocast(dtype, device):
         y = layer(x)
     assert y.dtype == dtype
     y.float().sum().backward()
-    assert layer.values.grad.dtype == x.grad.dtype == torch.float32
+    assert layer.weights.grad.dtype == x.grad.dtype == torch.float32
     torch.testing.assert_close(y.float(), layer(x), rtol=5e-2, atol=5e-2)
 
 

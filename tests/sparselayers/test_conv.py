@@ -23,7 +23,7 @@ def twins(*args, sparsity=0.6, dtype=torch.float64, **kwargs):
     sparse = sl.SparseConv2d(*args, connectivity=mask, dtype=dtype, **kwargs)
     with torch.no_grad():
         dense.weight.mul_(mask)
-        sparse.values.copy_(dense.weight[mask])
+        sparse.weights.copy_(dense.weight[mask])
         if dense.bias is not None:
             sparse.bias.copy_(dense.bias)
     return sparse, dense, mask
@@ -38,7 +38,7 @@ def assert_same(sparse, dense, mask, x):
     y.backward(dy)
     expected.backward(dy)
     torch.testing.assert_close(xs.grad, xd.grad)
-    torch.testing.assert_close(sparse.values.grad, dense.weight.grad[mask])
+    torch.testing.assert_close(sparse.weights.grad, dense.weight.grad[mask])
     if dense.bias is not None:
         torch.testing.assert_close(sparse.bias.grad, dense.bias.grad)
 
@@ -119,7 +119,7 @@ def test_gradcheck_first_and_second_order():
         parameters = {"values": values, "bias": bias}
         return torch.func.functional_call(layer, parameters, (x,))
 
-    arguments = (x, layer.values, layer.bias)
+    arguments = (x, layer.weights, layer.bias)
     assert torch.autograd.gradcheck(function, arguments)
     assert torch.autograd.gradgradcheck(function, arguments, fast_mode=True)
 
@@ -140,7 +140,7 @@ def test_other_types_accumulate_in_float32(dtype):
     y.backward(dy)
     expected.backward(dy.float())
     torch.testing.assert_close(xs.grad, xd.grad.to(dtype))
-    torch.testing.assert_close(narrow.values.grad, dense.weight.grad[mask].to(dtype))
+    torch.testing.assert_close(narrow.weights.grad, dense.weight.grad[mask].to(dtype))
 
 
 def test_autocast():
@@ -149,7 +149,7 @@ def test_autocast():
         y = layer(torch.randn(2, 4, 8, 8))
     assert y.dtype == torch.bfloat16
     y.sum().backward()
-    assert layer.values.grad.dtype == torch.float32
+    assert layer.weights.grad.dtype == torch.float32
 
 
 def test_initialisation_is_that_of_conv2d():
@@ -157,7 +157,7 @@ def test_initialisation_is_that_of_conv2d():
     bound = (4 * 9) ** -0.5
     for parameter in layer.parameters():
         assert 0.8 * bound < parameter.detach().abs().max() <= bound
-    assert layer.values.numel() == round(0.1 * 40 * 4 * 9)
+    assert layer.weights.numel() == round(0.1 * 40 * 4 * 9)
 
 
 def test_weight_as_coo_and_csr():
@@ -194,8 +194,8 @@ def test_operators_are_well_formed():
     dy = torch.randn_like(layer(x)).requires_grad_()
     tests = ("test_schema", "test_autograd_registration", "test_faketensor")
     for operator, arguments in (
-        (operators.conv2d, (x, layer.values, layer.bias, *where, *rest)),
-        (operators.conv2d_grad_input, (dy, layer.values, *where, [4, 5, 6], *rest)),
+        (operators.conv2d, (x, layer.weights, layer.bias, *where, *rest)),
+        (operators.conv2d_grad_input, (dy, layer.weights, *where, [4, 5, 6], *rest)),
         (operators.conv2d_grad_values, (dy, x, *where, *rest)),
     ):
         torch.library.opcheck(operator.default, arguments, test_utils=tests)
@@ -204,7 +204,7 @@ def test_operators_are_well_formed():
 def test_operators_refuse_what_does_not_fit():
     layer = sl.SparseConv2d(4, 6, 3, groups=2, sparsity=0.5)
     x, where, geometry = torch.randn(2, 4, 5, 6), (layer.row_ptr, layer.col), layer.geometry.flat()
-    dy, values = torch.randn_like(layer(x)), layer.values.detach()
+    dy, values = torch.randn_like(layer(x)), layer.weights.detach()
     operators = torch.ops.sparsebench
     for x_bad, values_bad in (
         (x[0], values),
@@ -233,10 +233,10 @@ def test_compile_and_export():
     expected = model(x)
     torch.testing.assert_close(compiled(x), expected)
     compiled(x).sum().backward()
-    gradient = model[0].values.grad.clone()
+    gradient = model[0].weights.grad.clone()
     model.zero_grad()
     model(x).sum().backward()
-    torch.testing.assert_close(gradient, model[0].values.grad)
+    torch.testing.assert_close(gradient, model[0].weights.grad)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
 
 
@@ -254,7 +254,7 @@ def test_gradients_that_nobody_needs_are_not_computed(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(products, name, lambda *_: pytest.fail("computed"))
             x = torch.randn(2, 3, 6, 6, requires_grad=name == "grad_values")
-            layer.values.requires_grad_(name == "grad_input")
+            layer.weights.requires_grad_(name == "grad_input")
             layer(x).sum().backward()
 
 

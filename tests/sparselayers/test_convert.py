@@ -45,11 +45,11 @@ def test_every_direction(kind, bias):
             if target == "dense":
                 assert torch.equal(there.weight, dense.weight)
             else:
-                assert there.values.numel() == int((dense.weight != 0).sum())
+                assert there.weights.numel() == int((dense.weight != 0).sum())
                 layout = torch.sparse_coo if target == "coo" else torch.sparse_csr
                 assert there.weight.layout == layout
                 there(x).sum().backward()
-                assert there.values.grad is not None
+                assert there.weights.grad is not None
             assert not set(there.parameters()) & set(start.parameters())
 
 
@@ -63,7 +63,7 @@ def test_flags_types_and_hooks_follow(kind):
     dense.register_full_backward_hook(lambda *_: calls.append("backward"))
     sparse = convert(dense, "coo")
     for layer in (sparse, convert(sparse, "csr"), convert(sparse, "dense")):
-        weight = layer.weight if isinstance(layer, type(dense)) else layer.values
+        weight = layer.weight if isinstance(layer, type(dense)) else layer.weights
         assert not weight.requires_grad
         assert layer.bias.requires_grad
         assert weight.dtype == torch.bfloat16
@@ -76,11 +76,11 @@ def test_flags_types_and_hooks_follow(kind):
 def test_zeros_are_dropped_or_kept():
     dense = sparsened(nn.Linear(6, 5))
     there = int((dense.weight != 0).sum())
-    assert convert(dense, "coo").values.numel() == there
+    assert convert(dense, "coo").weights.numel() == there
     full = convert(dense, "coo", keep_zeros=True)
-    assert full.values.numel() == 30
-    assert convert(full, "csr", keep_zeros=True).values.numel() == 30
-    assert convert(full, "csr").values.numel() == there
+    assert full.weights.numel() == 30
+    assert convert(full, "csr", keep_zeros=True).weights.numel() == 30
+    assert convert(full, "csr").weights.numel() == there
     assert torch.equal(convert(full, "dense").weight, dense.weight)
 
 
@@ -94,7 +94,7 @@ def test_a_mask_chooses(kind):
             there = convert(start, target, mask=mask)
             assert torch.equal(convert(there, "dense").weight, expected)
     kept = convert(dense, "coo", mask=mask, keep_zeros=True)
-    assert kept.values.numel() == int(mask.sum())
+    assert kept.weights.numel() == int(mask.sum())
 
 
 def test_methods_on_layers():
@@ -133,10 +133,10 @@ def test_pruned_by_pytorch(kind, removed):
     sparse = convert(dense, "csr")
     torch.testing.assert_close(sparse(x), dense(x))
     assert not sparse._forward_pre_hooks
-    assert sparse.values.numel() == int((dense.weight != 0).sum())
+    assert sparse.weights.numel() == int((dense.weight != 0).sum())
     if not removed:
         mask = dense.weight_mask
-        assert convert(dense, "csr", keep_zeros=True).values.numel() == int(mask.sum())
+        assert convert(dense, "csr", keep_zeros=True).weights.numel() == int(mask.sum())
 
 
 class Doubled(nn.Module):
@@ -210,7 +210,7 @@ def test_masks_by_path():
     model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
     mask = torch.eye(3, 4).bool()
     sparse = convert_model(model, nn.Linear, "coo", masks={"0": mask})
-    assert (sparse[0].values.numel(), sparse[1].values.numel()) == (3, 6)
+    assert (sparse[0].weights.numel(), sparse[1].weights.numel()) == (3, 6)
     with pytest.raises(ValueError, match="no layer that is converted is called '2'"):
         convert_model(model, nn.Linear, "coo", masks={"2": mask})
 

@@ -37,8 +37,8 @@ def make_layer(in_features=20, out_features=15, sparsity=0.8, **arguments):
 
 
 def dense_weight(layer, values=None):
-    dense = torch.zeros(layer.shape, dtype=layer.values.dtype)
-    dense[layer.connectivity.mask()] = layer.values.detach() if values is None else values
+    dense = torch.zeros(layer.shape, dtype=layer.weights.dtype)
+    dense[layer.connectivity.mask()] = layer.weights.detach() if values is None else values
     return dense
 
 
@@ -95,7 +95,7 @@ def test_rigl_is_the_published_algorithm(optimizer, regrow, max_size):
         regrow_dropped=regrow,
         max_size=max_size,
     )
-    same = [layer.values, layer.row_ptr, layer.col]
+    same = [layer.weights, layer.row_ptr, layer.col]
     for step, (x, target) in enumerate(batches(12, layer), start=1):
         optimizer.zero_grad()
         (layer(x) - target).square().mean().backward()
@@ -107,10 +107,10 @@ def test_rigl_is_the_published_algorithm(optimizer, regrow, max_size):
         rewirer.step()
         assert torch.equal(layer.connectivity.mask(), mask)
         assert torch.equal(dense_weight(layer), weight)
-        assert layer.values.numel() == 60
+        assert layer.weights.numel() == 60
         if share and not regrow:
             assert int((before & ~mask).sum()) == int(60 * share)
-    assert all(a is b for a, b in zip(same, [layer.values, layer.row_ptr, layer.col], strict=True))
+    assert all(a is b for a, b in zip(same, [layer.weights, layer.row_ptr, layer.col], strict=True))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -126,9 +126,9 @@ def test_what_belongs_to_a_connection_follows_it(name, rule):
 
     def entries():
         state = {
-            k: v for k, v in optimizer.state[layer.values].items() if v is not None and v.dim()
+            k: v for k, v in optimizer.state[layer.weights].items() if v is not None and v.dim()
         }
-        state |= {"values": layer.values.detach(), "gradient": layer.values.grad}
+        state |= {"values": layer.weights.detach(), "gradient": layer.weights.grad}
         return {key: dense_weight(layer, tensor) for key, tensor in state.items()}
 
     before, old = entries(), layer.connectivity.mask()
@@ -162,7 +162,7 @@ def test_no_connection_is_lost_or_doubled(sparsity, fraction, rule, zero, seed):
         max_size=30,
         generator=seeded(seed),
     )
-    nnz = layer.values.numel()
+    nnz = layer.weights.numel()
     for _ in range(2):
         before = layer.connectivity.mask()
         layer(torch.zeros(2, 9) if zero else torch.randn(2, 9)).sum().backward()
@@ -178,7 +178,7 @@ def test_set_grows_anywhere_alike():
     draws = 200
     layer = make_layer(7, 6, 0.5)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
-    initial, values = copy.deepcopy(layer.connectivity), layer.values.detach().clone()
+    initial, values = copy.deepcopy(layer.connectivity), layer.weights.detach().clone()
     rewirer = SET(
         layer,
         optimizer,
@@ -298,7 +298,7 @@ def test_steps_that_the_scaler_skips_do_not_count(make_optimizer):
         rewirer.step()
         assert rewirer.steps == (1, 1, 2)[step - 1]
         assert torch.equal(layer.connectivity.mask(), initial) == (step < 3)
-    assert layer.values.isfinite().all()
+    assert layer.weights.isfinite().all()
     assert int((layer.connectivity.mask() & ~initial).sum()) == int(0.3 * 60)
 
 
@@ -401,7 +401,7 @@ def test_compiled_models_are_rewired():
         rewirer.step()
     train(plain, plain_optimizer, plain_rewirer, 4)
     assert torch.equal(layer.connectivity.mask(), plain.connectivity.mask())
-    torch.testing.assert_close(layer.values, plain.values)
+    torch.testing.assert_close(layer.weights, plain.weights)
     assert torch._dynamo.eval_frame._stance.stance == "default"
 
 
@@ -430,7 +430,7 @@ def test_convolutions_are_rewired():
     layer = sl.SparseConv2d(3, 6, 3, padding=1, sparsity=0.8)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
     rewirer = RigL(layer, optimizer, update_every=1, stop_after=9, max_size=60)
-    before, nnz = layer.connectivity.mask(), layer.values.numel()
+    before, nnz = layer.connectivity.mask(), layer.weights.numel()
     layer(torch.randn(2, 3, 5, 5)).square().sum().backward()
     optimizer.step()
     rewirer.step()

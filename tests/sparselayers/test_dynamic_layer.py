@@ -47,7 +47,7 @@ def test_the_layer_does_what_a_controller_does():
     train(guided, 7, optimizer=optimizer, after=rewirer.step)
     assert same(alone, guided)
     assert not torch.equal(alone.connectivity.mask(), initial)
-    assert alone.values.numel() == 60
+    assert alone.weights.numel() == 60
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
@@ -141,7 +141,7 @@ def test_compiled_layers_rewire_themselves():
         optimizer.step()
     train(plain, 4)
     assert torch.equal(layer.connectivity.mask(), plain.connectivity.mask())
-    torch.testing.assert_close(layer.values, plain.values)
+    torch.testing.assert_close(layer.weights, plain.weights)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_no_bias_and_other_types(tmp_path):
     files.save(layer, tmp_path / "layer")
     loaded = files.load(tmp_path / "layer")
     assert loaded.bias is None
-    assert torch.equal(loaded.values, layer.values)
+    assert torch.equal(loaded.weights, layer.weights)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -24,7 +24,7 @@ def test_the_published_interface():
     with pytest.warns(UserWarning, match="more than once"):
         layer = sl.SparseLinear(784, 2000, connectivity=connections)
     assert layer.weights.numel() == torch.unique(connections, dim=1).shape[1]
-    assert not layer.weight.requires_grad
+    assert layer.weight.requires_grad  # and passes its gradient on to `weights`
     assert sl.SparseLinear(20, 30, False, 0.5).bias is None
     small_world = sl.SparseLinear(784, 2000, small_world=True)
     assert small_world.weights.shape == (156800,)
@@ -86,7 +86,7 @@ def test_fan_in_initialisation_counts_connections():
     mask = torch.zeros(3, 1000, dtype=torch.bool)
     mask[0, :4], mask[1, :] = True, True  # the third output has none
     layer = sl.SparseLinear(1000, 3, connectivity=mask, init="fan_in")
-    first, second = layer.values[:4].abs().max(), layer.values[4:].abs().max()
+    first, second = layer.weights[:4].abs().max(), layer.weights[4:].abs().max()
     assert first <= 0.5
     assert 0.9 < second * math.sqrt(1000) <= 1
     assert (layer.bias.abs() <= torch.tensor([0.5, 1000**-0.5, 1.0])).all()
@@ -100,9 +100,9 @@ def test_reproducible_from_a_generator(init):
     )
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
-    before = first.values.clone()
+    before = first.weights.clone()
     first.reset_parameters(generator=torch.Generator().manual_seed(8))
-    assert not torch.equal(first.values, before)
+    assert not torch.equal(first.weights, before)
 
 
 def test_extra_repr_says_what_it_is():
@@ -117,7 +117,8 @@ def test_meta_device(init):
     with torch.device("meta"):
         implicit = sl.SparseLinear(10, 20, init=init)
     for layer in (implicit, sl.SparseLinear(10, 20, init=init, device="meta")):
-        assert {t.device.type for t in layer.state_dict().values()} == {"meta"}
+        assert {parameter.device.type for parameter in layer.parameters()} == {"meta"}
+        assert layer.connectivity.nnz == layer.weights.numel() == 20
         assert layer(torch.empty(3, 10, device="meta")).shape == (3, 20)
     source = sl.SparseLinear(10, 20)
     target = implicit.to_empty(device="cpu")
@@ -210,7 +211,7 @@ def test_int64_indices_compute_the_same():
     x = torch.randn(17, 12, requires_grad=True)
     results = [
         torch.autograd.grad(
-            sparse_linear(x, narrow.values, None, each).square().sum(), (x, narrow.values)
+            sparse_linear(x, narrow.weights, None, each).square().sum(), (x, narrow.weights)
         )
         for each in (c, wide)
     ]

@@ -76,7 +76,7 @@ def test_constructors(shape, sparsity, connectivity, small_world, bias, dtype, b
             return
     use(layer, torch.randn(batch, shape[0]).to(dtype))
     if connectivity is None:
-        assert layer.values.numel() == round((1 - sparsity) * shape[0] * shape[1])
+        assert layer.weights.numel() == round((1 - sparsity) * shape[0] * shape[1])
 
 
 def use(layer, x):
@@ -86,7 +86,7 @@ def use(layer, x):
     y.square().sum().backward()
     assert y.shape == (*x.shape[:-1], layer.out_features)
     assert x.grad.shape == x.shape
-    assert layer.values.grad.shape == layer.values.shape
+    assert layer.weights.grad.shape == layer.weights.shape
 
 
 @st.composite
@@ -139,9 +139,9 @@ def test_corrupt_states(changes, assign, batch, seed):
     try:
         layer.load_state_dict(state, strict=False, assign=assign)
     except ORDINARY:
-        if layer.values.shape == before["values"].shape:
+        if layer.weights.shape == before["values"].shape:
             torch.testing.assert_close(dict(layer.state_dict()), dict(before), equal_nan=True)
-    layer = layer.float() if not layer.values.is_meta else layer
+    layer = layer.float() if not layer.weights.is_meta else layer
     if not any(t.is_meta for t in layer.state_dict().values()):
         use(layer, torch.randn(batch, 20))
 

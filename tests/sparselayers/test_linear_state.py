@@ -13,15 +13,15 @@ def test_another_number_of_connections():
     target = sl.SparseLinear(12, 9, sparsity=0.8)
     x = torch.randn(4, 12)
     target(x).sum().backward()
-    objects = target.values, target.row_ptr, target.col
+    parameter = target.weights
     target.load_state_dict(source.state_dict())
-    assert (target.values, target.row_ptr, target.col) == objects  # the same, for optimizers
-    assert target.values.grad is None
+    assert target.weights is parameter  # for optimizers
+    assert target.weights.grad is None
     assert torch.equal(target(x), source(x))
     assert target.sparsity == source.sparsity
     y = target(x)
     y.sum().backward()
-    assert target.values.grad.shape == source.values.shape
+    assert target.weights.grad.shape == source.weights.shape
 
 
 def test_another_number_of_connections_by_assignment():
@@ -29,7 +29,7 @@ def test_another_number_of_connections_by_assignment():
     target.load_state_dict(source.state_dict(), assign=True)
     x = torch.randn(4, 12)
     assert torch.equal(target(x), source(x))
-    assert target.values.requires_grad
+    assert target.weights.requires_grad
 
 
 def test_the_same_number_of_connections_elsewhere():
@@ -89,11 +89,11 @@ CORRUPT = {
     "rows past the end": (corrupt(row_ptr=set_at(-1, 10**9)), "row_ptr must run from 0 to nnz"),
     "too many rows": (corrupt(row_ptr=lambda r: torch.cat((r, r[-1:]))), "row_ptr must have"),
     "a huge column": (corrupt(col=lambda c: c.long() + 2**32), r"col\[0\] = \d+ is outside"),
-    "too few values": (corrupt(values=lambda v: v[:-1]), r"values have shape \(53,\)"),
+    "too few values": (corrupt(weights=lambda v: v[:-1]), r"weights have shape \(53,\)"),
     "too short a bias": (corrupt(bias=lambda b: b[:-1]), "bias must have 9 entries"),
     "no tensor": (corrupt(col=[1, 2, 3]), "col must be a real dense tensor, got list"),
-    "a sparse tensor": (corrupt(values=lambda v: v.to_sparse()), "values must be a real dense"),
-    "no data": (corrupt(values=lambda v: v.to("meta")), "values is on the meta device"),
+    "a sparse tensor": (corrupt(weights=lambda v: v.to_sparse()), "weights must be a real dense"),
+    "no data": (corrupt(weights=lambda v: v.to("meta")), "weights is on the meta device"),
 }
 
 

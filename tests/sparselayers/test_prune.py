@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 import sparselayers as sl
+from sparselayers.compat import (
+    prune_smallest_values,
+    prune_sparse_model,
+    set_global_k,
+    set_k,
+)
 from sparselayers.convert import convert, convert_model
 from sparselayers.prune import (
     Gradual,
     Pruner,
-    prune_smallest_values,
-    prune_sparse_model,
     prune_to_sparsity,
     remove_connections,
-    set_global_k,
-    set_k,
 )
 
 
@@ -58,7 +60,7 @@ def test_k_counts_all_entries_every_time():
         ValueError, match=r"removes 7 connections of a layer of shape .* that has 1"
     ):
         prune_smallest_values(layer)
-    assert layer.values.numel() == 1
+    assert layer.weights.numel() == 1
     assert torch.equal(layer.col, before["col"])
 
 
@@ -67,13 +69,13 @@ def test_only_the_layers_that_the_model_uses_are_pruned():
     model.forward = lambda x: model["used"](x)
     model.train()
     set_global_k(model, 0.25)
-    nnz = [module.values.numel() for module in model["used"].modules() if hasattr(module, "k")]
+    nnz = [module.weights.numel() for module in model["used"].modules() if hasattr(module, "k")]
     x = torch.randn(2, 2, 4, 4)
     model(x).sum().backward()
     removed = prune_sparse_model(model, x)
     assert removed == sum(n // 4 for n in nnz)
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert model["unused"].values.numel() == 2
+    assert model["unused"].weights.numel() == 2
     assert all(module.training for module in model.modules())
     with pytest.raises(RuntimeError, match="in_channels=2"):
         prune_sparse_model(model, torch.randn(2, 3, 4, 4))
@@ -120,15 +122,15 @@ def test_layers_that_are_sparser_stay():
         sl.SparseLinear(10, 10, sparsity=0.9), sl.SparseLinear(10, 10, sparsity=0.2)
     )
     assert prune_to_sparsity(model, 0.5) == 30
-    assert [layer.values.numel() for layer in model] == [10, 50]
+    assert [layer.weights.numel() for layer in model] == [10, 50]
     assert prune_to_sparsity(model, 0.95, skip=["0"]) == 45
-    assert [layer.values.numel() for layer in model] == [10, 5]
+    assert [layer.weights.numel() for layer in model] == [10, 5]
 
 
 def test_ties_and_nan():
     layer = sl.SparseLinear(4, 1, sparsity=0)
     with torch.no_grad():
-        layer.values.copy_(torch.tensor([1.0, float("nan"), -1.0, 1.0]))
+        layer.weights.copy_(torch.tensor([1.0, float("nan"), -1.0, 1.0]))
     prune_to_sparsity(layer, 0.5)
     assert layer.col.tolist() == [1, 3]
 
@@ -172,20 +174,20 @@ def test_pruned_training_is_masked_dense_training(make):
                 if entry.dim():
                     entry.mul_(mask)
         torch.testing.assert_close(convert(sparse, "dense").weight, dense.weight)
-    assert sparse.values.numel() == round(0.2 * 48)
+    assert sparse.weights.numel() == round(0.2 * 48)
     assert pruner.sparsity == pytest.approx(0.8, abs=0.01)
-    for entry in optimizers[1].state[sparse.values].values():
-        assert entry.dim() == 0 or entry.shape == sparse.values.shape
+    for entry in optimizers[1].state[sparse.weights].values():
+        assert entry.dim() == 0 or entry.shape == sparse.weights.shape
 
 
 def test_gradient_and_hooks_survive():
     layer = sl.SparseLinear(8, 6, sparsity=0)
     layer(torch.randn(3, 8)).sum().backward()
-    parameter, gradient = layer.values, layer.values.grad.clone()
+    parameter, gradient = layer.weights, layer.weights.grad.clone()
     keep = torch.arange(48) % 3 == 0
     remove_connections(layer, keep)
-    assert layer.values is parameter
-    assert torch.equal(layer.values.grad, gradient[keep])
+    assert layer.weights is parameter
+    assert torch.equal(layer.weights.grad, gradient[keep])
     layer(torch.randn(3, 8)).sum().backward()
 
 
@@ -265,4 +267,4 @@ def test_an_optimizer_that_cannot_be_pruned():
     optimizer.step(closure)
     with pytest.raises(ValueError, match="cannot be pruned"):
         prune_to_sparsity(layer, 0.5, optimizer=optimizer)
-    assert layer.values.numel() == 16
+    assert layer.weights.numel() == 16

@@ -167,7 +167,7 @@ SAMPLES = {
 def test_operators_pass_opcheck(operator, backend):
     layer = sl.SparseLinear(12, 9, sparsity=0.6)
     x, dy = torch.randn(5, 12, requires_grad=True), torch.randn(5, 9, requires_grad=True)
-    tensors = SAMPLES[operator](layer.connectivity, x, layer.values, layer.bias, dy)
+    tensors = SAMPLES[operator](layer.connectivity, x, layer.weights, layer.bias, dy)
     torch.library.opcheck(operator, (*tensors, layer.row_ptr, layer.col, 12, backend))
 
 
@@ -254,7 +254,7 @@ def test_the_same_layer_from_the_same_seed(member):
 def test_functions_take_views_of_any_kind():
     layer = sl.SparseLinear(12, 9, sparsity=0.6)
     x = torch.randn(12, 10)[:, ::2].t()
-    values = torch.stack((layer.values.detach(),) * 2, dim=1)[:, 0]
+    values = torch.stack((layer.weights.detach(),) * 2, dim=1)[:, 0]
     bias = torch.zeros(1).expand(9)
     y = sparse_linear(x, values, bias, layer.connectivity)
     torch.testing.assert_close(y, x @ layer.weight.to_dense().T)
@@ -266,7 +266,7 @@ def test_functions_take_views_of_any_kind():
 
 def test_functions_refuse_what_does_not_fit():
     layer = sl.SparseLinear(12, 9, sparsity=0.6)
-    x, values, connectivity = torch.randn(3, 12), layer.values, layer.connectivity
+    x, values, connectivity = torch.randn(3, 12), layer.weights, layer.connectivity
     with pytest.raises(RuntimeError, match=rf"values of shape \({values.numel()},\)"):
         sparse_linear(x, values[1:], None, connectivity)
     with pytest.raises(RuntimeError, match=r"bias of type torch.float32 and shape \(9,\)"):
@@ -307,7 +307,7 @@ def test_forward_mode_is_refused_clearly(member):
 
 def test_operators_check_what_they_are_given():
     layer = sl.SparseLinear(12, 9, sparsity=0.6)
-    x, dy, values = torch.randn(5, 12), torch.randn(5, 9), layer.values.detach()
+    x, dy, values = torch.randn(5, 12), torch.randn(5, 9), layer.weights.detach()
     where = layer.row_ptr, layer.col, 12, None
     for operator, arguments in (
         (operators.linear, (x[:, 1:], values, None)),

@@ -170,12 +170,12 @@ def test_what_needs_no_gradient_is_not_computed(monkeypatch, x_grad, values_grad
     counting = Counting()
     monkeypatch.setitem(BACKENDS, "counting", counting)
     layer = sl.SparseLinear(12, 9, sparsity=0.6, backend="counting")
-    layer.values.requires_grad_(values_grad)
+    layer.weights.requires_grad_(values_grad)
     x = torch.randn(3, 12, requires_grad=x_grad)
     call = torch.compile(layer, backend="aot_eager", fullgraph=True) if compiled else layer
     call(x).sum().backward()
     assert counting.calls == ["input"] * x_grad + ["values"] * values_grad
-    assert (x.grad is not None, layer.values.grad is not None) == (x_grad, values_grad)
+    assert (x.grad is not None, layer.weights.grad is not None) == (x_grad, values_grad)
     assert layer.bias.grad is not None
 
 

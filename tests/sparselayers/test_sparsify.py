@@ -85,7 +85,7 @@ def test_the_table_shows_what_was_measured(model, monkeypatch, capsys):
     for column in ("layer", "shape", "sparsity", "dense ms", "sparse ms", "chosen", "bytes saved"):
         assert column in head
     sparse = convert(model.stem, "csr")
-    saved = 4 * (model.stem.weight.numel() - 2 * sparse.values.numel() - 9)
+    saved = 4 * (model.stem.weight.numel() - 2 * sparse.weights.numel() - 9)
     assert stem.split() == [
         "stem", "8×3×3×3", f"{sparse.sparsity:.1%}", "1000.000", "250.000", "sparse", f"{saved:,}"
     ]  # fmt: skip

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -171,42 +170,47 @@ class _Rows:
     arrays: tuple[Tensor, ...]
 
 
-# Made on first use: of a connectivity as it is, and of its transpose.
-_rows_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
-_columns_of: WeakKeyDictionary[Connectivity, _Rows] = WeakKeyDictionary()
-
-
 def _rows(connectivity: Connectivity) -> _Rows:
-    if (rows := _rows_of.get(connectivity)) is None:
-        kind, ptr, col = _kind(connectivity), connectivity.row_ptr, connectivity.col
-        col = col.to(kind.features)
-        (count, features), lengths = connectivity.shape, _lengths(ptr)
-        kernel = kind.rows(count, features, *lengths, ptr.data_ptr(), col.data_ptr(), 0, 0)
-        rows = _Rows(count, kernel, (ptr, col))
-        rows = _rows_of[connectivity] = _tiled(rows, lengths[0], features, connectivity.nnz)
-    return rows
+    return connectivity.derive("native rows", lambda: _make_rows(connectivity))
 
 
 def _columns(connectivity: Connectivity) -> _Rows:
-    if (columns := _columns_of.get(connectivity)) is None:
-        kind, (out_features, in_features) = _kind(connectivity), connectivity.shape
-        starts, nnz = connectivity.row_ptr, connectivity.nnz
-        ptr = starts.new_empty(in_features + 1)
-        entries = starts.new_empty(nnz, 2, dtype=kind.features)
-        _rows(connectivity).kernel.transpose(ptr.data_ptr(), entries.data_ptr(), _threads(nnz))
-        lengths = _lengths(ptr)
-        kernel = kind.rows(
-            in_features,
-            out_features,
-            *lengths,
-            ptr.data_ptr(),
-            0,
-            entries.data_ptr(),
-            starts.data_ptr(),
-        )
-        columns = _Rows(in_features, kernel, (ptr, entries, starts))
-        columns = _columns_of[connectivity] = _tiled(columns, lengths[0], out_features, nnz)
-    return columns
+    return connectivity.derive("native columns", lambda: _make_columns(connectivity))
+
+
+def _make_rows(connectivity: Connectivity) -> _Rows:
+    """Tell the kernels of the connections, as they are.
+
+    The arrays are copies that nobody else has: somebody may move the memory of any tensor that he
+    can get, to share it with another process for one, and kernels know addresses.
+    """
+    kind, ptr = _kind(connectivity), connectivity.row_ptr.clone()
+    col = connectivity.col.to(kind.features, copy=True)
+    (count, features), lengths = connectivity.shape, _lengths(ptr)
+    kernel = kind.rows(count, features, *lengths, ptr.data_ptr(), col.data_ptr(), 0, 0)
+    return _tiled(_Rows(count, kernel, (ptr, col)), lengths[0], features, connectivity.nnz)
+
+
+def _make_columns(connectivity: Connectivity) -> _Rows:
+    """Tell the kernels of the connections, transposed."""
+    kind, (out_features, in_features) = _kind(connectivity), connectivity.shape
+    rows = _rows(connectivity)
+    starts, nnz = rows.arrays[0], connectivity.nnz
+    ptr = starts.new_empty(in_features + 1)
+    entries = starts.new_empty(nnz, 2, dtype=kind.features)
+    rows.kernel.transpose(ptr.data_ptr(), entries.data_ptr(), _threads(nnz))
+    lengths = _lengths(ptr)
+    kernel = kind.rows(
+        in_features,
+        out_features,
+        *lengths,
+        ptr.data_ptr(),
+        0,
+        entries.data_ptr(),
+        starts.data_ptr(),
+    )
+    columns = _Rows(in_features, kernel, (ptr, entries, starts))
+    return _tiled(columns, lengths[0], out_features, nnz)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,8 @@ def _chosen(layer: SparseLayer, mask: Tensor | None, *, drop_zeros: bool) -> Spa
     if isinstance(layer, SparseConv2d):
         shapes = (layer.weight_shape, *shapes)
     check_mask(mask, shapes)
-    new = follow(copy.deepcopy(layer), layer, ("values", "values"))
-    connectivity, values = layer.connectivity, layer.values.detach()
+    new = follow(copy.deepcopy(layer), layer, ("weights", "weights"))
+    connectivity, values = layer.connectivity, layer.weights.detach()
     keep = values != 0 if drop_zeros else torch.ones_like(values, dtype=torch.bool)
     if mask is not None:
         matrix = mask.to(values.device).view(layer.shape)

@@ -59,7 +59,7 @@ def _check(
     if x.dtype != values.dtype:
         raise RuntimeError(f"expected an input of type {values.dtype}, the layer's, got {x.dtype}")
     for name, tensor in (("values", values), ("connections", connectivity.col)):
-        if x.device != tensor.device:
+        if x.device != tensor.device and not (x.is_meta and name == "connections"):
             raise RuntimeError(
                 f"expected an input on {tensor.device}, where the layer's {name} are, "
                 f"got {x.device}"

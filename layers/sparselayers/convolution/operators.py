@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity
+from sparselayers.connectivity import of as connectivity_of
 from sparselayers.convolution import products
 from sparselayers.convolution.geometry import Geometry
-from sparselayers.operators import connectivity_of
 from sparselayers.tracing import differentiable
 
 
@@ -131,9 +131,9 @@ def _(
 def _save_conv2d(ctx: Any, inputs: tuple[Any, ...]) -> None:
     x, values, _, row_ptr, col, ctx.geometry, ctx.backend = inputs
     ctx.image = list(x.shape[1:])
-    # Each is needed for the gradient of the other only.
-    needs_x, needs_values = ctx.needs_input_grad[:2]
-    ctx.save_for_backward(x if needs_values else None, values if needs_x else None, row_ptr, col)
+    # The values are needed for the gradient of the input only; but where the connections change,
+    # they count it, and so no gradient is taken for that of other connections.
+    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, values, row_ptr, col)
 
 
 def _conv2d_backward(ctx: Any, dy: Tensor) -> Any:

@@ -5,10 +5,8 @@ See layers/sparselayers/csrc/convolution.h for what the numbers mean there.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -17,7 +15,7 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
 
 _INT32_MAX = 2**31 - 1
-_KEPT = 8  # plans of a connectivity: several products and image sizes
+_KEPT = 32  # plans of a connectivity: two products, and as many sizes of batches and images
 
 
 class Machine(NamedTuple):
@@ -89,9 +87,6 @@ class _Axis:
         return max(self.distance)
 
 
-_plans: WeakKeyDictionary[Connectivity, dict[object, Plan | None]] = WeakKeyDictionary()
-
-
 def forward_plan(
     connectivity: Connectivity,
     geometry: Geometry,
@@ -103,9 +98,9 @@ def forward_plan(
 
     There is no plan where offsets overflow, or where no window sees a pixel.
     """
-    key = ("forward", geometry, images, image, machine)
-    return _cached(
-        connectivity, key, lambda: _forward(connectivity, geometry, images, image, machine)
+    key = ("convolution", "forward", geometry, images, image, machine)
+    return connectivity.derive(
+        key, lambda: _forward(connectivity, geometry, images, image, machine), at_most=_KEPT
     )
 
 
@@ -117,21 +112,10 @@ def grad_input_plan(
     machine: Machine,
 ) -> Plan | None:
     """Return the plan of the gradient of the input; see `forward_plan`."""
-    key = ("grad_input", geometry, images, image, machine)
-    return _cached(
-        connectivity, key, lambda: _grad_input(connectivity, geometry, images, image, machine)
+    key = ("convolution", "grad_input", geometry, images, image, machine)
+    return connectivity.derive(
+        key, lambda: _grad_input(connectivity, geometry, images, image, machine), at_most=_KEPT
     )
-
-
-def _cached(
-    connectivity: Connectivity, key: object, make: Callable[[], Plan | None]
-) -> Plan | None:
-    plans = _plans.setdefault(connectivity, {})
-    if key not in plans:
-        while len(plans) >= _KEPT:
-            del plans[next(iter(plans))]
-        plans[key] = make()
-    return plans[key]
 
 
 def _forward(
@@ -156,7 +140,7 @@ def _forward(
     offset = _offsets(plane, down, right, source.planes, blocking)
     if offset is None:
         return None
-    ptr = connectivity.row_ptr.long()
+    ptr = connectivity.row_ptr.to(torch.int64, copy=True)  # kernels know its address
     return Plan(source, target, True, ptr, offset, None, blocking)
 
 

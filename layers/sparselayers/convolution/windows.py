@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -145,18 +144,17 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-_grouped: WeakKeyDictionary[Connectivity, Connectivity] = WeakKeyDictionary()
-
-
 def _over_all_channels(connectivity: Connectivity, groups: int) -> Connectivity:
     """Return the connections to the windows of all channels, those of each group to its own."""
     if groups == 1:
         return connectivity
-    if connectivity not in _grouped:
+
+    def made() -> Connectivity:
         out, columns = connectivity.shape
         shape = out, columns * groups
         dtype = index_dtype(shape, connectivity.nnz)
         group = connectivity.row.long() // (out // groups)
         col = (connectivity.col + group * columns).to(dtype)
-        _grouped[connectivity] = Connectivity(shape, connectivity.row_ptr.to(dtype), col)
-    return _grouped[connectivity]
+        return Connectivity.adopt(shape, connectivity.row_ptr.to(dtype), col)
+
+    return connectivity.derive(("over all channels", groups), made)

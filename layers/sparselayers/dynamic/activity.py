@@ -48,11 +48,11 @@ class Activity:
 
     def gradient(self, layer: SparseLayer, rows: slice) -> Tensor:
         """Return those rows of the gradient of the layer's dense weight, (rows, columns)."""
-        wide = torch.promote_types(layer.values.dtype, torch.float32)
+        wide = torch.promote_types(layer.weights.dtype, torch.float32)
         terms = (layer.weight_gradient(x.to(wide), dy.to(wide), rows) for x, dy in self._records)
         total = next(terms, None)
         if total is None:
-            return layer.values.new_zeros((rows.stop - rows.start, layer.shape[1]), dtype=wide)
+            return layer.weights.new_zeros((rows.stop - rows.start, layer.shape[1]), dtype=wide)
         for term in terms:
             total += term
         return total

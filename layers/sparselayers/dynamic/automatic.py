@@ -52,7 +52,7 @@ class SelfRewiring(SparseLayer):
 
     def __getstate__(self) -> dict[str, Any]:
         steps = None if self._rewirer is None else self._rewirer.steps
-        return super().__getstate__() | {"_rewirer": steps}
+        return self.__dict__ | {"_rewirer": steps}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         steps = state["_rewirer"]
@@ -66,7 +66,7 @@ class SelfRewiring(SparseLayer):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         if self._rewirer is not None:
             steps = torch.tensor(self._rewirer.steps, dtype=torch.int32, device="cpu")
-            destination[f"{prefix}steps"] = steps.to(self.values.device)
+            destination[f"{prefix}steps"] = steps.to(self.weights.device)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
@@ -94,7 +94,7 @@ def _follow_optimizers(layer: SelfRewiring) -> None:
         layer = reference()
         if layer is None or layer._rewirer is None:
             return
-        values, rewirer = layer.values, layer._rewirer
+        values, rewirer = layer.weights, layer._rewirer
         if any(p is values for group in optimizer.param_groups for p in group["params"]):
             rewirer.observe(optimizer)
             rewirer.step()

@@ -23,13 +23,13 @@ def exchange(layer: SparseLayer, optimizer: Optimizer, old: Tensor, new: Tensor)
     """
     places = torch.searchsorted(old, new).clamp_(max=old.numel() - 1)
     grown = old[places] != new
-    belongings = [layer.values.detach(), *_tensors(optimizer.state.get(layer.values, {}))]
-    if layer.values.grad is not None:
-        belongings.append(layer.values.grad)
+    belongings = [layer.weights.detach(), *_tensors(optimizer.state.get(layer.weights, {}))]
+    if layer.weights.grad is not None:
+        belongings.append(layer.weights.grad)
     for tensor in belongings:
-        if tensor.shape == layer.values.shape:
+        if tensor.shape == layer.weights.shape:
             tensor.copy_(tensor[places].masked_fill_(grown, 0))
-    layer.set_connections(from_keys(new, layer.shape), layer.values.detach())
+    layer.set_connections(from_keys(new, layer.shape), layer.weights.detach())
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:

@@ -155,7 +155,7 @@ class Rewirer(ABC):
     def _rewire(self, name: str, activity: Activity, share: float) -> None:
         layer = self._layers[name]
         ranks = Ranks(self.process_group or activity.group)
-        old, values = keys_of(layer.connectivity), layer.values.detach()
+        old, values = keys_of(layer.connectivity), layer.weights.detach()
         places = layer.shape[0] * layer.shape[1]
         count = min(int(share * values.numel()), places - values.numel())
         seed = ranks.of_first(_any_number(self.generator), old.device)
@@ -178,7 +178,7 @@ def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Spars
     if optimizer is None:
         return layers
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    layers = {name: layer for name, layer in layers.items() if id(layer.values) in trained}
+    layers = {name: layer for name, layer in layers.items() if id(layer.weights) in trained}
     if not layers:
         raise ValueError("there is no sparse layer in the model whose values the optimizer has")
     for name, layer in layers.items():

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparselayers.conv import SparseConv2d
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.remove import remove_connections
 from sparselayers.topologies import erdos_renyi_sparsities
@@ -88,9 +87,7 @@ def _targets(
 ) -> list[float]:
     if distribution == "uniform":
         return [sparsity] * len(layers)
-    shapes = [
-        layer.weight_shape if isinstance(layer, SparseConv2d) else layer.shape for layer in layers
-    ]
+    shapes = [layer.weight_shape for layer in layers]
     return erdos_renyi_sparsities(shapes, sparsity, kernel=distribution == "erk")
 
 
@@ -103,13 +100,13 @@ def _per_layer(layers: dict[str, SparseLayer], targets: Sequence[float]) -> list
                 f"{path or 'the layer'}: sparsity {target:.6g} leaves no connection in a layer of "
                 f"shape {layer.shape}"
             )
-        keeps.append(largest(layer.values, min(count, layer.values.numel())))
+        keeps.append(largest(layer.weights, min(count, layer.weights.numel())))
     return keeps
 
 
 def _global(layers: Sequence[SparseLayer], sparsity: float) -> list[Tensor]:
     total = sum(math.prod(layer.shape) for layer in layers)
-    magnitudes = [layer.values.detach().abs().float() for layer in layers]
+    magnitudes = [layer.weights.detach().abs().float() for layer in layers]
     for magnitude in magnitudes:
         magnitude[magnitude.argmax()] = math.inf
     count = round((1.0 - sparsity) * total)

@@ -61,7 +61,7 @@ class Pruner:
         """The fraction of their dense weights that the layers do not have any more."""
         layers = sparse_layers(self.model, self.skip).values()
         entries = sum(layer.shape[0] * layer.shape[1] for layer in layers)
-        return 1.0 - sum(layer.values.numel() for layer in layers) / entries
+        return 1.0 - sum(layer.weights.numel() for layer in layers) / entries
 
     def state_dict(self) -> dict[str, Any]:
         """Return the number of steps; connections and values are in the model's state."""

@@ -22,7 +22,7 @@ def remove_connections(
     Raises ValueError where nothing would be left, and for an optimizer whose state is not one
     number for each value (LBFGS); nothing has changed then.
     """
-    values = layer.values
+    values = layer.weights
     if keep.dtype != torch.bool or keep.shape != values.shape:
         raise ValueError(
             f"keep must be {values.numel()} booleans, one for each connection, "

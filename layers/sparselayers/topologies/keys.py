@@ -32,7 +32,7 @@ def from_keys(keys: Tensor, shape: tuple[int, int]) -> Connectivity:
     dtype = index_dtype(shape, keys.numel())
     firsts = torch.arange(shape[0] + 1, device=keys.device) * shape[1]
     row_ptr = torch.searchsorted(keys, firsts).to(dtype)
-    return Connectivity(shape, row_ptr, keys.remainder_(shape[1]).to(dtype))
+    return Connectivity.adopt(shape, row_ptr, keys.remainder_(shape[1]).to(dtype))
 
 
 def keys_of(connectivity: Connectivity) -> Tensor:

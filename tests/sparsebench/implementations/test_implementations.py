@@ -60,7 +60,7 @@ def test_a_layer_that_computes_another_convolution_is_incorrect(tmp_path, monkey
 
     def shifted(self, given):
         layer = build(self, given)
-        layer.values.data = layer.values.data.roll(1)
+        layer.weights.data = layer.weights.data.roll(1)
         return layer
 
     monkeypatch.setattr(type(IMPLEMENTATIONS["ours"]), "build", shifted)

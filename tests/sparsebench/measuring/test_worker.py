@@ -103,7 +103,7 @@ class _Reference(Ours):
     def build(self, problem):
         module = super().build(problem)
         module.forward = lambda x: sparse_linear(
-            x, module.values, module.bias, module.connectivity, backend="reference"
+            x, module.weights, module.bias, module.connectivity, backend="reference"
         )
         return module
 

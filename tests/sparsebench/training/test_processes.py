@@ -105,7 +105,7 @@ def differing(processes, folder):
         def step(self):
             if processes.rank == 1:
                 with torch.no_grad():
-                    progress[0].network.hidden.values[7] += 1.0
+                    progress[0].network.hidden.weights[7] += 1.0
 
     progress = []
     start = training.Progressing.start

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -49,16 +48,17 @@ class Partition:
 
 def partition(connectivity: Connectivity, *, transposed: bool) -> Partition:
     """Return how the rows of `connectivity` are shared out, or its columns if `transposed`."""
-    kept = _kept.setdefault(connectivity, {})
-    if transposed not in kept:
+
+    def made() -> Partition:
         ptr = connectivity.transposed.col_ptr if transposed else connectivity.row_ptr
-        kept[transposed] = share_out(ptr, connectivity.nnz)
-    return kept[transposed]
+        return share_out(ptr, connectivity.nnz)
+
+    return connectivity.derive(("partition", transposed), made)
 
 
 def known(connectivity: Connectivity, *, transposed: bool) -> bool:
     """Return whether `partition` will find what it returns."""
-    return transposed in _kept.get(connectivity, {})
+    return connectivity.has_derived(("partition", transposed))
 
 
 def share_out(ptr: Tensor, nnz: int) -> Partition:
@@ -94,6 +94,3 @@ def share_out(ptr: Tensor, nnz: int) -> Partition:
         piece_begin.to(ptr.dtype),
         piece_ptr.to(ptr.dtype),
     )
-
-
-_kept: WeakKeyDictionary[Connectivity, dict[bool, Partition]] = WeakKeyDictionary()

@@ -1,24 +1,45 @@
-"""Pruning step by step, a fraction `k` of the weight at a time, as ActuallySparse does it."""
+"""The names and arguments of published packages: sparselinear and ActuallySparse.
+
+Code written for them runs here. What is new has the field's names, and lives elsewhere.
+"""
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sparselayers.activation import KWinners
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.magnitude import largest, sparse_layers
 from sparselayers.prune.remove import remove_connections
+
+_K = 0.05  # of the weight, a step: ActuallySparse's default
+
+
+class PublishedMethods(SparseLayer):
+    """The methods of ActuallySparse's layers: pruning a fraction `k` of the weight at a time."""
+
+    k: float = _K
+
+    def set_k(self, k: float) -> None:
+        """Let `prune_smallest_values` remove a fraction `k` in [0, 1] of all in × out entries."""
+        set_k(self, k)
+
+    def prune_smallest_values(self) -> int:
+        """Remove the ⌊k · in · out⌋ connections of smallest magnitude; return how many."""
+        return prune_smallest_values(self)
 
 
 def set_k(layer: SparseLayer, k: float) -> None:
     """Let `prune_smallest_values` remove a fraction `k` in [0, 1] of all in × out entries."""
     if not 0.0 <= k <= 1.0:
         raise ValueError(f"k must be in [0, 1], got {k}")
-    layer.k = float(k)
+    layer.k = float(k)  # type: ignore[assignment]
 
 
 def set_global_k(model: nn.Module, k: float) -> None:
@@ -36,7 +57,7 @@ def prune_smallest_values(layer: SparseLayer, optimizer: Optimizer | None = None
     Raises ValueError where none would be left; the layer is unchanged then.
     """
     count = _count(layer)
-    remove_connections(layer, largest(layer.values, layer.values.numel() - count), optimizer)
+    remove_connections(layer, largest(layer.weights, layer.weights.numel() - count), optimizer)
     return count
 
 
@@ -63,11 +84,12 @@ def prune_sparse_model(
 
 def _count(layer: SparseLayer) -> int:
     """The number of connections to remove, fewer than there are."""
-    count = math.floor(layer.k * math.prod(layer.shape) + 1e-9)
-    if count >= layer.values.numel():
+    k = getattr(layer, "k", _K)
+    count = math.floor(k * math.prod(layer.shape) + 1e-9)
+    if count >= layer.weights.numel():
         raise ValueError(
-            f"k = {layer.k:.6g} removes {count} connections of a layer of shape {layer.shape} that "
-            f"has {layer.values.numel()}: at least one must be left"
+            f"k = {k:.6g} removes {count} connections of a layer of shape {layer.shape} that "
+            f"has {layer.weights.numel()}: at least one must be left"
         )
     return count
 
@@ -90,3 +112,37 @@ def _used(model: nn.Module, arguments: tuple[Any, ...]) -> list[SparseLayer]:
         for module, flag in training.items():
             module.training = flag
     return list(used)
+
+
+class ActivationSparsity(KWinners):
+    """KWinners under the name and with the arguments of the sparselinear package.
+
+    `alpha` is the duty cycles' momentum, `beta` the boost's strength, `act_sparsity` the fraction
+    that is silenced. An alpha above 1, as in that package's own example, is no momentum: 1 is
+    used, with a warning.
+    """
+
+    def __init__(self, alpha: float = 0.1, beta: float = 1.5, act_sparsity: float = 0.65) -> None:
+        if alpha > 1:
+            warnings.warn(f"alpha must be in [0, 1], got {alpha}: 1 is used", stacklevel=2)
+            alpha = 1.0
+        super().__init__(act_sparsity, alpha, beta)
+
+    @property
+    def alpha(self) -> float:
+        """The momentum of the duty cycles."""
+        return self.duty_cycle_momentum
+
+    @property
+    def beta(self) -> float:
+        """The strength of the boost."""
+        return self.boost_strength
+
+    @property
+    def act_sparsity(self) -> float:
+        """The fraction of the units that is silenced."""
+        return self.sparsity
+
+    def extra_repr(self) -> str:
+        """Say what `print(layer)` shows."""
+        return f"alpha={self.alpha}, beta={self.beta}, act_sparsity={self.act_sparsity}"

@@ -1,0 +1,202 @@
+"""What a layer is connected by now: the one owner of its topology.
+
+The indices of a layer are no buffers. DistributedDataParallel would broadcast them in every
+forward pass, averages would average them, `.type()` would cast them, and whoever writes into a
+buffer without PyTorch counting it (`.data`, a collective) would leave everything derived from
+them stale. A layer holds one immutable Connectivity instead. What others see of it, as `row_ptr`
+and `col` of the layer and of its state dict, are copies: its serialised form. Writes to them take
+effect at the layer's next use, counted by PyTorch or not, because they are compared with the
+Connectivity for as long as anybody holds them.
+
+One small buffer remains, `topology_id`, the digest of the connections. It goes where buffers go,
+and so tells when somebody took the weights of other connections for this layer's: an average
+made by place after a rewiring, or a process that drew other connections than the first one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from sparselayers.connectivity import Connectivity, version
+from sparselayers.topologies.keys import keys_of
+
+STALE = (
+    "one of the variables needed for gradient computation has been modified by an inplace "
+    "operation: the connections of a sparse layer have changed since its forward pass"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TopologyChange:
+    """What a layer's connections were and what they are: for whoever keeps something for each."""
+
+    old: Connectivity
+    new: Connectivity
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Where each new connection stood before, (nnz,) int64; −1 for one that has grown."""
+        if self.old.equals(self.new):
+            return torch.arange(self.new.nnz, device=self.new.device)
+        old, new = keys_of(self.old.to(self.new.device)), keys_of(self.new)
+        places = torch.searchsorted(old, new).clamp_(max=max(0, old.numel() - 1))
+        return torch.where(old[places] == new, places, -1)
+
+    def carry(self, tensor: Tensor, *, fill: float = 0.0) -> Tensor:
+        """Return what `tensor` (old nnz,) holds for the connections, for the new ones.
+
+        A connection that has grown gets `fill`.
+        """
+        places = self.places.to(tensor.device)
+        carried = tensor[places.clamp(min=0)]
+        return carried.masked_fill_(places < 0, fill)
+
+
+Hook = Callable[[Any, TopologyChange], None]
+
+
+class Connections:
+    """The connections of one layer, what of them others hold, and who wants to hear of changes."""
+
+    def __init__(self, connectivity: Connectivity) -> None:
+        self.current = connectivity
+        self.hooks: dict[int, Hook] = {}
+        self._shown: tuple[Tensor, Tensor] | None = None
+        self._marked: tuple[Any, int] = (None, -1)
+
+    def get(self) -> Connectivity:
+        """Return the connections, with what was written to the arrays that others hold.
+
+        Raises ValueError where that is no topology.
+        """
+        if self._shown is not None:
+            self._look()
+        return self.current
+
+    @property
+    def shown(self) -> tuple[Tensor, Tensor]:
+        """Copies of `row_ptr` and `col`, the same ones for as long as anybody holds them."""
+        if self._shown is None:
+            self._shown = self.current.row_ptr.clone(), self.current.col.clone()
+        return self._shown
+
+    def show(self, *, row_ptr: Tensor | None = None, col: Tensor | None = None) -> None:
+        """Let other arrays be those that are written to: the layer takes on what is in them."""
+        before = self.shown
+        self._shown = (
+            before[0] if row_ptr is None else row_ptr,
+            before[1] if col is None else col,
+        )
+
+    def replace(self, connectivity: Connectivity) -> TopologyChange:
+        """Take over other connections.
+
+        Arrays that others hold show them too where there are as many; otherwise they stay what
+        they are beside the old weights.
+        """
+        change = TopologyChange(self.current, connectivity)
+        self.current = connectivity
+        if self._shown is not None and change.old.nnz != connectivity.nnz:
+            self._shown = None
+        elif self._shown is not None:
+            with torch.no_grad():
+                self._shown[0].copy_(connectivity.row_ptr)
+                self._shown[1].copy_(connectivity.col)
+        return change
+
+    def move(self, device: torch.device) -> None:
+        """Have the connections on `device`, as they are."""
+        if self.get().device != device:
+            self.current = self.current.to(device)
+            self._shown = None
+
+    def require(self, connectivity: Connectivity) -> None:
+        """Raise RuntimeError, as autograd does, where these are the connections no more."""
+        now = self.get()
+        if now is not connectivity and not now.equals(connectivity):
+            raise RuntimeError(STALE)
+
+    def check(self, mark: Tensor) -> None:
+        """Raise RuntimeError where the buffer `mark` names other connections than these."""
+        seen = version(mark)
+        if self._marked[0] is mark and self._marked[1] == seen:
+            return
+        if not mark.is_meta and int(mark) != self.current.digest:
+            raise RuntimeError(
+                "the weights of this sparse layer belong to other connections than it has: "
+                "somebody wrote over its buffer `topology_id`. torch.optim.swa_utils.AveragedModel "
+                "averages by place and cannot follow a rewiring: use sparselayers.AveragedModel. "
+                "Ranks of DistributedDataParallel must draw the same connections: seed them alike."
+            )
+        self._marked = mark, seen
+
+    def mark(self, mark: Tensor) -> None:
+        """Let the buffer `mark` name these connections."""
+        if not mark.is_meta:
+            with torch.no_grad():
+                mark.fill_(self.current.digest)
+        self._marked = mark, version(mark)
+
+    def register(self, hook: Hook) -> RemovableHandle:
+        """Have `hook` called after every change of the connections, until the handle's `remove`."""
+        handle = RemovableHandle(self.hooks)
+        self.hooks[handle.id] = hook
+        return handle
+
+    def __deepcopy__(self, memo: object) -> Connections:
+        return Connections(self.get())  # hooks are for the layer they were asked for
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Connections, (self.get(),)
+
+    def _look(self) -> None:
+        """Take on what was written to the arrays that are shown; forget them if nobody has them."""
+        now = self.current
+        row_ptr, col = self.shown
+        if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
+            self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
+        del row_ptr, col  # references that would count below
+        if not any(_is_held(array) for array in self.shown):
+            self._shown = None
+
+
+def _same(shown: Tensor, own: Tensor) -> bool:
+    return (
+        shown.dtype == own.dtype
+        and shown.shape == own.shape
+        and torch.equal(shown if shown.device == own.device else shown.to(own.device), own)
+    )
+
+
+def _is_held(array: Tensor) -> bool:
+    """Whether anybody but the caller's caller has the tensor, or memory of it."""
+    storage = array.untyped_storage()
+    return (
+        sys.getrefcount(array) > _OWN_REFERENCES
+        or array._use_count() > 1  # type: ignore[attr-defined]
+        or torch._C._storage_Use_Count(storage._cdata) > 2
+    )
+
+
+# The references to a tensor that is in a tuple alone, as `_is_held` counts them.
+_OWN_REFERENCES = 0
+
+
+def _count() -> int:
+    probe = (torch.zeros(1),)
+
+    def seen(array: Tensor) -> int:
+        return sys.getrefcount(array)
+
+    return max(seen(array) for array in probe)
+
+
+_OWN_REFERENCES = _count()

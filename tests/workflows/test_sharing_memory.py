@@ -1,0 +1,71 @@
+"""A model that trains after its memory was shared with other processes."""
+
+import pickle
+from multiprocessing.reduction import ForkingPickler
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from tests.workflows.twin import assert_same, model, twin_of
+
+
+def trained(steps=3):
+    """A model whose layers have been forward and backward: all that is derived has been made."""
+    sparse = model(40, 30, 20)
+    optimizer = torch.optim.SGD(sparse.parameters(), lr=0.05)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        sparse(torch.randn(8, 40)).square().sum().backward()
+        optimizer.step()
+    return sparse, optimizer
+
+
+def scribble(size=200_000):
+    """Take and fill the memory that was freed, so that whoever still reads it is found out."""
+    for _ in range(20):
+        torch.full((size,), 10**6, dtype=torch.int32)
+
+
+SHARE = {
+    "share_memory": lambda sparse: sparse.share_memory(),
+    "the model through a queue": lambda sparse: ForkingPickler.dumps(sparse),
+    "its state dict through a queue": lambda sparse: ForkingPickler.dumps(sparse.state_dict()),
+    "its connections through a queue": lambda sparse: ForkingPickler.dumps(sparse[0].connectivity),
+    "an ordinary pickle": lambda sparse: pickle.dumps(sparse),
+}
+
+
+@pytest.mark.parametrize("how", SHARE)
+def test_training_goes_on(how):
+    sparse, optimizer = trained()
+    twin = twin_of(sparse)
+    keep = SHARE[how](sparse)
+    scribble()
+    x = torch.randn(8, 40)
+    assert_same(sparse, twin, x)
+    optimizer.zero_grad()
+    sparse(x).square().sum().backward()
+    optimizer.step()
+    assert_same(sparse, twin_of(sparse), x)
+    del keep
+
+
+def _trains_elsewhere(rank, sparse, x, expected):
+    del rank
+    torch.set_num_threads(1)
+    torch.testing.assert_close(sparse(x), expected)
+    sparse(x).square().sum().backward()
+
+
+def test_hogwild():
+    """Workers that get the model by spawn compute what the parent does; the parent trains on."""
+    sparse, optimizer = trained()
+    sparse.share_memory()
+    x = torch.randn(8, 40)
+    mp.spawn(_trains_elsewhere, (sparse, x, sparse(x).detach()), nprocs=1)
+    scribble()
+    optimizer.zero_grad()
+    sparse(x).square().sum().backward()
+    optimizer.step()
+    assert_same(sparse, twin_of(sparse), x)
