@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from sparselayers import backends, dense
+from sparselayers import backends, dense, stacked
 from sparselayers.connections import Connections, TopologyChange
 from sparselayers.connectivity import Connectivity, index_dtype
 from sparselayers.topologies.choice import Choice
@@ -97,8 +97,11 @@ class SparseLayer(nn.Module):
     @property
     def traced(self) -> Arrays:
         """The connections for operators that tracers record."""
+        mark = self._buffers["topology_id"]
         if not torch.compiler.is_compiling():
             self._connections.get()
+            if mark is not None and stacked.is_stacked(mark):
+                return stacked.arrays(mark, self.shape)
         now = self._connections.current
         return Arrays(self.shape, now.row_ptr, now.col)
 
