@@ -227,7 +227,7 @@ def _digest(shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> int:
         return 0
     hashed = hashlib.blake2b(repr(shape).encode(), digest_size=8)
     for array in (row_ptr, col):
-        hashed.update(array.cpu().numpy())
+        hashed.update(array.cpu().numpy().data)
     return int.from_bytes(hashed.digest(), "little") >> 1
 
 
