@@ -166,7 +166,7 @@ def _install(sources: Path, python: Path, log: Path, revision: Revision, *, kern
         sys.executable, "-m", "pip", "--python", str(python), "install", "--verbose",
         "--disable-pip-version-check", "--no-deps", "--ignore-installed",
     ]  # fmt: skip
-    if all(find_spec(name) for name in ("scikit_build_core", "nanobind")):
+    if all(map(find_spec, ("scikit_build_core", "nanobind"))) and shutil.which("cmake"):
         command += ["--no-build-isolation"]  # what builds is here: no network is needed
     if not kernels:
         command += ["--config-settings=wheel.cmake=false"]

@@ -1,0 +1,179 @@
+"""Installed into a fresh environment, beside a user's files whose names are everybody's.
+
+The environment sees the packages of the one that tests (torch is gigabytes) and nothing of the
+checkout; no network is needed, and nothing is compiled: kernels that are here already are used.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("sparsebench", "sparselayers")
+BUILD = ["--no-deps", "--no-build-isolation", "--config-settings=wheel.cmake=false", "--quiet"]
+
+USERS_FILES = {
+    "layers.py": "class MyLayer: ...\n",
+    "utils.py": "NAME = 'mine'\n",
+    "experiments/__init__.py": "",
+    "experiments/first.py": "RATE = 0.1\n",
+    "tests/helpers.py": "HELP = 1\n",  # no __init__.py: a regular package elsewhere would win
+}
+
+SCRIPT = """
+import sys
+import torch
+import sparselayers as sl
+import utils
+from experiments.first import RATE
+from layers import MyLayer
+from tests.helpers import HELP
+
+assert utils.NAME == "mine" and HELP == 1
+assert MyLayer.__module__ == "layers"
+layer = sl.SparseLinear(32, 8, sparsity=0.5)
+optimizer = torch.optim.SGD(layer.parameters(), lr=RATE)
+x, target = torch.randn(16, 32), torch.randn(16, 8)
+losses = []
+for _ in range(2):
+    loss = torch.nn.functional.mse_loss(layer(x), target)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+assert losses[1] < losses[0], losses
+"""
+
+# Run as `python -c FINDS CHECKOUT`.
+FINDS = """
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+import sparsebench, sparselayers
+from sparsebench.cases import sweep
+from sparsebench.training import data, published
+
+ours = [Path(sys.argv[1]), Path(sparsebench.__file__).parents[1]]
+for name in ("layers", "experiments", "tests", "benchmarks", "docs", "results", "plots", "csrc"):
+    spec = find_spec(name)
+    places = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or []]
+    places += [] if spec is None or spec.origin is None else [Path(spec.origin)]
+    assert not [p for p in places if any(p.is_relative_to(o) for o in ours)], (name, places)
+assert "smoke" in sweep.names() and sweep.load("smoke")
+assert data.read_subset()
+assert published.published()
+for package in (sparsebench, sparselayers):
+    assert any((Path(folder) / "py.typed").is_file() for folder in package.__path__)
+print(sparsebench.__file__)
+"""
+
+
+class Installed:
+    """An environment that has the distribution, and a user's folder."""
+
+    def __init__(self, folder):
+        self.folder, environment = folder / "user", folder / "environment"
+        venv.create(environment, symlinks=True)
+        self.scripts = environment / "bin"
+        self.python = self.scripts / "python"
+        places = {"base": str(environment), "platbase": str(environment)}
+        self.packages = Path(sysconfig.get_path("purelib", "venv", places))
+        # A plain line adds a folder to the path and reads no .pth in it: no editable installation.
+        shared = [place for place in sys.path if place.endswith("-packages")]
+        (self.packages / "shared.pth").write_text("\n".join(shared) + "\n")
+        for name, text in USERS_FILES.items():
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_text(text)
+
+    def pip(self, *arguments):
+        """Have this environment's Python run the pip of the one that tests."""
+        command = [sys.executable, "-m", "pip", "--python", str(self.python), *arguments]
+        self.run(*command, cwd=ROOT)
+
+    def run(self, *command, cwd=None):
+        """Return what a command prints, in the user's folder and without the checkout."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(
+            command, cwd=cwd or self.folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, without kernels."""
+    folder = tmp_path_factory.mktemp("wheel")
+    where = [f"--config-settings=build-dir={folder / 'build'}", f"--wheel-dir={folder}"]
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *BUILD, *where, str(ROOT)], check=True)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def regular(wheel, tmp_path_factory):
+    installed = Installed(tmp_path_factory.mktemp("regular"))
+    installed.pip("install", "--no-deps", "--ignore-installed", "--quiet", str(wheel))
+    for kernels in _kernels():
+        shutil.copy2(kernels, installed.packages / "sparselayers")
+    return installed
+
+
+@pytest.fixture(scope="module")
+def editable(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("editable")
+    installed = Installed(folder)
+    build = f"--config-settings=build-dir={folder / 'build'}"
+    installed.pip("install", *BUILD, build, "--ignore-installed", "--editable", str(ROOT))
+    return installed
+
+
+@pytest.fixture(params=["regular", "editable"])
+def installed(request):
+    return request.getfixturevalue(request.param)
+
+
+def _kernels():
+    import sparselayers
+
+    return [file for place in sparselayers.__path__ for file in Path(place).glob("_native*.so")]
+
+
+def test_the_wheel_holds_two_packages_and_no_sources_of_kernels(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(NAMES)
+    assert not [name for name in names if "csrc" in name]
+    assert not [name for name in names if "/experiments/" in name and name.endswith(".py")]
+    shipped = {name.removeprefix("sparsebench/") for name in names if "/experiments/" in name}
+    asked = [p for p in (ROOT / "experiments").rglob("*") if p.suffix in {".toml", ".npz"}]
+    assert shipped >= {str(file.relative_to(ROOT)) for file in asked}
+
+
+def test_only_our_two_names_can_be_imported_and_the_data_are_there(installed):
+    where = Path(installed.run(str(installed.python), "-c", FINDS, str(ROOT)).strip())
+    assert where.is_relative_to(ROOT) or where.is_relative_to(installed.packages)
+
+
+def test_a_users_script_imports_its_own_files_and_trains(installed):
+    (installed.folder / "train.py").write_text(SCRIPT)
+    installed.run(str(installed.python), "train.py")
+
+
+@pytest.mark.parametrize("how", ["script", "module"])
+def test_the_command_runs_beside_a_users_files(how, installed):
+    start = {
+        "script": [str(installed.scripts / "sparsebench")],
+        "module": [str(installed.python), "-m", "sparsebench"],
+    }[how]
+    found, _ = json.JSONDecoder().raw_decode(installed.run(*start, "env"))
+    assert found["sparsebench"]["version"] == version("sparsebench")
