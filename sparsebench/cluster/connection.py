@@ -119,13 +119,13 @@ class DaskCluster:
 
     def greet(self, key: str, address: str) -> None:
         """Ask a worker for its greeting, to be the answer in the inbox."""
-        from sparsebench.cluster import member
+        from sparsebench.cluster import member  # distributed, an extra
 
         self._submit(key, address, member.greet)
 
     def work(self, key: str, address: str, task: str) -> None:
         """Send `task` to a worker; its lines come to the inbox, and all records as the answer."""
-        from sparsebench.cluster import member
+        from sparsebench.cluster import member  # distributed, an extra
 
         self._submit(key, address, member.work, task, self._topic, resources={member.RESOURCE: 1})
 
@@ -138,7 +138,7 @@ class DaskCluster:
 
     def close(self) -> None:
         """End what workers are still doing for us, and the connection."""
-        from sparsebench.cluster import member
+        from sparsebench.cluster import member  # distributed, an extra
 
         if self._futures and self._client.status == "running":
             with suppress(Exception):  # they end with their task anyway

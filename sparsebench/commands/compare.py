@@ -129,10 +129,9 @@ def _interval(ratio: Estimate) -> str:
 
 
 def _write(result: comparing.Comparison, folder: Path) -> None:
-    # pandas and matplotlib: only where they are needed
-    from sparsebench.views.plots import comparisons, save
-    from sparsebench.views.tables import write
-    from sparsebench.views.tables.comparison import comparison
+    from sparsebench.views.plots import comparisons, save  # matplotlib
+    from sparsebench.views.tables import write  # pandas
+    from sparsebench.views.tables.comparison import comparison  # pandas
 
     if not result.pairs:
         return

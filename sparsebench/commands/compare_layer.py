@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.analysis.points import BASELINE, LEAD, points
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.cases.sweep import Grid
@@ -144,11 +144,7 @@ def _compare(
     # JSON has the output to itself.
     measure(cases, folder, settings, talk=errors if as_json else console)
     isolation.end()  # its memory is free for drawing
-    from sparsebench.analysis.points import points
-    from sparsebench.views import (  # pandas and matplotlib: not while cases are measured
-        report,
-        tables,
-    )
+    from sparsebench.views import report, tables  # pandas: not while cases are measured
 
     found = load(folder)
     written = report.write(found, folder)

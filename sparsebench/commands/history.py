@@ -31,9 +31,9 @@ def history(
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in entries]))
         return
-    from sparsebench.regression import plot as histories
-    from sparsebench.views.plots import save
-    from sparsebench.views.tables import write
+    from sparsebench.regression import plot as histories  # matplotlib
+    from sparsebench.views.plots import save  # matplotlib
+    from sparsebench.views.tables import write  # pandas
 
     folder = out or source
     folder.mkdir(parents=True, exist_ok=True)

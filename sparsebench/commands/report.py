@@ -42,9 +42,9 @@ def report(
         for path in source:
             _files(path, out)
         return
-    # Charts: pandas and matplotlib. The chapters of training join the page when they are imported.
-    import sparsebench.training.chapters  # noqa: F401
-    from sparsebench.views import page
+    # The chapters of training join the page when they are imported.
+    import sparsebench.training.chapters  # noqa: F401  # pandas and matplotlib
+    from sparsebench.views import page  # pandas
 
     found = page.write(source, html)
     size = html.stat().st_size / 1e6
@@ -71,9 +71,7 @@ def _rows(sources: list[Path]) -> None:
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
     files = [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME))
-    from sparsebench.training import (
-        report as trained,  # pandas and matplotlib, which no other command loads
-    )
+    from sparsebench.training import report as trained  # pandas and matplotlib
 
     folders = trained.folders(source)
     if not files and not folders:
@@ -94,10 +92,7 @@ def load(path: Path) -> list[Record]:
 
 def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> None:
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
-    from sparsebench.views import (  # pandas and matplotlib: not while cases are measured
-        report,
-        tables,
-    )
+    from sparsebench.views import report, tables  # pandas: not while cases are measured
 
     report.write(found, folder)
     if of is None:

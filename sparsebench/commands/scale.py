@@ -11,6 +11,8 @@ import typer
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.output import console, errors
+from sparsebench.scale.records import ScaleCase
+from sparsebench.scale.run import load, run
 
 WIDTHS = [10**3, 3 * 10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6]
 
@@ -33,9 +35,7 @@ def scale(
     Construction, inference, a training step, rewiring, saving and loading. What has a record is
     skipped; a layer for which memory does not suffice is a record that says so.
     """
-    from sparsebench.scale import views
-    from sparsebench.scale.records import ScaleCase
-    from sparsebench.scale.run import load, run
+    from sparsebench.scale import views  # pandas and matplotlib
 
     widths, degrees = width or WIDTHS, per_output or [10, 100]
     for each in widths:
