@@ -1,5 +1,7 @@
 """Which tile is taken, tried on a stand-in for a GPU; and how rows are shared out."""
 
+import sys
+
 import pytest
 import torch
 
@@ -68,6 +70,17 @@ def test_a_file_that_cannot_be_read_is_replaced(text, tmp_path):
     gpu = Fake(dict.fromkeys(TILES, 1.0))
     assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[0]
     assert Tuner(tmp_path / "tiles").choose("key", TILES, lambda tile: None, gpu) == TILES[0]
+
+
+def test_without_platformdirs_nothing_is_kept_on_disk(monkeypatch):
+    monkeypatch.setitem(sys.modules, "platformdirs", None)  # an import of it fails
+    gpu, tuner = Fake(dict.fromkeys(TILES, 1.0)), Tuner()
+    assert tuner.path is None
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[0]
+    tries = len(gpu.ran)
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[0]  # remembered in this process
+    assert len(gpu.ran) == tries
+    assert Tuner().stored() == {}
 
 
 def test_nothing_is_tried_while_a_graph_is_captured(tmp_path):

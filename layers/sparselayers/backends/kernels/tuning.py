@@ -1,7 +1,8 @@
 """Which tile is fastest: tried once for a class of shapes on a model of GPU, and remembered.
 
 What was found is kept on disk, in a file of the user's cache that another process finds again,
-with the time that was spent. `SPARSEBENCH_TUNING=off` takes a fixed choice instead.
+with the time that was spent; where platformdirs is not installed, which knows that place, each
+process tries anew. `SPARSEBENCH_TUNING=off` takes a fixed choice instead.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from platformdirs import user_cache_path
 
 from sparselayers.accelerator import Accelerator
 from sparselayers.backends.kernels.tiles import Tile
@@ -48,9 +48,9 @@ class Tuner:
         self._chosen: dict[str, Choice] | None = None
 
     @property
-    def path(self) -> Path:
-        """The file that keeps what was found."""
-        return self._file or user_cache_path("sparsebench") / "triton-tiles.json"
+    def path(self) -> Path | None:
+        """The file that keeps what was found, if there is a place for one."""
+        return self._file or _of_the_user()
 
     @property
     def cost(self) -> float:
@@ -92,19 +92,34 @@ class Tuner:
 
     def stored(self) -> dict[str, Choice]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""
+        path = self.path
+        if path is None:
+            return {}
         with suppress(OSError, ValueError, TypeError, AttributeError):
-            read = json.loads(self.path.read_text())
+            read = json.loads(path.read_text())
             return {key: Choice(Tile(*tile), seconds) for key, (tile, seconds) in read.items()}
         return {}
 
     def _save(self) -> None:
         """Write all that is known, whole or not at all; a cache that cannot be written is none."""
+        path = self.path
+        if path is None:
+            return
         known = self.stored() | (self._chosen or {})  # other processes may have added some
         with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
                 json.dump(known, file, indent=0)
-            Path(file.name).replace(self.path)
+            Path(file.name).replace(path)
+
+
+def _of_the_user() -> Path | None:
+    """Return the file in the user's cache, which platformdirs knows."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return None
+    return user_cache_path("sparsebench") / "triton-tiles.json"
 
 
 def fastest(tiles: Sequence[Tile], run: Callable[[Tile], object], gpu: Accelerator) -> Tile:
