@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test check-perf trip-wires sanitize lint format readme plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test check-perf trip-wires sanitize lint format readme docs-figures plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 
 readme: $(STAMP)  ## write the README's tables of figures from results/reference
 	$(BIN)/python -m tests.readme_tables
+
+docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show from results/reference
+	$(BIN)/python -m tests.docs_figures
 
 plots: $(STAMP)  ## draw tables and plots from the records that are there
 	$(BIN)/sparsebench report results
