@@ -13,6 +13,7 @@ separated by semicolons. `make readme` writes the tables; a test asks whether th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from sparsebench import records
@@ -40,7 +41,7 @@ def body(order: str) -> str:
     """Return the table that a comment asks for, as Markdown."""
     name, columns, conditions = (*(part.strip() for part in order.split("|")), "", "")[:3]
     folder, _, file = name.rpartition("/")
-    (table,) = (t for t in made(REFERENCE / folder, conditions) if t.name == file)
+    table = next(t for t in made(REFERENCE / folder, conditions) if t.name == file)
     frame = table.text
     if columns:
         frame = frame[[column.strip() for column in columns.split(",")]]
@@ -49,17 +50,17 @@ def body(order: str) -> str:
     return "\n".join((header, *rows))
 
 
-def made(folder: Path, conditions: str) -> list[Table]:
-    """Return all tables of the records in `folder` of the cases for which `conditions` hold."""
+def made(folder: Path, conditions: str) -> Iterator[Table]:
+    """Yield the tables of the records in `folder` of the cases for which `conditions` hold."""
     file = folder / records.FILE_NAME
     if not file.exists():
-        return [
-            *trained.tables_of(folder),
-            *scale_views.tables(scale.load(folder)),
-        ]
+        yield from trained.tables_of(folder)
+        yield from scale_views.tables(scale.load(folder))
+        return
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
     kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]
-    return tables.tables(points(kept))
+    shown = points(kept)
+    yield from (make(shown) for make in tables.TABLES)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ def test_a_changed_figure_is_noticed():
     block = BLOCK.search(TEXT)
     digit = re.search(r"\d", block[3])
     wrong = block[3].replace(digit[0], str((int(digit[0]) + 1) % 10), 1)
-    assert updated(TEXT.replace(block[3], wrong, 1)) == TEXT
+    changed = block[0].replace(block[3], wrong, 1)
+    assert changed != block[0] == updated(changed)
 
 
 def test_columns_and_conditions_choose_what_is_shown():
