@@ -1,6 +1,8 @@
 """The workflows say what the project has: files that are read, not run."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,35 @@ def test_every_target_is_one_of_the_makefiles():
 
 def test_what_ci_runs_includes_the_trip_wires():
     assert "make lint test trip-wires" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("apt", ["works", "fails", "is not there"])
+def test_what_ci_runs_goes_on_without_a_browser(apt, tmp_path):
+    (tmp_path / ".ci").mkdir()
+    shutil.copy2(ROOT / ".ci" / "run", tmp_path / ".ci")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "dirname", "env", "id", "timeout"):
+        (tools / name).symlink_to(shutil.which(name))
+    stubs = {"make": f'echo "$@" >> {tmp_path}/made', "sudo": 'shift; "$@"'}
+    if apt != "is not there":
+        stubs["apt-get"] = f"echo $1 >> {tmp_path}/asked; [ {apt} = works ]"
+    for name, line in stubs.items():
+        (tools / name).write_text(f"#!{tools}/bash\n{line}\n")
+        (tools / name).chmod(0o755)
+    done = subprocess.run(
+        [tools / "bash", tmp_path / ".ci" / "run"],
+        env={"PATH": str(tools)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "made").read_text() == "lint test trip-wires\n"
+    assert ("are skipped" in done.stdout) == (apt == "fails")
+    if apt != "is not there":
+        asked = (tmp_path / "asked").read_text().split()
+        assert asked == (["update", "install"] if apt == "works" else ["update"])
+
+
+def test_names_of_ours_are_written_as_they_are():
+    assert set(re.findall(r"sparse\w+", TEXT)) <= {"sparsebench", "sparselayers"}
