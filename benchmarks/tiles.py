@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 import sparselayers as sl
-from sparselayers import Connectivity, accelerator
+from sparsebench.measuring import gpu
+from sparselayers import Connectivity
 from sparselayers.backends import BACKENDS, Backend
 from sparselayers.backends.kernels import launch, partition
 from sparselayers.backends.kernels.tiles import Tile, candidates
@@ -59,7 +60,7 @@ def tiles(batch: int, degree: float) -> list[Tile]:
 
 
 def median_us(call: Callable[[], object], *, cold: bool) -> float:
-    return 1e6 * statistics.median(accelerator.of(DEVICE).seconds(call, CALLS, cold=cold))
+    return 1e6 * statistics.median(gpu.of(DEVICE).seconds(call, CALLS, cold=cold))
 
 
 def both(call: Callable[[], object]) -> tuple[float, float]:

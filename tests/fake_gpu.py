@@ -1,10 +1,12 @@
 """A stand-in for a GPU, for what measures on one or decides about one."""
 
+from sparsebench.measuring import gpu as measured
+from sparsebench.measuring.gpu import Meters
 from sparselayers import accelerator
 from sparselayers.accelerator import Accelerator
 
 
-class FakeGpu(Accelerator):
+class FakeGpu(Accelerator, Meters):
     """Calls take as long as `times` says, in turn; what is asked of it is in `log`."""
 
     def __init__(self, *, times=(1e-3,), free=1 << 30, capability=(9, 0)):
@@ -62,7 +64,8 @@ class FakeGpu(Accelerator):
 def installed(monkeypatch, gpu=None, *, count=1):
     """Make `gpu` what every device but the CPU is, on a machine with `count` of them."""
     gpu = gpu or FakeGpu()
-    monkeypatch.setattr(accelerator, "of", lambda device: gpu)
+    for module in (accelerator, measured):
+        monkeypatch.setattr(module, "of", lambda device: gpu)
     monkeypatch.setattr(accelerator, "usable", lambda: count > 0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: count)
     return gpu

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import nn
 
@@ -38,5 +40,16 @@ class DenseTF32(Dense):
 
     def build(self, problem: Problem) -> nn.Module:
         """Make the dense layer, and let this process multiply in TF32."""
-        accelerator.tensor_cores(use=True)
+        tensor_cores(use=True)
         return super().build(problem)
+
+
+def tensor_cores(use: bool) -> None:
+    """Let this process multiply and convolve float32 in TF32 on a GPU, or in full float32.
+
+    PyTorch's own default is full float32 for products and TF32 for convolutions.
+    """
+    torch.set_float32_matmul_precision("high" if use else "highest")
+    with warnings.catch_warnings():  # of a newer name, with which older ones do not mix
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = use

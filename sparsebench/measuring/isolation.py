@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from sparsebench.measuring.gpu import out_of_memory
 from sparsebench.records import Status
-from sparselayers.accelerator import out_of_memory
 
 # A forkserver imports once what every process needs; one forked from it begins within 20 ms. That
 # includes what the first optimizer would import (torch._dynamo), and the command itself: a new

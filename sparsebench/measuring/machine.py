@@ -21,7 +21,7 @@ import psutil
 import torch
 
 from sparsebench.errors import InputError
-from sparsebench.measuring import allocator
+from sparsebench.measuring import allocator, gpu
 from sparselayers import accelerator
 from sparselayers.backends import BACKENDS, native
 
@@ -132,7 +132,7 @@ def _stream(device: str, footprint: int, seconds: float) -> float:
 def _best(call: Callable[[], object], device: str, seconds: float) -> float:
     """The shortest time of `call`, repeated for `seconds` after a first one; or ten on a GPU."""
     if device != "cpu":
-        return min(accelerator.of(torch.device(device)).seconds(call, 10, cold=False))
+        return min(gpu.of(torch.device(device)).seconds(call, 10, cold=False))
     best, end = float("inf"), None
     while end is None or time.perf_counter() < end:
         start = time.perf_counter()
@@ -196,7 +196,7 @@ def _huge_pages() -> str:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    return [accelerator.of(torch.device(name)).description() for name in accelerator.devices()]
+    return [gpu.of(torch.device(name)).description() for name in accelerator.devices()]
 
 
 def _torch() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import threading
@@ -13,8 +12,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from sparselayers import accelerator
-from sparselayers.accelerator import Accelerator
+from sparsebench.measuring import allocator, gpu
+from sparsebench.measuring.gpu import Meters
 
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 _GROUP = Path("/sys/fs/cgroup")
@@ -24,7 +23,7 @@ _RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident set size
 def available(device: str) -> int:
     """Return how many bytes can still be allocated on `device`, within this container's limit."""
     if device != "cpu":
-        return _gpu(device).free()
+        return _meters(device).free()
     free = int(psutil.virtual_memory().available)
     with suppress(OSError, ValueError):  # no cgroup v2, or no limit ("max")
         limit = int((_GROUP / "memory.max").read_text())
@@ -44,9 +43,9 @@ def held(device: str) -> int:
     """
     gc.collect()
     if device != "cpu":
-        _gpu(device).synchronize()
-        return _gpu(device).allocated()
-    _trim()
+        _meters(device).synchronize()
+        return _meters(device).allocated()
+    allocator.trim()
     with suppress(OSError):
         return _status("RssAnon")
     return int(psutil.Process().memory_info().rss)
@@ -59,14 +58,14 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
     """
     gc.collect()
     if device != "cpu":
-        gpu = _gpu(device)
-        gpu.synchronize()
-        gpu.reset_peak()
-        baseline = gpu.allocated()
+        meters = _meters(device)
+        meters.synchronize()
+        meters.reset_peak()
+        baseline = meters.allocated()
         step()
-        gpu.synchronize()
-        return gpu.peak() - baseline, "torch.cuda.max_memory_allocated"
-    _trim()
+        meters.synchronize()
+        return meters.peak() - baseline, "torch.cuda.max_memory_allocated"
+    allocator.trim()
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
         baseline = _status("VmHWM")
@@ -78,11 +77,11 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
 
 def settle(device: str, dtype: torch.dtype) -> None:
     """Let libraries that compute on a GPU allocate what they keep: no layer's own memory."""
-    _gpu(device).settle(dtype)
+    _meters(device).settle(dtype)
 
 
-def _gpu(device: str) -> Accelerator:
-    return accelerator.of(torch.device(device))
+def _meters(device: str) -> Meters:
+    return gpu.of(torch.device(device))
 
 
 def _status(field: str) -> int:
@@ -92,12 +91,6 @@ def _status(field: str) -> int:
         if name == field:
             return int(value.split()[0]) * 1024
     raise OSError(f"/proc/self/status has no {field}")
-
-
-def _trim() -> None:
-    """Give freed heap memory back to the system, so that it cannot be reused unseen."""
-    with suppress(OSError, AttributeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _sampled_peak(step: Callable[[], object]) -> int:

@@ -17,8 +17,8 @@ from timeit import Timer
 
 import torch
 
-from sparselayers import accelerator
-from sparselayers.accelerator import Accelerator
+from sparsebench.measuring import gpu
+from sparsebench.measuring.gpu import Meters
 
 SAMPLE_S = 5e-3  # calls shorter than this are timed several at once
 LEAST_SAMPLES = 3  # of a round, unless calls are slow
@@ -57,7 +57,7 @@ def measure(
     """
     torch.set_num_threads(threads)
     if device != "cpu":
-        return _measure_gpu(step, accelerator.of(torch.device(device)), seconds)
+        return _measure_gpu(step, gpu.of(torch.device(device)), seconds)
     timer = Timer(step)
     first = timer.timeit(1)
     if first > SLOW_S:
@@ -81,17 +81,17 @@ def _warmed_up(timer: Timer, calls: int | None) -> int:
     return max(1, math.ceil(calls * SAMPLE_S / spent))
 
 
-def _measure_gpu(step: Callable[[], object], gpu: Accelerator, seconds: float) -> Times:
+def _measure_gpu(step: Callable[[], object], meters: Meters, seconds: float) -> Times:
     def synchronised() -> None:
         step()
-        gpu.synchronize()
+        meters.synchronize()
 
     for _ in range(3):  # the last one counts: the first may compile and try tiles
         once = _seconds(synchronised)
     count = 1
     if once < SLOW_S:
         count = min(MOST_SAMPLES, max(LEAST_SAMPLES, math.ceil(seconds / once)))
-    cold, hot = (gpu.seconds(step, count, cold=cold) for cold in (True, False))
+    cold, hot = (meters.seconds(step, count, cold=cold) for cold in (True, False))
     wall = [_seconds(synchronised) for _ in range(count)]
     return Times(_rounded(cold), 1, _rounded(hot), _rounded(wall))
 

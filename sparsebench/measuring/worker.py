@@ -12,10 +12,11 @@ from sparsebench.cases import phases, problem
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
+from sparsebench.implementations.dense_tf32 import tensor_cores
 from sparsebench.measuring import allocator, memory, oracle, timing
 from sparsebench.measuring.isolation import public
 from sparsebench.records import Memory, Status
-from sparselayers import accelerator, backends
+from sparselayers import backends
 from sparselayers.backends.kernels.tuning import TUNER
 
 
@@ -54,7 +55,7 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     x, dy = given.x, given.dy
     if case.device != "cpu":
         memory.settle(case.device, x.dtype)
-        accelerator.tensor_cores(use=False)
+        tensor_cores(use=False)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)

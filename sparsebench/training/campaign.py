@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from sparsebench.measuring import machine
+from sparsebench.measuring import gpu, machine
 from sparsebench.records import store
 from sparsebench.training import checkpoint
 from sparsebench.training.cifar import schedule
@@ -16,7 +16,6 @@ from sparsebench.training.processes import ALONE, Processes
 from sparsebench.training.records import FILE_NAME, TrainingRecord
 from sparsebench.training.setting import Setting
 from sparsebench.training.training import Show, train
-from sparselayers import accelerator
 
 
 class TrainingStore(store.Store[TrainingRecord]):
@@ -104,7 +103,7 @@ def run(
             chosen = data_of(setting, data)
             record = train(setting, chosen, shown, folder=folder, timed=timed, processes=processes)
             if record.status != "ok":
-                accelerator.release(setting.device)  # the next one is to find all memory free
+                gpu.release(setting.device)  # the next one is to find all memory free
             if records is not None:
                 records.append(record)
                 checkpoint.remove(checkpoint.path_of(folder, setting))

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sparsebench.measuring import machine, memory
+from sparsebench.measuring import gpu, machine, memory
 from sparsebench.training.campaign import TrainingStore, data_of
 from sparsebench.training.data import Dataset
 from sparsebench.training.records import Status, Timing, TrainingRecord
@@ -77,7 +77,7 @@ def time_steps(
                 failed[setting] = failure(error)
                 under_way.pop(setting, None)
             if setting in failed:
-                accelerator.release(setting.device)
+                gpu.release(setting.device)
     with TrainingStore(folder) as records:
         made = [
             _record(setting, under_way.get(setting), failed.get(setting), turn, data, started)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsebench.measuring import machine, memory
+from sparsebench.measuring import gpu, machine, memory
 from sparsebench.training import checkpoint, models
 from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.data import SHAPE
@@ -25,7 +25,6 @@ from sparsebench.training.processes import ALONE, ProcessError, Processes
 from sparsebench.training.records import Epoch, Layer, Status, Timing, TrainingRecord
 from sparsebench.training.rewiring import Rewirer, make_rewirer
 from sparsebench.training.setting import Setting
-from sparselayers import accelerator
 from sparselayers.backends.kernels.tuning import TUNER
 from sparselayers.convert import Decision
 
@@ -267,7 +266,7 @@ def failure(error: BaseException) -> tuple[Status, str]:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, networks.UnavailableError):
         return "unsupported", reason
-    return ("oom" if accelerator.out_of_memory(error) else "error"), reason
+    return ("oom" if gpu.out_of_memory(error) else "error"), reason
 
 
 def warm_up(setting: Setting) -> None:

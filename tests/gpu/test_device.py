@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sparselayers as sl
-from sparselayers import accelerator
+from sparsebench.measuring import gpu
 from sparselayers.backends.kernels.tuning import Tuner
 from tests.gpu.conftest import INTERPRETED
 
@@ -118,14 +118,14 @@ def test_the_tuner_measures_on_the_device(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("cold", [True, False])
 def test_the_devices_own_times_hold_no_launches(cold):
-    gpu = accelerator.of(torch.device("cuda"))
+    meters = gpu.of(torch.device("cuda"))
     x = torch.zeros(1, device="cuda")
 
     def slow_to_launch():
         time.sleep(5e-3)
         x.add_(1)
 
-    times = gpu.seconds(slow_to_launch, 5, cold=cold)
+    times = meters.seconds(slow_to_launch, 5, cold=cold)
     assert len(times) == 5
     assert statistics.median(times) < 5e-3
 

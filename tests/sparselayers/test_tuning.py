@@ -29,20 +29,24 @@ class Fake(FakeGpu):
         if self.of_tiles[tile] is None:
             raise OutOfResources("out of resource: shared memory")
 
-    def seconds(self, call, count, *, cold):
-        if cold and not self.memory_to_flush:
+    def time_of(self, call):
+        if not self.memory_to_flush:
             raise torch.OutOfMemoryError("CUDA out of memory")
         call()
-        return [self.of_tiles[self.ran[-1]]] * count
+        return self.of_tiles[self.ran[-1]]
+
+    def tuner(self, folder):
+        return Tuner(folder / "tiles", self.time_of)
 
 
 def test_the_fastest_is_taken_and_remembered(tmp_path):
-    gpu, tuner = Fake(dict(zip(TILES, (3.0, None, 2.0), strict=True))), Tuner(tmp_path / "tiles")
+    gpu = Fake(dict(zip(TILES, (3.0, None, 2.0), strict=True)))
+    tuner = gpu.tuner(tmp_path)
     assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[2]
     assert tuner.seconds > 0
     spent, tries = tuner.seconds, len(gpu.ran)
     assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[2]
-    another = Tuner(tmp_path / "tiles")  # in another process
+    another = gpu.tuner(tmp_path)  # in another process
     assert another.choose("key", TILES, gpu.run, gpu) == TILES[2]
     assert (tuner.seconds, another.seconds, len(gpu.ran)) == (spent, 0.0, tries)
     (choice,) = another.stored().values()
@@ -51,7 +55,7 @@ def test_the_fastest_is_taken_and_remembered(tmp_path):
 
 def test_what_another_process_found_meanwhile_is_kept(tmp_path):
     gpu = Fake(dict.fromkeys(TILES, 1.0))
-    first, second = Tuner(tmp_path / "tiles"), Tuner(tmp_path / "tiles")
+    first, second = gpu.tuner(tmp_path), gpu.tuner(tmp_path)
     for tuner in (first, second):  # both have read the file
         tuner.choose("seen", TILES, gpu.run, gpu)
     first.choose("a", TILES, gpu.run, gpu)
@@ -59,17 +63,36 @@ def test_what_another_process_found_meanwhile_is_kept(tmp_path):
     assert len(Tuner(tmp_path / "tiles").stored()) == 3
 
 
-def test_without_memory_to_clear_the_cache_it_stays_warm(tmp_path):
+def test_without_memory_to_clear_the_cache_another_process_tries_again(tmp_path):
     gpu = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True)), memory_to_flush=False)
-    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[2]
+    tuner = gpu.tuner(tmp_path)
+    assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[0]
+    assert tuner.stored() == {}
+    gpu.memory_to_flush = True
+    assert gpu.tuner(tmp_path).choose("key", TILES, gpu.run, gpu) == TILES[2]
+
+
+def test_times_are_medians_with_a_cold_cache_as_triton_takes_them(tmp_path, monkeypatch):
+    testing = pytest.importorskip("triton.testing")
+    asked = []
+
+    def do_bench(call, *, return_mode, **budget):
+        asked.append((return_mode, set(budget)))
+        return call()
+
+    monkeypatch.setattr(testing, "do_bench", do_bench)
+    times = dict(zip(TILES, (3.0, 2.0, 4.0), strict=True))
+    tile = Tuner(tmp_path / "tiles").choose("key", TILES, times.__getitem__, Fake({}))
+    assert tile == TILES[1]
+    assert asked == [("median", {"warmup", "rep"})] * 3
 
 
 @pytest.mark.parametrize("text", ["{]", "[1]", '{"a": 3}', '{"a": [[1, 2], 3]}'])
 def test_a_file_that_cannot_be_read_is_replaced(text, tmp_path):
     (tmp_path / "tiles").write_text(text)
     gpu = Fake(dict.fromkeys(TILES, 1.0))
-    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[0]
-    assert Tuner(tmp_path / "tiles").choose("key", TILES, lambda tile: None, gpu) == TILES[0]
+    assert gpu.tuner(tmp_path).choose("key", TILES, gpu.run, gpu) == TILES[0]
+    assert gpu.tuner(tmp_path).choose("key", TILES, lambda tile: None, gpu) == TILES[0]
 
 
 def test_without_platformdirs_nothing_is_kept_on_disk(monkeypatch):
@@ -84,7 +107,8 @@ def test_without_platformdirs_nothing_is_kept_on_disk(monkeypatch):
 
 
 def test_nothing_is_tried_while_a_graph_is_captured(tmp_path):
-    gpu, tuner = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True))), Tuner(tmp_path / "tiles")
+    gpu = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True)))
+    tuner = gpu.tuner(tmp_path)
     gpu.is_capturing = True
     assert tuner.choose("key", TILES, gpu.run, gpu) is None
     assert gpu.ran == []
@@ -95,14 +119,14 @@ def test_nothing_is_tried_while_a_graph_is_captured(tmp_path):
 def test_nothing_is_tried_where_tuning_is_off(tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSEBENCH_TUNING", "off")
     gpu = Fake(dict(zip(TILES, (3.0, 2.0, 1.0), strict=True)))
-    assert Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu) == TILES[0]
+    assert gpu.tuner(tmp_path).choose("key", TILES, gpu.run, gpu) == TILES[0]
     assert gpu.ran == []
 
 
 def test_where_none_runs_the_first_error_is_raised(tmp_path):
     gpu = Fake(dict.fromkeys(TILES))
     with pytest.raises(OutOfResources):
-        Tuner(tmp_path / "tiles").choose("key", TILES, gpu.run, gpu)
+        gpu.tuner(tmp_path).choose("key", TILES, gpu.run, gpu)
 
 
 def test_other_errors_are_not_passed_over(tmp_path):
@@ -110,7 +134,7 @@ def test_other_errors_are_not_passed_over(tmp_path):
         raise RuntimeError("illegal memory access")
 
     with pytest.raises(RuntimeError, match="illegal"):
-        Tuner(tmp_path / "tiles").choose("key", TILES, fails, Fake({}))
+        Fake({}).tuner(tmp_path).choose("key", TILES, fails, Fake({}))
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8, 9, 64, 65, 512, 5000])

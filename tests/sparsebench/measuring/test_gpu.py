@@ -13,7 +13,8 @@ from sparsebench.analysis.roofline import roof
 from sparsebench.cases import sweep
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS
-from sparsebench.measuring import isolation, machine, memory, runner, timing, worker
+from sparsebench.implementations.dense_tf32 import tensor_cores
+from sparsebench.measuring import gpu, isolation, machine, memory, runner, timing, worker
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.refusals import refusal
 from sparselayers import accelerator, backends
@@ -132,7 +133,7 @@ def test_tf32_is_switched_on_where_it_is_measured():
         IMPLEMENTATIONS["dense_tf32"].build(drawn)
         assert torch.get_float32_matmul_precision() == "high"
     finally:
-        accelerator.tensor_cores(use=False)
+        tensor_cores(use=False)
     assert torch.get_float32_matmul_precision() == "highest"
 
 
@@ -176,15 +177,15 @@ def test_hot_and_wall_samples_are_recorded():
     ],
 )
 def test_which_errors_say_that_memory_ran_out(error, expected):
-    assert accelerator.out_of_memory(error) is expected
+    assert gpu.out_of_memory(error) is expected
 
 
 def test_memory_is_given_back(monkeypatch):
-    gpu = installed(monkeypatch)
-    accelerator.release("cpu")
-    assert gpu.log == []
-    accelerator.release("cuda")
-    assert gpu.log == ["release"]
+    fake = installed(monkeypatch)
+    gpu.release("cpu")
+    assert fake.log == []
+    gpu.release("cuda")
+    assert fake.log == ["release"]
 
 
 def test_processes_can_still_begin_to_use_cuda():

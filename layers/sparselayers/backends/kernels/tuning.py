@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from sparselayers.accelerator import Accelerator
 from sparselayers.backends.kernels.tiles import Tile
 
 _VARIABLE = "SPARSEBENCH_TUNING"
-_CALLS = 7  # of each tile; the median counts
+_MS = {"warmup": 1, "rep": 2}  # for each tile
 _FORMAT = 1  # to be raised where a kernel changes so much that other tiles may be fastest
 
 
@@ -41,7 +40,12 @@ class Tuner:
     `cost` is the time that finding the tiles in use took, in this process or in an earlier one.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(
+        self,
+        file: Path | None = None,
+        time_of: Callable[[Callable[[], object]], float] | None = None,
+    ) -> None:
+        self._time = time_of or _time_of
         self.seconds = 0.0
         self._used: dict[str, float] = {}
         self._file = file
@@ -67,7 +71,8 @@ class Tuner:
         """Return the tile with which `run` is fastest on `gpu`, tried unless `key` is known.
 
         A tile that the GPU has not the registers or the shared memory for is passed over. None
-        while a CUDA graph is captured: nothing can be tried then.
+        while a CUDA graph is captured: nothing can be tried then. Where no memory is left to try
+        in, it is the first of `tiles`, and another process tries again.
 
         Raises what the first of them raised where none runs.
         """
@@ -81,7 +86,10 @@ class Tuner:
             if gpu.capturing():
                 return None
             start = time.perf_counter()
-            tile = fastest(tiles, run, gpu)
+            try:
+                tile = fastest(tiles, run, self._time)
+            except torch.OutOfMemoryError:
+                return tiles[0]
             spent = time.perf_counter() - start
             self.seconds += spent
             self._chosen[key] = Choice(tile, round(spent, 3))
@@ -122,14 +130,18 @@ def _of_the_user() -> Path | None:
     return user_cache_path("sparsebench") / "triton-tiles.json"
 
 
-def fastest(tiles: Sequence[Tile], run: Callable[[Tile], object], gpu: Accelerator) -> Tile:
-    """Return the tile with the least median time, with the L2 cache cold as in a large model."""
+def fastest(
+    tiles: Sequence[Tile],
+    run: Callable[[Tile], object],
+    time_of: Callable[[Callable[[], object]], float],
+) -> Tile:
+    """Return the tile with the least time."""
     best, least, first_error = None, float("inf"), None
     for tile in tiles:
         call = partial(run, tile)
         try:
             call()  # compiles
-            spent = statistics.median(_seconds(call, gpu))
+            spent = time_of(call)
         except Exception as error:
             if not _passed_over(error):
                 raise
@@ -143,11 +155,11 @@ def fastest(tiles: Sequence[Tile], run: Callable[[Tile], object], gpu: Accelerat
     return best
 
 
-def _seconds(call: Callable[[], object], gpu: Accelerator) -> list[float]:
-    try:
-        return gpu.seconds(call, _CALLS, cold=True)
-    except torch.OutOfMemoryError:  # nothing is left to overwrite the cache with
-        return gpu.seconds(call, _CALLS, cold=False)
+def _time_of(call: Callable[[], object]) -> float:
+    """Return the median time of `call`, in ms, with the L2 cache cold as in a large model."""
+    from triton.testing import do_bench  # not installed where there is no GPU, and nothing to tune
+
+    return float(do_bench(call, **_MS, return_mode="median"))
 
 
 def _passed_over(error: Exception) -> bool:
