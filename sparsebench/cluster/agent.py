@@ -91,7 +91,7 @@ class _Agent:
             self._say(Told(kind="failed", text=isolation.describe(error)))
 
     def _measure(self) -> None:
-        """Measure the problem of the task as `runner.run` would."""
+        """Measure the contest of the task as `runner.run` would."""
         task = self._task
         if self._settings != task.settings:
             self._settings = task.settings

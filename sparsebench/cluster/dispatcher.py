@@ -1,8 +1,8 @@
-"""The client of a sweep on a cluster: places problems, takes records in, and alone writes them.
+"""The client of a sweep on a cluster: places contests, takes records in, and alone writes them.
 
-A problem runs on one worker, whole, so that both sides of every ratio come from one machine. If
+A contest runs on one worker, whole, so that both sides of every ratio come from one machine. If
 that worker dies or hangs, all of it is measured again on another, and what had arrived of it is
-replaced. One host measures one problem at a time.
+replaced. One host measures one contest at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Watcher(Protocol):
         """Nothing is measured somewhere, or something went wrong and goes on."""
 
     def idle(self, worker: str) -> None:
-        """`worker` has ended a problem, or is gone."""
+        """`worker` has ended a contest, or is gone."""
 
     def counted(self, worker: str) -> None:
         """The next record comes from `worker`."""
@@ -46,7 +46,7 @@ class Watcher(Protocol):
 
 @dataclass(eq=False)
 class _Job:
-    """A problem: its task as it was last sent, where, and where it has failed."""
+    """A contest: its task as it was last sent, where, and where it has failed."""
 
     task: Task
     numbers: tuple[Any, ...]
@@ -56,7 +56,7 @@ class _Job:
 
     @property
     def key(self) -> str:
-        return f"problem {self.task.number} {self.task.attempt}"
+        return f"contest {self.task.number} {self.task.attempt}"
 
 
 class Dispatcher:
@@ -92,10 +92,10 @@ class Dispatcher:
     def run(self, cases: list[Case], deadline: float | None = None) -> Iterator[Record]:
         """Measure `cases`; append each record and yield it: the first of each case.
 
-        No problem is begun after `deadline` (of `time.monotonic`). Raises ClusterError where the
+        No contest is begun after `deadline` (of `time.monotonic`). Raises ClusterError where the
         scheduler is gone, or all workers for too long: what arrived is on disk.
         """
-        self._jobs = self._problems(cases)
+        self._jobs = self._contests(cases)
         self._waiting, self._running = list(self._jobs), list[_Job]()
         try:
             while self._waiting or self._running:
@@ -110,7 +110,7 @@ class Dispatcher:
             if self._replaced or self._superseded:
                 self._store.drop(self._superseded)  # which also leaves one of each identity
 
-    def _problems(self, cases: list[Case]) -> list[_Job]:
+    def _contests(self, cases: list[Case]) -> list[_Job]:
         cases = ordered(cases, self._settings.seed)
         position = {case: number for number, case in enumerate(cases)}
         run = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
@@ -194,7 +194,7 @@ class Dispatcher:
         self._kept.setdefault(key, {})[machine] = attempt
 
     def _lose(self, gone: Sequence[Member]) -> Iterator[Record]:
-        """Take problems away from workers that are gone or hang."""
+        """Take contests away from workers that are gone or hang."""
         for job in list(self._running):
             if job.member in gone:
                 yield from self._failed(job, "the worker died")
@@ -208,7 +208,7 @@ class Dispatcher:
         job.failed_on.append(member.address)
         over = len(job.failed_on) >= ATTEMPTS
         self._watcher.waiting(
-            f"{member.name}: {why}; its problem {'is given up' if over else 'goes to another'}"
+            f"{member.name}: {why}; its cases {'are given up' if over else 'go to another'}"
         )
         if over:
             missing = [c for c in job.task.cases if c.key not in self._kept]
@@ -241,7 +241,7 @@ class Dispatcher:
         job.member, job.over = None, over
 
     def _place(self) -> None:
-        """Give every host that measures nothing a problem."""
+        """Give every host that measures nothing a contest."""
         for member in list(self._crew.members.values()):
             if self._crew.silent(member) or any(job.member is member for job in self._running):
                 continue
@@ -277,7 +277,7 @@ class Dispatcher:
         )
 
     def _rank(self, job: _Job, member: Member) -> tuple[bool, bool]:
-        """Best a problem whose numbers the worker has; last one whose numbers another one has."""
+        """Best a contest whose numbers the worker has; last one whose numbers another one has."""
         own = self._last_numbers.get(member.address)
         return job.numbers != own, job.numbers in self._last_numbers.values()
 

@@ -18,7 +18,7 @@ GREET = "greet"  # the line that asks an agent for its Greeting; every other lin
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The cases of one problem, in the order to measure them; `positions` are theirs in the run.
+    """The cases of one contest, in the order to measure them; `positions` are theirs in the run.
 
     `attempt` counts from 0. With `together` the GPUs of a host are measured at the same time.
     """

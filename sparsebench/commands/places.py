@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.console import Console
 
@@ -30,47 +30,63 @@ from sparselayers import accelerator
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
 
 
-class Place(Protocol):
-    """Where cases are measured."""
+@dataclass(frozen=True)
+class Work:
+    """Cases to be measured into `store`, none begun after `deadline` (of `time.monotonic`).
 
-    threads: int
+    `earlier` are all records that its folder has had.
+    """
+
+    cases: list[Case]
+    store: Store
+    settings: Settings
+    earlier: list[Record]
+    deadline: float | None = None
+
+
+class Place(ABC):
+    """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress."""
+
+    def __init__(self, threads: int, talk: Console) -> None:
+        self.threads, self._talk = threads, talk
 
     def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
-        """Return the devices to measure on; raises InputError for one that is not there."""
+        """Return `asked`, or what is measured by default; InputError for one that is not there."""
+        for device in asked or []:
+            self._check(device)
+        return asked or self._default_devices()
 
     def refusal(self, cases: Sequence[Case]) -> str | None:
-        """Say why none of `cases` can be measured, or None where some can."""
+        """Say why none of `cases` can be measured; None where some can, or each is to say so."""
+        del cases
+        return None
 
+    @abstractmethod
     def knows(self, record: Record) -> bool:
         """Return whether `record` was measured here."""
 
+    @abstractmethod
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
     ) -> list[Case]:
         """Return which of `cases` are to be measured, with what is known of them."""
 
-    def measure(
-        self,
-        cases: list[Case],
-        store: Store,
-        settings: Settings,
-        earlier: list[Record],
-        deadline: float | None,
-    ) -> int:
-        """Measure `cases` under a progress bar, into `store`; return how many."""
+    @abstractmethod
+    def measure(self, work: Work) -> int:
+        """Measure under a progress bar; return how many cases."""
+
+    @abstractmethod
+    def _check(self, device: str) -> None: ...
+
+    @abstractmethod
+    def _default_devices(self) -> Sequence[str]: ...
 
 
 class Here(Place):
-    """This machine; `talk` is where progress is shown."""
+    """This machine."""
 
     def __init__(self, talk: Console = output) -> None:
-        self.threads, self._talk = machine.default_threads(), talk
-
-    def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
-        """Return `asked`, or what is measured by default."""
-        for device in asked or []:
-            machine.check_device(device)
-        return asked or machine.devices()
+        super().__init__(machine.default_threads(), talk)
 
     def refusal(self, cases: Sequence[Case]) -> str | None:
         """Say why no device of `cases` can be used."""
@@ -78,7 +94,7 @@ class Here(Place):
         return reasons[0] if all(reasons) else None
 
     def knows(self, record: Record) -> bool:
-        """Return whether `record` was measured here."""
+        """Tell by the hardware."""
         return bool(record.machine.get("id") == machine.fingerprint()["id"])
 
     def pending(
@@ -87,20 +103,14 @@ class Here(Place):
         """Return those without a record; and what was refused, once it can be measured."""
         return [case for case in cases if _to_measure(known.get(case), retry_failed)]
 
-    def measure(
-        self,
-        cases: list[Case],
-        store: Store,
-        settings: Settings,
-        earlier: list[Record],
-        deadline: float | None,
-    ) -> int:
-        """Measure `cases` under a progress bar, into `store`; return how many."""
+    def measure(self, work: Work) -> int:
+        """Measure one after the other, alone on this machine."""
+        cases = work.cases
         if cases and (busy := machine.busy()) > _QUIET:
             warnings.warn(
                 f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
             )
-        with Display(self._talk, cases, Estimator(settings, earlier)) as display:
+        with Display(self._talk, cases, Estimator(work.settings, work.earlier)) as display:
 
             def alone(_: Case | None = None) -> AbstractContextManager[None]:
                 return hostlock.measuring(waiting=display.waiting)
@@ -109,11 +119,17 @@ class Here(Place):
                 for conditions in sorted({(c.device, c.dtype, c.threads) for c in cases}):
                     roofline(*conditions)
             for record in runner.run(
-                cases, store, settings, machine=described, under_way=display.under_way,
-                deadline=deadline, hold=alone,
+                cases, work.store, work.settings, machine=described,
+                under_way=display.under_way, deadline=work.deadline, hold=alone,
             ):  # fmt: skip
                 display.done(record)
         return display.count
+
+    def _check(self, device: str) -> None:
+        machine.check_device(device)
+
+    def _default_devices(self) -> Sequence[str]:
+        return machine.devices()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,26 +163,11 @@ class There(Place):
     """The workers of a cluster."""
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
+        super().__init__(crew.threads, terms.talk)
         self._cluster, self._crew, self._terms = cluster, crew, terms
-        self.threads, self._talk = crew.threads, terms.talk
-
-    def devices(self, asked: Sequence[str] | None) -> Sequence[str]:
-        """Return `asked`, or all that a worker has."""
-        for device in asked or []:
-            if device not in self._crew.devices:
-                raise InputError(
-                    f"--device {device}: no worker has it: "
-                    f"choose from {', '.join(self._crew.devices)}"
-                )
-        return asked or [device for device in self._crew.devices if ":" not in device]
-
-    def refusal(self, cases: Sequence[Case]) -> str | None:
-        """Refuse nothing: each case gets a record that says why it cannot be measured."""
-        del cases
-        return None
 
     def knows(self, record: Record) -> bool:
-        """Return whether a cluster measured `record`, or one of these machines did."""
+        """Tell by what a cluster notes of its hosts, or by the hardware of one of them."""
         return "host" in record.run or record.machine.get("id") in self._crew.machines
 
     def pending(
@@ -183,26 +184,28 @@ class There(Place):
         }
         return [case for case in cases if case.contest in lacking]
 
-    def measure(
-        self,
-        cases: list[Case],
-        store: Store,
-        settings: Settings,
-        earlier: list[Record],
-        deadline: float | None,
-    ) -> int:
-        """Measure `cases` under a progress bar, into `store`; return how many."""
-        again = set(cases)
-        with MachinesDisplay(self._talk, cases, Estimator(settings, earlier)) as display:
+    def measure(self, work: Work) -> int:
+        """Measure on all workers at once."""
+        again, estimate = set(work.cases), Estimator(work.settings, work.earlier)
+        with MachinesDisplay(self._talk, work.cases, estimate) as display:
             self._crew.told = display.waiting
             dispatcher = Dispatcher(
-                self._cluster, self._crew, store, settings, display,
+                self._cluster, self._crew, work.store, work.settings, display,
                 together=self._terms.together, timeout_s=self._terms.timeout_s,
-                earlier=[r for r in earlier if r.case in again and self.knows(r)],
+                earlier=[r for r in work.earlier if r.case in again and self.knows(r)],
             )  # fmt: skip
-            for record in dispatcher.run(cases, deadline):
+            for record in dispatcher.run(work.cases, work.deadline):
                 display.done(record)
         return display.count
+
+    def _check(self, device: str) -> None:
+        if device not in self._crew.devices:
+            raise InputError(
+                f"--device {device}: no worker has it: choose from {', '.join(self._crew.devices)}"
+            )
+
+    def _default_devices(self) -> Sequence[str]:
+        return [device for device in self._crew.devices if ":" not in device]
 
 
 def _to_measure(record: Record | None, retry_failed: bool) -> bool:

@@ -17,7 +17,7 @@ from sparsebench.cases import filters, sweep
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.cluster.target import parse
-from sparsebench.commands.places import Here, Place, Terms, there
+from sparsebench.commands.places import Here, Place, Terms, Work, there
 from sparsebench.commands.report import load, print_json, show
 from sparsebench.errors import ClusterError, InputError
 from sparsebench.interruption import Interrupted
@@ -26,7 +26,7 @@ from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import duration, title
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
-from sparsebench.records import Record, Store
+from sparsebench.records import Store
 from sparsebench.views.tables.cliffs import suspects
 
 _CLUSTER = "On a cluster (see docs/cluster.md)"
@@ -192,7 +192,7 @@ def measure(
         pending = place.pending(cases, known, retry_failed)
         if skipped := len(cases) - len(pending):
             talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
-        _measure(place, pending, store, settings, earlier, deadline, talk)
+        _measure(place, Work(pending, store, settings, earlier, deadline), talk)
 
 
 def confirm(
@@ -219,18 +219,11 @@ def confirm(
     return True
 
 
-def _measure(
-    place: Place,
-    cases: list[Case],
-    store: Store,
-    settings: Settings,
-    earlier: list[Record],
-    deadline: float | None,
-    talk: Console,
-) -> None:
-    """Measure `cases`; on Ctrl-C, or when a cluster is lost, say how to go on and leave."""
+def _measure(place: Place, work: Work, talk: Console) -> None:
+    """Do `work`; on Ctrl-C, or when a cluster is lost, say how to go on and leave."""
+    cases, store = work.cases, work.store
     try:
-        measured = place.measure(cases, store, settings, earlier, deadline)
+        measured = place.measure(work)
     except Interrupted:
         errors.print(
             f"interrupted: {store.appended} of {len(cases)} cases were measured and are in "

@@ -1,4 +1,4 @@
-"""Where problems go, and what becomes of them when workers die, hang, fail or answer twice.
+"""Where contests go, and what becomes of them when workers die, hang, fail or answer twice.
 
 The cluster is one of plain objects here, with a clock of its own; test_cluster.py has a real one.
 """
@@ -137,7 +137,7 @@ def cases(count=2, *names, **changes):
     ]
 
 
-def test_a_problem_goes_to_one_worker_whole_and_what_arrives_twice_is_kept_once(run):
+def test_a_contest_goes_to_one_worker_whole_and_what_arrives_twice_is_kept_once(run):
     toy = Toy(a="one", b="two")
     found, watcher = run(toy, cases(6))
     assert {record.case for record in found} == set(cases(6))
@@ -150,7 +150,7 @@ def test_a_problem_goes_to_one_worker_whole_and_what_arrives_twice_is_kept_once(
     assert sorted(positions) == list(range(12))
 
 
-def test_a_host_measures_one_problem_at_a_time_however_many_workers_it_has(run):
+def test_a_host_measures_one_contest_at_a_time_however_many_workers_it_has(run):
     toy = Toy(a="one", b="one", c="two")
     open_ones = []
 
@@ -160,7 +160,7 @@ def test_a_host_measures_one_problem_at_a_time_however_many_workers_it_has(run):
         if len(open_ones) < 2:
             return [], None  # the first waits until the other host measures as well
         for other, of in open_ones:
-            toy.inbox.put(Ended(f"problem {of.number} 0", answer=toy.records(other, of)))
+            toy.inbox.put(Ended(f"contest {of.number} 0", answer=toy.records(other, of)))
         open_ones.clear()
         return [], None
 
@@ -183,7 +183,7 @@ def test_gpus_of_a_host_are_measured_one_by_one_unless_told_otherwise(run, toget
         if len(busy) < most:
             return [], None
         for other, of in busy:
-            toy.inbox.put(Ended(f"problem {of.number} 0", answer=toy.records(other, of)))
+            toy.inbox.put(Ended(f"contest {of.number} 0", answer=toy.records(other, of)))
         busy.clear()
         return [], None
 
@@ -207,10 +207,10 @@ def test_what_a_dead_worker_had_begun_is_measured_again_elsewhere_as_a_whole(run
     found, watcher = run(toy, cases(4))
     assert run.lines() == len(found) == 8
     assert {record.machine["id"] for record in found} == {"m-two"}
-    assert any("a: the worker died; its problem goes to another" in text for text in watcher.said)
+    assert any("a: the worker died; its cases go to another" in text for text in watcher.said)
 
 
-def test_equal_machines_do_not_mix_in_one_problem_either(run):
+def test_equal_machines_do_not_mix_in_one_contest_either(run):
     toy = Toy(a="one", b="one")
 
     def play(address, task):
@@ -225,7 +225,7 @@ def test_equal_machines_do_not_mix_in_one_problem_either(run):
     assert {record.run["attempt"] for record in found} == {1}
 
 
-def test_a_worker_that_hangs_loses_its_problem_and_may_come_back(run):
+def test_a_worker_that_hangs_loses_its_contest_and_may_come_back(run):
     toy = Toy(a="one", b="two")
     held = []
 
@@ -243,7 +243,7 @@ def test_a_worker_that_hangs_loses_its_problem_and_may_come_back(run):
     toy.play = play
     found, watcher = run(toy, cases(5))
     assert any("a: the worker hangs" in text for text in watcher.said)
-    assert f"problem {held[0].number} 0" in toy.forgotten
+    assert f"contest {held[0].number} 0" in toy.forgotten
     assert {record.case for record in found} == set(cases(5))
     assert run.lines() == len(found)
 
@@ -267,7 +267,7 @@ def test_after_two_more_workers_the_case_is_an_error(run):
     assert failed["ours"].machine["id"] == f"m-{toy.hosts[tried[-1]]}"
 
 
-def test_what_had_come_of_a_problem_that_is_given_up_is_kept(run):
+def test_what_had_come_of_a_contest_that_is_given_up_is_kept(run):
     toy = Toy(a="1", b="2")
     toy.play = lambda address, task: (toy.records(address, task, 1), Ended("", error="no luck"))
     found, _ = run(toy, cases(1))
@@ -288,7 +288,7 @@ def test_a_device_that_some_have_is_measured_there_and_else_said_to_be_missing(r
     assert [address for address, _ in toy.tasks] == ["a"]
 
 
-def test_problems_that_share_numbers_go_to_the_worker_that_has_them(run):
+def test_contests_that_share_numbers_go_to_the_worker_that_has_them(run):
     toy = Toy(a="1", b="2")
     both = cases(6, phase="inference") + cases(6, phase="train_step")
     run(toy, both)
@@ -384,7 +384,7 @@ def test_the_budget_leaves_the_rest(run, clock):
     assert len(found) % 2 == 0
 
 
-def test_a_problem_measured_again_replaces_what_an_interrupted_run_left(run, tmp_path):
+def test_a_contest_measured_again_replaces_what_an_interrupted_run_left(run, tmp_path):
     toy = Toy(a="1", b="2")
     toy.hosts["a"] = "old"
     old = [
