@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,7 @@ from pathlib import Path
 import torch
 
 import sparselayers as sl
-from sparsebench.measuring import machine
+from sparsebench.measuring import machine, timing
 from sparselayers import backends
 
 SHAPES = [(2048, 0.9, 128), (4096, 0.8, 128), (4096, 0.9, 128), (4096, 0.99, 128)]
@@ -65,14 +64,7 @@ def measured(width: int, sparsity: float, batch: int, rounds: int, seconds: floa
         ("dvalues", "ours"): lambda: ours.grad_values(dya, xa, connectivity),
         ("dvalues", "dense"): lambda: dy.t() @ x,
     }
-    counts = {key: count(call, seconds) for key, call in calls.items()}
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for _ in range(rounds):
-        for key, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(counts[key]):
-                call()
-            times[key].append((time.perf_counter() - start) / counts[key])
+    times = timing.in_turns(calls, rounds=rounds, seconds=seconds)
     work = {"ours": 2e-9 * connectivity.nnz * batch, "dense": 2e-9 * width * width * batch}
     rows = []
     for product in ("y", "dx", "dvalues"):
@@ -90,17 +82,6 @@ def measured(width: int, sparsity: float, batch: int, rounds: int, seconds: floa
             }
         )
     return rows
-
-
-def count(call: Callable[[], object], seconds: float) -> int:
-    """Return how many calls take about `seconds`, after some to warm up."""
-    for _ in range(3):
-        call()
-    start, calls = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        call()
-        calls += 1
-    return calls
 
 
 if __name__ == "__main__":

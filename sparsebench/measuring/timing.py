@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from timeit import Timer
+from typing import TypeVar
 
 import torch
 
 from sparsebench.measuring import gpu
 from sparsebench.measuring.gpu import Meters
+
+K = TypeVar("K")
 
 SAMPLE_S = 5e-3  # calls shorter than this are timed several at once
 LEAST_SAMPLES = 3  # of a round, unless calls are slow
@@ -70,15 +73,32 @@ def measure(
     return Times(samples, calls)
 
 
-def _warmed_up(timer: Timer, calls: int | None) -> int:
+def in_turns(
+    steps: Mapping[K, Callable[[], object]], *, rounds: int, seconds: float
+) -> dict[K, list[float]]:
+    """Return `rounds` samples of each of `steps` on this CPU, each of about `seconds`.
+
+    Every round takes one sample of each, so that what disturbs a moment is shared; caches are as
+    the step before leaves them. A sample is the mean of as many calls as fill it, warmed up first.
+    """
+    timers = {name: Timer(step) for name, step in steps.items()}
+    calls = {name: _warmed_up(timer, None, seconds) for name, timer in timers.items()}
+    samples: dict[K, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, timer in timers.items():
+            samples[name].append(_round(timer.timeit(calls[name]) / calls[name]))
+    return samples
+
+
+def _warmed_up(timer: Timer, calls: int | None, seconds: float = SAMPLE_S) -> int:
     """Call for as long as a sample takes; return how many calls these are."""
     if calls:
         timer.timeit(calls)
         return calls
     calls = 1
-    while (spent := max(timer.timeit(calls), 1e-9)) < SAMPLE_S:
-        calls = math.ceil(calls * min(10.0, 1.2 * SAMPLE_S / spent))
-    return max(1, math.ceil(calls * SAMPLE_S / spent))
+    while (spent := max(timer.timeit(calls), 1e-9)) < seconds:
+        calls = math.ceil(calls * min(10.0, 1.2 * seconds / spent))
+    return max(1, math.ceil(calls * seconds / spent))
 
 
 def _measure_gpu(step: Callable[[], object], meters: Meters, seconds: float) -> Times:

@@ -1,6 +1,7 @@
 """Times: of the right number of calls, on the right number of threads."""
 
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -47,3 +48,17 @@ def test_the_threads_are_set():
     seen = set()
     timing.measure(lambda: seen.add(torch.get_num_threads()), device="cpu", threads=1, seconds=1e-3)
     assert seen == {1}
+
+
+def test_what_is_compared_is_timed_in_turns():
+    called = []
+
+    def step(name):
+        called.append(name)
+        time.sleep(2e-3)
+
+    steps = {name: partial(step, name) for name in "ab"}
+    times = timing.in_turns(steps, rounds=3, seconds=1e-3)
+    assert {name: len(samples) for name, samples in times.items()} == {"a": 3, "b": 3}
+    assert all(sample >= 2e-3 for samples in times.values() for sample in samples)
+    assert called[-6:] == ["a", "b"] * 3
