@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from importlib import import_module
 from typing import Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from sparsebench import interruption
-from sparsebench.commands.advise import advise
-from sparsebench.commands.check import check
-from sparsebench.commands.compare import compare
-from sparsebench.commands.compare_layer import compare_conv2d, compare_linear
-from sparsebench.commands.env import env
-from sparsebench.commands.export import export
-from sparsebench.commands.history import history
-from sparsebench.commands.list import list_
-from sparsebench.commands.report import report
-from sparsebench.commands.run import run
-from sparsebench.commands.scale import scale
-from sparsebench.commands.sparsify import sparsify
-from sparsebench.commands.train import train
 from sparsebench.errors import (
     CANNOT_WRITE,
     NO_CLUSTER,
@@ -31,11 +20,81 @@ from sparsebench.errors import (
     InputError,
     StoreError,
 )
-from sparsebench.measuring import machine
-from sparsebench.output import errors
-from sparselayers.backends import BACKENDS
+from sparsebench.output import errors, printable
+
+# Module and function below `commands`, and what the help says: a module is imported when its
+# command is called, as torch takes seconds that neither help nor TAB should.
+COMMANDS = {
+    "run": ("run:run", "Measure the cases of a sweep, and resume where an earlier run stopped."),
+    "list": ("list:list_", "List implementations, sweeps and metrics."),
+    "report": (
+        "report:report",
+        "Write tables and plots from records, or one page about all of them; measure nothing.",
+    ),
+    "advise": (
+        "advise:advise",
+        "Say which implementation to use for a layer on this machine, and what it brings.",
+    ),
+    "compare": (
+        "compare:compare",
+        "Say of every case in two sets of records whether B is faster or slower than A.",
+    ),
+    "check": (
+        "check:check",
+        "Compare this working tree's speed and memory with an earlier revision's, in turn.",
+    ),
+    "compare-linear": (
+        "compare_layer:compare_linear",
+        "Plot time against sparsity for a linear layer, dense against each implementation.",
+    ),
+    "compare-conv2d": (
+        "compare_layer:compare_conv2d",
+        "Plot time against sparsity for a convolution, dense against each implementation.",
+    ),
+    "history": (
+        "history:history",
+        "Plot what `sparsebench check` found over commits, and print the last of each ratio.",
+    ),
+    "export": ("export:export", "Write records in another tool's format."),
+    "train": (
+        "train:train",
+        "Train the networks of an experiment, and record accuracy, time and memory.",
+    ),
+    "sparsify": (
+        "sparsify:sparsify",
+        "Swap sparse layers into a model where they pay, and measure it before and after.",
+    ),
+    "scale": (
+        "scale:scale",
+        "Measure time and bytes per connection of layers up to 10⁶ wide with 10⁸ connections.",
+    ),
+    "env": (
+        "env:env",
+        "Print what is recorded of this machine, and which kernels of `layers` run, and why.",
+    ),
+}
+
+
+def command(name: str) -> Any:
+    """Return the command called `name`, whose module is imported now."""
+    module, _, function = COMMANDS[name][0].partition(":")
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name)(getattr(import_module(f"sparsebench.commands.{module}"), function))
+    return typer.main.get_command(alone)
+
+
+class _Commands(TyperGroup):
+    """The commands by name and what the help says of them, until one is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that `args` begin with."""
+        if args[0] in COMMANDS:
+            self.commands[args[0]] = command(args[0])
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Measure when sparse layers pay, in time and in memory, on the machine at hand.",
@@ -45,24 +104,18 @@ app = typer.Typer(
     "4 `compare --fail-on` found such a case, or `check` something slower; "
     "130 interrupted (143 by SIGTERM), what was measured is kept.",
 )
-app.command("run")(run)
-app.command("list")(list_)
-app.command("report")(report)
-app.command("advise")(advise)
-app.command("compare")(compare)
-app.command("check")(check)
-app.command("compare-linear")(compare_linear)
-app.command("compare-conv2d")(compare_conv2d)
-app.command("history")(history)
-app.command("export")(export)
-app.command("train")(train)
-app.command("sparsify")(sparsify)
-app.command("scale")(scale)
-app.command("env")(env)
+for _name, (_, _help) in COMMANDS.items():
+    app.command(_name, help=_help)(lambda: None)
 
 
 @app.callback()
 def _before_every_command() -> None:
+    if "--help" in sys.argv:  # nothing is computed
+        return
+    # Here, as torch takes seconds that neither help nor TAB should.
+    from sparsebench.measuring import machine
+    from sparselayers.backends import BACKENDS
+
     if missing := BACKENDS["native"].unavailable():
         errors.print(f"[yellow]the fast kernels are missing:[/] {escape(missing)}", highlight=False)
     try:
@@ -73,6 +126,7 @@ def _before_every_command() -> None:
 
 def main() -> None:
     """Run the command line."""
+    printable()
     warnings.showwarning = _show_warning
     interruption.raise_on_signals()
     try:

@@ -11,3 +11,8 @@ def folder() -> Path:
     """Return `experiments/`: that of the checkout, or the copy that an installation brings."""
     installed = _HERE / "experiments"
     return installed if installed.is_dir() else _HERE.parent / "experiments"
+
+
+def sweeps() -> list[str]:
+    """Return the names of the sweeps that the suite ships."""
+    return sorted(path.stem for path in (folder() / "sweeps").glob("*.toml"))

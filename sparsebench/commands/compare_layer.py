@@ -16,8 +16,8 @@ from sparsebench.analysis.points import BASELINE, LEAD, points
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.cases.sweep import Grid
+from sparsebench.commands.campaign import measure
 from sparsebench.commands.report import load, print_json
-from sparsebench.commands.run import measure
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.measuring import isolation, machine

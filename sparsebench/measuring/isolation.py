@@ -18,13 +18,12 @@ from sparsebench.measuring.gpu import out_of_memory
 from sparsebench.records import Status
 
 # A forkserver imports once what every process needs; one forked from it begins within 20 ms. That
-# includes what the first optimizer would import (torch._dynamo), and the command itself: a new
-# process runs the main script's imports. The forkserver does no arithmetic: OpenMP's threads
-# would not survive a fork.
+# includes what the first optimizer would import (torch._dynamo), what its functions are in, and the
+# command itself: a new process runs the main script's imports. The forkserver does no arithmetic:
+# OpenMP's threads would not survive a fork.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    ["torch._dynamo", "sparsebench.measuring.worker", "sparsebench.cli"]
-)
+_PRELOADED = ("sparsebench.measuring.worker", "sparsebench.measuring.machine", "sparsebench.cli")
+_CONTEXT.set_forkserver_preload(["torch._dynamo", *_PRELOADED])
 
 
 class Failure(Exception):  # noqa: N818 — an answer too, and no error of ours

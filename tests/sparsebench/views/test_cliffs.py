@@ -4,7 +4,7 @@ import pytest
 
 from sparsebench.analysis.points import points
 from sparsebench.cases.settings import Settings
-from sparsebench.commands import run as command
+from sparsebench.commands import campaign as command
 from sparsebench.records import Store
 from sparsebench.views.tables.cliffs import cliffs
 from tests.sparsebench.factory import record

@@ -166,6 +166,7 @@ def test_a_shell_completes_commands_and_options():
 
     assert completed("sparsebench comp") == {"compare", "compare-linear", "compare-conv2d"}
     assert completed("sparsebench check --tr") == {"--trip-wires"}
+    assert completed("sparsebench run he") == {"headline"}
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["env"], ["--help"], ["report", "mine"]])
