@@ -1,4 +1,8 @@
-"""Which implementation to use for a layer, on this machine: from records, or measured now."""
+"""Which implementation to use for a layer, on this machine: from records, or measured now.
+
+`interpolation` answers from records, `on_the_spot` measures where none do. Uses `measuring` and
+`analysis`, and what they use.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 
 from sparsebench import records
 from sparsebench.advisor.interpolation import from_records
-from sparsebench.advisor.measuring import measure
+from sparsebench.advisor.on_the_spot import measure
 from sparsebench.advisor.question import Advice, Candidate, Question
 from sparsebench.cases.case import Phase
 from sparsebench.measuring import machine

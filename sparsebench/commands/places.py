@@ -19,10 +19,11 @@ from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
 from sparsebench.measuring import hostlock, machine, runner
-from sparsebench.measuring.description import described, roofline
+from sparsebench.measuring.description import described
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
 from sparsebench.measuring.refusals import refusal
+from sparsebench.measuring.roofline import roofline
 from sparsebench.output import console as output
 from sparsebench.records import Record, Store
 from sparselayers import accelerator

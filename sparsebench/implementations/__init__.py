@@ -1,4 +1,8 @@
-"""The competitors: one short file each, and one line here."""
+"""The competitors: one short file each, and one line here.
+
+Each builds a module that computes the layer of a Problem. Uses `cases` and the library, and takes
+no time: who runs against whom, and how that is measured, is the business of `measuring`.
+"""
 
 from __future__ import annotations
 

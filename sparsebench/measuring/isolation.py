@@ -22,7 +22,7 @@ from sparsebench.records import Status
 # command itself: a new process runs the main script's imports. The forkserver does no arithmetic:
 # OpenMP's threads would not survive a fork.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_PRELOADED = ("sparsebench.measuring.worker", "sparsebench.measuring.machine", "sparsebench.cli")
+_PRELOADED = ("sparsebench.measuring.worker", "sparsebench.measuring.roofline", "sparsebench.cli")
 _CONTEXT.set_forkserver_preload(["torch._dynamo", *_PRELOADED])
 
 

@@ -1,4 +1,4 @@
-"""Fingerprint of the machine and of the software, and the roofline probe.
+"""Fingerprint of the machine and of the software; which devices there are, and how busy it is.
 
 Nothing here tells whose machine it is: no host name, no user name, no path.
 """
@@ -10,8 +10,6 @@ import os
 import platform
 import re
 import subprocess
-import time
-from collections.abc import Callable
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -24,11 +22,6 @@ from sparsebench.errors import InputError
 from sparsebench.measuring import allocator, gpu
 from sparselayers import accelerator
 from sparselayers.backends import BACKENDS, native
-
-_LARGE = 3 << 26  # bytes: beyond most caches
-_LARGE_GPU = 3 << 29  # the same on a GPU: 1.6 GB
-_SMALL = tuple(3 << shift for shift in (16, 18, 20, 22, 24))  # 0.2 to 50 MB
-_SECONDS = 0.3  # for each of the two
 
 
 @cache
@@ -88,61 +81,6 @@ def layers_backend() -> dict[str, str]:
         return {"backend": "reference"}
     instruction_set, reason = native.isa()
     return {"backend": "native", "isa": instruction_set, "isa_reason": reason}
-
-
-def probe(device: str, dtype: str, threads: int) -> dict[str, Any]:
-    """Measure the roofline: the best of repeated matmuls, and of streams a = b + s c.
-
-    GB/s (10⁹ bytes a second) count what is read and written, as the STREAM benchmark does:
-    `stream_gb_s` out of memory; `cache_gb_s` lists, for arrays that take so many bytes together
-    and are used again and again, what the caches that they fit into give. On a GPU the times are
-    its own, and no caches are listed: cases are timed with a cold one.
-    """
-    torch.set_num_threads(threads)
-    large, small = (_LARGE, _SMALL) if device == "cpu" else (_LARGE_GPU, ())
-    return {
-        "device": device,
-        "dtype": dtype,
-        "threads": threads,
-        "matmul_gflops": _matmul(device, dtype, _SECONDS),
-        "stream_gb_s": _stream(device, large, _SECONDS),
-        "cache_gb_s": [(size, _stream(device, size, _SECONDS / 10)) for size in small],
-    }
-
-
-def _matmul(device: str, dtype: str, seconds: float) -> float:
-    """The best GFLOP/s of a square matmul."""
-    size = 2048 if device == "cpu" else 8192
-    b, c = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
-    a = torch.empty_like(b)
-    best = _best(lambda: torch.mm(b, c, out=a), device, seconds)
-    return float(f"{2 * size**3 / best / 1e9:.4g}")
-
-
-def _stream(device: str, footprint: int, seconds: float) -> float:
-    """The best GB/s of a = b + s c over three arrays of `footprint` bytes together."""
-    a, b, c = (torch.ones(footprint // 12, device=device) for _ in range(3))
-    repeats = max(1, 2**20 // footprint)
-    best = _best(
-        lambda: [torch.add(b, c, alpha=0.5, out=a) for _ in range(repeats)], device, seconds
-    )
-    return float(f"{repeats * 12 * a.numel() / best / 1e9:.4g}")
-
-
-def _best(call: Callable[[], object], device: str, seconds: float) -> float:
-    """The shortest time of `call`, repeated for `seconds` after a first one; or ten on a GPU."""
-    if device != "cpu":
-        return min(gpu.of(torch.device(device)).seconds(call, 10, cold=False))
-    best, end = float("inf"), None
-    while end is None or time.perf_counter() < end:
-        start = time.perf_counter()
-        call()
-        now = time.perf_counter()
-        if end is None:
-            end = now + seconds
-        else:
-            best = min(best, now - start)
-    return best
 
 
 def _cpu() -> dict[str, Any]:

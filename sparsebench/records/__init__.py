@@ -1,6 +1,7 @@
 """What is kept of a measurement: Record and the append-only files it lives in.
 
-Uses `cases` alone; whoever measures writes here, whoever analyses reads.
+Uses `cases` alone; whoever measures writes here, whoever analyses reads. `store` is what all kinds
+of records are kept in, those of training, of scale and of checks too.
 """
 
 from sparsebench.records.record import (

@@ -1,6 +1,7 @@
 """Whether a change made the layers slower: base against head, and trip wires.
 
 `yardstick` is what one fresh process measures, `builds` makes a revision measurable, `turns`
-measures two of them in turn and judges, `wires` are ratios that hold on any machine, and `results`
-is what is kept of all that.
+measures two of them in turn and judges, `wires` are ratios that hold on any machine, `results` is
+what is kept of all that, `history`, `views` and `plot` show it. Uses `measuring`, `analysis`,
+`views` and `records`; the yardstick alone uses nothing but the library, of whatever revision.
 """

@@ -8,7 +8,8 @@ from pathlib import Path
 from sparsebench.training import campaign, curves, plots, report, tables
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.tables import of_models
-from sparsebench.views.page.chapters import Chapter, Section, filled, name_of, register
+from sparsebench.views.page.chapter import Chapter, Section
+from sparsebench.views.page.chapters import filled, name_of, register
 from sparsebench.views.plots.style import styled
 
 _SECTIONS: dict[str, Callable[[str], bool]] = {

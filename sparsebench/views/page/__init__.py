@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from PIL import Image  # matplotlib's own dependency
 
 from sparsebench.errors import InputError
-from sparsebench.views.page.chapters import Chapter, chapters
+from sparsebench.views.page.chapter import Chapter
+from sparsebench.views.page.chapters import chapters
 from sparsebench.views.page.machines import machines
 from sparsebench.views.plots.style import styled
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -12,33 +11,10 @@ from sparsebench import records
 from sparsebench.analysis.points import points
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
-from sparsebench.views.page.maps import HeatMap, crossover_maps, speedup_maps
+from sparsebench.views.page.chapter import Chapter, Section
+from sparsebench.views.page.maps import crossover_maps, speedup_maps
 from sparsebench.views.page.summary import sentences
 from sparsebench.views.tables import Table
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with what stands below it."""
-
-    title: str
-    explanation: str
-    figures: Sequence[tuple[str, Figure]] = ()
-    tables: Sequence[Table] = ()
-    maps: Sequence[HeatMap] = ()
-    searchable: bool = False
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """All records of one sweep or experiment, of whatever machines."""
-
-    name: str
-    command: str
-    summary: Mapping[str, Sequence[str]]
-    sections: Sequence[Section]
-    records: Sequence[Record] = field(default=(), repr=False)
-
 
 Finder = Callable[[Sequence[Path]], list[Chapter]]
 _FINDERS: list[Finder] = []

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsebench.analysis.points import Point, points
 from sparsebench.views import units
-
-if TYPE_CHECKING:
-    from sparsebench.views.page.chapters import Chapter
+from sparsebench.views.page.chapter import Chapter
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_the_command_answers_from_records(call):
 
 def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(advisor.measuring, "_NEVER", set(advisor.measuring.IMPLEMENTATIONS)
+    monkeypatch.setattr(advisor.on_the_spot, "_NEVER", set(advisor.on_the_spot.IMPLEMENTATIONS)
                         - {"dense", "ours"})  # fmt: skip
     start = time.monotonic()
     advice = sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True)

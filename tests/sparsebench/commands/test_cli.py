@@ -13,7 +13,7 @@ from sparsebench.cases import sweep
 from sparsebench.cluster import connection
 from sparsebench.commands import places, report
 from sparsebench.commands import run as run_command
-from sparsebench.measuring import isolation, machine, runner
+from sparsebench.measuring import isolation, machine, roofline, runner
 from sparsebench.measuring.timing import Times
 from sparsebench.measuring.worker import Outcome
 from sparsebench.records import Record
@@ -63,7 +63,7 @@ def measured(monkeypatch):
     cases = []
 
     def answer(function, *args, **options):
-        if function is machine.probe:
+        if function is roofline.probe:
             return {"matmul_gflops": 1.0}
         if function is runner.worker.measure and args[-1] is None:
             cases.append(args[0])

@@ -30,13 +30,3 @@ def test_the_id_is_of_the_hardware_alone():
     machine.fingerprint.cache_clear()
     assert machine.fingerprint()["id"] == first["id"]
     assert len(first["id"]) == 12
-
-
-def test_the_probe_measures_both_limits(monkeypatch):
-    monkeypatch.setattr(machine, "_LARGE", 3 << 20)
-    monkeypatch.setattr(machine, "_SECONDS", 0.01)
-    found = machine.probe("cpu", "float32", 1)
-    assert found["matmul_gflops"] > 0.1
-    assert found["stream_gb_s"] > 0.01
-    assert all(size > 0 and rate > 0 for size, rate in found["cache_gb_s"])
-    assert (found["device"], found["dtype"], found["threads"]) == ("cpu", "float32", 1)

@@ -1,0 +1,35 @@
+"""What a chapter of the page is: sections of figures, tables and maps about some records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from matplotlib.figure import Figure
+
+from sparsebench.records import Record
+from sparsebench.views.page.maps import HeatMap
+from sparsebench.views.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it."""
+
+    title: str
+    explanation: str
+    figures: Sequence[tuple[str, Figure]] = ()
+    tables: Sequence[Table] = ()
+    maps: Sequence[HeatMap] = ()
+    searchable: bool = False
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """All records of one sweep or experiment, of whatever machines."""
+
+    name: str
+    command: str
+    summary: Mapping[str, Sequence[str]]
+    sections: Sequence[Section]
+    records: Sequence[Record] = field(default=(), repr=False)
