@@ -112,9 +112,8 @@ for _name, (_, _help) in COMMANDS.items():
 def _before_every_command() -> None:
     if "--help" in sys.argv:  # nothing is computed
         return
-    # Here, as torch takes seconds that neither help nor TAB should.
-    from sparsebench.measuring import machine
-    from sparselayers.backends import BACKENDS
+    from sparsebench.measuring import machine  # torch: seconds that neither help nor TAB takes
+    from sparselayers.backends import BACKENDS  # torch
 
     if missing := BACKENDS["native"].unavailable():
         errors.print(f"[yellow]the fast kernels are missing:[/] {escape(missing)}", highlight=False)

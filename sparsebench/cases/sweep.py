@@ -207,25 +207,33 @@ class Sweep(BaseModel):
         return list(dict.fromkeys(kept + included))
 
 
+def names() -> list[str]:
+    """Return the names of the sweeps that the suite ships."""
+    return sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir())
+
+
 def load(name: str) -> Sweep:
     """Read the sweep that the suite ships as `name`, or the file at the path `name`.
 
     Raises InputError that names the file, the field, its value and what is allowed.
     """
     path = Path(name)
-    if path.suffix != ".toml" and name in shipped.sweeps():
-        place = f"experiments/sweeps/{name}.toml"
-        text = (shipped.folder() / "sweeps" / f"{name}.toml").read_text()
+    if path.suffix != ".toml" and name in names():
+        text, place = (_shipped() / f"{name}.toml").read_text(), f"experiments/sweeps/{name}.toml"
     elif path.is_file():
         text, place = path.read_text(), name
     else:
-        raise InputError(f"no sweep {name!r}: give a path, or one of {', '.join(shipped.sweeps())}")
+        raise InputError(f"no sweep {name!r}: give a path, or one of {', '.join(names())}")
     try:
         return Sweep.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{place}: {error}") from None
     except ValidationError as error:
         raise InputError("\n".join(_explain(place, text, e) for e in error.errors())) from None
+
+
+def _shipped() -> Path:
+    return shipped.folder() / "sweeps"
 
 
 def _completed(grid: dict[str, Any], include: Any) -> Any:

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from sparsebench import shipped
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.cases import sweep
 from sparsebench.implementations import IMPLEMENTATIONS
@@ -30,7 +29,7 @@ def list_(
         table.add_row(name, (type(implementation).__doc__ or "").splitlines()[0], available)
     console.print(table)
     table = Table("sweep", "what it asks", title="Sweeps")
-    for name in shipped.sweeps():
+    for name in sweep.names():
         table.add_row(name, sweep.load(name).description)
     console.print(table)
     table = Table("metric", "unit", "what it is", title="Metrics")
@@ -50,7 +49,7 @@ def _plain() -> dict[str, list[dict[str, Any]]]:
             for name, implementation in IMPLEMENTATIONS.items()
         ],
         "sweeps": [
-            {"name": name, "description": sweep.load(name).description} for name in shipped.sweeps()
+            {"name": name, "description": sweep.load(name).description} for name in sweep.names()
         ],
         "metrics": [
             {"name": metric.name, "unit": metric.unit, "description": metric.description}

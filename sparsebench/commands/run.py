@@ -115,12 +115,12 @@ def run(
     ] = False,
 ) -> None:
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
-    # Here, as torch takes seconds that neither help nor TAB should.
-    from sparsebench.cases import filters, sweep
-    from sparsebench.commands import campaign
-    from sparsebench.commands.places import Here, Terms, there
-    from sparsebench.measuring import isolation
-    from sparsebench.measuring.estimate import Estimator
+    # Each imports torch, which takes seconds that neither help nor TAB should.
+    from sparsebench.cases import filters, sweep  # torch
+    from sparsebench.commands import campaign  # torch, pandas
+    from sparsebench.commands.places import Here, Terms, there  # torch
+    from sparsebench.measuring import isolation  # torch
+    from sparsebench.measuring.estimate import Estimator  # torch
 
     asked = sweep.load(name).changed(threads=threads, seed=seed)
     conditions = [filters.parse(text) for text in condition or []]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from sparsebench import shipped
 from sparsebench.cases import sweep
 from sparsebench.errors import InputError
 
@@ -131,7 +130,7 @@ def test_an_unknown_name_lists_those_there_are():
         sweep.load("nothing")
 
 
-@pytest.mark.parametrize("name", shipped.sweeps())
+@pytest.mark.parametrize("name", sweep.names())
 def test_shipped_sweeps_are_valid(name):
     assert cases(name)
     assert sweep.load(name).description
