@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsebench.training.data import SUBSET, read_folder
+from sparsebench.training.datasets.digits import SUBSET, read_folder
 
 TRAIN_IMAGES, TEST_IMAGES = 10_000, 2_000
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import (
@@ -22,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from sparsebench import shipped
+from sparsebench.cases import files
 from sparsebench.cases import names as known
 from sparsebench.cases.case import DTYPE_BYTES, WINDOW, Case, Operation, Phase, same_padding
 from sparsebench.cases.filters import ALIASES, Condition, parse
@@ -30,6 +28,8 @@ from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
 
 T = TypeVar("T")
+
+ROOM = "sweeps"  # below experiments/
 
 
 def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
@@ -209,7 +209,7 @@ class Sweep(BaseModel):
 
 def names() -> list[str]:
     """Return the names of the sweeps that the suite ships."""
-    return sorted(path.name.removesuffix(".toml") for path in _shipped().iterdir())
+    return files.names(ROOM)
 
 
 def load(name: str) -> Sweep:
@@ -217,23 +217,17 @@ def load(name: str) -> Sweep:
 
     Raises InputError that names the file, the field, its value and what is allowed.
     """
-    path = Path(name)
-    if path.suffix != ".toml" and name in names():
-        text, place = (_shipped() / f"{name}.toml").read_text(), f"experiments/sweeps/{name}.toml"
-    elif path.is_file():
-        text, place = path.read_text(), name
-    else:
+    file = files.find(name, ROOM)
+    if file is None:
         raise InputError(f"no sweep {name!r}: give a path, or one of {', '.join(names())}")
     try:
-        return Sweep.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{place}: {error}") from None
+        return Sweep.model_validate(file.content())
     except ValidationError as error:
-        raise InputError("\n".join(_explain(place, text, e) for e in error.errors())) from None
+        raise InputError("\n".join(file.explain(e, _fields_at) for e in error.errors())) from None
 
 
-def _shipped() -> Path:
-    return shipped.folder() / "sweeps"
+def _fields_at(place: files.Place) -> list[str]:
+    return [*Grid.model_fields, *ALIASES] if place else list(Sweep.model_fields)
 
 
 def _completed(grid: dict[str, Any], include: Any) -> Any:
@@ -253,28 +247,3 @@ def _as_text(name: str, value: Any) -> str:
     if isinstance(value, list):
         return f"{name}={','.join(str(v) for v in value)}"
     return f"{name}{value}" if re.match(r"[<>!=]", str(value)) else f"{name}={value}"
-
-
-def _explain(place: str, text: str, error: Any) -> str:
-    """Make one line of pydantic's description of an error: file, field, value, what is allowed."""
-    path = [part for part in error["loc"] if not str(part).startswith(("tuple", "function"))]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    field = field.removeprefix(".")
-    name = next((part for part in reversed(path) if isinstance(part, str)), "")
-    line = _line_of(name, text)
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        model = Grid if len(path) > 1 else Sweep
-        named = [*model.model_fields, *(ALIASES if model is Grid else ())]
-        message = f"unknown field: choose from {', '.join(dict.fromkeys(named))}"
-    elif error["type"] == "missing":
-        message = "is required but missing"
-        return f"{place}: {field} {message}"
-    value = f" = {error['input']!r}" if not isinstance(error["input"], dict) else ""
-    return f"{place}{f', line {line}' if line else ''}: {field}{value}: {message}"
-
-
-def _line_of(name: str, text: str) -> int | None:
-    """The first line that sets `name`."""
-    pattern = re.compile(rf"^\s*(\[+\s*)?{re.escape(name)}\b")
-    return next((n for n, line in enumerate(text.splitlines(), 1) if pattern.match(line)), None)

@@ -17,23 +17,30 @@ from rich.text import Text
 
 from sparsebench.errors import FAILED, WRONG_INPUT, InputError
 from sparsebench.measuring import machine
-from sparsebench.training import campaign, checkpoint, data
+from sparsebench.training import campaign, checkpoint, datasets
+from sparsebench.training import experiment as experiments
 from sparsebench.training.checkpoint import CheckpointError
-from sparsebench.training.curves import CURVES
+from sparsebench.training.cifar.schedule import to_time
+from sparsebench.training.coded import CODED
+from sparsebench.training.experiment import Experiment
+from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
 from sparsebench.training.records import FILE_NAME, TrainingRecord
-from sparsebench.training.registry import EXPERIMENTS
-from sparsebench.training.setting import CHOICES, Setting
+from sparsebench.training.settings import KINDS, MLPSetting, Setting, choices, names_of
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.tensorboard import logged
-from sparsebench.training.training import Show
 
 console = Console()
 errors = Console(stderr=True)
 
+CHOICES = choices(MLPSetting)
+
 # Options that say what kind of network is trained.
 _KIND = ("model", "topology", "rewiring", "activation")
+
+# Options that are fields of a setting.
+_FIELDS = {name for kind in KINDS.values() for name in names_of(kind)}
 
 # Options that change what is trained, so that a row with them gets a name of its own.
 _NAMING = (
@@ -44,7 +51,10 @@ _NAMING = (
 
 
 def train(
-    experiment: Annotated[str, typer.Argument(help="One of those that --list prints.")] = "",
+    experiment: Annotated[
+        str,
+        typer.Argument(help="One of those that --list prints, or a TOML file of your own."),
+    ] = "",
     row: Annotated[
         list[str] | None, typer.Option(help="Only this row of the experiment; may be repeated.")
     ] = None,
@@ -77,7 +87,7 @@ def train(
     ] = None,
     dataset: Annotated[
         str | None,
-        typer.Option(help=", ".join((*data.DATASETS, data.CIFAR10, data.SUBSET_NAME))),
+        typer.Option(help=", ".join(datasets.NAMES)),
     ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Where the dataset's folder is.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Only this seed.")] = None,
@@ -116,9 +126,9 @@ def train(
     Started by torchrun, all its processes train each network together, on equal parts of every
     batch: torchrun --nproc-per-node 2 -m sparsebench train mnist
     """
-    given = {k: v for k, v in locals().items() if k in Setting.__dataclass_fields__}
+    given = {k: v for k, v in locals().items() if k in _FIELDS}
     if list_ or not experiment:
-        _list(as_json=as_json)
+        _list([experiment] if experiment else [*experiments.names(), *CODED], as_json=as_json)
         return
     machine.check_device(device)
     from sparsebench.training import report  # pandas and matplotlib, which nothing else here needs
@@ -126,29 +136,29 @@ def train(
     talk = errors if as_json else console  # JSON has the output to itself
     show = report.print_json if as_json else report.show
     threads = threads or machine.default_threads()
-    shared = EXPERIMENTS[experiment].folder if experiment in EXPERIMENTS else ""
-    folder = out or Path("results") / (shared or experiment)
     with joined(device) as processes, _one_voice(processes):
-        if processes.size > 1 and (experiment in CURVES or time_only):
+        asked = None if experiment in CODED else _found(experiment)
+        folder = out or Path("results") / (asked.name if asked else experiment)
+        if processes.size > 1 and (asked is None or time_only):
             what = "--time-only" if time_only else experiment
             raise InputError(f"{what} is for one process: start it without torchrun")
-        if experiment in CURVES:
-            CURVES[experiment].run(
+        if asked is None:
+            CODED[experiment].run(
                 folder, talk, seed=seed or 0, device=device, threads=threads, data_dir=data_dir
             )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
-            settings = _settings(experiment, row, given)
-            loaded = processes.together(lambda: _load(experiment, dataset, data_dir, settings))
+            settings = _settings(asked, row, given, timed=time_only)
+            loaded = processes.together(lambda: _load(asked, dataset, data_dir, settings))
             if loaded.note and processes.first:
-                digits = loaded.name == data.SUBSET_NAME
+                digits = loaded.name == datasets.SUBSET_NAME
                 head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
                 errors.print(Panel(Text(loaded.note), title=head), style="bold red")
             settings = [replace(setting, dataset=loaded.name) for setting in settings]
-            chosen = [seed] if seed is not None else range(seeds or EXPERIMENTS[experiment].seeds)
+            chosen = [seed] if seed is not None else range(seeds or asked.seeds)
             settings = campaign.over_seeds(settings, chosen)
             if time_only:
-                settings = EXPERIMENTS[experiment].timed(settings)
+                settings = to_time(settings)
                 with talk.status(f"timing {len(settings)} rows in turn"):
                     for record in time_steps(settings, loaded, folder, steps=steps):
                         _say(record, talk)
@@ -178,16 +188,25 @@ def _one_voice(processes: Processes) -> Iterator[None]:
         console.quiet = False
 
 
+def _found(name: str) -> Experiment:
+    """Return the experiment of that name or path."""
+    if (found := experiments.load(name)) is None:
+        known = ", ".join((*experiments.names(), *CODED))
+        raise InputError(f"unknown experiment {name!r}: choose one of {known}, or give a path")
+    return found
+
+
 def _load(
-    experiment: str, dataset: str | None, data_dir: Path | None, settings: list[Setting]
-) -> data.Dataset:
+    asked: Experiment, dataset: str | None, data_dir: Path | None, settings: list[Setting]
+) -> datasets.Dataset:
     """Return the images, those of the experiment if no others are named."""
-    own = EXPERIMENTS[experiment].dataset
-    chosen = dataset or own
-    if (chosen.lower() == data.CIFAR10.lower()) != (own == data.CIFAR10):
-        raise InputError(f"--dataset {chosen}: {experiment} is made for images like those of {own}")
+    chosen = dataset or asked.dataset
+    if datasets.shape_of(chosen) != datasets.shape_of(asked.dataset):
+        raise InputError(
+            f"--dataset {chosen}: {asked.name} is made for images like those of {asked.dataset}"
+        )
     try:
-        loaded = data.load(chosen, data_dir=data_dir)
+        loaded = datasets.load(chosen, data_dir=data_dir)
         for setting in settings:  # leaves nothing to train on in a set that is too small
             campaign.data_of(replace(setting, device="cpu"), loaded)
         return loaded
@@ -195,14 +214,13 @@ def _load(
         raise InputError(str(error)) from error
 
 
-def _settings(experiment: str, rows: list[str] | None, given: dict[str, Any]) -> list[Setting]:
+def _settings(
+    asked: Experiment, rows: list[str] | None, given: dict[str, Any], *, timed: bool
+) -> list[Setting]:
     """Return the settings of the rows that were asked for, changed as the options say."""
-    if experiment not in EXPERIMENTS:
-        known = ", ".join((*EXPERIMENTS, *CURVES))
-        raise InputError(f"unknown experiment {experiment!r}: choose one of {known}")
-    every = {setting.row: setting for setting in EXPERIMENTS[experiment].settings()}
+    every = {setting.row: setting for setting in (*asked.rows, *(asked.timed if timed else ()))}
     if unknown := [name for name in rows or [] if name not in every]:
-        raise InputError(f"unknown row {unknown[0]!r} of {experiment}: choose from {list(every)}")
+        raise InputError(f"unknown row {unknown[0]!r} of {asked.name}: choose from {list(every)}")
     changes = {
         name: value
         for name, value in given.items()
@@ -221,10 +239,12 @@ def _like(every: list[Setting], kind: dict[str, Any]) -> list[Setting]:
     """Return all rows; or, where the kind of network is given, the one row nearest to it."""
     if not kind:
         return every
-    return [max(every, key=lambda s: sum(getattr(s, n) == v for n, v in kind.items()))]
+    return [max(every, key=lambda s: sum(getattr(s, n, None) == v for n, v in kind.items()))]
 
 
 def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
+    for name in changes.keys() - set(names_of(type(setting))):
+        raise ValueError(f"{name} is no option of {setting.network}; got {changes[name]!r}")
     named = {
         name: changes[name]
         for name in _NAMING
@@ -236,7 +256,7 @@ def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
 
 def _train(
     settings: list[Setting],
-    loaded: data.Dataset,
+    loaded: datasets.Dataset,
     folder: Path,
     tensorboard: Path | None,
     processes: Processes,
@@ -285,17 +305,17 @@ def _say(record: TrainingRecord, talk: Console) -> None:
         talk.print(f"[red]{record.status}:[/] {title(record.setting)}: {record.message}")
 
 
-def _list(*, as_json: bool) -> None:
+def _list(names: list[str], *, as_json: bool) -> None:
+    found = {name: CODED[name] if name in CODED else _found(name) for name in names}
+    rows = {
+        name: [setting.row for setting in e.rows] if isinstance(e, Experiment) else []
+        for name, e in found.items()
+    }
     if as_json:
-        plain = {
-            name: {"question": e.question, "rows": [setting.row for setting in e.settings()]}
-            for name, e in EXPERIMENTS.items()
-        } | {name: {"question": c.question, "rows": []} for name, c in CURVES.items()}
+        plain = {name: {"question": e.question, "rows": rows[name]} for name, e in found.items()}
         typer.echo(json.dumps(plain))
         return
-    for name, experiment in EXPERIMENTS.items():
-        console.print(f"[bold]{name}[/]: {experiment.question}", highlight=False)
-        for setting in experiment.settings():
-            console.print(f"    {setting.row}", highlight=False)
-    for name, curves in CURVES.items():
-        console.print(f"[bold]{name}[/]: {curves.question}", highlight=False)
+    for name, each in found.items():
+        console.print(f"[bold]{escape(name)}[/]: {escape(each.question)}", highlight=False)
+        for row in rows[name]:
+            console.print(f"    {row}", highlight=False, markup=False)

@@ -11,11 +11,11 @@ from sparsebench.measuring import gpu, machine
 from sparsebench.records import store
 from sparsebench.training import checkpoint
 from sparsebench.training.cifar import schedule
-from sparsebench.training.data import Dataset
+from sparsebench.training.datasets import Dataset
+from sparsebench.training.loop import Show, train
 from sparsebench.training.processes import ALONE, Processes
 from sparsebench.training.records import FILE_NAME, TrainingRecord
-from sparsebench.training.setting import Setting
-from sparsebench.training.training import Show, train
+from sparsebench.training.settings import CifarSetting, Setting
 
 
 class TrainingStore(store.Store[TrainingRecord]):
@@ -64,12 +64,14 @@ def with_starts(
     wanted = {
         schedule.trained_path(folder, setting)
         for setting in pending
-        if setting.start and not schedule.trained_path(folder, setting).exists()
+        if isinstance(setting, CifarSetting)
+        and setting.start
+        and not schedule.trained_path(folder, setting).exists()
     }
     chosen = set(pending) | {
         setting
         for setting in settings
-        if setting.network != "mlp"
+        if isinstance(setting, CifarSetting)
         and setting.pruning == "none"
         and schedule.trained_path(folder, setting) in wanted
     }

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from sparsebench.training.setting import Setting
+from sparsebench.training import settings
+from sparsebench.training.settings import Setting
 
 FORMAT = 1
 
@@ -35,7 +35,7 @@ def save(path: Path, setting: Setting, state: dict[str, Any]) -> None:
     half = path.with_suffix(".tmp")
     content = {
         "format": FORMAT,
-        "setting": asdict(setting),
+        "setting": setting.columns,
         "random": torch.get_rng_state(),
         **state,
     }
@@ -82,7 +82,7 @@ def read(file: Path | BinaryIO, *, name: Path | None = None) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a checkpoint of format {FORMAT}; {_WAY_OUT}")
     try:
-        return content | {"setting": Setting(**content["setting"])}
+        return content | {"setting": settings.read(content["setting"])}
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is of another version ({error}); {_WAY_OUT}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,6 @@ from rich.console import Console
 
 from sparsebench.measuring import machine
 from sparsebench.records import store
-from sparsebench.training import same_training, toy
-from sparsebench.training.cifar.model_report import Report
 
 SCHEMA = 1
 FILE_NAME = "curves.jsonl"
@@ -49,17 +48,26 @@ class CurvesStore(store.Store[CurvesRecord]):
 class Case(Protocol):
     """What an experiment of this kind yields: see CurvesRecord."""
 
-    case: str
-    conditions: dict[str, Any]
-    losses: dict[str, list[float]]
+    @property
+    def case(self) -> str:
+        """What was compared."""
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """Under which conditions."""
+
+    @property
+    def losses(self) -> dict[str, list[float]]:
+        """The losses of each model, one a step."""
 
 
 @dataclass(frozen=True)
 class Curves:
     """An experiment of this kind."""
 
+    name: str
     question: str
-    module: Any
+    cases: Callable[..., Iterable[Case]]
 
     def run(
         self,
@@ -73,13 +81,12 @@ class Curves:
     ) -> list[CurvesRecord]:
         """Run it and append its records to `folder`; the data are where they are always."""
         del data_dir
-        name = self.module.__name__.rpartition(".")[2].replace("_", "-")
         made = []
-        with CurvesStore(folder) as records, console.status(name):
-            for result in self.module.run(seed=seed, device=device, threads=threads):
+        with CurvesStore(folder) as records, console.status(self.name):
+            for result in self.cases(seed=seed, device=device, threads=threads):
                 made.append(
                     CurvesRecord(
-                        experiment=name,
+                        experiment=self.name,
                         case=result.case,
                         conditions=result.conditions,
                         losses=result.losses,
@@ -94,10 +101,3 @@ class Curves:
 def load(path: Path) -> list[CurvesRecord]:
     """Read a curves file, or all of them at and below a folder."""
     return CurvesStore.load(path)
-
-
-CURVES: dict[str, Curves | Report] = {
-    "toy": Curves("does a two-layer net fit random outputs, dense and sparse?", toy),
-    "same-training": Curves("is truly sparse training the same training as masked?", same_training),
-    "cifar-report": Report(),
-}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.analysis.points import machine_names
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import Setting
 
 
 @dataclass(frozen=True)

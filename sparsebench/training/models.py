@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sparsebench.training.masked import MaskedLinear
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting
 from sparselayers import Connectivity, SparseLinear, topologies
 from sparselayers.activation import KWinners
 from sparselayers.layer import SparseLayer
@@ -23,7 +23,7 @@ PIXELS, CLASSES = 28 * 28, 10
 REPEATS = 10
 
 
-def build(setting: Setting) -> nn.Module:
+def build(setting: MLPSetting) -> nn.Module:
     """Return the network of `setting`, on its device, drawn from its seed.
 
     Input (n, 784), output (n, 10). Seeds PyTorch's global generator.
@@ -91,11 +91,11 @@ class WideNet(nn.Module):
         return x.view(x.shape[0], -1, CLASSES).sum(1)
 
 
-def _wide(setting: Setting, generator: torch.Generator) -> nn.Module:
+def _wide(setting: MLPSetting, generator: torch.Generator) -> nn.Module:
     return WideNet(setting.width, setting.sparsity, generator=generator)
 
 
-def _mlp(setting: Setting, generator: torch.Generator) -> nn.Module:
+def _mlp(setting: MLPSetting, generator: torch.Generator) -> nn.Module:
     """784 – width – 10 with LayerNorm between, each linear layer as the setting says."""
     shapes = [(setting.width, PIXELS), (CLASSES, setting.width)]
     first, last = setting, setting
@@ -119,7 +119,7 @@ def _mlp(setting: Setting, generator: torch.Generator) -> nn.Module:
 
 
 def _linear(
-    setting: Setting, out_features: int, in_features: int, generator: torch.Generator
+    setting: MLPSetting, out_features: int, in_features: int, generator: torch.Generator
 ) -> nn.Module:
     if setting.model == "dense":
         return nn.Linear(in_features, out_features)
@@ -134,7 +134,7 @@ def _linear(
 
 
 def _connectivity(
-    setting: Setting, shape: tuple[int, int], generator: torch.Generator
+    setting: MLPSetting, shape: tuple[int, int], generator: torch.Generator
 ) -> Connectivity:
     if setting.topology == "user":
         return _tutorial_edges(shape, setting.sparsity, generator)

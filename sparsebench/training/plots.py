@@ -9,13 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training import same_time, same_weights
+from sparsebench.training import experiment
 from sparsebench.training.cifar import plots as cifar
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import TrainingRecord
+from sparsebench.training.settings import MLPSetting
 from sparsebench.training.tables import comparable
+from sparsebench.training.weights_table import kind_of
 from sparsebench.views.plots.style import (
     BLACK,
     BLUE,
@@ -34,14 +36,14 @@ COLOURS = {"dense": BLACK, "masked": GREY, "sparse": VERMILION}
 def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for everything that can be drawn."""
     yield from cifar.of(records)
-    digits = [record for record in records if record.setting.network == "mlp"]
+    digits = [record for record in records if isinstance(record.setting, MLPSetting)]
     every = [group for group in groups(digits) if group.finished]
     known = [group for group in every if comparable(group.setting)]
     if own := [group for group in known if group.setting.experiment == "mnist"]:
         yield "mnist", _published(own, columns=4)
     if own := [group for group in known if group.setting.experiment == "wide"]:
         yield "wide", _published(own, columns=1)
-    rows = {setting.row for setting in same_time.rows()}
+    rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),
         ("same-time", _same_time, [g for g in _of(every, "mnist") if g.setting.row in rows]),
@@ -95,7 +97,7 @@ def _published(own: list[Group], *, columns: int) -> Figure:
 def _same_weights(own: list[Group]) -> Figure | None:
     """Accuracy against the number of weights, one curve a way to connect."""
     looks = {
-        "dense": (BLACK, "s"),
+        "dense, narrow": (BLACK, "s"),
         "random": (VERMILION, "o"),
         "random, both layers alike": (ORANGE, "v"),
         "small-world": (GREEN, "D"),
@@ -106,7 +108,7 @@ def _same_weights(own: list[Group]) -> Figure | None:
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for number, (name, (colour, marker)) in enumerate(looks.items()):
-        members = [group for group in own if _kind(group) == name]
+        members = [group for group in own if kind_of(group) == name]
         if not members:
             continue
         members.sort(key=lambda group: group.runs[0].weights)
@@ -122,15 +124,16 @@ def _same_weights(own: list[Group]) -> Figure | None:
             yerr=[deviation or 0.0 for deviation in deviations],
             color=colour,
             marker=marker,
-            linestyle="--" if name == "dense" else "-",
+            linestyle="--" if name == "dense, narrow" else "-",
             capsize=2,
             elinewidth=0.8,
-            label=f"{name}, narrow" if name == "dense" else name,
+            label=name,
         )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    axes.set_xticks(sorted({group.runs[0].weights for group in own if _kind(group) == "dense"}))
+    dense = [group for group in own if group.setting.model == "dense"]
+    axes.set_xticks(sorted({group.runs[0].weights for group in dense}))
     axes.set_xlabel("weights")
     axes.set_ylabel("test accuracy in percent")
     axes.legend(loc="lower right")
@@ -282,14 +285,6 @@ def _band(
 
 def _of(every: Sequence[Group], experiment: str) -> list[Group]:
     return [group for group in every if group.setting.experiment == experiment]
-
-
-def _kind(group: Group) -> str:
-    """The name of a same-weights row without its size."""
-    if group.setting.model == "dense":
-        return "dense"
-    kinds = sorted(same_weights.KINDS, key=len, reverse=True)
-    return next((kind for kind in kinds if group.setting.row.startswith(f"{kind} ")), "")
 
 
 def _conditions(own: Sequence[Group]) -> str:

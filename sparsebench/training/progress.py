@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from sparsebench.training.records import Epoch
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import Setting
 
 
 class Display:

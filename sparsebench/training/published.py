@@ -10,9 +10,6 @@ from sparsebench import shipped
 
 FILE = shipped.folder() / "published.toml"
 
-# The epochs, counted from 1, whose accuracies are compared.
-COMPARED = (8, 9)
-
 
 @cache
 def published() -> dict[str, Any]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import Setting, read
 
 SCHEMA = 1
 FILE_NAME = "training.jsonl"
 
 Status = Literal["ok", "diverged", "oom", "error", "unsupported"]
+
+
+# Every line has all columns, whatever the network.
+_AsColumns = Annotated[
+    Setting,
+    PlainValidator(lambda given: given if isinstance(given, Setting) else read(given)),
+    PlainSerializer(lambda setting: setting.columns),
+]
 
 
 class Epoch(BaseModel):
@@ -65,7 +73,7 @@ class TrainingRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     schema_version: int = SCHEMA
-    setting: Setting
+    setting: _AsColumns
     purpose: Literal["accuracy", "time"] = "accuracy"
     status: Status = "ok"
     message: str = ""

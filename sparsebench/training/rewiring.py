@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sparsebench.training.masked import MaskedRigL
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting
 from sparselayers.dynamic import SET, RigL
 from sparselayers.ranks import Ranks
 
@@ -42,7 +42,7 @@ class Fixed:
 
 
 def make_rewirer(
-    setting: Setting, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+    setting: MLPSetting, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
 ) -> Rewirer:
     """Return the rewirer that `setting` asks for, which does the same on all `ranks`.
 

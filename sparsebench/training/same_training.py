@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sparsebench.training import data, models
+from sparsebench.training import datasets, models
+from sparsebench.training.batches import batches
 from sparsebench.training.rewiring import make_rewirer
-from sparsebench.training.setting import Setting
-from sparsebench.training.training import batches
+from sparsebench.training.settings import MLPSetting
 from sparselayers.ranks import Ranks
 
 STEPS = 100
@@ -29,7 +29,7 @@ TOLERANCE = 1e-4  # relative, of the loss of every step
 DITHER = 1e-3
 
 # Rewired every ten steps, so that ten rewirings fall within the hundred that are compared.
-_BASE = Setting(
+_BASE = MLPSetting(
     experiment="same-training", row="fixed topology", update_every=10, fraction=0.3, lr=0.05
 )
 CASES = (_BASE, replace(_BASE, row="RigL", rewiring="rigl"))
@@ -57,11 +57,11 @@ def run(
     threads: int = 1,
     steps: int = STEPS,
     width: int = 2000,
-    dataset: data.Dataset | None = None,
+    dataset: datasets.Dataset | None = None,
 ) -> Iterator[Result]:
     """Train both networks for `steps`, with fixed connections and with RigL; yield the losses."""
     torch.set_num_threads(threads)
-    digits = (dataset or data.load()).to(device)
+    digits = (dataset or datasets.load()).to(device)
     for case in CASES:
         setting = replace(
             case, seed=seed, device=device, threads=threads, width=width, dataset=digits.name
@@ -86,7 +86,7 @@ def run(
         yield Result(setting.row, conditions, losses)
 
 
-def _losses(setting: Setting, digits: data.Dataset, steps: int) -> list[float]:
+def _losses(setting: MLPSetting, digits: datasets.Dataset, steps: int) -> list[float]:
     """Train the network of `setting` for `steps` and return the loss of each."""
     network = models.build(setting).double()
     optimizer = torch.optim.SGD(network.parameters(), lr=setting.lr, momentum=setting.momentum)

@@ -13,18 +13,14 @@ from typing import Any
 from torch import Tensor
 
 from sparsebench.measuring import gpu, machine, memory
+from sparsebench.training.batches import batches, steps_per_epoch
 from sparsebench.training.campaign import TrainingStore, data_of
-from sparsebench.training.data import Dataset
+from sparsebench.training.datasets import Dataset
+from sparsebench.training.loop import failure, sizes
 from sparsebench.training.records import Status, Timing, TrainingRecord
-from sparsebench.training.setting import Setting
-from sparsebench.training.training import (
-    Progressing,
-    batches,
-    failure,
-    sizes,
-    steps_per_epoch,
-    warm_up,
-)
+from sparsebench.training.settings import CifarSetting, Setting
+from sparsebench.training.state import Progressing
+from sparsebench.training.warm_up import warm_up
 from sparselayers import accelerator
 
 TURNS = 10  # the steps to time are spread over so many turns of every setting
@@ -91,7 +87,7 @@ def time_steps(
 def _begin(setting: Setting, data: Dataset) -> _Timed:
     own = data_of(setting, data)
     endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
-    if setting.network != "mlp":
+    if isinstance(setting, CifarSetting):
         return _begin_large(setting, endless)
     made: list[_Timed] = []
 

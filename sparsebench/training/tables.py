@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
-from sparsebench.training import mnist, same_time, weights_table, wide
+from sparsebench.training import experiment, weights_table
 from sparsebench.training.cifar import tables as cifar
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
-from sparsebench.training.published import COMPARED, curve, source
+from sparsebench.training.models import PIXELS, REPEATS
+from sparsebench.training.published import curve, published, source
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting, Setting, names_of
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
@@ -23,10 +23,14 @@ Row = dict[str, Any]
 _SHORT = {"seconds per epoch": "s/epoch", "peak memory [B]": "peak memory"}
 
 
+# The epochs, counted from 1, that are compared with published ones.
+_COMPARED = {"mnist": (8, 9), "wide": (6,)}
+
+
 def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     """Return every table for which `records` have something to say."""
     made = cifar.of(records)
-    every = groups([record for record in records if record.setting.network == "mlp"])
+    every = groups([record for record in records if isinstance(record.setting, MLPSetting)])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]
         made += _published(name, [g for g in own if comparable(g.setting)])
@@ -48,8 +52,8 @@ def of_curves(records: Sequence[CurvesRecord]) -> list[Table]:
 
 def comparable(setting: Setting) -> bool:
     """Whether `setting` is what was published: the row unchanged, on all of MNIST, as long."""
-    published = {"mnist": mnist.ROWS, "wide": {row.row: row for row in wide.rows()}}
-    row = published.get(setting.experiment, {}).get(setting.row)
+    rows = experiment.shipped(setting.experiment).rows if setting.experiment in _COMPARED else ()
+    row = next((row for row in rows if row.row == setting.row), None)
     ignored = ("seed", "threads", "device")
     return (
         row is not None
@@ -62,7 +66,7 @@ def _published(name: str, own: list[Group]) -> list[Table]:
     """Published figures, measured ones and their difference."""
     if not own:
         return []
-    compared = COMPARED if name == "mnist" else (6,)
+    compared = _COMPARED[name]
     epochs = " and ".join(map(str, compared))
     numbers, text = [], []
     for group in own:
@@ -140,7 +144,7 @@ def _others(name: str, own: list[Group]) -> list[Table]:
 
 def _altered(group: Group) -> bool:
     """Whether a reader could take the group for what was published, which it is not."""
-    return group.setting.row != same_time.MASKED.row or group.setting.dataset != "mnist"
+    return group.setting.row != "masked" or group.setting.dataset != "mnist"
 
 
 def _failures(records: Sequence[TrainingRecord]) -> list[Table]:
@@ -161,8 +165,6 @@ def _failures(records: Sequence[TrainingRecord]) -> list[Table]:
 
 def _toy(records: list[CurvesRecord]) -> Table:
     """Losses at the steps that were published, beside those."""
-    from sparsebench.training.published import published
-
     theirs, rows = published()["toy"], []
     for record in records:
         for model, losses in record.losses.items():
@@ -213,9 +215,8 @@ def _same_training(records: list[CurvesRecord]) -> Table:
 
 def _labels(group: Group) -> Row:
     ignored = ("seed", "threads")
-    kept = {
-        f.name: getattr(group.setting, f.name) for f in fields(Setting) if f.name not in ignored
-    }
+    names = (name for name in names_of(type(group.setting)) if name not in ignored)
+    kept = {name: getattr(group.setting, name) for name in names}
     kept["connections"] = kept.pop("topology")
     return {"machine": group.machine} | kept
 
@@ -255,7 +256,9 @@ def _machine(group: Group, own: Sequence[Group]) -> Row:
 
 
 def _dense_wide() -> Row:
-    weights = wide.dense_weights()
+    (row,) = experiment.shipped("wide").rows
+    assert isinstance(row, MLPSetting)
+    weights = PIXELS * REPEATS * row.width + 4 * row.width**2
     return {
         "row": "the same net, dense",
         "measured": "cannot be held",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsebench.errors import InputError
+from sparsebench.training.loop import Show
 from sparsebench.training.records import Epoch
-from sparsebench.training.setting import Setting
-from sparsebench.training.training import Show
+from sparsebench.training.settings import Setting
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -26,7 +26,7 @@ class _Logging:
         self.writer: SummaryWriter | None = None
 
     def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter  # needs TensorBoard, which is extra
 
         self.close()
         run = re.sub(r"[^\w.=-]+", "_", f"{setting.experiment}/{setting.row}/{setting.seed}")

@@ -7,10 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training import same_weights
+from sparsebench.training import experiment
 from sparsebench.training.groups import Group, mean_and_deviation, spread
+from sparsebench.training.settings import MLPSetting
 from sparsebench.views import units
 from sparsebench.views.tables import Table
+
+EXPERIMENT = "same-weights"
 
 
 def of(groups: Sequence[Group]) -> list[Table]:
@@ -19,7 +22,7 @@ def of(groups: Sequence[Group]) -> list[Table]:
     A sparse net stands in the column of the dense net with as many weights as it was asked for.
     Runs of several machines count together: machines differ in their times, and in rounding.
     """
-    expected = {row.row: row for row in same_weights.rows()}
+    expected = {row.row: row for row in experiment.shipped(EXPERIMENT).rows}
     known = [
         group
         for group in groups
@@ -31,7 +34,7 @@ def of(groups: Sequence[Group]) -> list[Table]:
         return []
     pooled: dict[tuple[str, float], list[Group]] = {}
     for group in known:
-        pooled.setdefault((_kind(group), _sparsity(group)), []).append(group)
+        pooled.setdefault((kind_of(group), _sparsity(group)), []).append(group)
     cells: dict[str, dict[str, str]] = {}
     numbers: list[dict[str, Any]] = []
     for (kind, sparsity), members in pooled.items():
@@ -60,18 +63,26 @@ def of(groups: Sequence[Group]) -> list[Table]:
     return [Table("weights", caption, pd.DataFrame(numbers), text)]
 
 
-def _kind(group: Group) -> str:
+def kind_of(group: Group) -> str:
+    """Return the name of a row without its size."""
     setting = group.setting
     return "dense, narrow" if setting.model == "dense" else setting.row.rsplit(" ", 1)[0]
 
 
 def _sparsity(group: Group) -> float:
     setting = group.setting
-    if setting.model == "dense":
-        return round(1 - setting.width / same_weights.WIDTH, 9)
+    if isinstance(setting, MLPSetting) and setting.model == "dense":
+        return round(1 - setting.width / _wide(), 9)
     return setting.sparsity
 
 
 def _weights(group: Group) -> int:
     """How many weights the dense net of the group's column has."""
-    return (784 + 10) * round(same_weights.WIDTH * (1 - _sparsity(group)))
+    return (784 + 10) * round(_wide() * (1 - _sparsity(group)))
+
+
+def _wide() -> int:
+    """The width of the sparse nets."""
+    rows = experiment.shipped(EXPERIMENT).rows
+    (width,) = {r.width for r in rows if isinstance(r, MLPSetting) and r.model != "dense"}
+    return width

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparsebench.training import models
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import Setting
 from sparselayers.layer import SparseLayer
 
 

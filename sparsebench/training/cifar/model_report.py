@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
-from sparsebench.training import data
-from sparsebench.training.cifar import networks, rows, schedule
+from sparsebench.training import datasets, experiment
+from sparsebench.training.cifar import networks, schedule
 from sparsebench.training.cifar.model_records import FILE_NAME, ModelRecord, ModelStore, load
-from sparsebench.training.training import TEST_BATCH, accuracy
+from sparsebench.training.datasets import Dataset
+from sparsebench.training.evaluation import TEST_BATCH, accuracy
+from sparsebench.training.settings import CifarSetting
 from sparselayers import accelerator
 from sparselayers.convert import convert_model
 
@@ -46,7 +48,7 @@ class Report:
         """Measure every sparsity that has no record in `folder` yet, and append its record."""
         torch.set_num_threads(threads)
         try:
-            loaded = data.load(data.CIFAR10, data_dir=data_dir)
+            loaded = datasets.load(datasets.CIFAR10, data_dir=data_dir)
         except (ValueError, FileNotFoundError) as error:
             raise InputError(str(error)) from error
         dense, origin = trained(folder.parent / "cifar-vgg", loaded, seed)
@@ -70,9 +72,11 @@ class Report:
         return made
 
 
-def trained(folder: Path, loaded: data.Dataset, seed: int) -> tuple[nn.Module, str]:
+def trained(folder: Path, loaded: Dataset, seed: int) -> tuple[nn.Module, str]:
     """Return the dense network that was trained in `folder`, and its key; or one as it is drawn."""
-    setting = replace(rows.vgg()[0], dataset=loaded.name, seed=seed)
+    dense = next(row for row in experiment.shipped("cifar-vgg").rows if row.model == "dense")
+    assert isinstance(dense, CifarSetting)
+    setting = replace(dense, dataset=loaded.name, seed=seed)
     path = schedule.trained_path(folder, setting)
     if not path.exists():
         return networks.build(setting).network, ""
@@ -81,7 +85,7 @@ def trained(folder: Path, loaded: data.Dataset, seed: int) -> tuple[nn.Module, s
     return networks.build(setting, start=found.state).network, found.key
 
 
-def measure(dense: nn.Module, sparsity: float, loaded: data.Dataset, device: str) -> dict[str, Any]:
+def measure(dense: nn.Module, sparsity: float, loaded: Dataset, device: str) -> dict[str, Any]:
     """Prune each layer of `dense` to `sparsity`, and return what a record says of it."""
     pruned = networks.zeroed(dense, sparsity).to(device).eval()
     x = loaded.test_images[:TEST_BATCH]

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet, vgg
 
 from sparsebench.training.cifar import masks
-from sparsebench.training.cifar.data import SHAPE
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import CifarSetting
 from sparselayers.convert import Decision, convert, convert_model, sparsify
 from sparselayers.convert.model import replace_modules
 from sparselayers.layer import SparseLayer
@@ -86,7 +85,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {"vgg11_bn": vgg11_bn, "resnet18"
 
 
 def build(
-    setting: Setting,
+    setting: CifarSetting,
     *,
     sparsity: float = 0.0,
     start: State | None = None,
@@ -127,7 +126,7 @@ def zeroed(network: nn.Module, sparsity: float) -> nn.Module:
 
 
 def _sparse(
-    setting: Setting, network: nn.Module, sparsity: float, sparse: Collection[str] | None
+    setting: CifarSetting, network: nn.Module, sparsity: float, sparse: Collection[str] | None
 ) -> Built:
     if setting.swap == "all":
         pruned = convert_model(network, PRUNED, "csr", keep_zeros=True)
@@ -135,7 +134,7 @@ def _sparse(
             prune_to_sparsity(pruned, sparsity)
         return Built(pruned)
     dense = zeroed(network, sparsity)
-    example = torch.randn(setting.batch, *SHAPE, device=setting.device)
+    example = torch.randn(setting.batch, *setting.IMAGE, device=setting.device)
     if setting.swap == "sparseprop":
         return Built(_sparseprop(dense, example))
     if sparse is None:
@@ -150,11 +149,14 @@ def _sparse(
 
 def _sparseprop(dense: nn.Module, example: Tensor) -> nn.Module:
     """Let SparseProp swap the layers that it measures to be faster, as its users do."""
+    if example.device.type != "cpu":
+        raise UnavailableError("sparseprop computes on CPUs alone")
     if find_spec("sparseprop") is None:
         raise UnavailableError(
             "sparseprop is not installed: pip install pybind11 setuptools wheel && "
             "pip install --no-build-isolation sparseprop==0.1.14"
         )
+    # Only where it is asked for: it is extra, and compiled.
     from sparseprop.utils import swap_modules_with_sparse
 
     with contextlib.redirect_stdout(io.StringIO()):

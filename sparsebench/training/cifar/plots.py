@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sparsebench.training.cifar.tables import conditions, kind_of, runs
+from sparsebench.training.cifar.tables import conditions, dense_runs, kind_of, pruned_runs
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.setting import Model
+from sparsebench.training.settings import CifarSetting
 from sparsebench.views.plots.style import BLACK, GREY, VERMILION, plain_head
 
 _LOOKS = {"masked": (GREY, "s", "masks"), "sparse": (VERMILION, "o", "sparse storage")}
@@ -24,17 +24,17 @@ def of(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for each network, machine and size."""
     kinds: dict[tuple[object, ...], list[TrainingRecord]] = {}
     for record in records:
-        if record.setting.network != "mlp":
+        if isinstance(record.setting, CifarSetting):
             kinds.setdefault(kind_of(record), []).append(record)
     several = len(kinds) > len({kind[0] for kind in kinds})
     for number, own in enumerate(kinds.values()):
-        pruned = {r.setting.model: r for r in runs(own) if r.setting.pruning != "none"}
+        pruned = pruned_runs(own)
         if set(pruned) == set(_LOOKS):
             name = own[0].setting.experiment
             yield name + (f"-{number + 1}" if several else ""), _figure(own, pruned)
 
 
-def _figure(own: list[TrainingRecord], pruned: Mapping[Model, TrainingRecord]) -> Figure:
+def _figure(own: list[TrainingRecord], pruned: Mapping[str, TrainingRecord]) -> Figure:
     """Losses of every step, and what every epoch gave and took."""
     timed = all(epoch.seconds is not None for r in pruned.values() for epoch in r.epochs)
     figure = Figure(figsize=(8.0, 5.0), layout="constrained")
@@ -52,7 +52,7 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[Model, TrainingRecord]) -
         if timed:
             seconds.plot(epochs, [epoch.seconds or 0.0 for epoch in record.epochs], **look)
         held.plot(epochs, [(epoch.held or 0) / 1e6 for epoch in record.epochs], **look)
-    if dense := [record for record in runs(own) if record.setting.pruning == "none"]:
+    if dense := dense_runs(own):
         last = dense[-1].epochs[-1]
         look = {"color": BLACK, "linestyle": ":", "label": "dense"}
         accuracies.axhline(100 * last.accuracy, **look)
@@ -81,5 +81,6 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[Model, TrainingRecord]) -
     held.legend(*accuracies.get_legend_handles_labels(), loc="best")
     losses.legend()
     text = conditions(own).replace(", tested", ",\ntested", 1)
-    plain_head(figure, TITLES[own[0].setting.experiment], text)
+    name = own[0].setting.experiment
+    plain_head(figure, TITLES.get(name, f"{name}: masks against sparse storage"), text)
     return figure

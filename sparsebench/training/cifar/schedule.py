@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sparsebench.training import checkpoint
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.cifar.masks import MaskPruner
 from sparsebench.training.rewiring import Fixed, Rewirer
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import CifarSetting, Setting
 from sparselayers.prune import Gradual, Pruner
 
 BEGIN = 0.5  # what gradual pruning begins with, before the first step
@@ -28,7 +29,7 @@ class Trained:
     state: dict[str, Any]
 
 
-def gradual(setting: Setting, steps_per_epoch: int) -> Gradual:
+def gradual(setting: CifarSetting, steps_per_epoch: int) -> Gradual:
     """Return the schedule: the published cubic, a pruning after each epoch but the last ones."""
     return Gradual(
         initial=min(BEGIN, setting.sparsity),
@@ -38,7 +39,7 @@ def gradual(setting: Setting, steps_per_epoch: int) -> Gradual:
     )
 
 
-def stages(setting: Setting) -> list[float]:
+def stages(setting: CifarSetting) -> list[float]:
     """Return the sparsity of every epoch of `setting`."""
     if setting.pruning != "gradual":
         return [setting.sparsity] * setting.epochs
@@ -48,8 +49,24 @@ def stages(setting: Setting) -> list[float]:
     return found[1:]
 
 
+def to_time(settings: Sequence[Setting]) -> list[Setting]:
+    """Return what is timed of `settings`: of one pruned gradually, every stage by itself."""
+    timed: list[Setting] = []
+    for setting in settings:
+        if not isinstance(setting, CifarSetting) or setting.pruning != "gradual":
+            timed.append(setting)
+            continue
+        timed += [
+            replace(setting, row=f"{setting.row}, {level:.1%}", pruning="once", sparsity=level)
+            for level in dict.fromkeys(round(level, 3) for level in stages(setting))
+            # Masks take the same time whatever they mask.
+            if setting.model == "sparse" or level == setting.sparsity
+        ]
+    return timed
+
+
 def make_pruner(
-    setting: Setting, network: nn.Module, optimizer: Optimizer, steps_per_epoch: int
+    setting: CifarSetting, network: nn.Module, optimizer: Optimizer, steps_per_epoch: int
 ) -> Rewirer:
     """Return what prunes the network while it trains, if anything does."""
     if setting.pruning != "gradual":
@@ -60,7 +77,7 @@ def make_pruner(
     return Pruner(network, optimizer, schedule)
 
 
-def trained_path(folder: Path, setting: Setting) -> Path:
+def trained_path(folder: Path, setting: CifarSetting) -> Path:
     """Return where the trained dense network is kept that `setting` starts from, or ends as."""
     row = setting.start or setting.row.partition(",")[0]
     images = f"first{setting.images}" if setting.images else "all"
@@ -68,7 +85,7 @@ def trained_path(folder: Path, setting: Setting) -> Path:
     return folder / "checkpoints" / f"trained-{'-'.join(of)}.pt"
 
 
-def keep_trained(folder: Path, setting: Setting, network: nn.Module) -> None:
+def keep_trained(folder: Path, setting: CifarSetting, network: nn.Module) -> None:
     """Write the trained network for those that start from it."""
     path = trained_path(folder, setting)
     checkpoint.save(path, setting, {"network": network.state_dict()})
@@ -79,7 +96,7 @@ def start_of(folder: Path, setting: Setting) -> Trained | None:
 
     Raises CheckpointError where that has not been trained in `folder`, or its file is damaged.
     """
-    if not setting.start:
+    if not isinstance(setting, CifarSetting) or not setting.start:
         return None
     path = trained_path(folder, setting)
     if not path.exists():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sparsebench.training.cifar.model_records import ModelRecord
 from sparsebench.training.records import Epoch, TrainingRecord
+from sparsebench.training.settings import CifarSetting
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
@@ -22,7 +23,7 @@ def of(records: Sequence[TrainingRecord]) -> list[Table]:
     """Return the tables of all records of CIFAR-10; each table is of one machine and size."""
     kinds: dict[tuple[Any, ...], list[TrainingRecord]] = {}
     for record in records:
-        if record.setting.network != "mlp":
+        if isinstance(record.setting, CifarSetting):
             kinds.setdefault(kind_of(record), []).append(record)
     made = []
     first = {kind[0] for kind in kinds}
@@ -42,6 +43,16 @@ def kind_of(record: TrainingRecord) -> tuple[Any, ...]:
 def runs(own: Sequence[TrainingRecord]) -> list[TrainingRecord]:
     """Return the records of networks trained to the end."""
     return [r for r in own if r.purpose == "accuracy" and r.status == "ok"]
+
+
+def dense_runs(own: Sequence[TrainingRecord]) -> list[TrainingRecord]:
+    """Return the records of networks trained to the end that were not pruned."""
+    return [run for run in runs(own) if not _pruned(run)]
+
+
+def pruned_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
+    """Return the records of networks pruned, and trained to the end, by how they are pruned."""
+    return {run.setting.model: run for run in runs(own) if _pruned(run)}
 
 
 def seconds_per_epoch(record: TrainingRecord) -> float | None:
@@ -92,11 +103,12 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
                 "peak memory [B]": steps.peak_memory if steps else None,
             }
         )
+    foreign = {r.setting.row for r in own if getattr(r.setting, "swap", "") == "sparseprop"}
     text = [
         {
             "row": n["row"],
             # Those in SparseProp's layers are not counted.
-            "weights": "not counted" if n["row"] == "SparseProp" else f"{n['weights']:,}",
+            "weights": "not counted" if n["row"] in foreign else f"{n['weights']:,}",
             "accuracy": _number(n["accuracy [%]"], "{:.1f}"),
             "last loss": _number(n["loss"], "{:.3f}"),
             "ms a step": _number(n["seconds per step"], "{:.0f}", 1e3),
@@ -117,7 +129,7 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
 
 def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
     """Every epoch of what is pruned, masks and sparse storage side by side."""
-    both = {r.setting.model: r for r in runs(own) if r.setting.pruning != "none"}
+    both = pruned_runs(own)
     if not both:
         return []
     numbers, text = [], []
@@ -179,6 +191,10 @@ def _layers(own: list[TrainingRecord], suffix: str) -> list[Table]:
         f"in turn; batch {record.setting.batch}, {record.setting.threads} threads"
     )
     return [Table(f"{name}-layers{suffix}", caption, numbers, _frame(text))]
+
+
+def _pruned(record: TrainingRecord) -> bool:
+    return isinstance(record.setting, CifarSetting) and record.setting.pruning != "none"
 
 
 def _fields(epoch: Epoch) -> Row:

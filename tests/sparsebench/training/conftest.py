@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sparsebench.training.data import Dataset
+from sparsebench.training.datasets import Dataset
 
 
 class Silent:

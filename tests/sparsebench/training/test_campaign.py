@@ -4,10 +4,10 @@ import pytest
 
 from sparsebench.training import campaign, checkpoint
 from sparsebench.training.checkpoint import CheckpointError
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting
 from sparsebench.training.step_times import time_steps
 
-SMALL = Setting(
+SMALL = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=20, epochs=2, batch=50, lr=0.05,
     dataset="mnist-subset",
 )  # fmt: skip

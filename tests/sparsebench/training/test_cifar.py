@@ -12,12 +12,21 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import campaign, checkpoint, data, plots, tables, training
+from sparsebench.training import (
+    campaign,
+    checkpoint,
+    datasets,
+    evaluation,
+    experiment,
+    loop,
+    plots,
+    tables,
+)
 from sparsebench.training.checkpoint import CheckpointError
-from sparsebench.training.cifar import accounts, masks, model_records, networks, rows, schedule
-from sparsebench.training.cifar import data as cifar
+from sparsebench.training.cifar import accounts, masks, model_records, networks, schedule
 from sparsebench.training.cifar.tables import of_models
-from sparsebench.training.data import Dataset
+from sparsebench.training.datasets import Dataset
+from sparsebench.training.datasets import cifar10 as cifar
 from sparselayers.convert import Decision
 from sparselayers.convert.measure import Times
 from sparselayers.layer import SparseLayer
@@ -42,18 +51,19 @@ def images(monkeypatch):
     return Dataset("cifar10-first60", pixels[:60], labels[:60], pixels[60:], labels[60:])
 
 
-def made(rows_of, name, **changes):
-    (row,) = [row for row in rows_of() if row.row.startswith(name)]
+def made(asked, name, **changes):
+    found = experiment.shipped(f"cifar-{asked}")
+    (row,) = [row for row in (*found.rows, *found.timed) if row.row.startswith(name)]
     changes = {"images": 60, "batch": 20, "epochs": 4, "lr": 0.05} | changes
     return replace(row, dataset="cifar10-first60", **changes)
 
 
-DENSE, MASKED, SPARSE = (made(rows.vgg, name) for name in ("dense", "masks", "sparse"))
+DENSE, MASKED, SPARSE = (made("vgg", name) for name in ("dense", "masks", "sparse"))
 
 
 @pytest.fixture
 def trained(images, silent, tmp_path):
-    training.train(DENSE, images, silent, folder=tmp_path)
+    loop.train(DENSE, images, silent, folder=tmp_path)
     checkpoint.remove(checkpoint.path_of(tmp_path, DENSE))
     return tmp_path
 
@@ -119,7 +129,7 @@ def test_missing_data_are_one_message(tmp_path):
     fails("test_batch is missing: CIFAR10 needs data_batch_1")
     folder_of(tmp_path)
     fails("images must be 1 to 6, those of cifar10-first6; got 4000")
-    fails("width is an option of the MLP, not of vgg11_bn; got 5", "--width", "5")
+    fails("--width is no option of vgg11_bn; got 5", "--width", "5")
     fails("MNIST: cifar-vgg is made for images like those of CIFAR10", "--dataset", "MNIST")
     assert not (tmp_path / "out").exists()
 
@@ -128,12 +138,12 @@ def test_the_stages_are_those_of_the_cubic():
     # 95% − 45% · (1 − p)³ after a half and all of the epochs that prune, then two epochs of rest.
     expected = [0.5, 0.95 - 0.45 * 0.5**3, 0.95, 0.95]
     assert schedule.stages(SPARSE) == pytest.approx(expected)
-    assert schedule.stages(made(rows.resnet, "sparsify")) == [0.95] * 4
+    assert schedule.stages(made("resnet", "sparsify")) == [0.95] * 4
 
 
 def test_masks_and_sparse_storage_are_the_same_training(images, silent, trained):
     masked, sparse = (
-        training.train(setting, images, silent, folder=trained) for setting in (MASKED, SPARSE)
+        loop.train(setting, images, silent, folder=trained) for setting in (MASKED, SPARSE)
     )
     assert masked.status == sparse.status == "ok", (masked.message, sparse.message)
     for one, other, level in zip(
@@ -186,21 +196,21 @@ class KillsAfterAnEpoch:
         raise Killed
 
 
-@pytest.mark.parametrize("setting", [DENSE, MASKED, SPARSE, made(rows.resnet, "sparsify")])
+@pytest.mark.parametrize("setting", [DENSE, MASKED, SPARSE, made("resnet", "sparsify")])
 def test_a_run_that_was_killed_ends_like_one_that_was_not(
     images, silent, trained, monkeypatch, setting
 ):
     if setting.swap == "faster":
         setting = replace(setting, experiment="cifar-vgg", network="vgg11_bn")
         monkeypatch.setattr(networks, "sparsify", only_the_last_layer)
-    whole = training.train(setting, images, silent, folder=trained, timed=False)
+    whole = loop.train(setting, images, silent, folder=trained, timed=False)
     checkpoint.remove(checkpoint.path_of(trained, setting))
     kills = KillsAfterAnEpoch(silent)
     for _ in range(2):
         with pytest.raises(Killed):
-            training.train(setting, images, kills, folder=trained, timed=False)
+            loop.train(setting, images, kills, folder=trained, timed=False)
         torch.rand(7)
-    resumed = training.train(setting, images, silent, folder=trained, timed=False)
+    resumed = loop.train(setting, images, silent, folder=trained, timed=False)
     assert (whole.status, whole.resumed, resumed.resumed) == ("ok", 0, 2)
     assert resumed.epochs == whole.epochs
     assert resumed.layers == whole.layers
@@ -217,7 +227,7 @@ def only_the_last_layer(model, example):
 
 
 def test_what_is_sparse_where_it_is_faster_is_dense_elsewhere(images, monkeypatch):
-    setting = made(rows.resnet, "sparsify")
+    setting = made("resnet", "sparsify")
     monkeypatch.setattr(networks, "sparsify", only_the_last_layer)
     found = networks.build(setting, sparsity=0.95).network
     again = networks.build(setting, sparsity=0.95, sparse=["classifier.1"]).network
@@ -231,7 +241,7 @@ def test_what_is_sparse_where_it_is_faster_is_dense_elsewhere(images, monkeypatc
 
 def test_what_others_start_from_has_to_be_there_and_is_trained_again(images, silent, tmp_path):
     with pytest.raises(CheckpointError, match="train that row first"):
-        training.train(SPARSE, images, silent, folder=tmp_path)
+        loop.train(SPARSE, images, silent, folder=tmp_path)
     every = [DENSE, MASKED, SPARSE]
     list(campaign.run([DENSE], images, tmp_path, silent))
     pending = campaign.pending(every, tmp_path)
@@ -239,7 +249,7 @@ def test_what_others_start_from_has_to_be_there_and_is_trained_again(images, sil
     path = schedule.trained_path(tmp_path, SPARSE)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=f"{path} is no whole checkpoint"):
-        training.train(SPARSE, images, silent, folder=tmp_path)
+        loop.train(SPARSE, images, silent, folder=tmp_path)
     path.unlink()
     assert campaign.with_starts(pending, every, tmp_path) == every
 
@@ -247,11 +257,11 @@ def test_what_others_start_from_has_to_be_there_and_is_trained_again(images, sil
 def test_every_stage_is_timed(images, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "find_spec", lambda name: None)
     monkeypatch.setattr(networks, "sparsify", only_the_last_layer)
-    timed = rows.vgg_stages([DENSE, MASKED, SPARSE])
+    timed = schedule.to_time([DENSE, MASKED, SPARSE])
     levels = ["50.0%", "89.4%", "95.0%"]
     assert [setting.row.rpartition(", ")[2] for setting in timed] == ["dense", "95.0%", *levels]
-    resnet = [made(rows.resnet, "sparsify")]
-    found = training_times(images, tmp_path, [*timed, *rows.resnet_timed(resnet)])
+    resnet = [made("resnet", "sparsify"), made("resnet", "SparseProp")]
+    found = training_times(images, tmp_path, [*timed, *resnet])
     assert [record.status for record in found] == ["ok"] * 6 + ["unsupported"]
     assert "sparseprop is not installed: pip install" in found[-1].message
     assert all(len(record.timing.samples) == 10 for record in found[:-1])
@@ -268,7 +278,7 @@ def training_times(images, folder, settings):
 
 def test_tables_and_plot_put_masks_and_sparse_storage_side_by_side(images, silent, trained):
     every = [DENSE, MASKED, SPARSE]
-    records = [training.train(setting, images, silent, folder=trained) for setting in every]
+    records = [loop.train(setting, images, silent, folder=trained) for setting in every]
     steps = records[0].timing.model_copy(update={"steps": 2, "samples": [0.4, 0.6, 0.8]})
     half = steps.model_copy(update={"samples": [0.2]})
     for record, timing in ((records[0], steps), (records[2], half)):
@@ -288,8 +298,9 @@ def test_tables_and_plot_put_masks_and_sparse_storage_side_by_side(images, silen
 
 def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatch, tmp_path):
     images = replace(images, name="cifar10-first60")
-    monkeypatch.setattr(data, "load", lambda *_, **__: images)
-    monkeypatch.setattr(rows, "vgg", lambda: [DENSE])
+    monkeypatch.setattr(datasets, "load", lambda *_, **__: images)
+    asked = replace(experiment.shipped("cifar-vgg"), rows=(DENSE,))
+    monkeypatch.setattr(experiment, "shipped", lambda name: asked)
     trained.rename(trained.parent / "cifar-vgg")
     out = trained.parent / "report"
     arguments = ["train", "cifar-report", "--threads", "1", "--out", str(out)]
@@ -305,7 +316,7 @@ def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatc
     assert all(len(samples) == 5 for r in records for samples in r.seconds.values())
     dense = networks.build(DENSE, start=schedule.start_of(
         trained.parent / "cifar-vgg", SPARSE).state).network  # fmt: skip
-    assert records[0].accuracy == training.accuracy(dense, images)
+    assert records[0].accuracy == evaluation.accuracy(dense, images)
     assert records[0].origin == DENSE.key
     assert [table.name for table in of_models(records)] == [
         "cifar-report-memory", "cifar-report-time",

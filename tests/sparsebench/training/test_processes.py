@@ -18,12 +18,14 @@ from torch.profiler import profile
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import campaign, training
+from sparsebench.training import campaign, loop
 from sparsebench.training.processes import ProcessError, Processes, name_of_start
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting
+from sparsebench.training.state import Progressing
+from sparsebench.training.warm_up import warm_up
 from tests.sparsebench.training.conftest import Silent, make_digits
 
-SETTING = Setting(
+SETTING = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=40, epochs=2, batch=32, lr=0.05,
     dataset="mnist-subset",
 )  # fmt: skip
@@ -66,11 +68,11 @@ def alike(processes, folder):
     digits = make_digits()
     for change in CHANGES:
         setting = replace(SETTING, processes=2, **change)
-        record = training.train(setting, digits, Silent(), processes=processes)
+        record = loop.train(setting, digits, Silent(), processes=processes)
         every = [None, None]
         dist.all_gather_object(every, numbers(record))
         assert every[0] == every[1]
-        alone = training.train(replace(setting, processes=1), digits, Silent())
+        alone = loop.train(replace(setting, processes=1), digits, Silent())
         torch.testing.assert_close(
             torch.tensor(numbers(record)), torch.tensor(numbers(alone)), rtol=1e-3, atol=2e-2
         )
@@ -85,7 +87,7 @@ def only_gradients_travel(processes, folder):
     """The profiler sees all that is given to collectives in a step: a gradient for each weight."""
     images, labels = torch.randn(16, 784), torch.zeros(16, dtype=torch.long)
     setting = replace(SETTING, processes=2, activation="kwinners")
-    progress = training.Progressing.start(setting, processes)
+    progress = Progressing.start(setting, processes)
     for _ in range(2):  # in the second step the processes agree once how to pack gradients
         progress.step(images, labels)
     with profile(record_shapes=True) as profiled:
@@ -108,19 +110,19 @@ def differing(processes, folder):
                     progress[0].network.hidden.weights[7] += 1.0
 
     progress = []
-    start = training.Progressing.start
+    start = Progressing.start
 
     def remember(*arguments, **options):
         progress.append(start(*arguments, **options))
         return progress[-1]
 
-    training.Progressing.start = remember
+    Progressing.start = remember
     setting = replace(SETTING, processes=2, rewiring="set", update_every=5)
-    training.warm_up(setting)
+    warm_up(setting)
     progress.clear()
     message = f"process {processes.rank}: layer 'hidden': .* on rank 1 and on rank 0 differ"
     with pytest.raises(ProcessError, match=message):
-        training.train(setting, make_digits(), Corrupts(), processes=processes)
+        loop.train(setting, make_digits(), Corrupts(), processes=processes)
 
 
 def agreed(processes, folder):
@@ -176,7 +178,7 @@ def train_command(folder, dies):
     """One of the processes that torchrun starts; the second dies once, in the second epoch."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    step = training.Progressing.step
+    step = Progressing.step
     taken = []
 
     def step_or_die(progress, *batch):
@@ -187,7 +189,7 @@ def train_command(folder, dies):
         return step(progress, *batch)
 
     if dies and os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-        training.Progressing.step = step_or_die
+        Progressing.step = step_or_die
     sys.argv = [
         "sparsebench", "train", "mnist", "--dataset", "mnist-subset", "--row", "sparse",
         "--width", "40", "--epochs", "3", "--threads", "1", "--untimed", "--fresh",

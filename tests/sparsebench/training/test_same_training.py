@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from sparsebench.training import same_training, toy
-from sparsebench.training.data import Dataset
+from sparsebench.training.datasets import Dataset
 
 
 @pytest.fixture

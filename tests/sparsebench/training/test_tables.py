@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from sparsebench.training import plots, same_weights, tables
+from sparsebench.training import experiment, plots, tables
 from sparsebench.training.curves import CurvesRecord
-from sparsebench.training.mnist import ROWS
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
-from sparsebench.training.registry import EXPERIMENTS
 from sparsebench.views.tables import writers
+
+ROWS = {row.row: row for row in experiment.shipped("mnist").rows}
 
 
 def record(setting, accuracies, **others):
@@ -78,7 +78,7 @@ def test_rows_of_several_machines_name_them():
 
 
 def test_nets_with_as_many_weights_share_a_column():
-    kinds = {row.row: row for row in same_weights.rows()}
+    kinds = {row.row: row for row in experiment.shipped("same-weights").rows}
     records = [
         record(kinds["dense 200 wide"], [0.97] * 10),
         record(kinds["RigL 90%"], [0.98] * 10),
@@ -110,18 +110,17 @@ def test_every_row_of_the_table_has_its_published_curve():
     assert len(published()["source"]["commit"]) == 40
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", experiment.names())
 def test_every_experiment_has_rows_of_its_own(name):
-    settings = EXPERIMENTS[name].settings()
+    settings = experiment.shipped(name).rows
     assert len({setting.key for setting in settings}) == len(settings)
     assert len({setting.row for setting in settings}) == len(settings)
-    shared = EXPERIMENTS[name].folder or name
-    assert {setting.experiment for setting in settings} == {shared}
+    assert {setting.experiment for setting in settings} == {experiment.shipped(name).name}
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", experiment.names())
 def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_path):
-    settings = EXPERIMENTS[name].settings()
+    settings = experiment.shipped(name).rows
     timing = Timing(steps=10, samples=[0.1], steps_per_epoch=937, method="in turn")
     records = [
         record(replace(s, seed=seed), [0.9 + 0.001 * seed] * s.epochs, timing=timing)

@@ -67,7 +67,7 @@ def test_a_second_run_trains_nothing_and_shows_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["mnits"], "unknown experiment 'mnits': choose one of mnist"),
+        (["mnits"], "unknown experiment 'mnits': choose one of .*mnist.*toy.*or give a path"),
         (["mnist", "--row", "rigl"], r"unknown row 'rigl' of mnist: choose from \['dense'"),
         (["mnist", "--dataset", "CIFAR"], "unknown dataset 'CIFAR': choose one of MNIST"),
         (["mnist", "--sparsity", "1"], r"--sparsity must be in \[0, 1\), got 1.0"),

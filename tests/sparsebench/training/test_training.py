@@ -3,11 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparsebench.training import checkpoint, training
+from sparsebench.training import checkpoint, loop
+from sparsebench.training.batches import batches
 from sparsebench.training.checkpoint import CheckpointError
-from sparsebench.training.setting import Setting
+from sparsebench.training.settings import MLPSetting
 
-SPARSE = Setting(
+SPARSE = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=40, epochs=4, batch=32, lr=0.05,
     dataset="mnist-subset",
 )  # fmt: skip
@@ -33,12 +34,12 @@ def outcome(record):
 )
 def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
     setting = replace(SPARSE, **change)
-    record = training.train(setting, digits, silent)
+    record = loop.train(setting, digits, silent)
     assert record.status == "ok", record.message
     assert record.epochs[-1].loss < record.epochs[0].loss
     assert record.epochs[-1].accuracy > 0.5
-    assert outcome(training.train(setting, digits, silent)) == outcome(record)
-    assert outcome(training.train(replace(setting, seed=1), digits, silent)) != outcome(record)
+    assert outcome(loop.train(setting, digits, silent)) == outcome(record)
+    assert outcome(loop.train(replace(setting, seed=1), digits, silent)) != outcome(record)
 
 
 class Killed(BaseException):
@@ -68,61 +69,61 @@ class KillsAfter:
 )
 def test_a_run_that_was_killed_ends_like_one_that_was_not(digits, silent, tmp_path, change):
     setting = replace(SPARSE, schedule="cosine", **change)
-    whole = training.train(setting, digits, silent)
+    whole = loop.train(setting, digits, silent)
     for _ in range(2):
         with pytest.raises(Killed):
-            training.train(setting, digits, KillsAfter(silent, 1), folder=tmp_path)
+            loop.train(setting, digits, KillsAfter(silent, 1), folder=tmp_path)
         torch.rand(7)  # whatever happened in between, the generators are set as they were
-    resumed = training.train(setting, digits, silent, folder=tmp_path)
+    resumed = loop.train(setting, digits, silent, folder=tmp_path)
     assert silent.began[1] == 2
     assert resumed.resumed == 2
     assert outcome(resumed) == outcome(whole)
 
 
 def test_a_run_that_diverges_is_recorded_as_such(digits, silent):
-    record = training.train(replace(SPARSE, lr=1e30), digits, silent)
+    record = loop.train(replace(SPARSE, lr=1e30), digits, silent)
     assert record.status == "diverged"
     assert "epoch 1 (lr 1e+30)" in record.message
 
 
 def test_a_run_that_fails_is_recorded_with_the_reason(digits, silent):
-    record = training.train(replace(SPARSE, batch=301), digits, silent)
+    record = loop.train(replace(SPARSE, batch=301), digits, silent)
     assert record.status == "error"
     assert "batch must be at most 300, the images of mnist-subset; got 301" in record.message
 
 
 def test_untimed_runs_carry_no_times(digits, silent):
-    record = training.train(replace(SPARSE, epochs=1), digits, silent, timed=False)
+    record = loop.train(replace(SPARSE, epochs=1), digits, silent, timed=False)
     assert record.timing is None
     assert record.epochs[0].seconds is None
-    record = training.train(replace(SPARSE, epochs=1), digits, silent)
+    record = loop.train(replace(SPARSE, epochs=1), digits, silent)
     assert record.timing.samples == [record.epochs[0].seconds]
     assert record.timing.steps_per_epoch == 300 // 32
 
 
 def test_every_image_of_an_epoch_comes_once_and_the_order_is_the_seeds(digits):
     setting = replace(SPARSE, batch=100)
-    labels = [labels for _, labels in training.batches(digits, setting, 3)]
+    labels = [labels for _, labels in batches(digits, setting, 3)]
     assert torch.equal(torch.cat(labels).sort().values, digits.train_labels.sort().values)
-    again = [labels for _, labels in training.batches(digits, setting, 3, first=1)]
+    again = [labels for _, labels in batches(digits, setting, 3, first=1)]
     assert all(torch.equal(a, b) for a, b in zip(labels[1:], again, strict=True))
-    other = [labels for _, labels in training.batches(digits, replace(setting, seed=1), 3)]
+    other = [labels for _, labels in batches(digits, replace(setting, seed=1), 3)]
     assert not torch.equal(labels[0], other[0])
 
 
 def test_parameters_are_counted_as_published(digits, silent):
-    dense = Setting(experiment="test", row="dense", model="dense", epochs=1, batch=300)
-    record = training.train(dense, digits, silent)
+    dense = MLPSetting(experiment="test", row="dense", model="dense", epochs=1, batch=300)
+    record = loop.train(dense, digits, silent)
     assert record.parameters == 1_590_010
-    sparse = training.train(replace(dense, model="sparse"), digits, silent)
+    sparse = loop.train(replace(dense, model="sparse"), digits, silent)
     assert (sparse.parameters, sparse.weights) == (160_810, 158_800)
 
 
 def test_the_cosine_falls_from_the_rate_to_zero():
     cosine = replace(SPARSE, schedule="cosine")
-    assert training.learning_rate(cosine, 0.0) == cosine.lr
-    assert training.learning_rate(cosine, 0.5) == pytest.approx(cosine.lr / 2)
-    assert training.learning_rate(cosine, 1.0) == pytest.approx(0.0)
+    assert loop.learning_rate(cosine, 0.0) == cosine.lr
+    assert loop.learning_rate(cosine, 0.5) == pytest.approx(cosine.lr / 2)
+    assert loop.learning_rate(cosine, 1.0) == pytest.approx(0.0)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench.training.data import CIFAR10, Dataset
+from sparsebench.training.datasets.dataset import Dataset
+from sparsebench.training.datasets.places import cache, places_to_look, socket_timeout
 
+CIFAR10 = "CIFAR10"
 FOLDER = "cifar-10-batches-py"
 TRAINING = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST = "test_batch"
@@ -29,27 +30,27 @@ _ALLOWED = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}  # fmt: skip
 
 
-def load(places: Sequence[tuple[str, Path]], cache: Path | None) -> Dataset:
-    """Return CIFAR-10 from the first of `places`, (what names it, folder), that has it.
+def load(*, data_dir: Path | None = None, download: bool = True) -> Dataset:
+    """Return CIFAR-10 from where it is first found, or downloaded unless it is in `data_dir`.
 
     The training batches may end after any of the five; `name` and `note` then say how many images
-    there are. Where no place has any, torchvision downloads the set into `cache`, unless that is
-    None. Raises FileNotFoundError where none is found or a file is missing, ValueError for a
+    there are. Raises FileNotFoundError where none is found or a file is missing, ValueError for a
     damaged one.
     """
+    places = places_to_look(data_dir)
     for _, place in places:
         if (place / FOLDER).is_dir():
             return read_folder(place / FOLDER)
     looked = "; ".join(f"{origin}: {place / FOLDER}" for origin, place in places)
-    if cache is None:
+    if data_dir is not None or not download:
         raise FileNotFoundError(f"no {CIFAR10} found, looked in {looked}")
     try:
-        _download(cache)
+        _download()
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"no {CIFAR10} found, looked in {looked}; the download failed: {error}"
         ) from error
-    return read_folder(cache / FOLDER)
+    return read_folder(cache() / FOLDER)
 
 
 def read_folder(folder: Path) -> Dataset:
@@ -121,11 +122,9 @@ def _short(images: int) -> str:
     return f"{images // 1000}k" if images % 1000 == 0 else str(images)
 
 
-def _download(cache: Path) -> None:
-    """Let torchvision fetch and unpack the set."""
-    from torchvision import datasets
-
-    from sparsebench.training.data import socket_timeout
+def _download() -> None:
+    """Let torchvision fetch and unpack the set into the user's cache folder."""
+    from torchvision import datasets  # here, since importing it takes half a second
 
     with socket_timeout(20.0):
-        datasets.CIFAR10(root=str(cache), download=True)
+        datasets.CIFAR10(root=str(cache()), download=True)

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from sparsebench.training import data
-from sparsebench.training.idx import read_idx
+from sparsebench.training import datasets
+from sparsebench.training.datasets import digits as mnist
+from sparsebench.training.datasets import places
+from sparsebench.training.datasets.idx import read_idx
 
 
 def write_idx(path, array):
@@ -16,12 +18,12 @@ def nowhere(monkeypatch, tmp_path):
     """No data in any of the usual places, and no network."""
     monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data, "_cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(places, "cache", lambda: tmp_path / "cache")
 
     def refuse(name):
         raise OSError("no network")
 
-    monkeypatch.setattr(data, "_download", refuse)
+    monkeypatch.setattr(mnist, "_download", refuse)
     return tmp_path
 
 
@@ -54,7 +56,7 @@ def test_another_checksum_is_an_error(tmp_path):
 
 
 def test_the_subset_is_real_digits_normalised():
-    subset = data.load("mnist-subset")
+    subset = datasets.load("mnist-subset")
     assert subset.name == "mnist-subset"
     assert not subset.complete
     assert subset.train_images.shape == (10_000, 784)
@@ -62,50 +64,50 @@ def test_the_subset_is_real_digits_normalised():
     assert abs(float(subset.train_images.mean())) < 0.02
     assert abs(float(subset.train_images.std()) - 1) < 0.02
     assert int(subset.train_labels.bincount().min()) > 850
-    assert data.SUBSET.stat().st_size <= 3_000_000
+    assert mnist.SUBSET.stat().st_size <= 3_000_000
 
 
 def test_the_subset_stands_in_for_mnist_alone_and_says_so(nowhere):
-    found = data.load("MNIST")
+    found = datasets.load("MNIST")
     assert found.name == "mnist-subset"
     assert "embedded subset" in found.note
     assert str(nowhere / "cache") in found.note
     with pytest.raises(FileNotFoundError, match=r"no KMNIST found, looked in .*no network"):
-        data.load("KMNIST")
+        datasets.load("KMNIST")
 
 
 def test_a_given_folder_without_data_is_an_error_that_names_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=f"looked in --data-dir: {tmp_path / 'MNIST'}"):
-        data.load("MNIST", data_dir=tmp_path)
+        datasets.load("MNIST", data_dir=tmp_path)
 
 
 def test_an_unknown_dataset_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'CIFAR': choose one of MNIST, .*mnist-subset"):
-        data.load("CIFAR")
+        datasets.load("CIFAR")
 
 
 def test_a_missing_or_wrong_file_of_a_set_is_named(tmp_path):
     raw = tmp_path / "KMNIST" / "raw"
     raw.mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte is missing"):
-        data.load("KMNIST", data_dir=tmp_path)
+        datasets.load("KMNIST", data_dir=tmp_path)
     write_idx(raw / "train-images-idx3-ubyte", np.zeros((5, 28, 28)))
     with pytest.raises(ValueError, match=r"train-images.*must hold an array \(60000, 28, 28\)"):
-        data.load("KMNIST", data_dir=tmp_path)
+        datasets.load("KMNIST", data_dir=tmp_path)
 
 
 def test_another_set_of_the_same_shape_is_read(tmp_path, monkeypatch):
-    shapes = {name: (6, *shape[1:]) for name, shape in data.FILES.items()}
-    monkeypatch.setattr(data, "FILES", shapes)
+    shapes = {name: (6, *shape[1:]) for name, shape in mnist.FILES.items()}
+    monkeypatch.setattr(mnist, "FILES", shapes)
     (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
     for name, shape in shapes.items():
         write_idx(tmp_path / "FashionMNIST" / "raw" / name, np.full(shape, 3))
-    found = data.load("fashionmnist", data_dir=tmp_path)
+    found = datasets.load("fashionmnist", data_dir=tmp_path)
     assert found.name == "fashionmnist"
     assert found.complete
     assert found.train_labels.tolist() == [3] * 6
     torch.testing.assert_close(
-        found.test_images, torch.full((6, 784), (3 / 255 - data.MEAN) / data.DEVIATION)
+        found.test_images, torch.full((6, 784), (3 / 255 - mnist.MEAN) / mnist.DEVIATION)
     )
 
 

@@ -1,0 +1,42 @@
+"""The batches of an epoch: which images make which step, in every process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from sparsebench.training.datasets import Dataset
+from sparsebench.training.processes import ALONE, Processes
+from sparsebench.training.settings import Setting
+
+
+def batches(
+    data: Dataset,
+    setting: Setting,
+    epoch: int,
+    *,
+    first: int = 0,
+    processes: Processes = ALONE,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the batches of `epoch` from number `first` on; a last one that is not full is dropped.
+
+    Of each batch every process gets its part. The order depends on the seed and the epoch alone, so
+    it needs no state to go on.
+    """
+    generator = torch.Generator().manual_seed(1_000_003 * setting.seed + epoch)
+    order = torch.randperm(len(data.train_labels), generator=generator).to(setting.device)
+    for number in range(first, steps_per_epoch(data, setting)):
+        chosen = processes.part(order[number * setting.batch : (number + 1) * setting.batch])
+        yield data.train_images[chosen], data.train_labels[chosen]
+
+
+def steps_per_epoch(data: Dataset, setting: Setting) -> int:
+    """Return the number of full batches; raises ValueError where there is none."""
+    if steps := len(data.train_labels) // setting.batch:
+        return steps
+    raise ValueError(
+        f"batch must be at most {len(data.train_labels)}, the images of {data.name}; "
+        f"got {setting.batch}"
+    )

@@ -1,0 +1,37 @@
+"""Images and labels, found, checked and decoded once into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sparsebench.training.datasets import cifar10, digits
+from sparsebench.training.datasets.cifar10 import CIFAR10
+from sparsebench.training.datasets.dataset import Dataset
+from sparsebench.training.datasets.digits import SUBSET_NAME
+
+__all__ = ["CIFAR10", "NAMES", "SUBSET_NAME", "Dataset", "load", "shape_of"]
+
+NAMES = (*digits.DATASETS, CIFAR10, SUBSET_NAME)
+
+
+def load(dataset: str = "MNIST", *, data_dir: Path | None = None, download: bool = True) -> Dataset:
+    """Return `dataset`, one of NAMES in whatever case, from where it is first found.
+
+    Places: `data_dir` alone if it is given; else $SPARSEBENCH_DATA, ./data, the user's cache
+    folder, a download into that; at last, for MNIST, the embedded subset, with a note that says so.
+    Raises ValueError for an unknown name or a damaged file, FileNotFoundError where none is found.
+    """
+    names = {name.lower(): name for name in NAMES}
+    if dataset.lower() not in names:
+        raise ValueError(f"unknown dataset {dataset!r}: choose one of {', '.join(NAMES)}")
+    name = names[dataset.lower()]
+    if name == SUBSET_NAME:
+        return digits.subset()
+    if name == CIFAR10:
+        return cifar10.load(data_dir=data_dir, download=download)
+    return digits.load(name, data_dir=data_dir, download=download)
+
+
+def shape_of(dataset: str) -> tuple[int, ...]:
+    """Return the shape of an image of one of NAMES, in whatever case, as networks take it."""
+    return cifar10.SHAPE if dataset.lower() == CIFAR10.lower() else digits.SHAPE

@@ -1,0 +1,41 @@
+"""The convolutional networks over CIFAR-10: dense, or pruned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from sparsebench.training.datasets import cifar10
+from sparsebench.training.settings.base import Setting
+
+Network = Literal["vgg11_bn", "resnet18"]
+Model = Literal["dense", "masked", "sparse"]
+Pruning = Literal["none", "once", "gradual"]
+Swap = Literal["all", "faster", "sparseprop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CifarSetting(Setting):
+    """How such a network is pruned to `sparsity`: at once, or gradually while it trains.
+
+    Then `model` says how: with masks of torch.nn.utils.prune, or in sparse storage; and `swap`,
+    which layers are sparse: all, those that are measured to be faster so, or all by means of
+    SparseProp. It starts as the trained network of the row `start`, if one is named.
+    """
+
+    IMAGE: ClassVar[tuple[int, ...]] = cifar10.SHAPE
+
+    network: Network
+    model: Model = "sparse"
+    dataset: str = "cifar10"
+    pruning: Pruning = "none"
+    swap: Swap = "all"
+    start: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._require("processes", self.processes == 1, f"1 for {self.network}")
+        allowed = ("dense",) if self.pruning == "none" else ("masked", "sparse")
+        self._require(
+            "model", self.model in allowed, f"{' or '.join(allowed)} with pruning {self.pruning!r}"
+        )

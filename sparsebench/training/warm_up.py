@@ -1,0 +1,47 @@
+"""What is done once before training is timed: code is loaded, kernels are compiled and tuned."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+
+from sparsebench.training.evaluation import TEST_BATCH
+from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
+from sparsebench.training.state import Progressing
+
+
+def warm_up(setting: Setting) -> None:
+    """Take a step of a small network of this kind, so that code it loads counts for no run.
+
+    On a GPU it is the network itself: kernels are compiled, and tuned, for its own sizes.
+    """
+    if setting.device != "cpu":
+        _warm_up(replace(setting, experiment="", row="", seed=0, epochs=1))
+        return
+    _warm_up(_small(setting))
+
+
+@cache
+def _warm_up(setting: Setting) -> None:
+    images = torch.zeros(setting.batch, *setting.IMAGE, device=setting.device)
+    labels = torch.zeros(setting.batch, dtype=torch.long, device=setting.device)
+    started = Progressing.start(setting)
+    started.step(images, labels)
+    if setting.device != "cpu":
+        with torch.no_grad():
+            started.network.eval()(images[:1].expand(TEST_BATCH, *setting.IMAGE))
+
+
+def _small(setting: Setting) -> Setting:
+    """A small network of the kind of `setting`; of the convolutional ones there is one size."""
+    if isinstance(setting, MLPSetting):
+        return MLPSetting(
+            experiment="", row="", model=setting.model, activation=setting.activation,
+            width=50, batch=2,
+        )  # fmt: skip
+    assert isinstance(setting, CifarSetting)
+    return CifarSetting(
+        experiment="", row="", network=setting.network, model="dense", sparsity=0.0, batch=2
+    )
