@@ -80,35 +80,38 @@ def path(at: Place) -> str:
 
 
 def line_of(at: Place, text: str) -> int | None:
-    """Return the line that sets the field or begins the table `at`; else the first of that name."""
-    names = [part for part in at if isinstance(part, str)]
+    """Return the line that sets the field `at`; else the one where its table begins.
+
+    Where neither is found, as in a table within one line, the first line that sets such a name.
+    """
+    names = [number for number, part in enumerate(at) if isinstance(part, str)]
     if not names:
         return None
     tables = _tables(text)
-    if list(at) in tables:
-        return tables.index(list(at)) + 1
-    setting = re.compile(rf"^\s*(\[+\s*)?{re.escape(names[-1])}\b")
-    lines = [n for n, line in enumerate(text.splitlines(), 1) if setting.match(line)]
-    own = [n for n in lines if tables[n - 1] == _table_of(at)]
-    return next(iter((*own, *lines)), None)
-
-
-def _table_of(at: Place) -> list[str | int]:
-    """The table in which the field `at` is set: `rows[1]`, of `rows[1].lr[0]`."""
-    last = max(n for n, part in enumerate(at) if isinstance(part, str))
-    return list(at[:last])
+    name, table = at[names[-1]], list(at[: names[-1]])
+    setting = re.compile(rf"^\s*(\[+\s*)?{re.escape(str(name))}\b")
+    lines = [number for number, line in enumerate(text.splitlines()) if setting.match(line)]
+    begins = [tables.index(list(at))] if list(at) in tables else []
+    begins += [number for number in lines if tables[number] == table]
+    begins += [tables.index(table)] if table and table in tables else []
+    found = next(iter((*begins, *lines)), None)
+    return None if found is None else found + 1
 
 
 def _tables(text: str) -> list[list[str | int]]:
-    """The table that each line is in, as its headers say it."""
+    """The table that each line is in, as its headers say it: `["rows", 1]` for the second one."""
     here: list[str | int] = []
     counts: dict[str, int] = {}
     tables = []
     for line in text.splitlines():
         if header := re.match(r"^\s*(\[\[?)\s*([\w.-]+)\s*\]", line):
-            here = list(header[2].split("."))
+            name = header[2]
             if header[1] == "[[":
-                here.append(counts.get(header[2], 0))
-                counts[header[2]] = counts.get(header[2], 0) + 1
+                counts[name] = counts.get(name, 0) + 1
+            here, parts = [], name.split(".")
+            for number, part in enumerate(parts, 1):
+                here.append(part)
+                if (count := counts.get(".".join(parts[:number]))) is not None:
+                    here.append(count - 1)
         tables.append(here)
     return tables

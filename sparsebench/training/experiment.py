@@ -197,7 +197,9 @@ class _Reader:
     def _setting(self, at: Place, values: Row, places: dict[str, Place]) -> Setting | None:
         template = values.pop("name", None)
         if not isinstance(template, str) or not template:
-            self._add((*at, "name"), "give the row a name", template)
+            # A row without one is named as a whole: a table is not shown as a value.
+            place, value = (places["name"], template) if "name" in places else (at, {})
+            self._add(place, "needs a name, in quotes", value)
             return None
         network = values.get("network", "mlp")
         if network not in KINDS:
