@@ -11,15 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from rich import box
 from rich.console import Console
-from rich.table import Table as Grid
-from rich.text import Text
 
 from sparsebench.scale.records import STAGES, Cost, ScaleRecord, Stage
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis
-from sparsebench.views.tables import Table
+from sparsebench.views.tables import Table, printed
 from sparsebench.views.tables.writers import write as write_table
 from sparsebench.views.units import quantity
 
@@ -41,20 +38,10 @@ def write(records: Sequence[ScaleRecord], folder: Path, console: Console) -> Non
         (folder / name).mkdir(parents=True, exist_ok=True)
     for table in tables(records):
         write_table(table, folder / "tables")
-        console.print(Text(table.caption, style="bold"), _shown(table), "")
+        console.print(printed(table, whole=2))
     with style.styled():
         for name, figure in figures(records):
             style.save(figure, folder / "plots" / name)
-
-
-def _shown(table: Table) -> Grid:
-    """Return a table for the terminal."""
-    shown = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    for title in table.text.columns:
-        shown.add_column(title, justify="right", no_wrap=title in ("width", "connections"))
-    for row in table.text.itertuples(index=False):
-        shown.add_row(*row)
-    return shown
 
 
 def plain(records: Sequence[ScaleRecord]) -> list[dict[str, Any]]:

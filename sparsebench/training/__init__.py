@@ -1,1 +1,5 @@
-"""One module per experiment, and the sweeps that the suite ships."""
+"""Whole networks trained: the settings that an experiment's file asks for, their runs and records.
+
+Uses `views`, `measuring`, `analysis`, `records` and `cases`; the commands alone use it, and its
+chapters join the report when they are imported.
+"""

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
@@ -199,8 +200,6 @@ def name_of_start(
 
 def _counted(traffic: Traffic, bucket: Any) -> torch.futures.Future[Tensor]:
     """Average a bucket of gradients, and count its bytes."""
-    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-
     assert dist.group.WORLD is not None
     traffic.gradients += bucket.buffer().nbytes
     return allreduce_hook(dist.group.WORLD, bucket)

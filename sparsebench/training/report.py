@@ -6,9 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table as Shown
 
 from sparsebench.training import campaign, curves, plots, tables
 from sparsebench.training.cifar import model_records
@@ -17,7 +15,7 @@ from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.curves import FILE_NAME as CURVES
 from sparsebench.training.records import FILE_NAME as TRAINING
 from sparsebench.views.plots.style import save, styled
-from sparsebench.views.tables import Table, write
+from sparsebench.views.tables import Table, printed, write
 
 
 def folders(source: Path) -> list[Path]:
@@ -31,7 +29,7 @@ def folders(source: Path) -> list[Path]:
 def show(folder: Path, console: Console, *, out: Path | None = None) -> None:
     """Write tables and plots of the records in `folder` beside them, and print the tables."""
     for table in write_all(folder, out or folder):
-        console.print(_shown(table))
+        console.print(printed(table))
 
 
 def print_json(folder: Path, console: Console) -> None:
@@ -78,12 +76,3 @@ def write_all(source: Path, folder: Path) -> list[Table]:
         for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
             save(figure, folder / "plots" / name)
     return made
-
-
-def _shown(table: Table) -> Shown:
-    shown = Shown(title=table.caption, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in table.text.columns:
-        shown.add_column(column, no_wrap=column == "row")
-    for row in table.text.itertuples(index=False):
-        shown.add_row(*row)
-    return shown

@@ -14,6 +14,7 @@ from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.memory import memory
+from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.speed import crossovers, speedups, summary
 from sparsebench.views.tables.standings import standings
 from sparsebench.views.tables.table import Table
@@ -22,7 +23,7 @@ from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
 
-__all__ = ["TABLES", "Table", "tables", "terminal", "times", "write"]
+__all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
 TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     summary,
