@@ -27,14 +27,14 @@ from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
 from sparsebench.training.records import FILE_NAME, TrainingRecord
-from sparsebench.training.settings import KINDS, MLPSetting, Setting, choices, names_of
+from sparsebench.training.settings import KINDS, MLPSetting, Setting, names_of
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.tensorboard import logged
 
 console = Console()
 errors = Console(stderr=True)
 
-CHOICES = choices(MLPSetting)
+CHOICES = MLPSetting.CHOICES
 
 # Options that say what kind of network is trained.
 _KIND = ("model", "topology", "rewiring", "activation")

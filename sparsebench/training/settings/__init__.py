@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparsebench.training.settings.base import Setting, SettingError, choices
+from sparsebench.training.settings.base import Setting, SettingError
 from sparsebench.training.settings.cifar import CifarSetting
 from sparsebench.training.settings.columns import COLUMNS
 from sparsebench.training.settings.mlp import MLPSetting
@@ -19,14 +19,13 @@ __all__ = [
     "MLPSetting",
     "Setting",
     "SettingError",
-    "choices",
     "names_of",
     "read",
 ]
 
 # The kind of setting that belongs to a network.
 KINDS: dict[str, type[Setting]] = {
-    network: kind for kind in (MLPSetting, CifarSetting) for network in choices(kind)["network"]
+    network: kind for kind in (MLPSetting, CifarSetting) for network in kind.CHOICES["network"]
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from sparsebench.training.settings.columns import COLUMNS
@@ -35,6 +34,7 @@ class Setting:
     """
 
     IMAGE: ClassVar[tuple[int, ...]]  # the shape of what the network takes
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # the fields that are one of a few words
 
     experiment: str
     row: str
@@ -56,8 +56,14 @@ class Setting:
     processes: int = 1
     images: int = 0
 
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls)
+        cls.CHOICES = {
+            name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal
+        }
+
     def __post_init__(self) -> None:
-        for name, allowed in choices(type(self)).items():
+        for name, allowed in self.CHOICES.items():
             self._require(name, getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
         self._at_least_one("epochs", "batch", "threads", "processes")
         whole = self.batch % self.processes == 0
@@ -95,10 +101,3 @@ class Setting:
     def _at_least_one(self, *names: str) -> None:
         for name in names:
             self._require(name, getattr(self, name) >= 1, "at least 1")
-
-
-@cache
-def choices(kind: type[Any]) -> dict[str, tuple[str, ...]]:
-    """Return the fields of a kind of setting that are one of a few words, with those words."""
-    hints = get_type_hints(kind)
-    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
