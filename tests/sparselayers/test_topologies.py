@@ -1,9 +1,6 @@
 """Topologies: invariants for all of them, tables worked by hand, and the laws they draw from."""
 
-import json
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,6 +19,7 @@ from sparselayers.topologies import (
 from sparselayers.topologies.keys import absent, contains, keys_of
 from sparselayers.topologies.sampling import distinct_in_groups, distinct_integers
 from sparselayers.topologies.small_world import decay_exponent
+from tests import peaks
 
 
 def seeded(seed=0):
@@ -318,25 +316,24 @@ def test_masks_that_are_none(mask, error, message):
 
 
 LARGE = """
-import json, resource, torch
+import torch
 from sparselayers import topologies
 torch.set_num_threads(1)
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 shape, sparsity, made = (1_000_000, 1_000_000), 1 - 1e-5, {}
 topologies.random((1000, 1000), 0.99).transposed
-base = peak()
 for name in ("random", "erdos_renyi", "small_world"):
+    begin()
     connectivity = getattr(topologies, name)(shape, sparsity)
     connectivity.transposed
-    made[name] = [connectivity.nnz, peak() - base]
+    made[name] = [connectivity.nnz, rise()]
+    del connectivity
 print(json.dumps(made))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@peaks.needed
 def test_a_million_by_a_million_fits_in_a_gigabyte():
     """Ten million connections, their checks and their transpose; 10¹² bits would be 125 GB."""
-    output = subprocess.check_output([sys.executable, "-c", LARGE])
-    for name, (nnz, grown) in json.loads(output).items():
+    for name, (nnz, grown) in peaks.of(LARGE).items():
         assert nnz == 10_000_000
         assert grown < 1e9, f"{name} took {grown / 1e6:.0f} MB"
