@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test check-perf trip-wires sanitize lint format readme docs-figures plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format readme docs-figures plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,8 +68,13 @@ toy: $(STAMP)  ## fit two layers to random outputs, dense and sparse
 headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
 	$(BIN)/sparsebench run headline
 
+# A file's tests stay together, for what they share; the order is that of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)  ## run the tests, in two processes
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
+
+test-quick: $(STAMP)  ## run the tests without the longest
+	$(PYTEST) -m 'not slow'
 
 check-perf: $(STAMP)  ## compare speed and memory with an earlier revision (BASE=main)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=build/benchmarks.json

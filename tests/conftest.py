@@ -16,6 +16,12 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Guards may run slower on Python 3.13.0")
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first: begun last, they would leave the other processes idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     """What a test draws does not depend on which tests ran before it."""

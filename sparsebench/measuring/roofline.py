@@ -15,6 +15,8 @@ _LARGE = 3 << 26  # bytes: beyond most caches
 _LARGE_GPU = 3 << 29  # the same on a GPU: 1.6 GB
 _SMALL = tuple(3 << shift for shift in (16, 18, 20, 22, 24))  # 0.2 to 50 MB
 _SECONDS = 0.3  # for each of the two
+# Slower than this a type is emulated: it shows in a product that takes milliseconds.
+_EMULATED_GFLOPS, _EMULATED_SIZE = 5.0, 256
 
 
 @cache
@@ -48,8 +50,19 @@ def probe(device: str, dtype: str, threads: int) -> dict[str, Any]:
 
 
 def _matmul(device: str, dtype: str, seconds: float) -> float:
-    """The best GFLOP/s of a square matmul."""
+    """The best GFLOP/s of a square matmul: a small one where a CPU emulates the type.
+
+    There a large one takes a minute, and no cache makes a difference.
+    """
     size = 2048 if device == "cpu" else 8192
+    if device == "cpu":
+        small = _square(device, dtype, _EMULATED_SIZE, seconds / 10)
+        if small < _EMULATED_GFLOPS:
+            return small
+    return _square(device, dtype, size, seconds)
+
+
+def _square(device: str, dtype: str, size: int, seconds: float) -> float:
     b, c = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
     a = torch.empty_like(b)
     best = _best(lambda: torch.mm(b, c, out=a), device, seconds)

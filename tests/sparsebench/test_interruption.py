@@ -23,7 +23,7 @@ phase = "inference"
 threads = 1
 """
 CASES = 18
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 @pytest.fixture
@@ -62,6 +62,7 @@ def workers(run):
         return []
 
 
+@pytest.mark.slow
 def test_whatever_ends_a_run_the_next_one_goes_on(folder):
     # Ctrl-C, after a second run was refused.
     first = start(folder)

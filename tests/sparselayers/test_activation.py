@@ -175,9 +175,9 @@ def test_costs_at_most_twice_a_topk():
         for _ in range(7):
             times = []
             for call in (lambda: layer(x), lambda: torch.topk(x, k)):
-                start = time.perf_counter()
+                start = time.thread_time()
                 call()
-                times.append(time.perf_counter() - start)
+                times.append(time.thread_time() - start)
             ratios.append(times[0] / times[1])
     finally:
         torch.set_num_threads(threads)

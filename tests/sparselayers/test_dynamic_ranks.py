@@ -29,7 +29,7 @@ def _run(rank, test, store):
         init_method=f"file://{store}",
         rank=rank,
         world_size=2,
-        timeout=timedelta(seconds=60),
+        timeout=timedelta(seconds=600),
     )
     try:
         test(rank)

@@ -35,18 +35,28 @@ def problem(shape, density, batch, dtype=torch.float32, *, feature_major=False):
     return connectivity, values, bias, x, dy
 
 
+def expected(connectivity, values, bias, x, dy):
+    """All products, by the dense weight where that is small: the reference takes far longer."""
+    out_features, in_features = connectivity.shape
+    if out_features * in_features > 1 << 25:
+        oracle = BACKENDS["reference"]
+        y = oracle.forward(x, values, bias, connectivity)
+        return y, *oracle.backward(dy, x, values, connectivity, needs=(True, True, True))
+    row = torch.arange(out_features).repeat_interleave(connectivity.row_ptr.diff())
+    places = row, connectivity.col.long()
+    weight = values.new_zeros(out_features, in_features).index_put(places, values)
+    return x @ weight.t() + bias, dy @ weight, (dy.t() @ x)[places], dy.sum(0)
+
+
 def check(connectivity, values, bias, x, dy):
-    ours, oracle = BACKENDS["native"], BACKENDS["reference"]
+    ours = BACKENDS["native"]
     arranged = ours.arrange(x, connectivity)
+    y, *gradients = expected(connectivity, values, bias, x, dy)
     found = ours.backward(dy, arranged, values, connectivity, needs=(True, True, True))
-    expected = oracle.backward(dy, x, values, connectivity, needs=(True, True, True))
     torch.testing.assert_close(arranged, x, rtol=0, atol=0)
-    torch.testing.assert_close(
-        ours.forward(arranged, values, bias, connectivity),
-        oracle.forward(x, values, bias, connectivity),
-    )
+    torch.testing.assert_close(ours.forward(arranged, values, bias, connectivity), y)
     scale = max(1.0, x.shape[0] ** 0.5)
-    for ours_, theirs in zip(found, expected, strict=True):
+    for ours_, theirs in zip(found, gradients, strict=True):
         torch.testing.assert_close(ours_ / scale, theirs / scale)
 
 
@@ -149,10 +159,13 @@ def test_matches_the_reference_with_gathers_and_with_single_loads(single, dtype)
         assert native._kernels.use_single_loads(before) == single
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
     if name == native.isa()[0]:
         pytest.skip("the other tests of this file run it")
+    if name not in native._kernels.supported():
+        pytest.skip(f"no {name} here")
     chosen = "matches or nan or behind or types or bfloat16"
     script = f"import pytest, sys; sys.exit(pytest.main(['-q', '-k', '{chosen}', sys.argv[1]]))"
     run = subprocess.run(
@@ -161,8 +174,6 @@ def test_every_instruction_set(name):
         capture_output=True,
         text=True,
     )
-    if "this CPU or build has only" in run.stdout:
-        pytest.skip(f"no {name} here")
     assert run.returncode == 0, run.stdout
 
 

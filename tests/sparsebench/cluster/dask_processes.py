@@ -14,7 +14,7 @@ import pytest
 from sparsebench.cluster.target import TLS
 from sparsebench.measuring import hostlock
 
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 class Processes:

@@ -60,9 +60,9 @@ def test_every_end_has_a_status(function, status, message, log):
 def test_a_timeout_ends_the_process(log):
     start = time.monotonic()
     with pytest.raises(Failure, match=r"longer than 0\.3 s") as failure:
-        call(time.sleep, 60, timeout_s=0.3, log=log)
+        call(time.sleep, 600, timeout_s=0.3, log=log)
     assert failure.value.status == "timeout"
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 300
 
 
 def test_what_the_kernel_killed_for_memory_is_oom(log, monkeypatch):

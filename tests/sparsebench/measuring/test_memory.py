@@ -1,14 +1,16 @@
-"""Peaks against allocations of known size."""
+"""Peaks against allocations of known size, in fresh processes: where earlier tests have freed
+memory, some of it would be used again."""
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from sparsebench.measuring import memory
+from sparsebench.measuring import isolation, memory
 
 MB = 1 << 20
 
-# The system hands out memory in pages of up to 2 MB, a few of which the interpreter may touch (or
-# give back) meanwhile, in a process that ran a thousand tests before.
+# The system hands out memory in pages of up to 2 MB, a few of which the interpreter may touch.
 NOISE = 12 * MB
 
 
@@ -16,35 +18,59 @@ def allocate(megabytes):
     return torch.ones(megabytes * MB, dtype=torch.uint8)
 
 
-def test_the_peak_is_what_a_call_allocates():
+def fresh(function):
+    return isolation.call(function, timeout_s=600)
+
+
+def of_calls():
     kept = allocate(50)  # is there before: does not count
-    freed, method = memory.peak(lambda: (allocate(256), None)[1], "cpu")
-    held, _ = memory.peak(lambda: allocate(256), "cpu")
+    freed = memory.peak(lambda: (allocate(256), None)[1], "cpu")
+    held = memory.peak(lambda: allocate(256), "cpu")
+    return freed, held, kept.numel()
+
+
+def test_the_peak_is_what_a_call_allocates():
+    (freed, method), (held, _), kept = fresh(of_calls)
     assert freed == pytest.approx(256 * MB, abs=NOISE)
     assert held == pytest.approx(256 * MB, abs=NOISE)
     assert method in ("VmHWM", "RSS sampled every ms")
-    assert kept.numel() == 50 * MB
+    assert kept == 50 * MB
+
+
+def large_then_small():
+    memory.peak(lambda: (allocate(256), None)[1], "cpu")
+    again, _ = memory.peak(lambda: (allocate(64), None)[1], "cpu")
+    return again
 
 
 def test_a_peak_that_is_over_is_forgotten():
-    memory.peak(lambda: (allocate(256), None)[1], "cpu")
-    again, _ = memory.peak(lambda: (allocate(64), None)[1], "cpu")
+    again = fresh(large_then_small)
     assert again == pytest.approx(64 * MB, abs=NOISE)
 
 
-def test_sampling_serves_where_the_system_keeps_no_peak(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_CLEAR_REFS", tmp_path / "missing" / "clear_refs")
-    peak, method = memory.peak(lambda: allocate(256), "cpu")
+def sampled():
+    memory._CLEAR_REFS = Path("/missing/clear_refs")
+    return memory.peak(lambda: allocate(256), "cpu")
+
+
+def test_sampling_serves_where_the_system_keeps_no_peak():
+    peak, method = fresh(sampled)
     assert method == "RSS sampled every ms"
     assert peak == pytest.approx(256 * MB, abs=NOISE)
 
 
-def test_what_is_held_counts_until_it_is_freed():
+def before_with_and_after():
     before = memory.held("cpu")
     kept = allocate(128)
-    assert memory.held("cpu") - before == pytest.approx(128 * MB, abs=NOISE)
+    between = memory.held("cpu")
     del kept
-    assert abs(memory.held("cpu") - before) < NOISE
+    return before, between, memory.held("cpu")
+
+
+def test_what_is_held_counts_until_it_is_freed():
+    before, between, after = fresh(before_with_and_after)
+    assert between - before == pytest.approx(128 * MB, abs=NOISE)
+    assert abs(after - before) < NOISE
 
 
 def test_a_containers_limit_counts(monkeypatch, tmp_path):

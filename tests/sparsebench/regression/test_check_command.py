@@ -257,6 +257,7 @@ for _name in ("forward", "backward"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKENDS["native"].unavailable() is not None, reason="needs the kernels")
 def test_a_patch_that_makes_training_slower_is_caught(repository):
     """Real sources, environments and processes; the kernels are those compiled already."""

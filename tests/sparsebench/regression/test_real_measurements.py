@@ -69,6 +69,7 @@ def verdict(factor):
     return found.verdict
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("busy")
 def test_thirty_percent_is_caught_and_the_same_is_not():
     assert verdict(1.0) != "slower"

@@ -57,6 +57,7 @@ def written(tmp_path_factory):
     failed = record(None, implementation="peer", status="oom", message=f"no memory {HOSTILE}",
                     batch=7)  # fmt: skip
     write(root / "one" / "mine", [*sweep(**options), failed])
+    options["phases"] = ("inference",)  # so that there is less to draw
     write(root / "two" / "mine", sweep(**options, machine=EVIL))
     chapters = page.write([root], root / "out" / "report.html")
     assert [chapter.name for chapter in chapters] == ["mine"]
