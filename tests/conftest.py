@@ -1,5 +1,7 @@
 """Settings for all tests."""
 
+import gc
+
 import pytest
 import torch
 from hypothesis import settings
@@ -20,6 +22,16 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests come first: begun last, they would leave the other processes idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported():
+    """Take what was imported out of later collections of garbage, as a measuring process does.
+
+    Each of them would look at a million objects, and every measurement of memory collects.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
