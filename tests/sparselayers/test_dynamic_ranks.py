@@ -17,11 +17,11 @@ from sparselayers.dynamic import SET, RigL
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
 
-def in_two_processes(test, directory):
-    mp.start_processes(_run, (test, str(directory / "store")), nprocs=2, start_method="spawn")
+def in_two_processes(tests, directory):
+    mp.start_processes(_run, (tests, str(directory / "store")), nprocs=2, start_method="spawn")
 
 
-def _run(rank, test, store):
+def _run(rank, tests, store):
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -32,7 +32,8 @@ def _run(rank, test, store):
         timeout=timedelta(seconds=600),
     )
     try:
-        test(rank)
+        for test in tests:
+            test(rank)
     finally:
         dist.destroy_process_group()
 
@@ -122,6 +123,5 @@ def differing(rank):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
-@pytest.mark.parametrize("test", [all_alike, differing])
-def test_two_ranks(test, tmp_path):
-    in_two_processes(test, tmp_path)
+def test_two_ranks(tmp_path):
+    in_two_processes([all_alike, differing], tmp_path)  # which begin once: that takes the longest
