@@ -10,7 +10,8 @@ Connectivity for as long as anybody holds them.
 
 One small buffer remains, `topology_id`, the digest of the connections. It goes where buffers go,
 and so tells when somebody took the weights of other connections for this layer's: an average
-made by place after a rewiring, or a process that drew other connections than the first one.
+made by place after a rewiring. Processes of DistributedDataParallel that drew other connections
+than the first one notice by it, and take those of the first.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers.connectivity import Connectivity, version
+from sparselayers.ranks import running
 from sparselayers.topologies.keys import keys_of
 
 STALE = (
@@ -71,6 +74,7 @@ class Connections:
         self.hooks: dict[int, Hook] = {}
         self._shown: tuple[Tensor, Tensor] | None = None
         self._marked: tuple[Any, int] = (None, -1)
+        self._agreed: tuple[Any, int] = (None, -1)
 
     def get(self) -> Connectivity:
         """Return the connections, with what was written to the arrays that others hold.
@@ -129,12 +133,18 @@ class Connections:
         seen = version(mark)
         if self._marked[0] is mark and self._marked[1] == seen:
             return
+        if (group := running().group) is not None:
+            # DistributedDataParallel broadcasts buffers again and again: once is enough to see.
+            if self._agreed != (group, self.current.digest):
+                self._agree(group)
+                self.mark(mark)
+            self._marked = mark, version(mark)
+            return
         if not mark.is_meta and int(mark) != self.current.digest:
             raise RuntimeError(
                 "the weights of this sparse layer belong to other connections than it has: "
                 "somebody wrote over its buffer `topology_id`. torch.optim.swa_utils.AveragedModel "
-                "averages by place and cannot follow a rewiring: use sparselayers.AveragedModel. "
-                "Ranks of DistributedDataParallel must draw the same connections: seed them alike."
+                "averages by place and cannot follow a rewiring: use sparselayers.AveragedModel."
             )
         self._marked = mark, seen
 
@@ -144,6 +154,20 @@ class Connections:
             with torch.no_grad():
                 mark.fill_(self.current.digest)
         self._marked = mark, version(mark)
+
+    def _agree(self, group: Any) -> None:
+        """Have the connections of the first rank on every rank, as DDP does it with parameters."""
+        now, device = self.current, self.current.device
+        own = torch.tensor([now.digest], device=device)
+        gathered = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(gathered, own, group=group)
+        if len({int(each) for each in gathered}) > 1:
+            arrays = now.row_ptr.clone(), now.col.clone()
+            for array in arrays:
+                dist.broadcast(array, group=group, group_src=0)
+            self.current = Connectivity.adopt(now.shape, *arrays)
+            self._shown = None
+        self._agreed = group, self.current.digest
 
     def register(self, hook: Hook) -> RemovableHandle:
         """Have `hook` called after every change of the connections, until the handle's `remove`."""

@@ -92,7 +92,7 @@ class SparseLayer(nn.Module):
             now = connections.current
         if mark is not None:
             connections.check(mark)
-        return now
+        return connections.current
 
     @property
     def traced(self) -> Arrays:

@@ -27,8 +27,7 @@ def lazy(numel, dtype):
 def unchecked(shape, row_ptr, col):
     """A Connectivity without the look at every connection."""
     made = object.__new__(Connectivity)
-    for name, value in (("shape", shape), ("row_ptr", row_ptr), ("col", col)):
-        object.__setattr__(made, name, value)
+    made._fill(shape, row_ptr, col)
     return made
 
 
