@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from sparsebench import cli
 
@@ -31,6 +32,23 @@ def started(*arguments, **environment):
 def test_help_imports_nothing_that_computes(arguments):
     done = started("-c", IMPORTED, *arguments)
     assert done.stdout.splitlines()[-1].strip() == b""
+
+
+def test_a_shell_completes_commands_and_options():
+    """What bash asks for: the words so far, and which of them to complete."""
+
+    def completed(words):
+        asked = {
+            "_SPARSEBENCH_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        done = CliRunner().invoke(cli.app, env=asked, prog_name="sparsebench")
+        return set(done.stdout.split())
+
+    assert completed("sparsebench comp") == {"compare", "compare-linear", "compare-conv2d"}
+    assert completed("sparsebench check --tr") == {"--trip-wires"}
+    assert completed("sparsebench run he") == {"headline"}
 
 
 def test_tab_imports_nothing_that_computes():

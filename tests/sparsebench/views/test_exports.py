@@ -152,23 +152,6 @@ def test_json_on_commands_that_print_tables(folder):
     assert not (folder / "tables").exists()
 
 
-def test_a_shell_completes_commands_and_options():
-    """What bash asks for: the words so far, and which of them to complete."""
-
-    def completed(words):
-        asked = {
-            "_SPARSEBENCH_COMPLETE": "complete_bash",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split()) - 1),
-        }
-        done = CliRunner().invoke(cli.app, env=asked, prog_name="sparsebench")
-        return set(done.stdout.split())
-
-    assert completed("sparsebench comp") == {"compare", "compare-linear", "compare-conv2d"}
-    assert completed("sparsebench check --tr") == {"--trip-wires"}
-    assert completed("sparsebench run he") == {"headline"}
-
-
 COMMANDS = """
 import sys
 from sparsebench import cli
