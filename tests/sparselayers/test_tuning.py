@@ -97,7 +97,8 @@ def test_a_file_that_cannot_be_read_is_replaced(text, tmp_path):
 
 def test_without_platformdirs_nothing_is_kept_on_disk(monkeypatch):
     monkeypatch.setitem(sys.modules, "platformdirs", None)  # an import of it fails
-    gpu, tuner = Fake(dict.fromkeys(TILES, 1.0)), Tuner()
+    gpu = Fake(dict.fromkeys(TILES, 1.0))
+    tuner = Tuner(time_of=gpu.time_of)
     assert tuner.path is None
     assert tuner.choose("key", TILES, gpu.run, gpu) == TILES[0]
     tries = len(gpu.ran)
