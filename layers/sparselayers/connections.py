@@ -72,6 +72,7 @@ class Connections:
     def __init__(self, connectivity: Connectivity) -> None:
         self.current = connectivity
         self.hooks: dict[int, Hook] = {}
+        self.unmarked = False  # whether the buffer still names others: those before a write
         self._shown: tuple[Tensor, Tensor] | None = None
         self._marked: tuple[Any, int] = (None, -1)
         self._agreed: tuple[Any, int] = (None, -1)
@@ -153,6 +154,7 @@ class Connections:
         if not mark.is_meta:
             with torch.no_grad():
                 mark.fill_(self.current.digest)
+        self.unmarked = False
         self._marked = mark, version(mark)
 
     def _agree(self, group: Any) -> None:
@@ -187,6 +189,7 @@ class Connections:
         row_ptr, col = self.shown
         if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
             self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
+            self.unmarked = True
         del row_ptr, col  # references that would count below
         if not any(_is_held(array) for array in self.shown):
             self._shown = None

@@ -91,6 +91,9 @@ class SparseLayer(nn.Module):
             connections.move(weights.device)
             now = connections.current
         if mark is not None:
+            if connections.unmarked:
+                torch.autograd.graph.increment_version(self.weights)
+                connections.mark(mark)
             connections.check(mark)
         return connections.current
 
