@@ -4,63 +4,32 @@
 // busy. The lanes between the batch and the pitch may hold anything, but may be read.
 #pragma once
 
-#include "simd.h"
+#include <algorithm>
 
-namespace {
+#include "loops.h"
 
-constexpr int max_registers = 8;
+namespace sparsebench {
 
-template <class T>
 struct Blocks {
-  static constexpr int native = SB_VECTOR_BYTES / sizeof(T);
-
   int unit;           // lanes of the registers in use: narrower than native for tiny batches
   int64_t registers;  // that the whole batch takes
   int64_t count;
 
-  explicit SB_INLINE Blocks(int64_t batch) {
-    unit = native;
+  Blocks(int64_t batch, int native) : unit(native) {
     while (unit > 4 && batch <= unit / 2) unit /= 2;
     if (batch == 1) unit = 1;
     registers = (batch + unit - 1) / unit;
     count = (registers + max_registers - 1) / max_registers;
   }
-  SB_INLINE int64_t lanes() const { return registers * unit; }
+  int64_t lanes() const { return registers * unit; }
   // Blocks differ by one register at most; the larger ones come first.
-  SB_INLINE int width(int64_t block) const {
-    return static_cast<int>(registers / count + (block < registers % count));
+  Width width(int64_t block) const {
+    return {unit, static_cast<int>(registers / count + (block < registers % count))};
   }
-  SB_INLINE int64_t first_lane(int64_t block) const {
-    return (registers / count * block + smaller(block, registers % count)) * unit;
+  int64_t lanes(int64_t block) const { return int64_t{width(block).registers} * unit; }
+  int64_t first_lane(int64_t block) const {
+    return (registers / count * block + std::min(block, registers % count)) * unit;
   }
 };
 
-template <int R> struct Constant { static constexpr int value = R; };
-
-template <class T, int N, class Body>
-SB_INLINE void with_registers(int width, Body body) {
-  switch (width) {
-    case 1: return body(Vector<T, N>{}, Constant<1>{});
-    case 2: return body(Vector<T, N>{}, Constant<2>{});
-    case 3: return body(Vector<T, N>{}, Constant<3>{});
-    case 4: return body(Vector<T, N>{}, Constant<4>{});
-    case 5: return body(Vector<T, N>{}, Constant<5>{});
-    case 6: return body(Vector<T, N>{}, Constant<6>{});
-    case 7: return body(Vector<T, N>{}, Constant<7>{});
-    default: return body(Vector<T, N>{}, Constant<8>{});
-  }
-}
-
-// Calls body(Vector{}, Constant<R>{}) with the type and the number of the block's registers.
-template <class T, class Body>
-SB_INLINE void with_block(const Blocks<T>& blocks, int64_t block, Body body) {
-  constexpr int native = Blocks<T>::native;
-  if (blocks.unit == 1) return body(Vector<T, 1>{}, Constant<1>{});
-  if constexpr (native > 4)
-    if (blocks.unit == 4) return body(Vector<T, 4>{}, Constant<1>{});
-  if constexpr (native > 8)
-    if (blocks.unit == 8) return body(Vector<T, 8>{}, Constant<1>{});
-  with_registers<T, native>(blocks.width(block), body);
-}
-
-}  // namespace
+}  // namespace sparsebench

@@ -1,6 +1,7 @@
 // What every instruction set's copy of the convolution's kernels offers to convolution_module.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace nanobind { class module_; }
@@ -38,12 +39,13 @@ struct Taps {
   const int32_t* offset;
 };
 
+// Both products return how many bytes of memory they wanted in vain, or 0.
 template <class T>
 struct ConvolutionOf {
   int64_t lanes;
-  void (*correlate)(Blocking, Images<const T> from, Taps, const T* values, const T* bias,
+  size_t (*correlate)(Blocking, Images<const T> from, Taps, const T* values, const T* bias,
                     Images<T> to, int threads);
-  void (*grad_values)(Blocking, Images<const T> x, Images<const T> dy, Taps, T* result,
+  size_t (*grad_values)(Blocking, Images<const T> x, Images<const T> dy, Taps, T* result,
                       int threads);
 };
 
@@ -52,11 +54,9 @@ struct Convolution {
   ConvolutionOf<double> f64;
 };
 
-extern const Convolution scalar_convolution;
-#ifdef SPARSEBENCH_X86
-extern const Convolution avx2_convolution;
-extern const Convolution avx512_convolution;
-#endif
+namespace scalar { extern const Convolution convolution; }
+namespace avx2 { extern const Convolution convolution; }
+namespace avx512 { extern const Convolution convolution; }
 
 void use_convolution(const char* name);
 void bind_convolution(nanobind::module_& module);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "convolution.h"
+#include "memory_error.h"
 
 namespace nb = nanobind;
 
@@ -18,11 +19,11 @@ namespace sparsebench {
 
 namespace {
 
-const Convolution* convolution = &scalar_convolution;
+const Convolution* in_use = &scalar::convolution;
 
 template <class T> const ConvolutionOf<T>& of();
-template <> const ConvolutionOf<float>& of<float>() { return convolution->f32; }
-template <> const ConvolutionOf<double>& of<double>() { return convolution->f64; }
+template <> const ConvolutionOf<float>& of<float>() { return in_use->f32; }
+template <> const ConvolutionOf<double>& of<double>() { return in_use->f64; }
 
 using Numbers = std::vector<int64_t>;
 
@@ -66,14 +67,15 @@ void bind(nb::module_& module, const std::string& suffix) {
                 uintptr_t ptr, uintptr_t offset, uintptr_t values, uintptr_t bias, uintptr_t to,
                 const Numbers& to_numbers, const Numbers& to_rows, const Numbers& to_cols,
                 int threads) {
-               nb::gil_scoped_release release;
                const Blocking blocks = blocking_of(blocking);
                const Images<T> result = images_of<T>(to, to_numbers, to_rows, to_cols);
-               use_huge_pages(result, blocks.images);
-               of<T>().correlate(blocks, images_of<const T>(from, from_numbers, from_rows, from_cols),
-                                 taps_of(planes, count, ptr, offset),
-                                 reinterpret_cast<const T*>(values),
-                                 reinterpret_cast<const T*>(bias), result, threads);
+               without_gil([&] {
+                 use_huge_pages(result, blocks.images);
+                 return of<T>().correlate(
+                     blocks, images_of<const T>(from, from_numbers, from_rows, from_cols),
+                     taps_of(planes, count, ptr, offset), reinterpret_cast<const T*>(values),
+                     reinterpret_cast<const T*>(bias), result, threads);
+               });
              });
   module.def(("conv_grad_values_" + suffix).c_str(),
              [](const Numbers& blocking, uintptr_t x, const Numbers& x_numbers,
@@ -81,12 +83,13 @@ void bind(nb::module_& module, const std::string& suffix) {
                 const Numbers& dy_numbers, const Numbers& dy_rows, const Numbers& dy_cols,
                 int64_t planes, int64_t count, uintptr_t ptr, uintptr_t offset, uintptr_t result,
                 int threads) {
-               nb::gil_scoped_release release;
-               of<T>().grad_values(blocking_of(blocking),
-                                   images_of<const T>(x, x_numbers, x_rows, x_cols),
-                                   images_of<const T>(dy, dy_numbers, dy_rows, dy_cols),
-                                   taps_of(planes, count, ptr, offset),
-                                   reinterpret_cast<T*>(result), threads);
+               without_gil([&] {
+                 return of<T>().grad_values(blocking_of(blocking),
+                                            images_of<const T>(x, x_numbers, x_rows, x_cols),
+                                            images_of<const T>(dy, dy_numbers, dy_rows, dy_cols),
+                                            taps_of(planes, count, ptr, offset),
+                                            reinterpret_cast<T*>(result), threads);
+               });
              });
 }
 
@@ -102,10 +105,10 @@ int64_t cache_bytes() {
 }  // namespace
 
 void use_convolution(const char* name) {
-  if (!strcmp(name, "scalar")) convolution = &scalar_convolution;
+  if (!strcmp(name, "scalar")) in_use = &scalar::convolution;
 #ifdef SPARSEBENCH_X86
-  else if (!strcmp(name, "avx2")) convolution = &avx2_convolution;
-  else if (!strcmp(name, "avx512")) convolution = &avx512_convolution;
+  else if (!strcmp(name, "avx2")) in_use = &avx2::convolution;
+  else if (!strcmp(name, "avx512")) in_use = &avx512::convolution;
 #endif
 }
 

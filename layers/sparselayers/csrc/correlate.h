@@ -6,30 +6,32 @@
 #pragma once
 
 #include <omp.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "planes.h"
+#include "scratch.h"
 
 namespace {
 
+using sparsebench::Memory;
+using sparsebench::Room;
 using sparsebench::Taps;
 
 // Registers of sums: with a weight they fit into the 32 of AVX-512, or the 16 of the others.
 constexpr int max_tile = SB_VECTOR_BYTES == 64 ? 16 : 12;
 
-// Memory of one thread, or of a team, aligned to lines and with room to read behind the end.
+// Numbers that one thread, or a team, works in: whole lines, and zeros to read behind the end.
+constexpr int64_t behind = 64;
 template <class T>
-struct Buffer {
-  T* data;
-  explicit Buffer(int64_t count) {
-    const size_t bytes = (static_cast<size_t>(count) + 64) * sizeof(T);
-    data = static_cast<T*>(aligned_alloc(64, (bytes + 63) / 64 * 64));
-    if (data) memset(data + count, 0, 64 * sizeof(T));
-  }
-  ~Buffer() { free(data); }
-  Buffer(const Buffer&) = delete;
-};
+SB_INLINE int64_t with_room_behind(int64_t count) {
+  constexpr int64_t line = 64 / sizeof(T);
+  return (count + behind + line - 1) / line * line;
+}
+template <class T>
+SB_INLINE T* room_for(const Room& room, int64_t before, int64_t count) {
+  T* data = reinterpret_cast<T*>(room.data) + before;
+  clear(data + count, behind);
+  return data;
+}
 
 // Lanes that belong together: either all of a band at once, or row by row.
 struct Runs {
@@ -209,7 +211,7 @@ void correlate_in_place(const Taps& taps, int64_t begin, int64_t end, const T* v
 }
 
 template <class T>
-void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* values, const T* bias,
+size_t correlate(Blocking blocking, Images<const T> from, Taps taps, const T* values, const T* bias,
                Images<T> to, int threads) {
   using V = Vector<T, SB_VECTOR_BYTES / sizeof(T)>;
   const Team team(blocking, threads);
@@ -217,14 +219,18 @@ void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* valu
   const int64_t line = blocking.pitch * blocking.inner;
   const int64_t size = from.channels * phases * (blocking.band + blocking.extra_rows) * line;
   const int64_t biases = to.row_phases * to.col_phases;
-  Buffer<T> shared(team.apart ? 0 : size);
+  const int64_t result_size = blocking.band * line + max_tile * V::lanes;
+  const int64_t own = with_room_behind<T>(size), results = (team.apart ? threads : 1) * own;
+  const int64_t result_own = with_room_behind<T>(result_size);
+  const Room room(Memory::blocks, (results + threads * result_own) * sizeof(T));
+  if (const size_t missing = room.missing()) return missing;
+  T* shared = room_for<T>(room, 0, size);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
     const int64_t part = team.apart ? 0 : me, parts = team.apart ? 1 : all;
-    Buffer<T> own(team.apart ? size : 0);
-    Buffer<T> result(blocking.band * line + max_tile * V::lanes);
-    T* planes = team.apart ? own.data : shared.data;
+    T* result = room_for<T>(room, results + me * result_own, result_size);
+    T* planes = team.apart ? room_for<T>(room, me * own, size) : shared;
     const int64_t start = team.apart ? team.blocks * me / all : 0;
     const int64_t stop = team.apart ? team.blocks * (me + 1) / all : team.blocks;
     const int64_t begin = first_plane(taps, part, parts), end = first_plane(taps, part + 1, parts);
@@ -250,16 +256,17 @@ void correlate(Blocking blocking, Images<const T> from, Taps taps, const T* valu
         for (int64_t run = 0; run < runs.count; ++run)
           correlate_run<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], values,
                            bias ? bias[plane / biases] : T(0), planes + run * runs.stride,
-                           runs.length, result.data + run * runs.stride,
+                           runs.length, result + run * runs.stride,
                            destination(to, blocking, image, row, height, plane, run, runs.count),
                            next.of(plane - begin, end - begin, run, runs.count));
-        unpack<V>(result.data, to, blocking, image, row, height, plane);
+        unpack<V>(result, to, blocking, image, row, height, plane);
       }
       if (!team.apart) {
 #pragma omp barrier
       }
     }
   }
+  return 0;
 }
 
 // terms[i] = Σ dy[lane] · x[offset i + lane] over all lanes, for G connections together.
@@ -339,24 +346,32 @@ SB_INLINE void grad_values_ahead(const Taps& taps, int64_t plane, int64_t begin,
 }
 
 template <class T>
-void grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps taps, T* result,
+size_t grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps taps, T* result,
                  int threads) {
   using V = Vector<T, SB_VECTOR_BYTES / sizeof(T)>;
   const Team team(blocking, threads);
   const int64_t phases = x.row_phases * x.col_phases, line = blocking.pitch * blocking.inner;
   const int64_t size = x.channels * phases * (blocking.band + blocking.extra_rows) * line;
   const int64_t dy_plane = blocking.band * line, dy_size = dy.channels * dy_plane;
-  Buffer<T> shared(team.apart ? 0 : size), dy_shared(team.apart ? 0 : dy_size);
-  Buffer<T> others(team.apart ? (threads - 1) * taps.count : 0);
+  const int64_t copies = team.apart ? threads : 1, others = team.apart ? threads - 1 : 0;
+  const int64_t own = with_room_behind<T>(size), dy_own = with_room_behind<T>(dy_size);
+  const int64_t sums_own = with_room_behind<T>(taps.count);
+  const int64_t dy_first = copies * own, sums_first = dy_first + copies * dy_own;
+  const Room room(Memory::blocks, (sums_first + others * sums_own) * sizeof(T));
+  if (const size_t missing = room.missing()) return missing;
+  T* shared = room_for<T>(room, 0, size);
+  T* dy_shared = room_for<T>(room, dy_first, dy_size);
+  const auto sums_of = [&](int64_t thread) {  // of all but the first, which has the result
+    return room_for<T>(room, sums_first + (thread - 1) * sums_own, taps.count);
+  };
   clear(result, taps.count);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const int64_t me = omp_get_thread_num(), all = omp_get_num_threads();
     const int64_t part = team.apart ? 0 : me, parts = team.apart ? 1 : all;
-    Buffer<T> own(team.apart ? size : 0), dy_own(team.apart ? dy_size : 0);
-    T* planes = team.apart ? own.data : shared.data;
-    T* dy_planes = team.apart ? dy_own.data : dy_shared.data;
-    T* mine = team.apart && me > 0 ? others.data + (me - 1) * taps.count : result;
+    T* planes = team.apart ? room_for<T>(room, me * own, size) : shared;
+    T* dy_planes = team.apart ? room_for<T>(room, dy_first + me * dy_own, dy_size) : dy_shared;
+    T* mine = team.apart && me > 0 ? sums_of(me) : result;
     if (mine != result) clear(mine, taps.count);
     const int64_t start = team.apart ? team.blocks * me / all : 0;
     const int64_t stop = team.apart ? team.blocks * (me + 1) / all : team.blocks;
@@ -394,10 +409,13 @@ void grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Taps 
     if (team.apart && all > 1) {
 #pragma omp barrier
       const int64_t low = taps.count * me / all, high = taps.count * (me + 1) / all;
-      for (int64_t other = 0; other + 1 < all; ++other)
-        for (int64_t p = low; p < high; ++p) result[p] += others.data[other * taps.count + p];
+      for (int64_t other = 1; other < all; ++other) {
+        const T* theirs = sums_of(other);
+        for (int64_t p = low; p < high; ++p) result[p] += theirs[p];
+      }
     }
   }
+  return 0;
 }
 
 template <class T>

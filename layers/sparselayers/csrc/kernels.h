@@ -1,4 +1,4 @@
-// What every instruction set's copy of the kernels offers to module.cpp.
+// What a layer is to the kernels: its activations, its values, its connections.
 #pragma once
 
 #include <cstdint>
@@ -81,62 +81,10 @@ struct Input {
   }
 };
 
-// The products for one type of values, W, and one of indices.
-template <class W, class Index>
-struct Products {
-  using T = Compute<W>;
-  void (*multiply)(Rows<Index>, const W* values, const W* bias, Input<W> x, int64_t batch,
-                   Activations<W> result, int threads);
-  // The gradients of which there is an address; dx needs the transposed connectivity, `columns`. Of
-  // several blocks the sums go through the gradients of values and bias: W must be T for these.
-  void (*backward)(Rows<Index>, const Rows<Index>* columns, const W* values, Input<W> dy, Input<W> x,
-                   int64_t batch, Activations<W> dx, W* grad_values, W* grad_bias, int threads);
-  // All gradients, those of x and values in one pass, for batches of one register (batch ≤ unit).
-  void (*backward_narrow)(Rows<Index>, const W* values, Arranged<const T> dy, Arranged<const T> x,
-                          int64_t batch, T* workspace, Activations<W> dx, W* grad_values,
-                          W* grad_bias, int threads);
-};
-
-// Other orders of the connections: see order.h.
-template <class Index>
-struct Orders {
-  // Sorts them by column: fills ptr (features + 1) and entries.
-  void (*transpose)(Rows<Index>, typename Index::Pointer* ptr, Entry<Index>* entries, int threads);
-  // Fills the pointers of so many tiles, each of `width` columns.
-  void (*find_tiles)(Rows<Index>, int64_t tiles, int64_t width, typename Index::Pointer* tile_ptr,
-                     int threads);
-};
-
-template <class W>
-struct Packing {
-  using T = Compute<W>;
-  int64_t (*unit)(int64_t batch);    // lanes that are read at a time
-  int64_t (*pitch)(int64_t batch);   // of one block
-  int64_t (*blocks)(int64_t batch);  // into how many the batch is cut
-  void (*pack)(Activations<const W>, int64_t batch, int64_t features, Arranged<T>, int threads);
-};
-
-template <class W>
-struct KernelsOf {
-  Packing<W> packing;
-  Products<W, Indices16> of16;
-  Products<W, Indices32> of32;
-  Products<W, Indices64> of64;
-};
-
-struct Kernels {
-  KernelsOf<float> f32;
-  KernelsOf<double> f64;
-  KernelsOf<bfloat16> bf16;
-  Orders<Indices16> order16;
-  Orders<Indices32> order32;
-  Orders<Indices64> order64;
-};
-
-extern const Kernels scalar_kernels, avx2_kernels, avx512_kernels;
-
+// What of the CPU the kernels go by; see module.cpp.
+//
 // Whether numbers from all over the memory are better loaded one by one than gathered into a
-// register: depends on the CPU, not on the instruction set. See module.cpp.
+// register: depends on the CPU, not on the instruction set.
 extern bool single_loads;
 
 }  // namespace sparsebench

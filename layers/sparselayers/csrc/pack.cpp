@@ -1,20 +1,16 @@
-// Moving activations between PyTorch's layouts and the arranged one, tile by tile in registers.
-#pragma once
-
-#include <omp.h>
-
-#include "blocks.h"
-#include "kernels.h"
+// Moving activations between PyTorch's layouts and the arranged one (blocks.h), tile by tile in
+// registers; the gradient of the bias.
+#include "widths.h"
 
 namespace {
 
 using sparsebench::Activations;
 using sparsebench::Arranged;
-using sparsebench::Compute;
+using sparsebench::strip_features;
 
 // to[feature * pitch + row] = from[row, feature].
 template <class V, class W, class T = typename V::Scalar>
-SB_INLINE void pack_tile(Activations<const W> from, int64_t batch, int64_t features,
+void pack_tile(Activations<const W> from, int64_t batch, int64_t features,
                          Arranged<T> to) {
   constexpr int N = V::lanes;
   for (int64_t lane = 0; lane < batch; lane += N) {
@@ -40,10 +36,6 @@ SB_INLINE void pack_tile(Activations<const W> from, int64_t batch, int64_t featu
             widened(source[i * from.batch_stride + feature * from.feature_stride]);
   }
 }
-
-// So many features are taken back at a time: some lines of a row of the batch, then of the next.
-// Single lines of rows that lie a power of two apart would all meet in one set of the cache.
-constexpr int64_t strip_features = 64;
 
 // How many elements before `to` reaches the start of a line.
 template <class W>
@@ -97,41 +89,10 @@ void unpack_tile(Arranged<const T> from, int64_t batch, int64_t features, Activa
   }
 }
 
-template <class T>
-int64_t unit_of(int64_t batch) { return Blocks<T>(batch).unit; }
-template <class T>
-int64_t pitch_of(int64_t batch) { return Blocks<T>(batch).lanes(); }
-template <class T>
-int64_t blocks_of(int64_t batch) { return Blocks<T>(batch).count; }
-
-// A batch of one block, or a block of a larger one. The threads of a parallel region share it out.
-template <class V, class W, class T = typename V::Scalar>
-void pack_block(Activations<const W> from, int64_t batch, int64_t features, Arranged<T> to) {
-  constexpr int64_t chunk = 64;
-#pragma omp for
-  for (int64_t first = 0; first < features; first += chunk)
-    pack_tile<V, W>({from.data + first * from.feature_stride, from.batch_stride,
-                     from.feature_stride},
-                    batch, smaller(chunk, features - first), {to.data + first * to.pitch, to.pitch});
-}
-
-// A batch of one block: those of several are arranged by take_block (products.h).
-template <class W, class T = Compute<W>>
-void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<T> to, int threads) {
-  const Blocks<T> blocks(batch);
-  if (blocks.count != 1) return;
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  with_block(blocks, 0, [&](auto vector, auto) {
-    pack_block<decltype(vector), W>(from, batch, features, to);
-  });
-}
-
-// result[feature] (+)= Σ over the batch, which is the gradient of the bias. The threads of a parallel
-// region share it out.
+// result[feature] (+)= Σ over the batch.
 template <class W, class T = Compute<W>>
 void add_over_batch(Arranged<const T> x, int64_t batch, int64_t features, bool first, W* result) {
-  using V = Vector<T, Blocks<T>::native>;
-#pragma omp for
+  using V = Vector<T, native<T>>;
   for (int64_t feature = 0; feature < features; ++feature) {
     const T* from = x.data + feature * x.pitch;
     V total = V::zero();
@@ -142,4 +103,30 @@ void add_over_batch(Arranged<const T> x, int64_t batch, int64_t features, bool f
   }
 }
 
+template <class T>
+void clear(T* numbers, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) numbers[i] = 0;
+}
+
+template <class T>
+void add(T* __restrict to, const T* __restrict from, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+template <class W>
+struct Make {
+  using T = Compute<W>;
+  using Loop = typename sparsebench::Packing<W>::Loop;
+  template <class V, int>
+  struct Of {
+    static constexpr Loop loop = {pack_tile<V, W>, unpack_tile<V, W>};
+  };
+  static constexpr sparsebench::Packing<W> table() {
+    return {by_unit<Loop, T, Of>(), add_over_batch<W>, clear<T>, add<T>};
+  }
+};
+
 }  // namespace
+
+const sparsebench::PackingOfAll sparsebench::SB_ISA::packing = {
+    Make<float>::table(), Make<double>::table(), Make<bfloat16>::table()};

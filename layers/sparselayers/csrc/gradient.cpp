@@ -1,0 +1,80 @@
+// The gradient of the values: the rows of one tile over one arranged block of a batch.
+#include "connections.h"
+
+namespace {
+
+// result[p] (+)= Σ dy[row p] · x[col p]. `Tail`: the last register is not full, and what lies behind
+// the batch must not be added (it may be NaN). R = 0: of any number of registers, which reads dy's
+// row anew for each connection.
+template <class V, int R, bool Tail, bool Far, class W, class Index,
+          class T = typename V::Scalar>
+void gradient_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range,
+                   Arranged<const T> dy, Arranged<const T> x, int64_t batch, bool first,
+                   W* result) {
+  constexpr int N = V::lanes;
+  const int registers = R ? R : static_cast<int>((batch + N - 1) / N);
+  const int rest = static_cast<int>(batch - (registers - 1) * N);
+  const auto load = [=](const T* from, int r) {
+    return Tail && r == registers - 1 ? V::load(from + r * N, rest) : V::load(from + r * N);
+  };
+  const int64_t last = rows.ptr[rows.count] - 1;
+  for (int64_t row = range.begin; row < range.end; ++row) {
+    const T* from_y = dy.data + row * dy.pitch;
+    if (row + prefetch_rows < range.last) {
+      const Pointer<Index> ahead = tile.begin[row + prefetch_rows];
+      __builtin_prefetch(rows.col + ahead);
+      __builtin_prefetch(result + ahead, 1);
+      for (int r = 0; r < registers; ++r) __builtin_prefetch(from_y + 2 * dy.pitch + r * N);
+    }
+    int64_t p = tile.begin[row];
+    const int64_t stop = tile.end[row];
+    if (p == stop) continue;
+    V y[R ? R : 1];
+    for (int r = 0; r < R; ++r) y[r] = load(from_y, r);
+    const auto dot = [&](int64_t at) {
+      if constexpr (Far) fetch_feature<false>(rows, result, x, at, last);
+      const T* from = x.data + rows.col[at] * x.pitch;
+      V total = V::zero();
+      for (int r = 0; r < registers; ++r)
+        total.add_product(R ? y[r] : load(from_y, r), load(from, r));
+      return total;
+    };
+    while (p < stop) {
+      const int count = static_cast<int>(smaller<int64_t>(N, stop - p));
+      V terms[N];
+      for (int i = 0; i < N; ++i) terms[i] = V::zero();
+#pragma GCC unroll 16
+      for (int i = 0; i < N; ++i) {
+        if (i >= count) break;
+        terms[i] = dot(p + i);
+      }
+      V total = sums(terms);
+      if (!first) total += count == N ? V::load(result + p) : V::load(result + p, count);
+      if (count == N) total.store(result + p); else total.store(result + p, count);
+      p += count;
+    }
+  }
+}
+
+template <class W, class Index>
+struct Make {
+  using Loop = typename sparsebench::Gradient<W, Index>::Loop;
+  template <class V, int R>
+  struct Of {
+    static constexpr bool far = may_be_far<V, R, Index>(), tail = V::lanes > 1;
+    static constexpr int own = few_instances<Index> ? 0 : R;
+    static constexpr Loop loop = {
+        {gradient_tile<V, own, false, false, W, Index>,
+         gradient_tile<V, own, tail, false, W, Index>},
+        {gradient_tile<V, own, false, far, W, Index>,
+         gradient_tile<V, own, tail, far, W, Index>}};
+  };
+  static constexpr sparsebench::Gradient<W, Index> table() {
+    return {by_width<Loop, Compute<W>, Of>()};
+  }
+};
+
+}  // namespace
+
+const sparsebench::OfAll<sparsebench::Gradient> sparsebench::SB_ISA::gradient =
+    of_all<sparsebench::Gradient, Make>();

@@ -1,0 +1,376 @@
+// Every block of the batch is arranged when its turn comes, and goes through all products that want
+// it while the caches hold it. Compiled once: what depends on an instruction set is behind `loops`.
+#include "passes.h"
+
+#include <omp.h>
+
+#include "blocks.h"
+#include "scratch.h"
+#include "tiles.h"
+
+namespace sparsebench {
+
+const Loops* loops = nullptr;
+
+template <class W>
+int native_lanes() { return loops->bytes / sizeof(Compute<W>); }
+
+namespace {
+
+// A block goes through dx and the gradient of the values in turn while both find what they read in the
+// caches: connections of more bytes than these push each other out, and one product takes all blocks
+// before the other does.
+constexpr int64_t apart_bytes = 8 << 20;
+
+float widened(float number) { return number; }
+double widened(double number) { return number; }
+float widened(bfloat16 number) {
+  const uint32_t bits = uint32_t{number.bits} << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// The loops for one type of values and kind of indices.
+template <class W, class Index, template <class, class> class Table>
+const Table<W, Index>& of(const OfAll<Table>* all) {
+  const auto& values = [all]() -> const OfValues<W, Table>& {
+    if constexpr (std::is_same_v<W, float>) return all->f32;
+    else if constexpr (std::is_same_v<W, double>) return all->f64;
+    else return all->bf16;
+  }();
+  if constexpr (std::is_same_v<Index, Indices16>) return values.of16;
+  else if constexpr (std::is_same_v<Index, Indices32>) return values.of32;
+  else return values.of64;
+}
+template <class W>
+const Packing<W>& packing() {
+  if constexpr (std::is_same_v<W, float>) return loops->packing->f32;
+  else if constexpr (std::is_same_v<W, double>) return loops->packing->f64;
+  else return loops->packing->bf16;
+}
+
+// One block of a batch: which rows of it, in what registers, and with what it is moved.
+template <class W>
+struct Block {
+  using T = Compute<W>;
+  Width width;
+  int64_t first_lane, batch, pitch;
+  const typename Packing<W>::Loop& moves;
+  Block(const Blocks& blocks, int64_t index, int64_t rows)
+      : width(blocks.width(index)), first_lane(blocks.first_lane(index)),
+        batch(std::min(blocks.lanes(index), rows - first_lane)), pitch(blocks.lanes(index)),
+        moves(packing<W>().loops.at(width.unit, native_lanes<W>())) {}
+  template <class X>
+  Activations<X> of(Activations<X> x) const {
+    return {x.data + first_lane * x.batch_stride, x.batch_stride, x.feature_stride};
+  }
+};
+
+// Where threads keep the sums of a panel and of the pieces of a long row, and where blocks of so many
+// features altogether are arranged, if they have to be.
+template <class T>
+class Workspace {
+ public:
+  Workspace(const Blocks& blocks, int64_t features, int threads)
+      : several(blocks.count > 1), block_bytes(blocks.lanes(0) * sizeof(T)),
+        pieces_bytes(pieces_of(threads) * block_bytes),
+        panels(Memory::panels, threads * panel_stride() + pieces_bytes),
+        arranged(Memory::blocks, several ? features * block_bytes : 0) {}
+  Missing missing() const { return panels.missing() + arranged.missing(); }
+  T* panel(int thread) const {
+    return reinterpret_cast<T*>(panels.data + thread * panel_stride());
+  }
+  T* pieces(int threads) const { return panel(threads); }
+  // None where the batch is one block, which is arranged already.
+  T* block() const { return several ? reinterpret_cast<T*>(arranged.data) : nullptr; }
+
+ private:
+  // The longest of panel_rows(), in whole pages.
+  size_t panel_stride() const {
+    constexpr size_t page = 4096;
+    return (panel_bytes / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
+  }
+  const bool several;
+  const size_t block_bytes, pieces_bytes;
+  const Room panels, arranged;
+};
+
+// One block of the batch, arranged in `room` where it is not. The threads of a parallel region share
+// this and all that follows out.
+template <class W, class T = Compute<W>>
+Arranged<const T> take_block(const Block<W>& block, const Input<W>& x, int64_t features, T* room) {
+  if (!room) return x.arranged();
+  constexpr int64_t chunk = 64;
+  const Activations<const W> from = block.of(x.as_it_is());
+#pragma omp for
+  for (int64_t first = 0; first < features; first += chunk)
+    block.moves.pack({from.data + first * from.feature_stride, from.batch_stride,
+                      from.feature_stride},
+                     block.batch, std::min(chunk, features - first),
+                     {room + first * block.pitch, block.pitch});
+  return {room, block.pitch};
+}
+
+// The gradient of the bias, of the first block or a later one.
+template <class W, class T = Compute<W>>
+void add_over_batch(Arranged<const T> x, int64_t batch, int64_t features, bool first, W* result) {
+  constexpr int64_t chunk = 16;
+#pragma omp for
+  for (int64_t begin = 0; begin < features; begin += chunk)
+    packing<W>().add_over_batch({x.data + begin * x.pitch, x.pitch}, batch,
+                                std::min(chunk, features - begin), first, result + begin);
+}
+
+// One row, some connections of it, as a layer of its own.
+template <class Index>
+struct Piece {
+  typename Index::Pointer ptr[2];
+  Rows<Index> rows;
+  Piece(const Rows<Index>& of, int64_t row, int64_t piece, int64_t pieces) : rows(of) {
+    const int64_t begin = of.ptr[row], length = of.ptr[row + 1] - begin;
+    ptr[0] = begin + length * piece / pieces;
+    ptr[1] = begin + length * (piece + 1) / pieces;
+    rows.count = rows.filled = rows.tiles = 1;
+    rows.longest = ptr[1] - ptr[0];
+    rows.ptr = ptr;
+  }
+  Piece(const Piece&) = delete;
+  Tile<Index> tile() const { return {ptr, ptr + 1, true}; }
+};
+
+// One block of the batch times the connections of a layer, or of its transpose.
+template <class W, class Index>
+struct Product {
+  using T = Compute<W>;
+  const Block<W>& block;
+  const Rows<Index>& rows;
+  const W *values, *bias;
+  Arranged<const T> x;
+  Activations<W> result;
+  MultiplyTile<W, Index> loop;
+  int64_t step;
+
+  Product(const Block<W>& block, const Rows<Index>& rows, const W* values, const W* bias,
+          Arranged<const T> x, Activations<W> result, bool transposed)
+      : block(block), rows(rows), values(values), bias(bias), x(x), result(block.of(result)) {
+    const auto& near_or_far =
+        of<W, Index>(loops->multiply).loops.at(block.width, native_lanes<W>());
+    loop = (is_far(block.width, rows.features, sizeof(T)) ? near_or_far.far
+                                                          : near_or_far.near)[transposed];
+    const int64_t tile = block.pitch == 1 && !transposed ? gather_bytes : tile_bytes;
+    step = tile_step(rows, block.pitch * sizeof(T), tile);
+  }
+
+  void by_parts(const Workspace<T>& workspace, int threads) const {
+    const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+    for_long_rows(rows, pieces, [&](int64_t row) {
+      of_long_row(row, pieces, workspace.pieces(threads));
+    });
+    T* sums = workspace.panel(omp_get_thread_num());
+#pragma omp for schedule(dynamic)
+    for (int64_t part = 0; part < parts; ++part)
+      between_long_rows(
+          rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
+          [&](int64_t begin, int64_t end) { of_rows(begin, end, sums); });
+  }
+
+ private:
+  void take_back(const T* sums, int64_t row, int64_t count) const {
+    block.moves.unpack({sums, block.pitch}, block.batch, count,
+                       {result.data + row * result.feature_stride, result.batch_stride,
+                        result.feature_stride});
+  }
+
+  // Sums go to the result strip by strip, while they are in L1; strips end at multiples of their
+  // length, so that few stores meet two lines.
+  void of_rows(int64_t begin, int64_t end, T* sums) const {
+    const int64_t pitch = block.pitch;
+    const bool tiled = rows.tiles > step;
+    const int64_t panel = tiled ? panel_rows<T>(pitch, end - begin) : strip_features;
+    for_tiles(rows, begin, end, panel, step, [&](Tile<Index> tile, int64_t top, int64_t bottom) {
+      const bool last = !tiled || tile.end == rows.tile_ptr + rows.tiles * rows.count;
+      const bool single = last && pitch == 1;  // single numbers need no strip
+      for (int64_t row = top, next; row < bottom; row = next) {
+        next = last && !single ? std::min(after_strip(row), bottom) : bottom;
+        T* at = sums + (row - top) * pitch;
+        loop(rows, tile, {row, next, tiled ? bottom : 0}, values, bias, x, {at, pitch},
+             single ? result : Activations<W>{});
+        if (last && !single) take_back(at, row, next - row);
+      }
+    });
+  }
+
+  // One row, whose connections threads share out. `sums` has room for a block for each of the pieces,
+  // which are added in order.
+  void of_long_row(int64_t row, int64_t pieces, T* sums) const {
+    const int64_t pitch = block.pitch;
+#pragma omp for schedule(dynamic)
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const Piece<Index> part(rows, row, piece, pieces);
+      loop(part.rows, part.tile(), {0, 1, 0}, values, nullptr, x, {sums + piece * pitch, pitch},
+           {});
+    }
+#pragma omp single
+    {
+      const T start = bias ? widened(bias[row]) : T(0);
+      for (int64_t lane = 0; lane < pitch; ++lane) {
+        T total = start;
+        for (int64_t piece = 0; piece < pieces; ++piece) total += sums[piece * pitch + lane];
+        sums[lane] = total;
+      }
+      take_back(sums, row, 1);
+    }
+  }
+};
+
+// The gradient of all values over one block; `first` of blocks.
+template <class W, class Index, class T = Compute<W>>
+void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<const T> dy,
+                    Arranged<const T> x, bool first, W* result, int threads) {
+  const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+  const auto& near_or_far = of<W, Index>(loops->gradient).loops.at(block.width, native_lanes<W>());
+  const auto loop = (is_far(block.width, rows.features, sizeof(T))
+                         ? near_or_far.far
+                         : near_or_far.near)[block.batch < block.pitch];
+  const int64_t step = tile_step(rows, block.pitch * sizeof(T));
+  for_long_rows(rows, pieces, [&](int64_t row) {
+#pragma omp for schedule(dynamic)
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const Piece<Index> part(rows, row, piece, pieces);
+      loop(part.rows, part.tile(), {0, 1, 0}, {dy.data + row * dy.pitch, dy.pitch}, x, block.batch,
+           first, result);
+    }
+  });
+#pragma omp for schedule(dynamic)
+  for (int64_t part = 0; part < parts; ++part)
+    between_long_rows(
+        rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
+        [&](int64_t begin, int64_t end) {
+          for_tiles(rows, begin, end, panel_rows<T>(block.pitch, end - begin), step,
+                    [&](Tile<Index> tile, int64_t top, int64_t bottom) {
+                      loop(rows, tile, {top, bottom, bottom}, dy, x, block.batch, first, result);
+                    });
+        });
+}
+
+}  // namespace
+
+template <class W, class Index>
+Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<W> x, int64_t batch,
+                 Activations<W> result, int threads) {
+  using T = Compute<W>;
+  const Blocks blocks(batch, native_lanes<W>());
+  if (blocks.count == 0) return 0;
+  const Workspace<T> workspace(blocks, rows.features, threads);
+  if (const Missing missing = workspace.missing()) return missing;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  for (int64_t index = 0; index < blocks.count; ++index) {
+    const Block<W> block(blocks, index, batch);
+    const Arranged<const T> from = take_block(block, x, rows.features, workspace.block());
+    Product<W, Index>(block, rows, values, bias, from, result, false).by_parts(workspace, threads);
+  }
+  return 0;
+}
+
+template <class W, class Index>
+Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* values, Input<W> dy,
+                 Input<W> x, int64_t batch, Activations<W> dx, W* grad_values, W* grad_bias,
+                 int threads) {
+  using T = Compute<W>;
+  const Blocks blocks(batch, native_lanes<W>());
+  if (blocks.count == 0) {
+    if (grad_values) std::fill_n(grad_values, rows.ptr[rows.count], W{});
+    if (grad_bias) std::fill_n(grad_bias, rows.count, W{});
+    return 0;
+  }
+  const Workspace<T> workspace(blocks, rows.count + rows.features, threads);
+  if (const Missing missing = workspace.missing()) return missing;
+  constexpr int64_t connection_bytes =
+      sizeof(Entry<Index>) + sizeof(typename Index::Feature) + 2 * sizeof(W);
+  const int64_t bytes = rows.ptr[rows.count] * connection_bytes;
+  const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > apart_bytes;
+  const auto take = [&](int64_t index, bool with_dx, bool with_values) {
+    const Block<W> block(blocks, index, batch);
+    const bool first = index == 0;
+    T* room = workspace.block();
+    const Arranged<const T> dy_block = take_block(block, dy, rows.count, room);
+    if (grad_bias && with_values)
+      add_over_batch<W>(dy_block, block.batch, rows.count, first, grad_bias);
+    if (dx.data && with_dx)
+      Product<W, Index>(block, *columns, values, nullptr, dy_block, dx, true)
+          .by_parts(workspace, threads);
+    if (grad_values && with_values)
+      grad_values_of(block, rows, dy_block,
+                     take_block(block, x, rows.features,
+                                room ? room + rows.count * block.pitch : nullptr),
+                     first, grad_values, threads);
+  };
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    for (int64_t block = 0; block < blocks.count; ++block) take(block, true, !apart);
+    if (apart)
+      for (int64_t block = 0; block < blocks.count; ++block) take(block, false, true);
+  }
+  return 0;
+}
+
+template <class W, class Index>
+void backward_narrow(const Rows<Index>& rows, const W* values, Arranged<const Compute<W>> dy,
+                     Arranged<const Compute<W>> x, int64_t batch, Compute<W>* workspace,
+                     Activations<W> dx, W* grad_values, W* grad_bias, int threads) {
+  using T = Compute<W>;
+  const Blocks blocks(batch, native_lanes<W>());
+  if (blocks.registers != 1) return;
+  const int64_t features = rows.features, unit = blocks.unit, length = features * unit;
+  const auto& near_or_far = of<W, Index>(loops->narrow).loops.at(blocks.unit, native_lanes<W>());
+  const auto scatter = (is_far(blocks.width(0), features, sizeof(T))
+                            ? near_or_far.far
+                            : near_or_far.near)[batch < unit];
+  const Packing<W>& packed = packing<W>();
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
+    if (grad_bias) add_over_batch<W>(dy, batch, rows.count, true, grad_bias);
+    T* own = workspace + part * length;
+    packed.clear(own, length);
+    scatter(rows, first_connection(rows, part, parts), first_connection(rows, part + 1, parts),
+            values, dy, x, batch, own, grad_values);
+#pragma omp barrier
+    const int64_t begin = features * part / parts, end = features * (part + 1) / parts;
+    for (int64_t other = 1; other < parts; ++other)
+      packed.add(workspace + begin * unit, workspace + other * length + begin * unit,
+                 (end - begin) * unit);
+    packed.loops.at(blocks.unit, native_lanes<W>())
+        .unpack({workspace + begin * unit, unit}, batch, end - begin,
+                {dx.data + begin * dx.feature_stride, dx.batch_stride, dx.feature_stride});
+  }
+}
+
+template <class W>
+void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<Compute<W>> to,
+          int threads) {
+  const Blocks blocks(batch, native_lanes<W>());
+  if (blocks.count != 1) return;
+  const Block<W> block(blocks, 0, batch);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  take_block(block, {from.data, from.batch_stride, from.feature_stride}, features, to.data);
+}
+
+#define SB_PASSES(W, Index)                                                                      \
+  template Missing multiply(const Rows<Index>&, const W*, const W*, Input<W>, int64_t,           \
+                            Activations<W>, int);                                                \
+  template Missing backward(const Rows<Index>&, const Rows<Index>*, const W*, Input<W>, Input<W>, \
+                            int64_t, Activations<W>, W*, W*, int);                               \
+  template void backward_narrow(const Rows<Index>&, const W*, Arranged<const Compute<W>>,        \
+                                Arranged<const Compute<W>>, int64_t, Compute<W>*, Activations<W>, \
+                                W*, W*, int);
+#define SB_TYPE(W)                                                                              \
+  SB_PASSES(W, Indices16) SB_PASSES(W, Indices32) SB_PASSES(W, Indices64)                       \
+  template int native_lanes<W>();                                                               \
+  template void pack(Activations<const W>, int64_t, int64_t, Arranged<Compute<W>>, int);
+SB_TYPE(float)
+SB_TYPE(double)
+SB_TYPE(bfloat16)
+
+}  // namespace sparsebench

@@ -1,0 +1,48 @@
+// The tables of loops (loops.h) of the instruction set that is being compiled, from a template of
+// one loop: Make<Vector, registers>::loop.
+#pragma once
+
+#include "loops.h"
+#include "simd.h"
+
+namespace {
+
+using sparsebench::ByUnit;
+using sparsebench::ByWidth;
+using sparsebench::Compute;
+using sparsebench::Indices16;
+using sparsebench::Indices32;
+using sparsebench::Indices64;
+
+template <class T> constexpr int native = SB_VECTOR_BYTES / sizeof(T);
+
+template <class Loop, class T, int N, template <class, int> class Make>
+constexpr Loop narrower() {
+  if constexpr (N < native<T>) return Make<Vector<T, N>, 1>::loop;
+  else return {};
+}
+template <class Loop, class T, template <class, int> class Make>
+constexpr ByUnit<Loop> by_unit() {
+  return {Make<Vector<T, 1>, 1>::loop, narrower<Loop, T, 4, Make>(), narrower<Loop, T, 8, Make>(),
+          Make<Vector<T, native<T>>, 1>::loop};
+}
+template <class Loop, class T, template <class, int> class Make>
+constexpr ByWidth<Loop> by_width() {
+  using V = Vector<T, native<T>>;
+  return {Make<Vector<T, 1>, 1>::loop, narrower<Loop, T, 4, Make>(), narrower<Loop, T, 8, Make>(),
+          {Make<V, 1>::loop, Make<V, 2>::loop, Make<V, 3>::loop, Make<V, 4>::loop,
+           Make<V, 5>::loop, Make<V, 6>::loop, Make<V, 7>::loop, Make<V, 8>::loop}};
+}
+
+// Table<W, Index> for every type of values and every kind of indices: Make<W, Index>::table().
+template <class W, template <class, class> class Table, template <class, class> class Make>
+constexpr sparsebench::OfValues<W, Table> of_values() {
+  return {Make<W, Indices16>::table(), Make<W, Indices32>::table(), Make<W, Indices64>::table()};
+}
+template <template <class, class> class Table, template <class, class> class Make>
+constexpr sparsebench::OfAll<Table> of_all() {
+  return {of_values<float, Table, Make>(), of_values<double, Table, Make>(),
+          of_values<bfloat16, Table, Make>()};
+}
+
+}  // namespace
