@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sparselayers import ranks
 from sparselayers.functional import keep, winners
-from sparselayers.tracing import is_traced
+from sparselayers.tracing import as_node, is_traced
 
 
 class KWinners(nn.Module):
@@ -69,6 +69,8 @@ class KWinners(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` where it wins and 0 elsewhere."""
+        if (node := as_node(self, x)) is not None:
+            return node  # type: ignore[no-any-return]
         self._expect(x, x.shape[self.dim] if -x.dim() <= self.dim < x.dim() else None)
         along_dim = [1] * x.dim()
         along_dim[self.dim] = -1
@@ -158,6 +160,8 @@ class KWinners2d(KWinners):
         """Return `x` where it wins and 0 elsewhere."""
         if self.local:
             return super().forward(x)
+        if (node := as_node(self, x)) is not None:
+            return node  # type: ignore[no-any-return]
         self._expect(x, x.shape[-3] if x.dim() >= 3 and x.shape[-3:].numel() else None)
         boosted = self._boosted(x, [-1, 1, 1]).flatten(-3)
         won = winners(boosted, self._k(boosted.shape[-1]), dim=-1)

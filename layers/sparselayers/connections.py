@@ -177,6 +177,14 @@ class Connections:
         self.hooks[handle.id] = hook
         return handle
 
+    def __fx_create_arg__(self, tracer: Any) -> Any:
+        """Have torch.fx find the connections where the layer has them, to follow their changes."""
+        for path, module in tracer.root.named_modules():
+            if vars(module).get("_connections") is self:
+                name = f"{path}._connections".removeprefix(".")
+                return tracer.create_node("get_attr", name, (), {})
+        raise ValueError("the layer is no part of the model that is traced")
+
     def __deepcopy__(self, memo: object) -> Connections:
         return Connections(self.get())  # hooks are for the layer they were asked for
 

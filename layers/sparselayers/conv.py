@@ -13,6 +13,7 @@ from torch.nn.grad import conv2d_weight
 from sparselayers import tracing
 from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity
+from sparselayers.convolution.functional import conv2d_of
 from sparselayers.convolution.geometry import Geometry, Padding, Pair, pair
 from sparselayers.functional import sparse_conv2d
 from sparselayers.layer import Init
@@ -30,6 +31,8 @@ _ARGUMENTS = (
     "groups",
     "padding_mode",
 )
+
+torch.fx.wrap("conv2d_of")
 
 
 class SparseConv2d(PublishedMethods):
@@ -137,10 +140,15 @@ class SparseConv2d(PublishedMethods):
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, H', W')."""
         geometry = self.geometry
+        if (node := tracing.as_node(self, x)) is not None:
+            return node  # type: ignore[no-any-return]
         if self.padding_mode != "zeros":
             top, bottom, left, right = geometry.padding
             x = F.pad(x, (left, right, top, bottom), mode=self.padding_mode)
             geometry = Geometry.of(self.kernel_size, self.stride, 0, self.dilation, self.groups)
+        if tracing.is_drawn(x):
+            parameters = self.weights, self.bias
+            return conv2d_of(self._connections, x, *parameters, geometry, self.backend)
         connectivity: Connectivity | tracing.Arrays = (
             self.traced if tracing.is_traced(x, self.weights) else self.connectivity
         )

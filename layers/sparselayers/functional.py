@@ -39,7 +39,9 @@ def sparse_linear(
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
     out_features, in_features = connectivity.shape
-    if (
+    traced = isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias)
+    # torch.jit.trace has tensors for sizes, which it warns not to look at: the operator does.
+    if not (traced and torch._C._is_tracing()) and (
         x.dim() == 0
         or x.shape[-1] != in_features
         or not (x.dtype == values.dtype)
@@ -56,13 +58,21 @@ def sparse_linear(
         raise _mismatch(x, values, bias, connectivity)
     rows = x if x.dim() == 2 else x.reshape(-1, in_features)
     y: Tensor
-    if isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias):
+    if traced:
         where = connectivity.row_ptr, connectivity.col, in_features, backend
         y = operators.differentiable_linear(rows, values, bias, *where)
     else:
         chosen = backends.select(x.device, x.dtype, backend)
-        y = _eager(rows, values, bias, connectivity, chosen, owner)
+        y = _eager(rows, values, bias, connectivity, chosen, owner)  # type: ignore[arg-type]
     return y if rows is x else y.reshape(*x.shape[:-1], out_features)
+
+
+def linear_of(
+    connections: Connections, x: Tensor, values: Tensor, bias: Tensor | None, backend: str | None
+) -> Tensor:
+    """Return `sparse_linear` for what a layer is connected by now: what torch.fx draws of it."""
+    owner, connectivity = connections, connections.get()
+    return sparse_linear(x, values, bias, connectivity, backend=backend, owner=owner)
 
 
 def k_winners(x: Tensor, k: int, *, dim: int = -1) -> Tensor:
@@ -145,7 +155,7 @@ class _SparseLinear(torch.autograd.Function):
         if dy is None:
             return d_arranged, None, None, None, None, None
         needs = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or tracing.is_watched(dy):
             gradients = _differentiable(ctx, dy, x, values, needs)
         else:
             gradients = ctx.backend.backward(

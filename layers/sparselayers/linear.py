@@ -11,9 +11,11 @@ from sparselayers import tracing
 from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
-from sparselayers.functional import sparse_linear
+from sparselayers.functional import linear_of, sparse_linear
 from sparselayers.layer import Init
 from sparselayers.topologies import choice
+
+torch.fx.wrap("linear_of")
 
 
 class SparseLinear(SelfRewiring, PublishedMethods):
@@ -89,6 +91,8 @@ class SparseLinear(SelfRewiring, PublishedMethods):
     def forward(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b, (*, out_features)."""
         if tracing.is_traced(x, self.weights):
+            if tracing.is_drawn(x):
+                return self._drawn(x)
             return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
         return sparse_linear(
             x,
@@ -98,6 +102,13 @@ class SparseLinear(SelfRewiring, PublishedMethods):
             backend=self.backend,
             owner=self._connections,
         )
+
+    def _drawn(self, x: Any) -> Tensor:
+        """Return the product as torch.fx draws it."""
+        node = tracing.as_node(self, x)
+        if node is not None:
+            return node  # type: ignore[no-any-return]
+        return linear_of(self._connections, x, self.weights, self.bias, self.backend)
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, (rows, in_features)."""

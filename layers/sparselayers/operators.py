@@ -170,7 +170,9 @@ def _grad_values_backward(ctx: Any, g: Tensor) -> Any:
     )
 
 
-differentiable_linear = differentiable(linear, _save, _linear_backward, rows_are_independent=True)
+differentiable_linear = differentiable(
+    linear, _save, _linear_backward, rows_are_independent=True, has_bias=True
+)
 differentiable_grad_input = differentiable(
     grad_input, _save, _grad_input_backward, rows_are_independent=True
 )

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
+from torch.autograd import forward_ad
+from torch.fx import Proxy
+from torch.nn import Module, Parameter
+
+from sparselayers import flops
 
 Function = Callable[..., Any]
 
@@ -20,6 +24,10 @@ class Arrays(NamedTuple):
     col: Tensor
 
 
+# The key of the vmap before torch.func, which `jacobian(vectorize=True)` uses.
+_VMAP: Any = torch._C._parse_dispatch_key("VmapMode")
+
+
 def is_traced(*tensors: Tensor | None) -> bool:
     """Return whether somebody traces, transforms or subclasses: data cannot be used directly."""
     for tensor in tensors:
@@ -30,17 +38,52 @@ def is_traced(*tensors: Tensor | None) -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._is_tracing()
+        or forward_ad._current_level >= 0
+    )
+
+
+def is_drawn(x: object) -> bool:
+    """Return whether `x` stands for a tensor in a graph that torch.fx draws."""
+    return isinstance(x, Proxy)
+
+
+def as_node(layer: Module, x: Any) -> Any:
+    """Return what `layer` gives as one node of the graph that torch.fx draws, or None.
+
+    So it treats the modules of torch.nn. None where nobody draws, where the layer is the whole of
+    what is drawn, and where it has hooks: those are drawn with what happens inside.
+    """
+    if not isinstance(x, Proxy) or layer._forward_hooks or layer._forward_pre_hooks:
+        return None
+    path = x.tracer.path_of_module(layer)  # type: ignore[attr-defined]
+    return x.tracer.create_proxy("call_module", path, (x,), {}) if path else None
+
+
+def is_watched(dy: Tensor) -> bool:
+    """Return whether a backward pass is batched, differentiated forward, or watched by a mode."""
+    return (
+        type(dy) is not Tensor
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._dispatch_tls_is_dispatch_key_included(_VMAP)
+        or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
     )
 
 
 def differentiable(
-    operator: Any, save: Function, backward: Function, *, rows_are_independent: bool
+    operator: Any,
+    save: Function,
+    backward: Function,
+    *,
+    rows_are_independent: bool,
+    has_bias: bool = False,
 ) -> Function:
     """Give `operator` rules for differentiation and batching; return it for use in formulas.
 
-    Operators cannot be differentiated by torch.func, functions can: the same rules make one.
-    Where `rows_are_independent`, a batch of first arguments is computed as one longer batch;
-    anything else is taken one by one.
+    The operator is linear in each of its first two arguments, and adds the third where it
+    `has_bias`. Operators cannot be differentiated by torch.func, nor forward; functions can: the
+    same rules make one. Where `rows_are_independent`, a batch of first arguments is computed as
+    one longer batch; anything else is taken one by one.
     """
 
     class Differentiable(torch.autograd.Function):
@@ -51,10 +94,29 @@ def differentiable(
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             save(ctx, inputs)
+            ctx.set_materialize_grads(False)
+            ctx.save_for_forward(*(i for i in inputs if isinstance(i, Tensor)))
+            ctx.others = [None if isinstance(i, Tensor) else (i,) for i in inputs]
 
         @staticmethod
         def backward(ctx: Any, *gradients: Any) -> Any:
+            if gradients[0] is None:
+                return (None,) * len(ctx.others)
             return backward(ctx, *gradients)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Any:
+            tensors = iter(ctx.saved_tensors)
+            first, second, *rest = [next(tensors) if o is None else o[0] for o in ctx.others]
+            d_first, d_second, d_bias = tangents[:3]
+            none, rest = ((None,), rest[1:]) if has_bias else ((), rest)
+            parts = [
+                call(d_first, second, *none, *rest) if d_first is not None else None,
+                call(first, d_second, *none, *rest) if d_second is not None else None,
+            ]
+            if has_bias and d_bias is not None:
+                parts.append(call(torch.zeros_like(first), second, d_bias, *rest))
+            return sum(part for part in parts if part is not None)
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
@@ -75,11 +137,18 @@ def differentiable(
             return torch.stack([call(*one) for one in one_by_one]), 0
 
     def call(*args: Any) -> Any:
-        if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
+        if torch.compiler.is_compiling():
+            return operator(*args)
+        if torch._C._len_torch_dispatch_stack() > 0:
+            flops.register()
+        if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
             return Differentiable.apply(*args)
         return operator(*args)
 
-    operator.register_autograd(backward, setup_context=Differentiable.setup_context)
+    def set_up(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        save(ctx, inputs)
+
+    operator.register_autograd(backward, setup_context=set_up)
     operator.register_vmap(Differentiable.vmap)
     return call
 

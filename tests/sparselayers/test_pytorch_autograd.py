@@ -299,11 +299,19 @@ def test_checkpointing(member):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script")  # PyTorch's own forward mode uses it
-@every_layer_with_parameters
-def test_forward_mode_is_refused_clearly(member):
-    x = member.input()
-    with pytest.raises(NotImplementedError, match="forward mode AD"):
-        jvp(member.build(), (x,), (x,))
+@every_layer
+def test_forward_mode(member):
+    function, parameters = as_function(member.build().double().eval())
+    x = member.input(3, dtype=torch.float64).requires_grad_()
+    torch.autograd.gradcheck(
+        function, (x, *parameters), check_forward_ad=True, check_batched_grad=True, fast_mode=True
+    )
+    tangents = tuple(torch.randn_like(each) for each in (x, *parameters))
+    y, tangent = jvp(function, (x, *parameters), tangents)
+    torch.testing.assert_close(y, function(x, *parameters))
+    step = 1e-6
+    moved = function(*(a + step * t for a, t in zip((x, *parameters), tangents, strict=True)))
+    torch.testing.assert_close(tangent, (moved - y) / step, rtol=1e-4, atol=1e-4)
 
 
 def test_operators_check_what_they_are_given():

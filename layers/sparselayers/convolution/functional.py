@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sparselayers.autocast import autocast
+from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution import operators
 from sparselayers.convolution.geometry import Geometry
@@ -33,11 +35,24 @@ def sparse_conv2d(
     if not isinstance(x, Tensor):
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
-    _check(x, values, bias, connectivity, geometry)
+    if not torch._C._is_tracing():  # sizes are tensors there, which only the operator may look at
+        _check(x, values, bias, connectivity, geometry)
     images = x if x.dim() == 4 else x.unsqueeze(0)
     where = connectivity.row_ptr, connectivity.col, geometry.flat(), backend
     y: Tensor = operators.differentiable_conv2d(images, values, bias, *where)
     return y if x.dim() == 4 else y.squeeze(0)
+
+
+def conv2d_of(
+    connections: Connections,
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    backend: str | None,
+) -> Tensor:
+    """Return `sparse_conv2d` for what a layer is connected by now: what torch.fx draws of it."""
+    return sparse_conv2d(x, values, bias, connections.get(), geometry, backend=backend)
 
 
 def _check(

@@ -178,7 +178,7 @@ def _grad_values_backward(ctx: Any, g: Tensor) -> Any:
 
 
 differentiable_conv2d = differentiable(
-    conv2d, _save_conv2d, _conv2d_backward, rows_are_independent=True
+    conv2d, _save_conv2d, _conv2d_backward, rows_are_independent=True, has_bias=True
 )
 differentiable_grad_input = differentiable(
     grad_input, _save_grad_input, _grad_input_backward, rows_are_independent=True
