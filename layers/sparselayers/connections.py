@@ -73,16 +73,20 @@ class Connections:
         self.current = connectivity
         self.hooks: dict[int, Hook] = {}
         self.unmarked = False  # whether the buffer still names others: those before a write
+        self.waiting: dict[str, Tensor] = {}
+        self._why = ""
         self._shown: tuple[Tensor, Tensor] | None = None
+        self._looks = False  # whether something is shown, or waits
         self._marked: tuple[Any, int] = (None, -1)
         self._agreed: tuple[Any, int] = (None, -1)
 
     def get(self) -> Connectivity:
         """Return the connections, with what was written to the arrays that others hold.
 
-        Raises ValueError where that is no topology.
+        Raises ValueError where that is no topology, and RuntimeError where the rest of a state
+        dict is missing.
         """
-        if self._shown is not None:
+        if self._looks:
             self._look()
         return self.current
 
@@ -91,6 +95,7 @@ class Connections:
         """Copies of `row_ptr` and `col`, the same ones for as long as anybody holds them."""
         if self._shown is None:
             self._shown = self.current.row_ptr.clone(), self.current.col.clone()
+            self._looks = True
         return self._shown
 
     def show(self, *, row_ptr: Tensor | None = None, col: Tensor | None = None) -> None:
@@ -101,6 +106,11 @@ class Connections:
             before[1] if col is None else col,
         )
 
+    def wait(self, arrays: dict[str, Tensor], why: str) -> None:
+        """Keep arrays of a state dict until the rest of it is there."""
+        self.waiting = {name: array.detach().clone() for name, array in arrays.items()}
+        self._why, self._looks = why, True
+
     def replace(self, connectivity: Connectivity) -> TopologyChange:
         """Take over other connections.
 
@@ -109,6 +119,7 @@ class Connections:
         """
         change = TopologyChange(self.current, connectivity)
         self.current = connectivity
+        self.waiting = {}
         if self._shown is not None and change.old.nnz != connectivity.nnz:
             self._shown = None
         elif self._shown is not None:
@@ -193,14 +204,18 @@ class Connections:
 
     def _look(self) -> None:
         """Take on what was written to the arrays that are shown; forget them if nobody has them."""
-        now = self.current
-        row_ptr, col = self.shown
-        if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
-            self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
-            self.unmarked = True
-        del row_ptr, col  # references that would count below
-        if not any(_is_held(array) for array in self.shown):
-            self._shown = None
+        if self._shown is not None:
+            now = self.current
+            row_ptr, col = self._shown
+            if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
+                self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
+                self.unmarked = True
+            del row_ptr, col  # references that would count below
+            if not any(_is_held(array) for array in self._shown):
+                self._shown = None
+        if self.waiting:
+            raise RuntimeError(self._why)
+        self._looks = self._shown is not None
 
 
 def _same(shown: Tensor, own: Tensor) -> bool:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from sparselayers import backends, dense, stacked
+from sparselayers import backends, dense, stacked, state
 from sparselayers.connections import Connections, TopologyChange
-from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.connectivity import Connectivity
 from sparselayers.topologies.choice import Choice
 from sparselayers.tracing import Arrays
 
@@ -185,7 +185,7 @@ class SparseLayer(nn.Module):
             if connectivity.nnz == self.weights.numel():
                 self.weights.copy_(weights)
             else:
-                resize(self.weights, connectivity.nnz)
+                state.resize(self.weights, connectivity.nnz)
                 self.weights.copy_(weights)
         self._replace(connectivity)
 
@@ -301,95 +301,31 @@ class SparseLayer(nn.Module):
     ) -> None:
         """Take over weights and connections, of another nnz too; nothing where they do not fit."""
         try:
-            state, connectivity = self._checked(state_dict, prefix)
+            found = state.read(self, state_dict, prefix)
         except ValueError as error:
             error_msgs.append(f"{prefix.rstrip('.') or type(self).__name__}: {error}")
             return
-        if strict:
-            missing_keys += [f"{prefix}{n}" for n in INDICES if f"{prefix}{n}" not in state_dict]
-        if not local_metadata.get("assign_to_params_buffers", False):
-            resize(self.weights, connectivity.nnz)
-        elif connectivity.nnz != self.weights.numel():  # the old one is left as it is
-            there = self.weights.detach().new_empty(connectivity.nnz)
+        rest, nnz = found.rest, found.connectivity.nnz
+        if found.weights is None:
+            pass
+        elif nnz == self.weights.numel():
+            rest[f"{prefix}weights"] = found.weights
+        elif local_metadata.get("assign_to_params_buffers", False):  # the old one is left as it is
+            there = self.weights.detach().new_empty(nnz)
             self.weights = nn.Parameter(there, requires_grad=self.weights.requires_grad)
+            rest[f"{prefix}weights"] = found.weights
+        else:
+            state.resize(self.weights, nnz)
+            with torch.no_grad():
+                self.weights.copy_(found.weights)
+        missing: list[str] = []
         super()._load_from_state_dict(
-            state, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            rest, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs
         )
-        if connectivity is not self._connections.current:
-            self._replace(connectivity)
-
-    def _checked(
-        self, state_dict: dict[str, Any], prefix: str
-    ) -> tuple[dict[str, Any], Connectivity]:
-        """Return the parameters in `state_dict` and the connections, or raise ValueError."""
-        state = {k: v for k, v in state_dict.items() if k[len(prefix) :] not in INDICES}
-        old = state.pop(f"{prefix}values", None)  # what `weights` was called once
-        if old is not None:
-            state.setdefault(f"{prefix}weights", old)
-        given = {name: state_dict.get(prefix + name) for name in INDICES}
-        own: dict[str, Any] = {"weights": self.weights, "bias": self.bias}
-        for name in own:
-            own[name] = given[name] = state.get(prefix + name, own[name])
-        for name, tensor in given.items():
-            if tensor is None:
-                continue
-            if (
-                not isinstance(tensor, Tensor)
-                or tensor.layout != torch.strided
-                or tensor.is_complex()
-            ):
-                raise ValueError(f"{name} must be a real dense tensor, got {_describe(tensor)}")
-            if tensor.is_meta and not self.weights.is_meta:
-                raise ValueError(f"{name} is on the meta device: it has no data")
-        connectivity, weights, bias = self._connections.get(), own["weights"], own["bias"]
-        wanted = "the layer"
-        if given["row_ptr"] is not None or given["col"] is not None:
-            connectivity, wanted = self._given(given["row_ptr"], given["col"]), "col"
-        if weights.shape != (connectivity.nnz,):
-            raise ValueError(
-                f"weights have shape {tuple(weights.shape)}, but {wanted} has "
-                f"{connectivity.nnz} connections"
-            )
-        if bias is not None and self.bias is not None and bias.shape != self.bias.shape:
-            raise ValueError(f"bias must have {self.shape[0]} entries, got {tuple(bias.shape)}")
-        return state, connectivity
-
-    def _given(self, row_ptr: Tensor | None, col: Tensor | None) -> Connectivity:
-        """Return the connections that arrays of a state dict describe, or raise ValueError.
-
-        An array that is missing is the layer's. Integers of any type will do.
-        """
-        now = self._connections.current
-        if (row_ptr is not None and row_ptr.is_meta) or (col is not None and col.is_meta):
-            return now  # a layer on the meta device has its connections all the same
-        arrays = [
-            own if array is None else array.to(self._connections.current.device)
-            for array, own in ((row_ptr, now.row_ptr), (col, now.col))
-        ]
-        alike = all(a.dtype == index_dtype(self.shape, arrays[1].numel()) for a in arrays)
-        if not alike:
-            arrays = [a if a.is_floating_point() else a.long() for a in arrays]
-        made = Connectivity(self.shape, *arrays)
-        dtype = index_dtype(self.shape, made.nnz)
-        if made.col.dtype != dtype:
-            made = Connectivity.adopt(self.shape, made.row_ptr.to(dtype), made.col.to(dtype))
-        return now if made.equals(now) else made
-
-
-INDICES = ("row_ptr", "col")  # what of the connections is in a state dict
-
-
-def resize(parameter: nn.Parameter, nnz: int) -> None:
-    """Make room for `nnz` numbers in the same parameter; its gradient goes where it has others."""
-    if parameter.numel() == nnz:
-        return
-    parameter.grad = None
-    # A graph that somebody still holds keeps the node that accumulates gradients, and with it the
-    # old size. PyTorch makes a new node where the type of the data has changed: so it does, once.
-    data = parameter.data.new_zeros(nnz)
-    other = torch.float32 if data.dtype == torch.float64 else torch.float64
-    parameter.data = torch.empty(0, dtype=other, device=data.device)
-    parameter.data = data
+        missing_keys += [name for name in missing if name != f"{prefix}weights"]
+        missing_keys += [prefix + name for name in found.missing]
+        if found.connectivity is not self._connections.current:
+            self._replace(found.connectivity)
 
 
 def check_format(name: str) -> Format:
@@ -410,9 +346,3 @@ def _uniform(
     drawn.uniform_(-1.0, 1.0, generator=generator)
     with torch.no_grad():
         parameter.copy_(drawn).mul_(bound)
-
-
-def _describe(value: object) -> str:
-    if isinstance(value, Tensor):
-        return f"{value.layout} {value.dtype}"
-    return type(value).__name__

@@ -1,0 +1,164 @@
+"""What a sparse layer reads from state dicts, whole or in shards, its own or a dense layer's.
+
+The state of a layer is three arrays that belong together, `weights`, `row_ptr` and `col`, and the
+bias. Where they come one after the other, as from the shards of a large checkpoint, each is taken
+over as soon as it fits what is there, and kept until then. A layer that waits for the rest refuses
+to compute.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sparselayers import dense
+from sparselayers.connectivity import Connectivity, index_dtype
+
+if TYPE_CHECKING:
+    from sparselayers.layer import SparseLayer
+
+ARRAYS = ("weights", "row_ptr", "col")
+INDICES = ARRAYS[1:]  # what of the connections is in a state dict
+_DENSE = ("weight", "weight_orig", "weight_mask")  # of a dense layer, pruned or being pruned
+_OLD = {"values": "weights"}  # what `weights` was called once
+
+
+class Found(NamedTuple):
+    """What a state dict has for a layer: `rest` is for nn.Module, with the prefix in its names."""
+
+    rest: dict[str, Any]
+    connectivity: Connectivity
+    weights: Tensor | None  # None where none came, or where they wait
+    missing: list[str]
+
+
+def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
+    """Return what to take over of a state dict, and keep what has to wait for the rest.
+
+    Raises ValueError, naming the array, for what fits no such layer; what waited is forgotten then.
+    """
+    rest = dict(state_dict)
+    names = (*ARRAYS, *_DENSE, *_OLD)
+    came = {_OLD.get(n, n): rest.pop(prefix + n) for n in names if prefix + n in rest}
+    _check(layer, came, rest.get(f"{prefix}bias"))
+    if f"{prefix}bias_mask" in rest and f"{prefix}bias_orig" in rest:
+        rest[f"{prefix}bias"] = rest.pop(f"{prefix}bias_orig") * rest.pop(f"{prefix}bias_mask")
+    connections = layer._connections
+    arrays = _sparse(layer, connections.waiting | came)
+    connections.waiting = {}
+    now = connections.get()
+    missing = [] if any(name in came for name in _DENSE) else [n for n in ARRAYS if n not in came]
+    try:
+        connectivity = _connectivity(layer, now, arrays)
+        weights = arrays.get("weights")
+        _fits(connectivity, layer.weights if weights is None else weights, arrays)
+    except ValueError as error:
+        if all(name in arrays for name in ARRAYS):
+            raise
+        connections.wait(arrays, _needs(layer, arrays, error))
+        return Found(rest, now, None, missing)
+    return Found(rest, connectivity, weights, missing)
+
+
+def resize(parameter: nn.Parameter, nnz: int) -> None:
+    """Make room for `nnz` numbers in the same parameter; its gradient goes where it has others."""
+    if parameter.numel() == nnz:
+        return
+    parameter.grad = None
+    # A graph that somebody still holds keeps the node that accumulates gradients, and with it the
+    # old size. PyTorch makes a new node where the type of the data has changed: so it does, once.
+    data = parameter.data.new_zeros(nnz)
+    other = torch.float32 if data.dtype == torch.float64 else torch.float64
+    parameter.data = torch.empty(0, dtype=other, device=data.device)
+    parameter.data = data
+
+
+def _check(layer: SparseLayer, came: dict[str, Any], bias: Any) -> None:
+    """Raise ValueError for what is no array of such a layer, whatever else there may be."""
+    for name, tensor in (came | ({} if bias is None else {"bias": bias})).items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_complex():
+            raise ValueError(f"{name} must be a real dense tensor, got {_describe(tensor)}")
+        if tensor.is_meta and not layer.weights.is_meta:
+            raise ValueError(f"{name} is on the meta device: it has no data")
+        if name in INDICES and (tensor.dim() != 1 or tensor.is_floating_point()):
+            kind = f"{tensor.dim()}-D {str(tensor.dtype).removeprefix('torch.')}"
+            raise ValueError(f"{name} must be a 1-D int32 or int64 tensor, got {kind}")
+        if name in _DENSE and tensor.shape != layer.weight_shape:
+            wanted = tuple(layer.weight_shape)
+            raise ValueError(f"{name} must have the shape {wanted}, got {tuple(tensor.shape)}")
+    if bias is not None and layer.bias is not None and bias.shape != layer.bias.shape:
+        raise ValueError(f"bias must have {layer.shape[0]} entries, got {tuple(bias.shape)}")
+
+
+def _sparse(layer: SparseLayer, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the arrays, those of a dense layer as those of a sparse one with its topology."""
+    if "weight" in arrays:
+        weight, mask = arrays["weight"], None
+    elif "weight_orig" in arrays and "weight_mask" in arrays:
+        weight, mask = arrays["weight_orig"], arrays["weight_mask"].bool()
+    else:
+        return arrays
+    if weight.is_meta:
+        raise ValueError("weight is on the meta device: it has no data to find connections in")
+    connectivity, weights = dense.connections(weight, mask, keep_zeros=mask is not None)
+    return {"weights": weights, "row_ptr": connectivity.row_ptr, "col": connectivity.col}
+
+
+def _connectivity(
+    layer: SparseLayer, now: Connectivity, arrays: dict[str, Tensor]
+) -> Connectivity:
+    """Return the connections that arrays describe, or raise ValueError.
+
+    An array that is missing is the layer's. Integers of any type will do.
+    """
+    given = [arrays[name] for name in INDICES if name in arrays]
+    if not given or any(array.is_meta for array in given):
+        return now  # a layer on the meta device has its connections all the same
+    both = [
+        arrays.get(name, own).to(now.device)
+        for name, own in zip(INDICES, (now.row_ptr, now.col), strict=True)
+    ]
+    if any(array.dtype != index_dtype(layer.shape, both[1].numel()) for array in both):
+        both = [array.long() for array in both]
+    made = Connectivity(layer.shape, *both)
+    dtype = index_dtype(layer.shape, made.nnz)
+    if made.col.dtype != dtype:
+        made = Connectivity.adopt(layer.shape, made.row_ptr.to(dtype), made.col.to(dtype))
+    return now if made.equals(now) else made
+
+
+def _fits(connectivity: Connectivity, weights: Tensor, arrays: dict[str, Tensor]) -> None:
+    if any(name.startswith("weight_") for name in arrays):
+        raise ValueError("a dense weight and its mask belong together")
+    if weights.shape != (connectivity.nnz,):
+        whose = "col" if any(name in arrays for name in INDICES) else "the layer"
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}, but {whose} has "
+            f"{connectivity.nnz} connections"
+        )
+
+
+def _needs(layer: SparseLayer, arrays: dict[str, Tensor], error: ValueError) -> str:
+    """Say which arrays are there, and which are missing beside them."""
+    half = [name for name in ("weight_orig", "weight_mask") if name in arrays]
+    if half:
+        missing = [name for name in ("weight_orig", "weight_mask") if name not in half]
+    else:
+        missing = [name for name in ARRAYS if name not in arrays]
+        announced = arrays["col"].numel() if "col" in arrays else None
+        if "row_ptr" in arrays and announced is None and not arrays["row_ptr"].is_meta:
+            announced = int(arrays["row_ptr"][-1])
+        if "weights" in missing and layer.weights.numel() == announced:
+            missing.remove("weights")
+    return (
+        f"a sparse layer of shape {layer.shape} has {' and '.join(arrays)} of a state dict, and "
+        f"waits for {' and '.join(missing)}, which belong to them: load the rest of it ({error})"
+    )
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.layout} {value.dtype}"
+    return type(value).__name__
