@@ -86,9 +86,10 @@ class SparseLayer(nn.Module):
         """
         connections, mark = self._connections, self._buffers["topology_id"]
         now = connections.get()
-        weights = self._parameters["weights"]
-        if weights is not None and now.device != weights.device and not weights.is_meta:
-            connections.move(weights.device)
+        # What FSDP or a parametrization has taken away is where the buffer is.
+        there = self._parameters.get("weights", mark)
+        if there is not None and now.device != there.device and not there.is_meta:
+            connections.move(there.device)
             now = connections.current
         if mark is not None:
             if connections.unmarked:
@@ -179,7 +180,10 @@ class SparseLayer(nn.Module):
 
         The parameter stays the same object, for optimizers; a gradient is lost where the number
         changes. Graphs made before refuse to be differentiated. Hooks are told at the end.
+
+        Raises ValueError where the weights are sharded over processes.
         """
+        state.require_whole(self)
         with torch.no_grad():
             weights = weights.to(self.weights)
             if connectivity.nnz == self.weights.numel():

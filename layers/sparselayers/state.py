@@ -59,7 +59,24 @@ def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
             raise
         connections.wait(arrays, _needs(layer, arrays, error))
         return Found(rest, now, None, missing)
+    if connectivity.nnz != layer.weights.numel():
+        require_whole(layer)
     return Found(rest, connectivity, weights, missing)
+
+
+def require_whole(layer: SparseLayer) -> None:
+    """Raise ValueError where FSDP or tensor parallelism has the weights, in shards of its own."""
+    weights = layer._parameters.get("weights")
+    if (
+        weights is None
+        or hasattr(weights, "device_mesh")  # a DTensor: fully_shard
+        or getattr(weights, "_fsdp_flattened", False)  # FullyShardedDataParallel
+    ):
+        raise ValueError(
+            f"the weights of a sparse layer of shape {layer.shape} are sharded over processes or "
+            "computed from others: its connections cannot change. Change them before the model is "
+            "sharded, or train it with DistributedDataParallel"
+        )
 
 
 def resize(parameter: nn.Parameter, nnz: int) -> None:
@@ -106,9 +123,7 @@ def _sparse(layer: SparseLayer, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"weights": weights, "row_ptr": connectivity.row_ptr, "col": connectivity.col}
 
 
-def _connectivity(
-    layer: SparseLayer, now: Connectivity, arrays: dict[str, Tensor]
-) -> Connectivity:
+def _connectivity(layer: SparseLayer, now: Connectivity, arrays: dict[str, Tensor]) -> Connectivity:
     """Return the connections that arrays describe, or raise ValueError.
 
     An array that is missing is the layer's. Integers of any type will do.

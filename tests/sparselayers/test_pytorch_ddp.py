@@ -31,8 +31,12 @@ def worker(rank, port, folder):
     dist.init_process_group("gloo", rank=rank, world_size=2)
     try:
         for member in LAYERS:
-            torch.manual_seed(rank)  # the ranks begin with different weights and connections
-            model = DistributedDataParallel(model_of(member))
+            torch.manual_seed(0)  # the ranks begin with the same connections
+            alone = model_of(member)
+            torch.manual_seed(rank)
+            for parameter in alone.parameters():  # and with different weights
+                torch.nn.init.normal_(parameter)
+            model = DistributedDataParallel(alone)
             if rank == 0:
                 torch.save(model.module.state_dict(), folder / f"{member}-before.pt")
             dist.barrier()

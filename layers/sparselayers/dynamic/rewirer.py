@@ -16,6 +16,7 @@ from sparselayers.dynamic.exchange import exchange
 from sparselayers.dynamic.site import Site
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
+from sparselayers.state import require_whole
 from sparselayers.topologies.keys import keys_of
 from sparselayers.topologies.sampling import ascending
 
@@ -184,6 +185,7 @@ def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Spars
     for name, layer in layers.items():
         if getattr(layer, "dynamic", False):
             raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")
+        require_whole(layer)
     return layers
 
 

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from sparselayers.prune.magnitude import Distribution, prune_to_sparsity, sparse_layers
 from sparselayers.prune.schedule import Schedule
+from sparselayers.state import require_whole
 
 
 class Pruner:
@@ -40,7 +41,8 @@ class Pruner:
         self.distribution: Distribution = distribution
         self.skip = tuple(skip)
         self.steps = 0
-        sparse_layers(model, self.skip)
+        for layer in sparse_layers(model, self.skip).values():
+            require_whole(layer)
 
     def step(self) -> int:
         """Count an optimization step; return how many connections were removed after it."""
