@@ -56,10 +56,10 @@ def test_a_forward_between_the_shards_says_what_is_missing(kind):
     layer, state = build(0.5), build(0.2).state_dict()
     layer.load_state_dict({"weights": state["weights"]}, strict=False)
     for use in (lambda: layer(x), layer.state_dict, lambda: copy.deepcopy(layer)):
-        with pytest.raises(RuntimeError, match="has weights .*waits for row_ptr and col"):
+        with pytest.raises(RuntimeError, match=r"has weights .*waits for row_ptr and col"):
             use()
     layer.load_state_dict({"col": state["col"], "bias": state["bias"]}, strict=False)
-    with pytest.raises(RuntimeError, match="has weights and col .*waits for row_ptr"):
+    with pytest.raises(RuntimeError, match=r"has weights and col .*waits for row_ptr"):
         layer(x)
     layer.load_state_dict({"row_ptr": state["row_ptr"]}, strict=False)
     layer(x)
@@ -149,7 +149,7 @@ def test_weight_and_mask_in_shards():
     prune.random_unstructured(dense, "weight", 0.5)
     state, x = dense.state_dict(), torch.randn(4, 12)
     layer.load_state_dict({"weight_mask": state.pop("weight_mask")}, strict=False)
-    with pytest.raises(RuntimeError, match="has weight_mask .*waits for weight_orig"):
+    with pytest.raises(RuntimeError, match=r"has weight_mask .*waits for weight_orig"):
         layer(x)
     layer.load_state_dict(state, strict=False)
     torch.testing.assert_close(layer(x), dense(x))

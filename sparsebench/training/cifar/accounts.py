@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparsebench.training import models
 from sparsebench.training.settings import Setting
 from sparselayers.layer import SparseLayer
+from sparselayers.sizes import nbytes
 
 
 def of(network: nn.Module, setting: Setting) -> dict[str, Any]:
@@ -29,13 +30,14 @@ def held(network: nn.Module, *, momentum: bool) -> int:
     what kernels derive from the indices does not: that is in measured peaks alone.
     """
     parameters = sum(map(_bytes, network.parameters()))
+    others = nbytes(network) - parameters
     computed = sum(
         _bytes(value)
         for module in network.modules()
         for value in vars(module).values()
         if isinstance(value, Tensor)
     )
-    return parameters * (3 if momentum else 2) + sum(map(_bytes, network.buffers())) + computed
+    return parameters * (3 if momentum else 2) + others + computed
 
 
 def _entries(layer: nn.Module) -> int:

@@ -23,7 +23,7 @@ from sparsebench.training.cifar.model_records import FILE_NAME, ModelRecord, Mod
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.evaluation import TEST_BATCH, accuracy
 from sparsebench.training.settings import CifarSetting
-from sparselayers import accelerator
+from sparselayers import accelerator, sizes
 from sparselayers.convert import convert_model
 
 SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
@@ -134,7 +134,7 @@ def held(part: nn.Module) -> int:
     """Return the bytes of everything that a part of a network keeps."""
     return sum(
         inner.numel() * inner.element_size()
-        for tensor in (*part.parameters(), *part.buffers())
+        for tensor in sizes.held(part)
         for inner in _inner(tensor)
     )
 
