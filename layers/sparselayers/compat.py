@@ -14,6 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparselayers.activation import KWinners
+from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.magnitude import largest, sparse_layers
 from sparselayers.prune.remove import remove_connections
@@ -77,6 +78,8 @@ def prune_sparse_model(
         raise ValueError("the model uses no sparse layer for this input")
     for layer in used:
         _count(layer)
+    layers = {path: layer for path, layer in sparse_layers(model).items() if layer in used}
+    check_changeable(layers, layers, optimizer)
     removed = sum(prune_smallest_values(layer, optimizer) for layer in used)
     model.zero_grad(set_to_none=True)
     return removed

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -63,12 +63,23 @@ class TopologyChange:
 Hook = Callable[[Any, TopologyChange], None]
 
 
+class Watcher(Protocol):
+    """Whoever wants to see what goes through a layer, for a while (see dynamic/activity.py)."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the input to use for `x`."""
+
+    def leave(self, x: Tensor, weights: Tensor, y: Tensor) -> None:
+        """See the input that was used, and the output."""
+
+
 class Connections:
     """The connections of one layer, what of them others hold, and who wants to hear of changes."""
 
     def __init__(self, connectivity: Connectivity) -> None:
         self.current = connectivity
         self.hooks: dict[int, Hook] = {}
+        self.watcher: Watcher | None = None
         self._shown: tuple[Tensor, Tensor] | None = None
         self._marked: tuple[Any, int] = (None, -1)
 
@@ -96,21 +107,19 @@ class Connections:
             before[1] if col is None else col,
         )
 
-    def replace(self, connectivity: Connectivity) -> TopologyChange:
+    def replace(self, change: TopologyChange) -> None:
         """Take over other connections.
 
         Arrays that others hold show them too where there are as many; otherwise they stay what
         they are beside the old weights.
         """
-        change = TopologyChange(self.current, connectivity)
-        self.current = connectivity
+        self.current = connectivity = change.new
         if self._shown is not None and change.old.nnz != connectivity.nnz:
             self._shown = None
         elif self._shown is not None:
             with torch.no_grad():
                 self._shown[0].copy_(connectivity.row_ptr)
                 self._shown[1].copy_(connectivity.col)
-        return change
 
     def move(self, device: torch.device) -> None:
         """Have the connections on `device`, as they are."""
@@ -129,7 +138,7 @@ class Connections:
         seen = version(mark)
         if self._marked[0] is mark and self._marked[1] == seen:
             return
-        if not mark.is_meta and int(mark) != self.current.digest:
+        if not mark.is_meta and not _names(mark, self.current.digest):
             raise RuntimeError(
                 "the weights of this sparse layer belong to other connections than it has: "
                 "somebody wrote over its buffer `topology_id`. torch.optim.swa_utils.AveragedModel "
@@ -166,6 +175,21 @@ class Connections:
         del row_ptr, col  # references that would count below
         if not any(_is_held(array) for array in self.shown):
             self._shown = None
+
+
+def new_mark(device: torch.device) -> Tensor:
+    """Return a buffer for the name of some connections.
+
+    It is a number with a fraction, so that the average of equal names is that name.
+    """
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has nothing better
+    return torch.zeros((), dtype=dtype, device=device)
+
+
+def _names(mark: Tensor, digest: int) -> bool:
+    """Whether `mark` is `digest`, but for what averaging and casts round off."""
+    precision = torch.finfo(mark.dtype).eps if mark.is_floating_point() else 0.0
+    return abs(float(mark) - digest) <= digest * max(2.0**-34, 4 * precision)
 
 
 def _same(shown: Tensor, own: Tensor) -> bool:

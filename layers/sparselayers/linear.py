@@ -88,16 +88,24 @@ class SparseLinear(SelfRewiring, PublishedMethods):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b, (*, out_features)."""
-        if tracing.is_traced(x, self.weights):
-            return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
-        return sparse_linear(
-            x,
-            self.weights,
-            self.bias,
-            self.connectivity,
-            backend=self.backend,
-            owner=self._connections,
-        )
+        weights, connections = self.weights, self._connections
+        watcher = connections.watcher
+        if watcher is not None:
+            x = watcher.enter(x)
+        if tracing.is_traced(x, weights):
+            y = sparse_linear(x, weights, self.bias, self.traced, backend=self.backend)
+        else:
+            y = sparse_linear(
+                x,
+                weights,
+                self.bias,
+                self.connectivity,
+                backend=self.backend,
+                owner=connections,
+            )
+        if watcher is not None:
+            watcher.leave(x, weights, y)
+        return y
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, (rows, in_features)."""

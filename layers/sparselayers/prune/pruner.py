@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from sparselayers.change import check_changeable
 from sparselayers.prune.magnitude import Distribution, prune_to_sparsity, sparse_layers
 from sparselayers.prune.schedule import Schedule
 
@@ -40,7 +41,7 @@ class Pruner:
         self.distribution: Distribution = distribution
         self.skip = tuple(skip)
         self.steps = 0
-        sparse_layers(model, self.skip)
+        check_changeable(sparse_layers(model), sparse_layers(model, self.skip), None)
 
     def step(self) -> int:
         """Count an optimization step; return how many connections were removed after it."""
