@@ -16,6 +16,7 @@ made by place after a rewiring, or a process that drew other connections than th
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,7 +79,7 @@ class Connections:
 
     def __init__(self, connectivity: Connectivity) -> None:
         self.current = connectivity
-        self.hooks: dict[int, Hook] = {}
+        self.hooks: OrderedDict[int, Hook] = OrderedDict()
         self.watcher: Watcher | None = None
         self._shown: tuple[Tensor, Tensor] | None = None
         self._marked: tuple[Any, int] = (None, -1)

@@ -13,7 +13,7 @@ from torch import nn
 import sparselayers as sl
 from sparselayers.dynamic import RigL
 
-SETTINGS = {"deltaT": 3, "Tend": 20, "alpha": 0.4}
+SETTINGS = {"update_every": 3, "stop_after": 20, "fraction": 0.4}
 
 
 def make_layer(dynamic=True, **arguments):
@@ -147,15 +147,30 @@ def test_compiled_layers_rewire_themselves():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"deltaT": 0}, "deltaT must be at least 1, got 0"),
-        ({"Tend": -5}, "Tend must be at least 1, got -5"),
-        ({"max_size": math.nan}, "max_size must be at least 1, got nan"),
-        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1.5"),
+        ({"update_every": 0}, "update_every must be a positive integer, got 0"),
+        ({"stop_after": -5}, "stop_after must be a positive integer, got -5"),
+        ({"max_size": math.nan}, "max_size must be a positive integer, got nan"),
+        ({"fraction": 1.5}, r"fraction must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_settings_that_are_none(settings, message):
     with pytest.raises(ValueError, match=message):
         make_layer(**settings)
+
+
+def test_published_names():
+    """sparselinear's own names, as keywords and by position."""
+    for layer in (
+        sl.SparseLinear(20, 15, dynamic=True, deltaT=3, Tend=20, alpha=0.4, max_size=99),
+        sl.SparseLinear(20, 15, True, 0.8, None, False, True, 3, 20, 0.4, 99),
+    ):
+        assert (layer.deltaT, layer.Tend, layer.alpha, layer.max_size) == (3, 20, 0.4, 99)
+        assert (layer.update_every, layer.stop_after, layer.fraction) == (3, 20, 0.4)
+        assert layer._rewirer.update_every == 3
+    with pytest.raises(TypeError, match="deltaT and update_every are one argument"):
+        sl.SparseLinear(20, 15, dynamic=True, deltaT=3, update_every=3)
+    with pytest.raises(TypeError, match="'deltat'"):
+        sl.SparseLinear(20, 15, dynamic=True, deltat=3)
 
 
 def test_a_controller_leaves_dynamic_layers_alone():

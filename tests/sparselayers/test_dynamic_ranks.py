@@ -39,7 +39,8 @@ def _run(rank, test, store):
 
 def build(*, dynamic=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    settings = {"dynamic": dynamic, "deltaT": 2, "Tend": 20, "alpha": 0.3, "generator": generator}
+    settings = {"dynamic": dynamic, "generator": generator}
+    settings |= {"update_every": 2, "stop_after": 20, "fraction": 0.3}
     return nn.Sequential(
         sl.SparseLinear(12, 10, sparsity=0.7, **settings),
         nn.ReLU(),

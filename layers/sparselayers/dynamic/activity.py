@@ -10,12 +10,12 @@ penalty), and nothing of what was thrown away since, by `zero_grad` or with a ba
 from __future__ import annotations
 
 import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.hooks import RemovableHandle
 
 from sparselayers import ranks
 from sparselayers.dynamic.eager import run_eagerly
@@ -60,35 +60,41 @@ class Activity:
         self._pairs: list[Pair] = []
         self._passing: dict[int, list[Pair]] = {}  # of backward passes that are on their way
         self._additions = self._additions_seen = 0
-        self._used = False
+        self._used = self._in_step = False
         self._left: tuple[bool, int] = (False, -1)  # the gradient that was seen last
         watcher = _Watcher.of(layer)
         watcher.activities.add(self)
-        added = layer.weights.register_post_accumulate_grad_hook(_Added(self))
+        self._trains = layer.weights.requires_grad
+        handles = ExitStack()
+        if self._trains:  # PyTorch takes no hook of a frozen parameter
+            added = layer.weights.register_post_accumulate_grad_hook(_Added(self))
+            handles.callback(added.remove)
+            handles.enter_context(run_eagerly())
         self.stop = weakref.finalize(
-            self, _release, weakref.ref(layer), watcher, weakref.ref(self), added, run_eagerly()
+            self, _release, weakref.ref(layer), watcher, weakref.ref(self), handles
         )
         self.stop.atexit = False
 
     def begin_step(self) -> None:
         """Keep what there is now: the optimizer is about to make a step."""
         layer = self._layer()
-        if layer is None:
-            return
+        if layer is None or (self._in_step and self._additions == self._additions_seen):
+            return  # in a step within a step: an optimizer that calls another's
         gradient = layer.weights.grad
         self._look(gradient)
         used = gradient is not None and (self._used or bool(gradient.any()))
         self.step = Step(
             list(self._pairs),
             None if gradient is None else gradient.detach().clone(),
-            used and layer.weights.requires_grad,
+            used and self._trains and layer.weights.requires_grad,
         )
-        self._additions_seen = self._additions
+        self._additions_seen, self._in_step = self._additions, True
 
     def end_step(self) -> None:
         """Let what an optimizer's closure has added during the step count."""
         if self.step is None or self._additions != self._additions_seen:
             self.begin_step()
+        self._in_step = False
 
     def clear(self) -> None:
         """Forget everything."""
@@ -228,12 +234,10 @@ def _release(
     layer: weakref.ref[SparseLayer],
     watcher: _Watcher,
     activity: weakref.ref[Activity],
-    added: RemovableHandle,
-    stance: Any,
+    handles: ExitStack,
 ) -> None:
     there, others = layer(), [each for each in watcher.activities if each is not activity()]
     watcher.activities = weakref.WeakSet(others)
     if there is not None and not others and there._connections.watcher is watcher:
         there._connections.watcher = None
-    added.remove()
-    stance.close()
+    handles.close()

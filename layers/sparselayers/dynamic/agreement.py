@@ -54,13 +54,14 @@ class Agreement:
             free = torch.ones_like(free)
         products = dense[free] @ given[free], dense[free] @ dense[free]
         factor = float(products[0] / products[1]) if products[1] else 0.0
-        noise = self._noise()
+        noise, norms = self._noise(), (float(dense.norm()), float(given.norm()))
         if factor <= 0.0:  # one is 0, or nothing but noise
-            larger = max(float(dense.norm()), float(given.norm()))
+            larger = max(norms)
             return larger / noise if noise else math.inf if larger else 0.0
-        error = (given - (factor * dense).clamp(-limit, limit)).norm()
-        allowed = self._tolerance() * float(given.norm()) + factor * noise
-        return float(error) / allowed
+        error = float((given - (factor * dense).clamp(-limit, limit)).norm())
+        # Of noise alone no factor can be told.
+        scale = max(factor, min(1.0, norms[1] / norms[0]))
+        return error / (self._tolerance() * norms[1] + scale * noise)
 
     def _tolerance(self) -> float:
         types = {self._layer.weights.dtype, *(dy.dtype for _, dy in self._step.pairs)}
@@ -76,8 +77,9 @@ class Agreement:
             torch.stack(terms).sum() if terms else self._dense.new_zeros((), dtype=torch.float32)
         )
         types = {layer.weights.dtype, *(dy.dtype for _, dy in self._step.pairs)}
-        rounding = max(torch.finfo(dtype).eps for dtype in types)
-        return 4 * rounding * math.sqrt(float(total) * (1 - layer.sparsity))
+        wide = torch.finfo(self._dense.dtype).eps  # of sums, whose errors grow with their length
+        rounding = 16 * wide + 4 * max(torch.finfo(dtype).eps for dtype in types)
+        return rounding * math.sqrt(float(total) * (1 - layer.sparsity))
 
 
 def _squares(pair: Pair, shape: tuple[int, int]) -> Tensor:

@@ -21,15 +21,14 @@ from sparselayers.layer import SparseLayer
 class SelfRewiring(SparseLayer):
     """A layer that can rewire itself after the steps of whichever optimizer has its values.
 
-    Its settings are RigL's, under the names that the sparselinear package gave them. The steps
-    made are part of its state dict, and of its copies and pickles; a layer that is not dynamic
-    ignores them.
+    Its settings are RigL's. The steps made are part of its state dict, and of its copies and
+    pickles; a layer that is not dynamic ignores them.
     """
 
     dynamic: bool
-    deltaT: int  # noqa: N815
-    Tend: int
-    alpha: float
+    update_every: int
+    stop_after: int
+    fraction: float
     max_size: float
     _rewirer: RigL | None = None
 
@@ -38,17 +37,12 @@ class SelfRewiring(SparseLayer):
 
         Raises ValueError where a setting is out of range.
         """
-        for name in ("deltaT", "Tend", "max_size"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
         self._rewirer = RigL(
             self,
             None,
-            update_every=self.deltaT,
-            stop_after=self.Tend,
-            fraction=self.alpha,
+            update_every=self.update_every,
+            stop_after=self.stop_after,
+            fraction=self.fraction,
             max_size=self.max_size,
         )
         self._rewirer.resume(steps)

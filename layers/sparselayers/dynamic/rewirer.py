@@ -188,9 +188,7 @@ class Rewirer(ABC):
         layers, steps = self.layers, {n: a.step for n, a in self._activities.items()}
         used = [step is not None and step.used for step in steps.values()]
         device = next(iter(layers.values())).weights.device
-        chosen = [
-            name for name, each in zip(steps, ranks.any(used, device), strict=True) if each
-        ]
+        chosen = [name for name, each in zip(steps, ranks.any(used, device), strict=True) if each]
         assert self.optimizer is not None
         check_changeable(layers, chosen, self.optimizer)
         plans = {}
