@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ def change_connections(
 
 
 def check_changeable(
-    layers: dict[str, SparseLayer], changing: Iterable[str], optimizer: Optimizer | None
+    layers: Mapping[str, SparseLayer], changing: Iterable[str], optimizer: Optimizer | None
 ) -> None:
     """Raise ValueError where one of the layers that are to change cannot, so that none does.
 

@@ -435,8 +435,17 @@ def test_convolutions_know_their_dense_gradient(arguments, batched):
     torch.testing.assert_close(rows, dense.weight.grad.flatten(1))
 
 
-def test_convolutions_are_rewired():
-    layer = sl.SparseConv2d(3, 6, 3, padding=1, sparsity=0.8)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"padding": 1},
+        {"stride": 2, "padding": "valid"},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"groups": 3, "dilation": 2, "padding": (2, 1)},
+    ],
+)
+def test_convolutions_are_rewired(arguments):
+    layer = sl.SparseConv2d(3, 6, 3, sparsity=0.8, **arguments)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
     rewirer = RigL(layer, optimizer, update_every=1, stop_after=9, max_size=60)
     before, nnz = layer.connectivity.mask(), layer.weights.numel()

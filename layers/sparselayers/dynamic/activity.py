@@ -12,6 +12,7 @@ from __future__ import annotations
 import weakref
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,7 +68,8 @@ class Activity:
         self._trains = layer.weights.requires_grad
         handles = ExitStack()
         if self._trains:  # PyTorch takes no hook of a frozen parameter
-            added = layer.weights.register_post_accumulate_grad_hook(_Added(self))
+            weights: Any = layer.weights
+            added = weights.register_post_accumulate_grad_hook(_Added(self))
             handles.callback(added.remove)
             handles.enter_context(run_eagerly())
         self.stop = weakref.finalize(
@@ -112,9 +114,7 @@ class Activity:
             self._look(layer.weights.grad)
             self._passing[task] = []
             # A pass that never arrives leaves nothing.
-            torch.autograd.Variable._execution_engine.queue_callback(
-                lambda: self._passing.pop(task, None)
-            )
+            torch.autograd.Variable._execution_engine.queue_callback(partial(self._ends, task))
         self._passing[task].append((x, dy))
 
     def arrives(self, gradient: Tensor | None) -> None:
@@ -124,6 +124,9 @@ class Activity:
         self._used = True
         if gradient is not None:
             self._left = not bool(gradient.any()), gradient._version
+
+    def _ends(self, task: int) -> None:
+        self._passing.pop(task, None)
 
     def _look(self, gradient: Tensor | None) -> None:
         """Forget what was thrown away since: there is no gradient any more, or all of it is 0."""
