@@ -90,6 +90,37 @@ def test_static_and_dynamic_layers_exchange_states():
         fresh.load_state_dict(dynamic.state_dict() | {"steps": torch.tensor([1.0])})
 
 
+def test_steps_within_the_backward_pass():
+    """An optimizer for each parameter that steps, and frees the gradient, once it is there."""
+    layer, plain = make_layer(), make_layer()
+    optimizers = {p: torch.optim.Adam([p], lr=0.01) for p in layer.parameters()}
+
+    def step(parameter):
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in layer.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(7):
+        layer(torch.randn(8, 20, generator=generator)).square().sum().backward()
+    train(plain, 7)
+    assert same(layer, plain)
+    assert layer.state_dict()["steps"] == 7
+
+
+def test_a_step_within_a_step_is_one():
+    class Wrapping(torch.optim.Adam):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    layer, plain = make_layer(), make_layer()
+    train(layer, 7, optimizer=Wrapping(layer.parameters(), lr=0.01))
+    train(plain, 7)
+    assert same(layer, plain)
+    assert layer.state_dict()["steps"] == 7
+
+
 def test_only_its_own_optimizer_counts():
     layer, stranger = make_layer(), nn.Linear(3, 3)
     optimizer = torch.optim.SGD(stranger.parameters(), lr=0.1)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from sparselayers import ranks
 from sparselayers.dynamic.eager import run_eagerly
@@ -68,9 +69,7 @@ class Activity:
         self._trains = layer.weights.requires_grad
         handles = ExitStack()
         if self._trains:  # PyTorch takes no hook of a frozen parameter
-            weights: Any = layer.weights
-            added = weights.register_post_accumulate_grad_hook(_Added(self))
-            handles.callback(added.remove)
+            handles.callback(_register_first(layer.weights, _Added(self)).remove)
             handles.enter_context(run_eagerly())
         self.stop = weakref.finalize(
             self, _release, weakref.ref(layer), watcher, weakref.ref(self), handles
@@ -222,6 +221,17 @@ class _Added:
         activity = None if self._activity is None else self._activity()
         if activity is not None:
             activity.arrives(weights.grad)
+
+
+def _register_first(parameter: Any, hook: _Added) -> RemovableHandle:
+    """Have `hook` called before all others: one of them may make the optimizer's step."""
+    handle: RemovableHandle = parameter.register_post_accumulate_grad_hook(hook)
+    hooks = parameter._post_accumulate_grad_hooks
+    others = [(key, each) for key, each in hooks.items() if key != handle.id]
+    for key, _ in others:  # PyTorch goes by when they were inserted
+        del hooks[key]
+    hooks.update(others)
+    return handle
 
 
 def _is_recorded(tensor: Tensor) -> bool:

@@ -103,9 +103,8 @@ def _follow_optimizers(layer: SelfRewiring) -> None:
 
     def after_step(optimizer: Optimizer, *_: Any) -> None:
         rewirer, layer = rewirer_of(optimizer), reference()
-        if rewirer is None or layer is None:
+        if rewirer is None or layer is None or not rewirer.observe(optimizer):
             return
-        rewirer.observe(optimizer)
         if rewirer.share(rewirer.steps + 1):
             _check_untied(layer)
         rewirer.step()

@@ -87,7 +87,7 @@ class Rewirer(ABC):
         check_changeable(layers, layers, optimizer)
         self._layers = weakref.WeakValueDictionary(layers)
         self._activities: dict[str, Activity] = {}
-        self._taken = False
+        self._asked = self._taken = False
         if optimizer is not None:
             self._follow(optimizer)
         self.resume(0)
@@ -137,17 +137,25 @@ class Rewirer(ABC):
 
     def prepare(self) -> None:
         """Take note of the gradients that an optimizer's step is about to be made with."""
+        self._asked = True
         for activity in self._activities.values():
             activity.begin_step()
 
-    def observe(self, optimizer: Optimizer) -> None:
-        """Take note that `optimizer` was asked for a step."""
+    def observe(self, optimizer: Optimizer) -> bool:
+        """Take note that `optimizer` was asked for a step; False where it has been noted already.
+
+        An optimizer whose step calls another's, or its base class's, tells so twice.
+        """
+        if not self._asked:
+            return False
+        self._asked = False
         # A fused optimizer skips by itself what GradScaler has found to overflow.
         overflow = getattr(optimizer, "found_inf", None)
         self._taken = overflow is None or not bool(overflow)
         self.optimizer = optimizer
         for activity in self._activities.values():
             activity.end_step()
+        return True
 
     def _follow(self, optimizer: Optimizer) -> None:
         """Have both called, without making the optimizer hold a rewirer that nobody else holds."""
