@@ -199,8 +199,8 @@ def test_hooks_find_everything_changed(make):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("how", ["autocast", "layers"])
-@pytest.mark.parametrize("batches", [1, 6])
-def test_half_precision_is_no_disagreement(dtype, how, batches):
+@pytest.mark.parametrize(("batches", "scale"), [(1, 1), (6, 1), (2, 1e-6), (2, 1e3)])
+def test_half_precision_is_no_disagreement(dtype, how, batches, scale):
     torch.manual_seed(0)
     net, optimizer, rewirer = begin(
         sl.RigL, 64, 128, 32, dtype=dtype if how == "layers" else torch.float32
@@ -212,7 +212,7 @@ def test_half_precision_is_no_disagreement(dtype, how, batches):
             x = torch.randn(200, 64, dtype=net[0].weights.dtype)
             with torch.autocast("cpu", dtype=dtype, enabled=how == "autocast"):
                 loss = net(x).square().mean()
-            loss.backward()
+            (scale * loss).backward()
         optimizer.step()
         rewirer.step()
     assert changed(net, before) == [True, True]

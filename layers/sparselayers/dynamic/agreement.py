@@ -40,6 +40,7 @@ class Agreement:
 
     def difference(self) -> float:
         """Return by how many times what is allowed the two differ."""
+        noise = self._noise()  # all ranks are asked, whatever they find
         gradient, dense = self._step.gradient, self._dense[self._seen]
         if gradient is None or not dense.numel():
             return 0.0
@@ -54,20 +55,30 @@ class Agreement:
             free = torch.ones_like(free)
         products = dense[free] @ given[free], dense[free] @ dense[free]
         factor = float(products[0] / products[1]) if products[1] else 0.0
-        noise, norms = self._noise(), (float(dense.norm()), float(given.norm()))
+        norms = float(dense.norm()), float(given.norm())
+        vanishing = self._vanishing() * math.sqrt(given.numel())
         if factor <= 0.0:  # one is 0, or nothing but noise
-            larger = max(norms)
-            return larger / noise if noise else math.inf if larger else 0.0
+            larger, allowed = max(norms), noise + vanishing
+            return larger / allowed if allowed else math.inf if larger else 0.0
         error = float((given - (factor * dense).clamp(-limit, limit)).norm())
         # Of noise alone no factor can be told.
         scale = max(factor, min(1.0, norms[1] / norms[0]))
-        return error / (self._tolerance() * norms[1] + scale * noise)
+        return error / (self._tolerance() * norms[1] + scale * noise + vanishing)
+
+    def _types(self) -> set[torch.dtype]:
+        """The types that the gradient was computed in."""
+        return {self._layer.weights.dtype, *(dy.dtype for _, dy in self._step.pairs)}
 
     def _tolerance(self) -> float:
-        types = {self._layer.weights.dtype, *(dy.dtype for _, dy in self._step.pairs)}
+        types = self._types()
         if torch.float32 in types and torch.get_float32_matmul_precision() != "highest":
             types.add(torch.bfloat16)
         return max(_TOLERANCE.get(dtype, _OTHERS) for dtype in types)
+
+    def _vanishing(self) -> float:
+        """How small an entry is lost in the types that the gradient was computed in."""
+        smallest = [torch.finfo(t).smallest_normal * torch.finfo(t).eps for t in self._types()]
+        return max(smallest) * len(self._step.pairs)
 
     def _noise(self) -> float:
         """What the norm may be off by rounding the terms, however small their sum is."""
@@ -76,9 +87,8 @@ class Agreement:
         total = self._ranks.sum(
             torch.stack(terms).sum() if terms else self._dense.new_zeros((), dtype=torch.float32)
         )
-        types = {layer.weights.dtype, *(dy.dtype for _, dy in self._step.pairs)}
         wide = torch.finfo(self._dense.dtype).eps  # of sums, whose errors grow with their length
-        rounding = 16 * wide + 4 * max(torch.finfo(dtype).eps for dtype in types)
+        rounding = 16 * wide + 4 * max(torch.finfo(dtype).eps for dtype in self._types())
         return rounding * math.sqrt(float(total) * (1 - layer.sparsity))
 
 
