@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sparselayers import activationsparsity
 from sparselayers.activation import KWinners, KWinners2d
+from sparselayers.averages import AveragedModel
 from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
@@ -23,6 +24,7 @@ from sparselayers.topologies import (
 __all__ = [
     "SET",
     "ActivationSparsity",
+    "AveragedModel",
     "Connectivity",
     "Gradual",
     "KWinners",

@@ -5,18 +5,23 @@ Code written for them runs here. What is new has the field's names, and lives el
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from sparselayers.activation import KWinners
+from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.magnitude import largest, sparse_layers
 from sparselayers.prune.remove import remove_connections
+
+P = ParamSpec("P")
 
 _K = 0.05  # of the weight, a step: ActuallySparse's default
 
@@ -33,6 +38,50 @@ class PublishedMethods(SparseLayer):
     def prune_smallest_values(self) -> int:
         """Remove the ⌊k · in · out⌋ connections of smallest magnitude; return how many."""
         return prune_smallest_values(self)
+
+
+class PublishedSchedule(PublishedMethods):
+    """The names of sparselinear's layers for the schedule of their rewiring."""
+
+    update_every: int
+    stop_after: int
+    fraction: float
+
+    @property
+    def deltaT(self) -> int:  # noqa: N802
+        """The steps between rewirings: `update_every`."""
+        return self.update_every
+
+    @property
+    def Tend(self) -> int:  # noqa: N802
+        """The step before which the last rewiring is: `stop_after`."""
+        return self.stop_after
+
+    @property
+    def alpha(self) -> float:
+        """The share that is replaced at first: `fraction`."""
+        return self.fraction
+
+
+def accepting(**published: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Let a constructor take keyword arguments under published names too: `old="new"`.
+
+    Raises TypeError where one is given under both.
+    """
+
+    def decorate(init: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(init)
+        def renaming(*args: P.args, **kwargs: P.kwargs) -> None:
+            for old in published.keys() & kwargs.keys():
+                new = published[old]
+                if new in kwargs:
+                    raise TypeError(f"{old} and {new} are one argument: give one of them")
+                kwargs[new] = kwargs.pop(old)
+            init(*args, **kwargs)
+
+        return renaming
+
+    return decorate
 
 
 def set_k(layer: SparseLayer, k: float) -> None:
@@ -77,6 +126,8 @@ def prune_sparse_model(
         raise ValueError("the model uses no sparse layer for this input")
     for layer in used:
         _count(layer)
+    layers = {path: layer for path, layer in sparse_layers(model).items() if layer in used}
+    check_changeable(layers, layers, optimizer)
     removed = sum(prune_smallest_values(layer, optimizer) for layer in used)
     model.zero_grad(set_to_none=True)
     return removed

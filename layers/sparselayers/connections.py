@@ -17,10 +17,11 @@ than the first one notice by it, and take those of the first.
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -66,12 +67,23 @@ class TopologyChange:
 Hook = Callable[[Any, TopologyChange], None]
 
 
+class Watcher(Protocol):
+    """Whoever wants to see what goes through a layer, for a while (see dynamic/activity.py)."""
+
+    def enter(self, x: Tensor) -> Tensor:
+        """Return the input to use for `x`."""
+
+    def leave(self, x: Tensor, weights: Tensor, y: Tensor) -> None:
+        """See the input that was used, and the output."""
+
+
 class Connections:
     """The connections of one layer, what of them others hold, and who wants to hear of changes."""
 
     def __init__(self, connectivity: Connectivity) -> None:
         self.current = connectivity
-        self.hooks: dict[int, Hook] = {}
+        self.hooks: OrderedDict[int, Hook] = OrderedDict()
+        self.watcher: Watcher | None = None
         self.unmarked = False  # whether the buffer still names others: those before a write
         self.waiting: dict[str, Tensor] = {}
         self._why = ""
@@ -111,14 +123,13 @@ class Connections:
         self.waiting = {name: array.detach().clone() for name, array in arrays.items()}
         self._why, self._looks = why, True
 
-    def replace(self, connectivity: Connectivity) -> TopologyChange:
+    def replace(self, change: TopologyChange) -> None:
         """Take over other connections.
 
         Arrays that others hold show them too where there are as many; otherwise they stay what
         they are beside the old weights.
         """
-        change = TopologyChange(self.current, connectivity)
-        self.current = connectivity
+        self.current = connectivity = change.new
         self.waiting = {}
         if self._shown is not None and change.old.nnz != connectivity.nnz:
             self._shown = None
@@ -126,7 +137,6 @@ class Connections:
             with torch.no_grad():
                 self._shown[0].copy_(connectivity.row_ptr)
                 self._shown[1].copy_(connectivity.col)
-        return change
 
     def move(self, device: torch.device) -> None:
         """Have the connections on `device`, as they are."""
@@ -152,7 +162,7 @@ class Connections:
                 self.mark(mark)
             self._marked = mark, version(mark)
             return
-        if not mark.is_meta and int(mark) != self.current.digest:
+        if not mark.is_meta and not _names(mark, self.current.digest):
             raise RuntimeError(
                 "the weights of this sparse layer belong to other connections than it has: "
                 "somebody wrote over its buffer `topology_id`. torch.optim.swa_utils.AveragedModel "
@@ -216,6 +226,21 @@ class Connections:
         if self.waiting:
             raise RuntimeError(self._why)
         self._looks = self._shown is not None
+
+
+def new_mark(device: torch.device) -> Tensor:
+    """Return a buffer for the name of some connections.
+
+    It is a number with a fraction, so that the average of equal names is that name.
+    """
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has nothing better
+    return torch.zeros((), dtype=dtype, device=device)
+
+
+def _names(mark: Tensor, digest: int) -> bool:
+    """Whether `mark` is `digest`, but for what averaging and casts round off."""
+    precision = torch.finfo(mark.dtype).eps if mark.is_floating_point() else 0.0
+    return abs(float(mark) - digest) <= digest * max(2.0**-34, 4 * precision)
 
 
 def _same(shown: Tensor, own: Tensor) -> bool:

@@ -139,9 +139,12 @@ class SparseConv2d(PublishedMethods):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, H', W')."""
-        geometry = self.geometry
         if (node := tracing.as_node(self, x)) is not None:
             return node  # type: ignore[no-any-return]
+        geometry, watcher = self.geometry, self._connections.watcher
+        if watcher is not None:
+            x = watcher.enter(x)
+        given = x
         if self.padding_mode != "zeros":
             top, bottom, left, right = geometry.padding
             x = F.pad(x, (left, right, top, bottom), mode=self.padding_mode)
@@ -152,9 +155,10 @@ class SparseConv2d(PublishedMethods):
         connectivity: Connectivity | tracing.Arrays = (
             self.traced if tracing.is_traced(x, self.weights) else self.connectivity
         )
-        return sparse_conv2d(
-            x, self.weights, self.bias, connectivity, geometry, backend=self.backend
-        )
+        y = sparse_conv2d(x, self.weights, self.bias, connectivity, geometry, backend=self.backend)
+        if watcher is not None:
+            watcher.leave(given, self.weights, y)
+        return y
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight matrix, (rows, columns)."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers import backends, dense, stacked, state
-from sparselayers.connections import Connections, TopologyChange
+from sparselayers.connections import Connections, TopologyChange, new_mark
 from sparselayers.connectivity import Connectivity
 from sparselayers.topologies.choice import Choice
 from sparselayers.tracing import Arrays
@@ -54,7 +54,7 @@ class SparseLayer(nn.Module):
         self.backend = backend
         self.format: Format = "coo"
         self._connections = Connections(connectivity)
-        mark = torch.zeros((), dtype=torch.int64, device=connectivity.device)
+        mark = new_mark(connectivity.device)
         self.register_buffer("topology_id", mark, persistent=False)
         self._connections.mark(mark)
         values = torch.empty(connectivity.nnz, device=device, dtype=dtype)
@@ -191,7 +191,7 @@ class SparseLayer(nn.Module):
             else:
                 state.resize(self.weights, connectivity.nnz)
                 self.weights.copy_(weights)
-        self._replace(connectivity)
+        self._replace(TopologyChange(self._connections.current, connectivity))
 
     def register_topology_hook(
         self, hook: Callable[[SparseLayer, TopologyChange], None]
@@ -205,9 +205,9 @@ class SparseLayer(nn.Module):
         """
         return self._connections.register(hook)
 
-    def _replace(self, connectivity: Connectivity) -> None:
-        """Let these be the connections, and say so."""
-        change = self._connections.replace(connectivity)
+    def _replace(self, change: TopologyChange) -> None:
+        """Let the new connections be the layer's, and say so."""
+        self._connections.replace(change)
         torch.autograd.graph.increment_version(self.weights)
         mark = self._buffers["topology_id"]
         if mark is not None:
@@ -274,15 +274,17 @@ class SparseLayer(nn.Module):
         raise NotImplementedError
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        # The connections go where the weights go; of what `fn` does else, such as to cast, to
-        # share or to empty them, they take no part.
+        # The connections and their name go where the weights go; of what `fn` does else, such as
+        # to cast, to share or to empty them, they take no part.
+        mark, self._buffers["topology_id"] = self._buffers["topology_id"], None
+        try:
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        finally:
+            if mark is None or mark.device != self.weights.device:
+                mark = new_mark(self.weights.device)
+            self._buffers["topology_id"] = mark
         if not self.weights.is_meta:
             self._connections.move(self.weights.device)
-        mark = self._buffers["topology_id"]
-        if mark is None or mark.dtype != torch.int64:
-            mark = torch.zeros((), dtype=torch.int64, device=self.weights.device)
-            self._buffers["topology_id"] = mark
         self._connections.mark(mark)
         return self
 
@@ -329,7 +331,7 @@ class SparseLayer(nn.Module):
         missing_keys += [name for name in missing if name != f"{prefix}weights"]
         missing_keys += [prefix + name for name in found.missing]
         if found.connectivity is not self._connections.current:
-            self._replace(found.connectivity)
+            self._replace(TopologyChange(self._connections.current, found.connectivity))
 
 
 def check_format(name: str) -> Format:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sparselayers import tracing
-from sparselayers.compat import PublishedMethods
+from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import linear_of, sparse_linear
@@ -18,7 +18,7 @@ from sparselayers.topologies import choice
 torch.fx.wrap("linear_of")
 
 
-class SparseLinear(SelfRewiring, PublishedMethods):
+class SparseLinear(SelfRewiring, PublishedSchedule):
     """Apply y = x Wᵀ + b with a sparse W (out, in), sparse in forward and backward alike.
 
     Input (*, in_features), output (*, out_features). The parameters are `weights` (nnz,), those
@@ -33,10 +33,10 @@ class SparseLinear(SelfRewiring, PublishedMethods):
     `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest one available.
 
     With `dynamic=True` the layer rewires itself while it trains, as RigL does
-    (`sparselayers.dynamic`): at every `deltaT`-th step before step `Tend` of the optimizer that
-    has its values, the share `alpha`/2 · (1 + cos(π t / Tend)) of the connections is replaced; at
-    most `max_size` entries of the dense gradient exist at a time. The steps made are in the state
-    dict.
+    (`sparselayers.dynamic`): at every `update_every`-th step before step `stop_after` of the
+    optimizer that has its weights, the share `fraction`/2 · (1 + cos(π t / stop_after)) of the
+    connections is replaced; at most `max_size` entries of the dense gradient exist at a time. The
+    steps made are in the state dict.
 
     An output without connections is its bias; a NaN in the input reaches the outputs that are
     connected to it.
@@ -48,6 +48,7 @@ class SparseLinear(SelfRewiring, PublishedMethods):
 
     dense_type = nn.Linear
 
+    @accepting(deltaT="update_every", Tend="stop_after", alpha="fraction")
     def __init__(
         self,
         in_features: int,
@@ -57,9 +58,9 @@ class SparseLinear(SelfRewiring, PublishedMethods):
         connectivity: Connectivity | Tensor | None = None,
         small_world: bool = False,
         dynamic: bool = False,
-        deltaT: int = 6000,  # noqa: N803
-        Tend: int = 150000,  # noqa: N803
-        alpha: float = 0.1,
+        update_every: int = 6000,
+        stop_after: int = 150_000,
+        fraction: float = 0.1,
         max_size: float = 1e8,
         *,
         init: Init = "linear",
@@ -84,24 +85,33 @@ class SparseLinear(SelfRewiring, PublishedMethods):
         )
         self.in_features, self.out_features = in_features, out_features
         self.dynamic, self.max_size = dynamic, max_size
-        self.deltaT, self.Tend, self.alpha = deltaT, Tend, alpha
+        self.update_every, self.stop_after, self.fraction = update_every, stop_after, fraction
         if dynamic:
             self.rewire_itself()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x Wᵀ + b, (*, out_features)."""
-        if tracing.is_traced(x, self.weights):
-            if tracing.is_drawn(x):
-                return self._drawn(x)
-            return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
-        return sparse_linear(
-            x,
-            self.weights,
-            self.bias,
-            self.connectivity,
-            backend=self.backend,
-            owner=self._connections,
-        )
+        weights, connections = self.weights, self._connections
+        watcher = connections.watcher
+        traced = tracing.is_traced(x, weights)
+        if traced and tracing.is_drawn(x):
+            return self._drawn(x)
+        if watcher is not None:
+            x = watcher.enter(x)
+        if traced:
+            y = sparse_linear(x, weights, self.bias, self.traced, backend=self.backend)
+        else:
+            y = sparse_linear(
+                x,
+                weights,
+                self.bias,
+                self.connectivity,
+                backend=self.backend,
+                owner=connections,
+            )
+        if watcher is not None:
+            watcher.leave(x, weights, y)
+        return y
 
     def _drawn(self, x: Any) -> Tensor:
         """Return the product as torch.fx draws it."""

@@ -30,6 +30,13 @@ class Ranks:
             return tensor
         return self.sum(tensor).div_(dist.get_world_size(self.group))
 
+    def any(self, flags: list[bool], device: torch.device) -> list[bool]:
+        """Return which of `flags` are True on some rank."""
+        if self.group is None or not flags:
+            return flags
+        shared = torch.tensor(flags, dtype=torch.int32, device=device)
+        return [count > 0 for count in self.sum(shared).tolist()]
+
     def of_first(self, number: int, device: torch.device) -> int:
         """Return the first rank's `number`, on every rank."""
         if self.group is None:

@@ -29,7 +29,7 @@ def arrays(mark: Tensor, shape: tuple[int, int]) -> Arrays:
 
     Raises RuntimeError where the layers that were stacked are gone, with their connections.
     """
-    members = [known(int(digest)) for digest in _functorch.get_unwrapped(mark)]
+    members = [known(round(float(digest))) for digest in _functorch.get_unwrapped(mark)]
     found = [member for member in members if member is not None]
     if len(found) < len(members):
         raise RuntimeError(

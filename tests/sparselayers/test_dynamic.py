@@ -119,6 +119,7 @@ def test_what_belongs_to_a_connection_follows_it(name, rule):
     rewirer = rule(layer, optimizer, update_every=5, stop_after=100)
     train(layer, optimizer, rewirer, 4)
     x, target = next(batches(1, layer))
+    optimizer.zero_grad()
     (layer(x) - target).square().mean().backward()
     optimizer.step()
 
@@ -163,6 +164,7 @@ def test_no_connection_is_lost_or_doubled(sparsity, fraction, rule, zero, seed):
     nnz = layer.weights.numel()
     for _ in range(2):
         before = layer.connectivity.mask()
+        optimizer.zero_grad()
         layer(torch.zeros(2, 9) if zero else torch.randn(2, 9)).sum().backward()
         optimizer.step()
         rewirer.step()
@@ -188,6 +190,7 @@ def test_set_grows_anywhere_alike():
     )
     mask = initial.mask()
     for _ in range(draws):
+        layer(torch.ones(1, 7)).sum().backward()
         optimizer.step()
         rewirer.step()
         grown += layer.connectivity.mask() & ~mask
@@ -253,6 +256,7 @@ def test_gradients_of_earlier_steps_do_not_count():
         optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
         rewirer = RigL(layer, optimizer, update_every=1, stop_after=9)
         for x, target in list(batches(2, layer))[-calls:]:
+            optimizer.zero_grad()
             (layer(x) - target).square().mean().backward()
             with torch.no_grad():
                 layer(100 * x)
@@ -344,14 +348,19 @@ def test_a_rewirer_that_is_gone_watches_no_more():
     layer = make_layer()
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     rewirer = RigL(layer, optimizer, update_every=1, stop_after=9)
-    assert len(layer._forward_hooks) == len(optimizer._optimizer_step_post_hooks) == 1
+    assert layer._connections.watcher is not None
+    assert len(layer.weights._post_accumulate_grad_hooks) == 1
+    assert len(optimizer._optimizer_step_post_hooks) == 1
+    assert len(optimizer._optimizer_step_pre_hooks) == 1
     gc.disable()
     try:
         del rewirer
     finally:
         gc.enable()
-    assert not layer._forward_hooks
+    assert layer._connections.watcher is None
+    assert not layer.weights._post_accumulate_grad_hooks
     assert not optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_pre_hooks
 
 
 def test_only_trained_layers_are_rewired():
@@ -424,8 +433,17 @@ def test_convolutions_know_their_dense_gradient(arguments, batched):
     torch.testing.assert_close(rows, dense.weight.grad.flatten(1))
 
 
-def test_convolutions_are_rewired():
-    layer = sl.SparseConv2d(3, 6, 3, padding=1, sparsity=0.8)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"padding": 1},
+        {"stride": 2, "padding": "valid"},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"groups": 3, "dilation": 2, "padding": (2, 1)},
+    ],
+)
+def test_convolutions_are_rewired(arguments):
+    layer = sl.SparseConv2d(3, 6, 3, sparsity=0.8, **arguments)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
     rewirer = RigL(layer, optimizer, update_every=1, stop_after=9, max_size=60)
     before, nnz = layer.connectivity.mask(), layer.weights.numel()

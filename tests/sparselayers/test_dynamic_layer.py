@@ -13,7 +13,7 @@ from torch import nn
 import sparselayers as sl
 from sparselayers.dynamic import RigL
 
-SETTINGS = {"deltaT": 3, "Tend": 20, "alpha": 0.4}
+SETTINGS = {"update_every": 3, "stop_after": 20, "fraction": 0.4}
 
 
 def make_layer(dynamic=True, **arguments):
@@ -90,6 +90,37 @@ def test_static_and_dynamic_layers_exchange_states():
         fresh.load_state_dict(dynamic.state_dict() | {"steps": torch.tensor([1.0])})
 
 
+def test_steps_within_the_backward_pass():
+    """An optimizer for each parameter that steps, and frees the gradient, once it is there."""
+    layer, plain = make_layer(), make_layer()
+    optimizers = {p: torch.optim.Adam([p], lr=0.01) for p in layer.parameters()}
+
+    def step(parameter):
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in layer.parameters():
+        parameter.register_post_accumulate_grad_hook(step)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(7):
+        layer(torch.randn(8, 20, generator=generator)).square().sum().backward()
+    train(plain, 7)
+    assert same(layer, plain)
+    assert layer.state_dict()["steps"] == 7
+
+
+def test_a_step_within_a_step_is_one():
+    class Wrapping(torch.optim.Adam):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    layer, plain = make_layer(), make_layer()
+    train(layer, 7, optimizer=Wrapping(layer.parameters(), lr=0.01))
+    train(plain, 7)
+    assert same(layer, plain)
+    assert layer.state_dict()["steps"] == 7
+
+
 def test_only_its_own_optimizer_counts():
     layer, stranger = make_layer(), nn.Linear(3, 3)
     optimizer = torch.optim.SGD(stranger.parameters(), lr=0.1)
@@ -147,15 +178,30 @@ def test_compiled_layers_rewire_themselves():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"deltaT": 0}, "deltaT must be at least 1, got 0"),
-        ({"Tend": -5}, "Tend must be at least 1, got -5"),
-        ({"max_size": math.nan}, "max_size must be at least 1, got nan"),
-        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1.5"),
+        ({"update_every": 0}, "update_every must be a positive integer, got 0"),
+        ({"stop_after": -5}, "stop_after must be a positive integer, got -5"),
+        ({"max_size": math.nan}, "max_size must be a positive integer, got nan"),
+        ({"fraction": 1.5}, r"fraction must be in \[0, 1\], got 1.5"),
     ],
 )
 def test_settings_that_are_none(settings, message):
     with pytest.raises(ValueError, match=message):
         make_layer(**settings)
+
+
+def test_published_names():
+    """sparselinear's own names, as keywords and by position."""
+    for layer in (
+        sl.SparseLinear(20, 15, dynamic=True, deltaT=3, Tend=20, alpha=0.4, max_size=99),
+        sl.SparseLinear(20, 15, True, 0.8, None, False, True, 3, 20, 0.4, 99),
+    ):
+        assert (layer.deltaT, layer.Tend, layer.alpha, layer.max_size) == (3, 20, 0.4, 99)
+        assert (layer.update_every, layer.stop_after, layer.fraction) == (3, 20, 0.4)
+        assert layer._rewirer.update_every == 3
+    with pytest.raises(TypeError, match="deltaT and update_every are one argument"):
+        sl.SparseLinear(20, 15, dynamic=True, deltaT=3, update_every=3)
+    with pytest.raises(TypeError, match="'deltat'"):
+        sl.SparseLinear(20, 15, dynamic=True, deltat=3)
 
 
 def test_a_controller_leaves_dynamic_layers_alone():

@@ -40,7 +40,8 @@ def _run(rank, tests, store):
 
 def build(*, dynamic=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    settings = {"dynamic": dynamic, "deltaT": 2, "Tend": 20, "alpha": 0.3, "generator": generator}
+    settings = {"dynamic": dynamic, "generator": generator}
+    settings |= {"update_every": 2, "stop_after": 20, "fraction": 0.3}
     return nn.Sequential(
         sl.SparseLinear(12, 10, sparsity=0.7, **settings),
         nn.ReLU(),
@@ -122,6 +123,50 @@ def differing(rank):
         step(lonely, optimizer, x)
 
 
+class Choosing(nn.Module):
+    """The second layer is for some ranks only, the third for none."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.layers = nn.ModuleList(
+            sl.SparseLinear(12, 12, sparsity=0.7, generator=generator) for _ in range(3)
+        )
+
+    def forward(self, x, both):
+        y = self.layers[0](x)
+        return y + self.layers[1](x) if both else y
+
+
+def unevenly_used(rank):
+    """What some rank uses is rewired on all of them, by the gradient of all of them; clipped."""
+    for rule in (RigL, SET):
+        model, single = Choosing(), Choosing()
+        ddp = DistributedDataParallel(model, find_unused_parameters=True)
+        masks = [layer.connectivity.mask() for layer in model.layers]
+        pairs = []
+        for net in (ddp, single):
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+            settings = {"generator": torch.Generator().manual_seed(1)}
+            pairs.append(
+                (optimizer, rule(net, optimizer, stop_after=9, update_every=1, **settings))
+            )
+        x = batches(1)[0]
+        ddp(x[rank::2], both=rank == 1).square().mean().backward()
+        loss = sum(single(x[r::2], both=r == 1).square().mean() for r in range(2)) / 2
+        loss.backward()
+        for net, (optimizer, rewirer) in zip((model, single), pairs, strict=True):
+            nn.utils.clip_grad_norm_(net.parameters(), 0.1)
+            optimizer.step()
+            rewirer.step()
+        for layer, other, mask in zip(model.layers, single.layers, masks, strict=True):
+            assert layer.connectivity.equals(other.connectivity)
+            changed = not torch.equal(layer.connectivity.mask(), mask)
+            assert changed == (layer is not model.layers[2])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
 def test_two_ranks(tmp_path):
-    in_two_processes([all_alike, differing], tmp_path)  # which begin once: that takes the longest
+    in_two_processes(
+        [all_alike, differing, unevenly_used], tmp_path
+    )  # which begin once: that takes the longest

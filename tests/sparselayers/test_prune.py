@@ -150,7 +150,7 @@ def test_pruned_training_is_masked_dense_training(make):
     dense = nn.Linear(8, 6, dtype=torch.float64)
     sparse = convert(dense, "csr")
     optimizers = make(dense.parameters()), make(sparse.parameters())
-    pruner = Pruner(sparse, optimizers[1], Gradual(final=0.8, end=9, every=3))
+    pruner = Pruner(sparse, optimizers[1], Gradual(final=0.8, stop_after=9, update_every=3))
     mask = torch.ones(6, 8, dtype=torch.bool)
     for step in range(1, 16):
         x, target = torch.randn(5, 8, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
@@ -192,7 +192,7 @@ def test_gradient_and_hooks_survive():
 
 
 def test_the_cubic_schedule():
-    schedule = Gradual(final=0.9, initial=0.1, begin=100, end=500, every=100)
+    schedule = Gradual(final=0.9, initial=0.1, begin=100, stop_after=500, update_every=100)
     # Zhu and Gupta's equation 1, by hand.
     expected = {100: 0.1, 200: 0.5625, 300: 0.8, 400: 0.8875, 500: 0.9}
     for step in range(700):
@@ -200,12 +200,12 @@ def test_the_cubic_schedule():
         assert (value is None) == (step not in expected)
         if value is not None:
             assert value == pytest.approx(expected[step])
-    assert Gradual(final=0.5, end=250, every=100).sparsity(250) == 0.5
+    assert Gradual(final=0.5, stop_after=250, update_every=100).sparsity(250) == 0.5
 
 
 def test_a_pruner_resumes():
     model = small_model()
-    pruner = Pruner(model, None, Gradual(final=0.9, end=10, every=5))
+    pruner = Pruner(model, None, Gradual(final=0.9, stop_after=10, update_every=5))
     for _ in range(7):
         pruner.step()
     other = Pruner(model, None, pruner.schedule)
@@ -216,10 +216,13 @@ def test_a_pruner_resumes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"final": 1.0, "end": 5}, "0 <= initial <= final < 1"),
-        ({"final": 0.1, "initial": 0.5, "end": 5}, "got initial=0.5, final=0.1"),
-        ({"final": 0.5, "end": 0}, "0 <= begin < end"),
-        ({"final": 0.5, "end": 5, "every": 0}, "every must be positive, got 0"),
+        ({"final": 1.0, "stop_after": 5}, "0 <= initial <= final < 1"),
+        ({"final": 0.1, "initial": 0.5, "stop_after": 5}, "got initial=0.5, final=0.1"),
+        ({"final": 0.5, "stop_after": 0}, "0 <= begin < stop_after"),
+        (
+            {"final": 0.5, "stop_after": 5, "update_every": 0},
+            "update_every must be positive, got 0",
+        ),
     ],
 )
 def test_bad_schedules(arguments, message):

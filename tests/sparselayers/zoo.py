@@ -39,7 +39,7 @@ LAYERS = [
     ),
     Member(
         "SparseLinear-dynamic",
-        lambda: sl.SparseLinear(12, 9, sparsity=0.6, dynamic=True, deltaT=2, alpha=0.3),
+        lambda: sl.SparseLinear(12, 9, sparsity=0.6, dynamic=True, update_every=2, fraction=0.3),
         (12,),
     ),
     Member("SparseConv2d", lambda: sl.SparseConv2d(3, 4, 3, padding=1, sparsity=0.6), (3, 5, 5)),

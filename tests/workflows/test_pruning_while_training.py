@@ -9,7 +9,9 @@ from tests.workflows.twin import assert_same, model, twin_of
 def test_the_loss_is_still_there_when_the_pruner_steps():
     sparse = model(20, 30, 10, sparsity=0.1)
     optimizer = torch.optim.SGD(sparse.parameters(), lr=0.01, momentum=0.9)
-    pruner = sl.Pruner(sparse, optimizer, sl.Gradual(final=0.8, initial=0.1, end=6, every=1))
+    pruner = sl.Pruner(
+        sparse, optimizer, sl.Gradual(final=0.8, initial=0.1, stop_after=6, update_every=1)
+    )
     for _ in range(8):
         x = torch.randn(16, 20)
         loss = sparse(x).square().sum()

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
+from sparselayers.change import check_changeable
 from sparselayers.dynamic.rules import RigL
 from sparselayers.layer import SparseLayer
 
@@ -17,15 +21,14 @@ from sparselayers.layer import SparseLayer
 class SelfRewiring(SparseLayer):
     """A layer that can rewire itself after the steps of whichever optimizer has its values.
 
-    Its settings are RigL's, under the names that the sparselinear package gave them. The steps
-    made are part of its state dict, and of its copies and pickles; a layer that is not dynamic
-    ignores them.
+    Its settings are RigL's. The steps made are part of its state dict, and of its copies and
+    pickles; a layer that is not dynamic ignores them.
     """
 
     dynamic: bool
-    deltaT: int  # noqa: N815
-    Tend: int
-    alpha: float
+    update_every: int
+    stop_after: int
+    fraction: float
     max_size: float
     _rewirer: RigL | None = None
 
@@ -34,17 +37,12 @@ class SelfRewiring(SparseLayer):
 
         Raises ValueError where a setting is out of range.
         """
-        for name in ("deltaT", "Tend", "max_size"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0.0 <= self.alpha <= 1.0:
-            raise ValueError(f"alpha must be in [0, 1], got {self.alpha}")
         self._rewirer = RigL(
             self,
             None,
-            update_every=self.deltaT,
-            stop_after=self.Tend,
-            fraction=self.alpha,
+            update_every=self.update_every,
+            stop_after=self.stop_after,
+            fraction=self.fraction,
             max_size=self.max_size,
         )
         self._rewirer.resume(steps)
@@ -86,19 +84,45 @@ class SelfRewiring(SparseLayer):
 def _follow_optimizers(layer: SelfRewiring) -> None:
     """Make every optimizer's step, if it is one of the layer's values, one of its rewirer's.
 
-    The hook does not hold the layer, and goes with it.
+    The hooks do not hold the layer, and go with it.
     """
     reference = weakref.ref(layer)
 
-    def after_step(optimizer: Optimizer, *_: Any) -> None:
+    def rewirer_of(optimizer: Optimizer) -> RigL | None:
         layer = reference()
         if layer is None or layer._rewirer is None:
-            return
-        values, rewirer = layer.weights, layer._rewirer
-        if any(p is values for group in optimizer.param_groups for p in group["params"]):
-            rewirer.observe(optimizer)
-            rewirer.step()
-            rewirer.optimizer = None  # hold on to none
+            return None
+        weights = layer.weights
+        trained = any(p is weights for group in optimizer.param_groups for p in group["params"])
+        return layer._rewirer if trained else None
 
-    handle = register_optimizer_step_post_hook(after_step)
-    weakref.finalize(layer, handle.remove).atexit = False
+    def before_step(optimizer: Optimizer, *_: Any) -> None:
+        rewirer = rewirer_of(optimizer)
+        if rewirer is not None:
+            rewirer.prepare()
+
+    def after_step(optimizer: Optimizer, *_: Any) -> None:
+        rewirer, layer = rewirer_of(optimizer), reference()
+        if rewirer is None or layer is None or not rewirer.observe(optimizer):
+            return
+        if rewirer.share(rewirer.steps + 1):
+            _check_untied(layer)
+        rewirer.step()
+        rewirer.optimizer = None  # hold on to none
+
+    _alive.add(layer)
+    for handle in (
+        register_optimizer_step_pre_hook(before_step),
+        register_optimizer_step_post_hook(after_step),
+    ):
+        weakref.finalize(layer, handle.remove).atexit = False
+
+
+_alive: weakref.WeakSet[SelfRewiring] = weakref.WeakSet()
+
+
+def _check_untied(layer: SelfRewiring) -> None:
+    """Raise ValueError where another layer that rewires itself has the same weights."""
+    tied = [layer, *(each for each in _alive if each is not layer)]
+    layers = {f"{number}: {each}": each for number, each in enumerate(tied)}
+    check_changeable(layers, list(layers)[:1], None)

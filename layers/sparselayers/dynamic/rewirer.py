@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparselayers.dynamic.activity import Activity
-from sparselayers.dynamic.exchange import exchange
+from sparselayers.change import change_connections, check_changeable
+from sparselayers.dynamic.activity import Activity, Step
+from sparselayers.dynamic.agreement import Agreement
 from sparselayers.dynamic.site import Site
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
 from sparselayers.state import require_whole
-from sparselayers.topologies.keys import keys_of
+from sparselayers.topologies.keys import from_keys, keys_of
 from sparselayers.topologies.sampling import ascending
 
 Decay = Literal["cosine", "constant"]
@@ -37,15 +38,24 @@ class Rewirer(ABC):
     changes. The RigL paper lets it compete, and its authors' implementation leaves the weight of
     one that wins as it was: `regrow_dropped=True` does that.
 
-    Steps that the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
+    Layers whose weights are frozen, or got no gradient in the step, stay as they are. Steps that
+    the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
     DistributedDataParallel rewire alike: gradients are summed over them, random numbers are the
     first rank's, and the outcome is compared before it is applied; `process_group` names the
     ranks where the model is parallel in another way. Models under `torch.compile` run eagerly
     for the step that rewires: from the step before it until it is done or the rewirer is gone.
 
-    Raises ValueError where a setting is out of range or there is no layer to rewire; `step`
-    raises RuntimeError where ranks differ.
+    What a rule learns of the dense gradient is made of what went through the layers on the way to
+    their `.grad`. Whatever else is in `.grad` (penalties on the weights, other uses of them,
+    numbers written by hand) it cannot know of, and `step` raises RuntimeError where the two differ
+    (see `agreement.py` for what is allowed); `check_gradient=False` lets them.
+
+    Raises ValueError where a setting is out of range, there is no layer to rewire, or layers share
+    their weights; `step` raises RuntimeError where ranks or gradients differ, and ValueError for
+    an optimizer whose state cannot follow. Nothing has changed then.
     """
+
+    needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
 
     def __init__(
         self,
@@ -60,6 +70,7 @@ class Rewirer(ABC):
         max_size: float = 1e8,
         generator: torch.Generator | None = None,
         process_group: Any = None,
+        check_gradient: bool = True,
     ) -> None:
         self.update_every = _at_least_one("update_every", update_every)
         self.stop_after = _at_least_one("stop_after", stop_after)
@@ -69,13 +80,15 @@ class Rewirer(ABC):
         if decay not in get_args(Decay):
             raise ValueError(f"decay must be one of {', '.join(get_args(Decay))}, got {decay!r}")
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
-        self.process_group = process_group
+        self.process_group, self.check_gradient = process_group, check_gradient
         self.generator = generator or torch.Generator().manual_seed(_any_number())
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
         # Weak, so that a layer that rewires itself can hold its rewirer and still be freed at once.
-        self._layers = weakref.WeakValueDictionary(_rewirable(model, optimizer))
+        layers = _rewirable(model, optimizer)
+        check_changeable(layers, layers, optimizer)
+        self._layers = weakref.WeakValueDictionary(layers)
         self._activities: dict[str, Activity] = {}
-        self._taken = False
+        self._asked = self._taken = False
         if optimizer is not None:
             self._follow(optimizer)
         self.resume(0)
@@ -106,8 +119,7 @@ class Rewirer(ABC):
         self._taken = False
         self.steps += 1
         if share := self.share(self.steps):
-            for name, activity in self._activities.items():
-                self._rewire(name, activity, share)
+            self._rewire(share)
         self._watch()
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,53 +136,111 @@ class Rewirer(ABC):
         self.steps = steps
         self._watch()
 
-    def observe(self, optimizer: Optimizer) -> None:
-        """Take note that `optimizer` was asked for a step."""
+    def prepare(self) -> None:
+        """Take note of the gradients that an optimizer's step is about to be made with."""
+        self._asked = True
+        for activity in self._activities.values():
+            activity.begin_step()
+
+    def observe(self, optimizer: Optimizer) -> bool:
+        """Take note that `optimizer` was asked for a step; False where it has been noted already.
+
+        An optimizer whose step calls another's, or its base class's, tells so twice.
+        """
+        if not self._asked:
+            return False
+        self._asked = False
         # A fused optimizer skips by itself what GradScaler has found to overflow.
         overflow = getattr(optimizer, "found_inf", None)
         self._taken = overflow is None or not bool(overflow)
         self.optimizer = optimizer
         for activity in self._activities.values():
-            activity.close()
+            activity.end_step()
+        return True
 
     def _follow(self, optimizer: Optimizer) -> None:
-        """Have `observe` called, without making the optimizer hold a rewirer nobody else holds."""
+        """Have both called, without making the optimizer hold a rewirer that nobody else holds."""
         reference = weakref.ref(self)
+
+        def before_step(*_: Any) -> None:
+            rewirer = reference()
+            if rewirer is not None:
+                rewirer.prepare()
 
         def after_step(optimizer: Optimizer, *_: Any) -> None:
             rewirer = reference()
             if rewirer is not None:
                 rewirer.observe(optimizer)
 
-        handle = optimizer.register_step_post_hook(after_step)
-        weakref.finalize(self, handle.remove).atexit = False
+        for handle in (
+            optimizer.register_step_pre_hook(before_step),
+            optimizer.register_step_post_hook(after_step),
+        ):
+            weakref.finalize(self, handle.remove).atexit = False
 
     def _watch(self) -> None:
         """Record activity, if the next step rewires."""
         for activity in self._activities.values():
             activity.stop()
-        due = self.share(self.steps + 1) > 0
-        self._activities = {n: Activity(layer) for n, layer in self._layers.items()} if due else {}
+        self._activities = {}
+        if self.share(self.steps + 1) > 0:
+            self._activities = {
+                name: Activity(layer, keeps_pairs=self.needs_gradient)
+                for name, layer in self._layers.items()
+            }
 
     @torch.no_grad()
-    def _rewire(self, name: str, activity: Activity, share: float) -> None:
+    def _rewire(self, share: float) -> None:
+        """Rewire all layers, or none: what is to be refused is refused before the first changes."""
+        groups = (activity.group for activity in self._activities.values())
+        ranks = Ranks(self.process_group or next((g for g in groups if g is not None), None))
+        layers, steps = self.layers, {n: a.step for n, a in self._activities.items()}
+        used = [step is not None and step.used for step in steps.values()]
+        device = next(iter(layers.values())).weights.device
+        chosen = [name for name, each in zip(steps, ranks.any(used, device), strict=True) if each]
+        assert self.optimizer is not None
+        check_changeable(layers, chosen, self.optimizer)
+        plans = {}
+        for name in chosen:
+            step = steps.pop(name) or Step([], None, used=False)
+            plans[name] = self._plan(name, step, ranks, share)
+            self._activities[name].clear()
+        for name, new in plans.items():
+            if new is not None:
+                layer = layers[name]
+                change_connections(layer, from_keys(new, layer.shape), self.optimizer)
+
+    def _plan(self, name: str, step: Step, ranks: Ranks, share: float) -> Tensor | None:
+        """Return the keys that a layer is to have, or None where nothing changes."""
         layer = self._layers[name]
-        ranks = Ranks(self.process_group or activity.group)
         old, values = keys_of(layer.connectivity), layer.weights.detach()
         places = layer.shape[0] * layer.shape[1]
         count = min(int(share * values.numel()), places - values.numel())
         seed = ranks.of_first(_any_number(self.generator), old.device)
         if count == 0:
-            return
+            return None
+        ranks.check(f"layer {name!r}: weights and connections", values, old)
         kept = torch.ones_like(values, dtype=torch.bool)
         kept[values.abs().topk(count, largest=False, sorted=False).indices] = False
         taken = old[kept] if self.regrow_dropped else old
         generator = torch.Generator().manual_seed(seed)
-        site = Site(layer, taken, activity, ranks, generator, self.max_size)
+        agreement = Agreement(layer, old, step, ranks)
+        site = Site(layer, taken, step, agreement, ranks, generator, self.max_size)
         new = ascending(torch.cat((old[kept], self.grow(site, count))))
-        ranks.check(f"layer {name!r}: weights and connections", values, new)
-        assert self.optimizer is not None
-        exchange(layer, self.optimizer, old, new)
+        if self.check_gradient and (off := agreement.difference()) > 1:
+            raise RuntimeError(_DISAGREE.format(name=name, off=off))
+        ranks.check(f"layer {name!r}: new connections", new)
+        return new
+
+
+_DISAGREE = (
+    "layer {name!r}: what went through the layer does not add up to the gradient of its weights "
+    "(they differ by {off:.3g} times what rounding explains), so nobody knows where connections "
+    "should grow. Gradients have to be zeroed after every step; penalties on the weights belong "
+    "into the optimizer (weight_decay); `layer.weight` must not be used for products in place of "
+    "the layer; and `weights.grad` must not be written by hand but to scale or clip it. With "
+    "check_gradient=False connections grow by what went through the layer"
+)
 
 
 def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, SparseLayer]:

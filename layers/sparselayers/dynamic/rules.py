@@ -38,6 +38,8 @@ class SET(Rewirer):
     Source: Mocanu et al. 2018, Sparse Evolutionary Training (arXiv 1707.04780).
     """
 
+    needs_gradient = False
+
     def grow(self, site: Site, count: int) -> Tensor:
         """Return the keys of `count` absent connections, drawn from `site.generator`."""
         ranks = distinct_integers(site.vacancies, count, site.generator)

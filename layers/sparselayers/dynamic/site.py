@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparselayers.dynamic.activity import Activity
+from sparselayers.dynamic.activity import Step
+from sparselayers.dynamic.agreement import Agreement
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
 
@@ -27,7 +28,8 @@ class Site:
 
     layer: SparseLayer
     taken: Tensor
-    activity: Activity
+    step: Step
+    agreement: Agreement
     ranks: Ranks
     generator: torch.Generator
     max_size: int
@@ -44,7 +46,9 @@ class Site:
         It is what the loss gives, whatever is done to gradients later (clipping), summed over all
         ranks: they have to call this in the same order.
         """
-        return self.ranks.sum(self.activity.gradient(self.layer, rows))
+        gradient = self.ranks.sum(self.step.dense_gradient(self.layer, rows))
+        self.agreement.see(rows, gradient)
+        return gradient
 
     def largest(self, score: Callable[[slice], Tensor], count: int) -> Tensor:
         """Return the keys of the `count` absent connections with the largest scores.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.remove import remove_connections
 from sparselayers.topologies import erdos_renyi_sparsities
@@ -36,8 +37,8 @@ def prune_to_sparsity(
     `named_modules` does, to leave alone. With `optimizer`, its state is taken along.
 
     Raises ValueError for a sparsity outside [0, 1), one that would leave no connection in a
-    layer, an unknown distribution or name, and a model without sparse layers; the model is
-    unchanged then.
+    layer, an unknown distribution or name, a model without sparse layers, layers that share their
+    weights, and an optimizer whose state cannot follow; the model is unchanged then.
     """
     if not 0.0 <= sparsity < 1.0:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
@@ -50,11 +51,12 @@ def prune_to_sparsity(
         if distribution == "global"
         else _per_layer(layers, _targets(list(layers.values()), sparsity, distribution))
     )
-    removed = 0
+    removed = [keep.numel() - int(keep.sum()) for keep in keeps]
+    fewer = [path for path, count in zip(layers, removed, strict=True) if count]
+    check_changeable(sparse_layers(model), fewer, optimizer)
     for layer, keep in zip(layers.values(), keeps, strict=True):
-        removed += keep.numel() - int(keep.sum())
         remove_connections(layer, keep, optimizer)
-    return removed
+    return sum(removed)
 
 
 def sparse_layers(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, SparseLayer]:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from sparselayers.change import check_changeable
 from sparselayers.prune.magnitude import Distribution, prune_to_sparsity, sparse_layers
 from sparselayers.prune.schedule import Schedule
 from sparselayers.state import require_whole
@@ -41,6 +42,7 @@ class Pruner:
         self.distribution: Distribution = distribution
         self.skip = tuple(skip)
         self.steps = 0
+        check_changeable(sparse_layers(model), sparse_layers(model, self.skip), None)
         for layer in sparse_layers(model, self.skip).values():
             require_whole(layer)
 

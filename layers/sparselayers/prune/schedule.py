@@ -15,11 +15,13 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Gradual:
-    """From `initial` to `final` sparsity between steps `begin` and `end`, every `every` steps.
+    """From `initial` to `final` sparsity between two steps, every `update_every` steps.
 
-    s(t) = final + (initial − final) · (1 − (t − begin) / (end − begin)) ^ power: fast first, when
-    there is much to remove, and slowly at the end. The default power 3 is the published cubic;
-    1 is linear. The last pruning is at `end`, whether or not `every` divides the interval.
+    From step `begin` on to step `stop_after`,
+    s(t) = final + (initial − final) · (1 − (t − begin) / (stop_after − begin)) ^ power: fast first,
+    when there is much to remove, and slowly at the end. The default power 3 is the published
+    cubic; 1 is linear. The last pruning is at `stop_after`, whether or not `update_every` divides
+    the interval.
 
     Raises ValueError for sparsities outside [0, 1) or a `final` below `initial`, an empty
     interval, and numbers that are not positive.
@@ -30,8 +32,8 @@ class Gradual:
     final: float
     initial: float = 0.0
     begin: int = 0
-    end: int
-    every: int = 100
+    stop_after: int
+    update_every: int = 100
     power: float = 3.0
 
     def __post_init__(self) -> None:
@@ -40,19 +42,20 @@ class Gradual:
                 "sparsities must be 0 <= initial <= final < 1, "
                 f"got initial={self.initial}, final={self.final}"
             )
-        if not 0 <= self.begin < self.end:
+        if not 0 <= self.begin < self.stop_after:
             raise ValueError(
-                f"steps must be 0 <= begin < end, got begin={self.begin}, end={self.end}"
+                "steps must be 0 <= begin < stop_after, "
+                f"got begin={self.begin}, stop_after={self.stop_after}"
             )
-        for name in ("every", "power"):
+        for name in ("update_every", "power"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     def sparsity(self, step: int) -> float | None:
         """Return the sparsity to prune to after `step`, or None where nothing is to be pruned."""
-        if not self.begin <= step <= self.end:
+        if not self.begin <= step <= self.stop_after:
             return None
-        if (step - self.begin) % self.every and step != self.end:
+        if (step - self.begin) % self.update_every and step != self.stop_after:
             return None
-        rest = 1.0 - (step - self.begin) / (self.end - self.begin)
+        rest = 1.0 - (step - self.begin) / (self.stop_after - self.begin)
         return self.final + (self.initial - self.final) * float(rest**self.power)

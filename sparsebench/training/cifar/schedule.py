@@ -34,8 +34,8 @@ def gradual(setting: CifarSetting, steps_per_epoch: int) -> Gradual:
     return Gradual(
         initial=min(BEGIN, setting.sparsity),
         final=setting.sparsity,
-        end=max(1, setting.epochs - REST) * steps_per_epoch,
-        every=steps_per_epoch,
+        stop_after=max(1, setting.epochs - REST) * steps_per_epoch,
+        update_every=steps_per_epoch,
     )
 
 

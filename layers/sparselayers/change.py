@@ -1,0 +1,98 @@
+"""change_connections: what belongs to a connection follows it, whoever changes the topology."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from sparselayers.connections import TopologyChange
+from sparselayers.connectivity import Connectivity
+from sparselayers.layer import SparseLayer
+from sparselayers.state import resize
+
+
+@torch.no_grad()
+def change_connections(
+    layer: SparseLayer, connectivity: Connectivity, optimizer: Optimizer | None = None
+) -> None:
+    """Give `layer` other connections, of any number.
+
+    Connections that stay keep their weight, their gradient and their entry in every tensor of the
+    optimizer's state that has one for each weight; those that are new start at 0. The parameter
+    stays the same object, and so do gradient and state where the number of connections stays.
+    Hooks of the layer are told when all of them are the new ones.
+
+    Raises ValueError for an optimizer whose state is neither one number for each weight nor one
+    for all (LBFGS); nothing has changed then. Whoever changes several layers asks
+    `check_changeable` first.
+    """
+    weights = layer.weights
+    change = TopologyChange(layer.connectivity, connectivity)
+    state = {} if optimizer is None else optimizer.state.get(weights, {})
+    for name, entry in state.items():
+        _check(name, entry, change.old.nnz)
+    own = change.carry(weights.detach())
+    gradient = None if weights.grad is None else _carried(weights.grad, change)
+    _carried(state, change)
+    resize(weights, connectivity.nnz)
+    weights.copy_(own)
+    weights.grad = gradient
+    layer._replace(change)
+
+
+def check_changeable(
+    layers: Mapping[str, SparseLayer], changing: Iterable[str], optimizer: Optimizer | None
+) -> None:
+    """Raise ValueError where one of the layers that are to change cannot, so that none does.
+
+    A layer cannot that shares its weights with another of `layers`, which would have its old
+    connections with the new weights; or whose state in the optimizer cannot follow.
+    """
+    owners: dict[int, list[str]] = {}
+    for name, layer in layers.items():
+        owners.setdefault(id(layer.weights), []).append(name)
+    for name in changing:
+        weights = layers[name].weights
+        tied = owners[id(weights)]
+        if len(tied) > 1:
+            raise ValueError(
+                f"layers {' and '.join(repr(each) for each in tied)} share one parameter "
+                "`weights`: the connections of one cannot change without those of the others. Give "
+                "each a parameter of its own, or use one layer in all these places"
+            )
+        if optimizer is not None:
+            for key, entry in optimizer.state.get(weights, {}).items():
+                _check(key, entry, weights.numel())
+
+
+def _check(name: str, entry: Any, nnz: int) -> None:
+    """Raise ValueError where what an optimizer keeps cannot be told apart by connection."""
+    if isinstance(entry, dict | list | tuple):
+        for each in entry.values() if isinstance(entry, dict) else entry:
+            _check(name, each, nnz)
+    elif isinstance(entry, Tensor) and entry.shape != (nnz,) and entry.numel() > 1:
+        raise ValueError(
+            f"the optimizer's {name!r} has shape {tuple(entry.shape)}, not one number for each of "
+            f"the {nnz} weights: it cannot be pruned or rewired"
+        )
+
+
+def _carried(entry: Any, change: TopologyChange) -> Any:
+    """Return `entry` with all tensors (old nnz,) in it as they are for the new connections.
+
+    Whatever can keep its identity does.
+    """
+    if isinstance(entry, dict):
+        entry.update({key: _carried(each, change) for key, each in entry.items()})
+    elif isinstance(entry, list):
+        entry[:] = [_carried(each, change) for each in entry]
+    elif type(entry) is tuple:
+        return tuple(_carried(each, change) for each in entry)
+    elif isinstance(entry, Tensor) and entry.shape == (change.old.nnz,):
+        carried = change.carry(entry)
+        return carried if carried.shape != entry.shape else entry.copy_(carried)
+    return entry
