@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers import backends, dense, stacked
 from sparselayers.connections import Connections, TopologyChange
 from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.functional import sparse_linear
 from sparselayers.topologies.choice import Choice
-from sparselayers.tracing import Arrays
+from sparselayers.tracing import Arrays, is_traced
+from sparselayers.weight import SparseWeight, as_tensor
 
 Init = Literal["linear", "fan_in"]
 Format = Literal["coo", "csr"]
@@ -86,7 +89,7 @@ class SparseLayer(nn.Module):
         """
         connections, mark = self._connections, self._buffers["topology_id"]
         now = connections.get()
-        weights = self._parameters["weights"]
+        weights = self._parameters.get("weights")  # None where it is computed of others
         if weights is not None and now.device != weights.device and not weights.is_meta:
             connections.move(weights.device)
             now = connections.current
@@ -134,25 +137,21 @@ class SparseLayer(nn.Module):
         """W as a sparse tensor (out, in) that shares memory with `weights`, differentiable.
 
         Penalties on it, and code that calls F.linear with it, give their gradient to `weights`.
-        Such products are PyTorch's, and slower than the layer's own.
+        F.linear computes as the layer does; other products are PyTorch's, and slower (see
+        weight.py).
         """
-        values = self.weights
-        with warnings.catch_warnings():
-            # PyTorch's: CSR tensors are in beta; 2.11 says that invariants are not checked, asked
-            # for or not.
-            warnings.simplefilter("ignore")
-            if self.format == "csr":
-                connectivity = self.connectivity
-                return torch.sparse_csr_tensor(
-                    connectivity.row_ptr.clone(),
-                    connectivity.col.clone(),
-                    values,
-                    self.shape,
-                    check_invariants=False,
-                )
-            return torch.sparse_coo_tensor(
-                self.indices, values, self.shape, is_coalesced=True, check_invariants=False
+        values, connectivity = self.weights.view(-1), self._any_connectivity()
+
+        def linear(input: Tensor, bias: Tensor | None = None) -> Tensor:
+            return sparse_linear(
+                input, values, bias, connectivity, backend=self.backend, owner=self._connections
             )
+
+        make = partial(as_tensor, values, connectivity, self.shape, self.format)
+        return SparseWeight.of(values, make, {F.linear: linear})
+
+    def _any_connectivity(self) -> Connectivity | Arrays:
+        return self.traced if is_traced(self.weights) else self.connectivity
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -176,7 +175,14 @@ class SparseLayer(nn.Module):
 
         The parameter stays the same object, for optimizers; a gradient is lost where the number
         changes. Graphs made before refuse to be differentiated. Hooks are told at the end.
+
+        Raises RuntimeError where the weights are parametrized.
         """
+        if "weights" not in self._parameters:
+            raise RuntimeError(
+                "the weights of this layer are computed of others (a parametrization, or "
+                "torch.nn.utils.prune): remove that before its connections change"
+            )
         with torch.no_grad():
             weights = weights.to(self.weights)
             if connectivity.nnz == self.weights.numel():
@@ -325,7 +331,7 @@ class SparseLayer(nn.Module):
             state.setdefault(f"{prefix}weights", old)
         given = {name: state_dict.get(prefix + name) for name in INDICES}
         own: dict[str, Any] = {"weights": self.weights, "bias": self.bias}
-        for name in own:
+        for name in [name for name in own if name in self._parameters]:
             own[name] = given[name] = state.get(prefix + name, own[name])
         for name, tensor in given.items():
             if tensor is None:
@@ -387,6 +393,14 @@ def resize(parameter: nn.Parameter, nnz: int) -> None:
     other = torch.float32 if data.dtype == torch.float64 else torch.float64
     parameter.data = torch.empty(0, dtype=other, device=data.device)
     parameter.data = data
+
+
+def only(x: Tensor | None, input: Tensor | None) -> Tensor:
+    """Return the one argument of a layer that is given, by whichever name, or raise TypeError."""
+    if (x is None) == (input is None):
+        given = "no input" if x is None else "both x and input"
+        raise TypeError(f"a sparse layer takes one input, called x or input: got {given}")
+    return cast(Tensor, input if x is None else x)
 
 
 def check_format(name: str) -> Format:

@@ -12,7 +12,7 @@ from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import sparse_linear
-from sparselayers.layer import Init
+from sparselayers.layer import Init, only
 from sparselayers.topologies import choice
 
 
@@ -86,8 +86,10 @@ class SparseLinear(SelfRewiring, PublishedMethods):
         if dynamic:
             self.rewire_itself()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x Wᵀ + b, (*, out_features)."""
+    def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
+        """Return x Wᵀ + b, (*, out_features); `input` is another name of `x`."""
+        if x is None or input is not None:
+            x = only(x, input)
         if tracing.is_traced(x, self.weights):
             return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
         return sparse_linear(
