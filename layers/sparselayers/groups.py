@@ -44,7 +44,8 @@ def parameter_groups(
         for parameter in _weights(layer)
     }
     left_out = {id(model.get_parameter(name)) for name in names}
-    decaying, others = [], []
+    decaying: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in named.items():
         if parameter.requires_grad:
             asked = skip(name, parameter) if callable(skip) else id(parameter) in left_out

@@ -397,6 +397,8 @@ def resize(parameter: nn.Parameter, nnz: int) -> None:
 
 def only(x: Tensor | None, input: Tensor | None) -> Tensor:
     """Return the one argument of a layer that is given, by whichever name, or raise TypeError."""
+    if isinstance(input, torch.fx.Proxy):  # symbolic_trace gives all that can be given
+        return cast(Tensor, x)
     if (x is None) == (input is None):
         given = "no input" if x is None else "both x and input"
         raise TypeError(f"a sparse layer takes one input, called x or input: got {given}")

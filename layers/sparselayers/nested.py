@@ -14,13 +14,13 @@ def of_rows(product: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         y = product(x.values())
         return torch.nested.nested_tensor_from_jagged(
             y,
-            offsets=x.offsets(),  # type: ignore[operator]
-            lengths=x.lengths(),  # type: ignore[operator]
+            offsets=x.offsets(),  # type: ignore[attr-defined]
+            lengths=x.lengths(),  # type: ignore[attr-defined]
             jagged_dim=x._ragged_idx,  # type: ignore[attr-defined]
         )
     sequences = x.unbind()
     rows = [sequence.reshape(-1, sequence.shape[-1]) for sequence in sequences]
-    products = product(torch.cat(rows)).split([len(part) for part in rows])
+    products = torch.split(product(torch.cat(rows)), [len(part) for part in rows])
     return torch.nested.as_nested_tensor(
         [
             part.reshape(*sequence.shape[:-1], part.shape[-1])

@@ -42,7 +42,7 @@ class SparseWeight(Tensor):
         if is_traced(values) and not torch.compiler.is_dynamo_compiling():
             new = Tensor._make_subclass(cls, _NOTHING)
         else:
-            new = values.as_subclass(cls)  # type: ignore[arg-type]
+            new = values.as_subclass(cls)
         new._make, new._products, new._made = make, products, None
         return new
 

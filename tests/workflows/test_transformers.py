@@ -10,6 +10,9 @@ from torch import nn
 
 import sparselayers as sl
 
+# PyTorch's encoder makes nested tensors of padded ones, and warns of it.
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+
 # A sequence that is shorter than others, as key padding masks say it: True is padding.
 PADDING = torch.zeros(3, 6, dtype=torch.bool)
 PADDING[0, 4:] = True

@@ -85,7 +85,7 @@ class _Readers(TorchFunctionMode):
         self.owners = {
             id(parameter): layer
             for layer in layers
-            for parameter in layer.parameters(False)
+            for parameter in layer.parameters(recurse=False)
             if parameter is not getattr(layer, "bias", None)
         }
         self.inside: list[nn.Module] = []

@@ -212,7 +212,7 @@ def _decide(
 
 def _step(layer: nn.Module, x: Tensor, training: bool) -> Any:
     """One call of `layer`, forward and backward where anything needs a gradient."""
-    leaves: list[Tensor] = [p for p in layer.parameters() if p.requires_grad]
+    leaves: list[Tensor] = [p for p in layer.parameters(recurse=False) if p.requires_grad]
     x = x.detach().requires_grad_(x.requires_grad)
     leaves += [x] if x.requires_grad else []
     if not training or not leaves:

@@ -74,7 +74,7 @@ class _Tap:
         if activity is None or not output.requires_grad:
             return
         activity.group = ranks.running().group
-        x: Tensor = args[0] if args else kwargs["x"]
+        x: Tensor = args[0] if args else kwargs["x" if "x" in kwargs else "input"]
         output.register_hook(partial(activity.add, x.detach()))  # type: ignore[no-untyped-call]
 
 
