@@ -395,7 +395,7 @@ def resize(parameter: nn.Parameter, nnz: int) -> None:
     parameter.data = data
 
 
-def only(x: Tensor | None, input: Tensor | None) -> Tensor:
+def only(x: Tensor | None, input: object) -> Tensor:
     """Return the one argument of a layer that is given, by whichever name, or raise TypeError."""
     if isinstance(input, torch.fx.Proxy):  # symbolic_trace gives all that can be given
         return cast(Tensor, x)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
@@ -61,7 +62,9 @@ class SparseWeight(Tensor):
             if product is not None:
                 given.pop("weight", None)
                 return product(*args[:1], *args[2:], **given)
-        args, given = tree_map_only(SparseWeight, _made, (args, given))
+        # Attention multiplies by its projection with PyTorch's own F.linear, which takes CSR only.
+        made = _made_csr if func is F.multi_head_attention_forward else _made
+        args, given = tree_map_only(SparseWeight, made, (args, given))
         return func(*args, **given)
 
 
@@ -97,6 +100,15 @@ def _made(weight: SparseWeight) -> Tensor:
     if weight._made is None:
         weight._made = weight._make()
     return weight._made
+
+
+def _made_csr(weight: SparseWeight) -> Tensor:
+    made = _made(weight)
+    if made.layout == torch.sparse_csr:
+        return made
+    with warnings.catch_warnings():  # as in `as_tensor`
+        warnings.simplefilter("ignore")
+        return made.to_sparse_csr()
 
 
 _NOTHING = torch.empty(0)

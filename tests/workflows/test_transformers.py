@@ -201,6 +201,31 @@ def test_attention_keeps_its_projection():
             torch.testing.assert_close(sparse[0](X, X, X)[0], dense(X, X, X)[0])
 
 
+@pytest.mark.parametrize("format", ["coo", "csr"])
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_with_a_sparse_projection(training, format):
+    """Conversion makes none; who puts one there gets the right values, in PyTorch's products."""
+    dense = zeroed(nn.MultiheadAttention(8, 2, batch_first=True)).train(training)
+    sparse = copy.deepcopy(dense)
+    sparse.out_proj = sl.SparseLinear.from_dense(dense.out_proj, format=format)
+    with torch.no_grad():
+        torch.testing.assert_close(sparse(X, X, X)[0], dense(X, X, X)[0])
+    for model in (sparse, dense):
+        model(X, X, X)[0].square().sum().backward()
+    mask = sparse.out_proj.connectivity.mask()
+    gradient = dense.out_proj.weight.grad[mask]
+    torch.testing.assert_close(sparse.out_proj.weights.grad, gradient)
+    torch.testing.assert_close(sparse.in_proj_weight.grad, dense.in_proj_weight.grad)
+
+
+@pytest.mark.skipif(not hasattr(nn, "LinearCrossEntropyLoss"), reason="new in PyTorch 2.14")
+def test_a_loss_keeps_its_layer():
+    model = nn.ModuleList([nn.LinearCrossEntropyLoss(8, 4), nn.Linear(3, 3)])
+    sparse = sl.convert_model(model, nn.Linear, "coo")
+    assert type(sparse[0].linear) is nn.Linear
+    assert isinstance(sparse[1], sl.SparseLinear)
+
+
 @pytest.mark.parametrize("how", ["compile", "export", "trace"])
 def test_compiled_exported_and_traced(how):
     dense = zeroed(encoder_layer()).eval()
