@@ -10,6 +10,7 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.convert import convert_model, sparsify
 from sparselayers.dynamic import SET, RigL
+from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
 from sparselayers.prune import Gradual, Pruner
 from sparselayers.topologies import (
@@ -39,6 +40,7 @@ __all__ = [
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
+    "parameter_groups",
     "random",
     "small_world",
     "sparsify",

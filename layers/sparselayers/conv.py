@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+from functools import partial
 from typing import Any, Literal, Self, get_args
 
 import torch
@@ -16,8 +16,9 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.functional import conv2d_of
 from sparselayers.convolution.geometry import Geometry, Padding, Pair, pair
 from sparselayers.functional import sparse_conv2d
-from sparselayers.layer import Init
+from sparselayers.layer import Init, only
 from sparselayers.topologies import choice
+from sparselayers.weight import SparseWeight, as_tensor
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
@@ -124,21 +125,26 @@ class SparseConv2d(PublishedMethods):
         """
         if self.format == "csr":
             return super().weight
-        out, col = self.indices
-        high, wide = self.kernel_size
-        indices = torch.stack((out, col // (high * wide), col // wide % high, col % wide))
-        with warnings.catch_warnings():  # as in SparseLayer.weight
-            warnings.simplefilter("ignore")
-            return torch.sparse_coo_tensor(
-                indices,
-                self.weights,
-                self.weight_shape,
-                is_coalesced=True,
-                check_invariants=False,
-            )
+        values, connectivity = self.weights.view(-1), self._any_connectivity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolution of `x`, (N, out_channels, H', W')."""
+        def conv2d(
+            input: Tensor,
+            bias: Tensor | None = None,
+            stride: int | Pair = 1,
+            padding: Padding = 0,
+            dilation: int | Pair = 1,
+            groups: int = 1,
+        ) -> Tensor:
+            geometry = Geometry.of(self.kernel_size, stride, padding, dilation, groups)
+            return sparse_conv2d(input, values, bias, connectivity, geometry, backend=self.backend)
+
+        make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
+        return SparseWeight.of(values, make, {F.conv2d: conv2d})
+
+    def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
+        """Return the convolution of `x`, (N, out_channels, H', W'); `x` is also called `input`."""
+        if x is None or input is not None:
+            x = only(x, input)
         if (node := tracing.as_node(self, x)) is not None:
             return node  # type: ignore[no-any-return]
         geometry, watcher = self.geometry, self._connections.watcher

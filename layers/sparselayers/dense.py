@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _WrappedHook
 from torch.nn.utils import parametrize
 from torch.nn.utils.prune import BasePruningMethod
 
@@ -14,6 +18,7 @@ from sparselayers.topologies import from_mask
 
 Module = TypeVar("Module", bound=nn.Module)
 
+# What is called around a layer; registered by key in these dictionaries of the module.
 HOOKS = (
     "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
@@ -22,7 +27,15 @@ HOOKS = (
     "_forward_hooks_always_called",
     "_backward_pre_hooks",
     "_backward_hooks",
+    "_state_dict_hooks",
+    "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks",
+    "_load_state_dict_post_hooks",
 )
+
+
+class NothingLeft(ValueError):  # noqa: N818
+    """A layer has no weight that is not zero."""
 
 
 def is_plain(layer: nn.Module, kind: type[nn.Module]) -> bool:
@@ -70,7 +83,7 @@ def connections(
     if mask is not None:
         there &= mask.to(weight.device)
     if not bool(there.any()):
-        raise ValueError(
+        raise NothingLeft(
             f"no connection remains of a weight of shape {tuple(weight.shape)}: "
             + ("all weights are zero" if mask is None else "all weights under the mask are zero")
         )
@@ -91,23 +104,73 @@ def check_mask(mask: Tensor | None, shapes: tuple[tuple[int, ...], ...]) -> None
 
 
 def follow(new: Module, old: nn.Module, weights: tuple[str, str]) -> Module:
-    """Give `new` the hooks, training flag and `requires_grad` of `old`, and return it.
+    """Give `new` what is `old`'s beside its weights, and return it.
 
-    `weights` are the names of the weights in both. The hooks of torch.nn.utils.prune stay behind:
-    what they do has been done.
+    Hooks (of calls, gradients and state dicts), training flag, `requires_grad`, and attributes,
+    buffers and submodules that layers of the kind do not have by themselves; attributes of the
+    parameters too. `weights` are the names of the weights in both. What torch.nn.utils added stays
+    behind: it is in the weights.
     """
     new.train(old.training)
     for mine, others in (weights, ("bias", "bias")):
         parameter = getattr(new, mine)
         if isinstance(parameter, nn.Parameter):
-            parameter.requires_grad_(_requires_grad(old, others))
+            original = _original(old, others)
+            parameter.requires_grad_(original is None or original.requires_grad)
+            vars(parameter).update({} if original is None else vars(original))
     for name in HOOKS:
         hooks: Any = getattr(new, name)
         for key, hook in getattr(old, name).items():
-            if not isinstance(hook, BasePruningMethod):
-                hooks[key] = hook
+            if not _is_of_torch(hook):
+                hooks[key] = _rebound(hook, old, new)
     new._is_full_backward_hook = old._is_full_backward_hook
+    for kind in ("_buffers", "_modules"):
+        for name, value in vars(old)[kind].items():
+            if name not in (*OWN, "parametrizations", "weight_mask", "bias_mask"):
+                vars(new)[kind].setdefault(name, copy.deepcopy(value))
+    new._non_persistent_buffers_set |= old._non_persistent_buffers_set & new._buffers.keys()
+    for name in extras(old):
+        vars(new).setdefault(name, vars(old)[name])
     return new
+
+
+def extras(layer: nn.Module) -> tuple[str, ...]:
+    """Return the names of the attributes that somebody else has given to the layer."""
+    bare = {parameter for kind in type(layer).__mro__ for parameter in _arguments(kind)}
+    return tuple(vars(layer).keys() - vars(nn.Module()).keys() - bare - OWN)
+
+
+# What sparse layers keep beside the arguments of their constructors, and what is computed.
+OWN = frozenset(
+    (
+        *("shape", "init", "backend", "format", "_connections", "topology_id"),
+        *("dynamic", "deltaT", "Tend", "alpha", "max_size", "_rewirer"),
+        *("_reversed_padding_repeated_twice", "output_padding", "transposed"),
+        *("weight", "bias"),
+    )
+)
+
+
+def _arguments(kind: type) -> Iterable[str]:
+    if not issubclass(kind, nn.Module) or "__init__" not in vars(kind):
+        return ()
+    ours = kind.__module__.startswith(("torch.", "sparselayers."))
+    return inspect.signature(kind.__init__).parameters if ours else ()
+
+
+def _is_of_torch(hook: Any) -> bool:
+    """Whether a hook is there to compute or to load a weight that is parametrized."""
+    function = getattr(hook, "hook", hook)  # PyTorch wraps those that get the module
+    named = function if hasattr(function, "__qualname__") else type(function)
+    of_torch = (getattr(named, "__module__", None) or "").startswith("torch.nn.utils.")
+    return isinstance(hook, BasePruningMethod) or of_torch
+
+
+def _rebound(hook: Any, old: nn.Module, new: nn.Module) -> Any:
+    """Return the hook as `new` has it: those that get the module hold it."""
+    if not isinstance(hook, _WrappedHook):
+        return hook
+    return _WrappedHook(hook.hook, new if hook.with_module else None)
 
 
 def _tensor(layer: nn.Module, name: str) -> Tensor | None:
@@ -124,8 +187,9 @@ def _tensor(layer: nn.Module, name: str) -> Tensor | None:
     return None if tensor is None else tensor.detach()
 
 
-def _requires_grad(layer: nn.Module, name: str) -> bool:
+def _original(layer: nn.Module, name: str) -> Tensor | None:
+    """The parameter that a weight is, or is computed of."""
     for original in (f"{name}_orig", name):
         if isinstance(tensor := getattr(layer, original, None), Tensor):
-            return tensor.requires_grad
-    return True
+            return tensor
+    return None

@@ -12,6 +12,7 @@ from sparselayers.autocast import autocast
 from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.functional import sparse_conv2d
+from sparselayers.nested import of_rows
 
 __all__ = ["k_winners", "keep", "sparse_conv2d", "sparse_linear", "winners"]
 
@@ -27,7 +28,7 @@ def sparse_linear(
 ) -> Tensor:
     """Return x Wᵀ + bias for the sparse W (out, in) with `values` (nnz,) at `connectivity`.
 
-    `x` is (*, in), `bias` (out,) or None; the result is (*, out). `backend` names one of
+    `x` is (*, in), or nested; `bias` (out,) or None; the result is (*, out). `backend` names one of
     `sparselayers.backends.BACKENDS`; by default the fastest that serves the device and the type.
     Under autocast the floating point arguments are cast as those of nn.Linear are. `owner` is the
     layer's hold of its connections: the gradient is refused where it has others by then.
@@ -39,10 +40,14 @@ def sparse_linear(
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
     out_features, in_features = connectivity.shape
+    dims = x.dim()
+    if dims != 2 and x.is_nested:
+        rest = values, bias, connectivity
+        return of_rows(lambda rows: sparse_linear(rows, *rest, backend=backend, owner=owner), x)
     traced = isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias)
     # torch.jit.trace has tensors for sizes, which it warns not to look at: the operator does.
     if not (traced and torch._C._is_tracing()) and (
-        x.dim() == 0
+        dims == 0
         or x.shape[-1] != in_features
         or not (x.dtype == values.dtype)
         or x.device != values.device
@@ -56,7 +61,7 @@ def sparse_linear(
         )
     ):
         raise _mismatch(x, values, bias, connectivity)
-    rows = x if x.dim() == 2 else x.reshape(-1, in_features)
+    rows = x if dims == 2 else x.reshape(-1, in_features)
     y: Tensor
     if traced:
         where = connectivity.row_ptr, connectivity.col, in_features, backend

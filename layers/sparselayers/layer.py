@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers import backends, dense, stacked, state
 from sparselayers.connections import Connections, TopologyChange, new_mark
 from sparselayers.connectivity import Connectivity
+from sparselayers.functional import sparse_linear
 from sparselayers.topologies.choice import Choice
-from sparselayers.tracing import Arrays
+from sparselayers.tracing import Arrays, is_traced
+from sparselayers.weight import SparseWeight, as_tensor
 
 Init = Literal["linear", "fan_in"]
 Format = Literal["coo", "csr"]
@@ -138,25 +141,21 @@ class SparseLayer(nn.Module):
         """W as a sparse tensor (out, in) that shares memory with `weights`, differentiable.
 
         Penalties on it, and code that calls F.linear with it, give their gradient to `weights`.
-        Such products are PyTorch's, and slower than the layer's own.
+        F.linear computes as the layer does; other products are PyTorch's, and slower (see
+        weight.py).
         """
-        values = self.weights
-        with warnings.catch_warnings():
-            # PyTorch's: CSR tensors are in beta; 2.11 says that invariants are not checked, asked
-            # for or not.
-            warnings.simplefilter("ignore")
-            if self.format == "csr":
-                connectivity = self.connectivity
-                return torch.sparse_csr_tensor(
-                    connectivity.row_ptr.clone(),
-                    connectivity.col.clone(),
-                    values,
-                    self.shape,
-                    check_invariants=False,
-                )
-            return torch.sparse_coo_tensor(
-                self.indices, values, self.shape, is_coalesced=True, check_invariants=False
+        values, connectivity = self.weights.view(-1), self._any_connectivity()
+
+        def linear(input: Tensor, bias: Tensor | None = None) -> Tensor:
+            return sparse_linear(
+                input, values, bias, connectivity, backend=self.backend, owner=self._connections
             )
+
+        make = partial(as_tensor, values, connectivity, self.shape, self.format)
+        return SparseWeight.of(values, make, {F.linear: linear})
+
+    def _any_connectivity(self) -> Connectivity | Arrays:
+        return self.traced if is_traced(self.weights) else self.connectivity
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -181,7 +180,7 @@ class SparseLayer(nn.Module):
         The parameter stays the same object, for optimizers; a gradient is lost where the number
         changes. Graphs made before refuse to be differentiated. Hooks are told at the end.
 
-        Raises ValueError where the weights are sharded over processes.
+        Raises ValueError where the weights are sharded over processes, or parametrized.
         """
         state.require_whole(self)
         with torch.no_grad():
@@ -332,6 +331,16 @@ class SparseLayer(nn.Module):
         missing_keys += [prefix + name for name in found.missing]
         if found.connectivity is not self._connections.current:
             self._replace(TopologyChange(self._connections.current, found.connectivity))
+
+
+def only(x: Tensor | None, input: object) -> Tensor:
+    """Return the one argument of a layer that is given, by whichever name, or raise TypeError."""
+    if isinstance(input, torch.fx.Proxy):  # symbolic_trace gives all that can be given
+        return cast(Tensor, x)
+    if (x is None) == (input is None):
+        given = "no input" if x is None else "both x and input"
+        raise TypeError(f"a sparse layer takes one input, called x or input: got {given}")
+    return cast(Tensor, input if x is None else x)
 
 
 def check_format(name: str) -> Format:

@@ -12,7 +12,7 @@ from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import linear_of, sparse_linear
-from sparselayers.layer import Init
+from sparselayers.layer import Init, only
 from sparselayers.topologies import choice
 
 torch.fx.wrap("linear_of")
@@ -89,8 +89,10 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         if dynamic:
             self.rewire_itself()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return x Wᵀ + b, (*, out_features)."""
+    def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
+        """Return x Wᵀ + b, (*, out_features); `input` is another name of `x`."""
+        if x is None or input is not None:
+            x = only(x, input)
         weights, connections = self.weights, self._connections
         watcher = connections.watcher
         traced = tracing.is_traced(x, weights)

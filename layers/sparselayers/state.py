@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from sparselayers import dense
 from sparselayers.connectivity import Connectivity, index_dtype
@@ -65,16 +66,24 @@ def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
 
 
 def require_whole(layer: SparseLayer) -> None:
-    """Raise ValueError where FSDP or tensor parallelism has the weights, in shards of its own."""
+    """Raise ValueError where the weights are not the layer's own, whole parameter.
+
+    FSDP and tensor parallelism have them in shards; parametrizations compute them of others.
+    """
     weights = layer._parameters.get("weights")
+    if weights is None and (parametrize.is_parametrized(layer) or hasattr(layer, "weights_orig")):
+        raise ValueError(
+            "the weights of this layer are computed of others (a parametrization, or "
+            "torch.nn.utils.prune): remove that before its connections change"
+        )
     if (
         weights is None
         or hasattr(weights, "device_mesh")  # a DTensor: fully_shard
         or getattr(weights, "_fsdp_flattened", False)  # FullyShardedDataParallel
     ):
         raise ValueError(
-            f"the weights of a sparse layer of shape {layer.shape} are sharded over processes or "
-            "computed from others: its connections cannot change. Change them before the model is "
+            f"the weights of a sparse layer of shape {layer.shape} are sharded over processes: "
+            "its connections cannot change. Change them before the model is "
             "sharded, or train it with DistributedDataParallel"
         )
 

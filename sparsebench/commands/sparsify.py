@@ -19,6 +19,7 @@ from sparsebench.measuring import machine, memory
 from sparselayers.convert import Sparsified, convert_model
 from sparselayers.convert import sparsify as swap
 from sparselayers.convert.measure import Times, compare
+from sparselayers.convert.swap import held
 from sparselayers.layer import SparseLayer
 from sparselayers.prune import Distribution, prune_to_sparsity
 
@@ -42,6 +43,9 @@ def sparsify(
     threshold: Annotated[
         float, typer.Option(help="Measure layers of at least this sparsity.")
     ] = 0.8,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="A layer, or a part of the model, to leave alone.")
+    ] = None,
     criterion: Annotated[
         str, typer.Option(help="Swap layers that need less time, or less memory.")
     ] = "time",
@@ -74,6 +78,7 @@ def sparsify(
             before,
             x,
             threshold=threshold,
+            skip=skip or (),
             criterion=criterion,  # type: ignore[arg-type]  # checked there
             training=not inference,
             seconds=seconds,
@@ -127,7 +132,8 @@ def pruned(model: nn.Module, sparsity: float, distribution: str) -> nn.Module:
 class WholeModel:
     """A model before and after, in seconds and bytes.
 
-    `held` counts parameters and buffers, `peak` what a step needs above them; (before, after).
+    `held` counts parameters, buffers and connections, `peak` what a step needs above them;
+    (before, after).
     """
 
     times: Times
@@ -144,11 +150,7 @@ def measure(
     steps = [_step(model, x, training) for model in models]
     times = compare(*steps, device=x.device, seconds=10.0)
     peaks = [memory.peak(step, str(x.device))[0] for step in steps]
-    held = [
-        sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
-        for model in models
-    ]
-    return WholeModel(times, (held[0], held[1]), (peaks[0], peaks[1]), training)
+    return WholeModel(times, (held(before), held(result.model)), (peaks[0], peaks[1]), training)
 
 
 def _step(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:

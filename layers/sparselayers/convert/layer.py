@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sparselayers.conv import SparseConv2d
-from sparselayers.dense import check_mask, follow, is_plain
+from sparselayers.dense import HOOKS, NothingLeft, check_mask, extras, follow, is_plain
 from sparselayers.layer import SparseLayer
 from sparselayers.linear import SparseLinear
 
@@ -26,8 +26,9 @@ def convert(
     "dense" makes an nn.Linear or nn.Conv2d; "coo" and "csr" make a sparse layer whose `weight`
     shows that layout. All of them train, and all sparse ones compute alike. Zeros are dropped
     unless `keep_zeros`; with `mask`, a boolean tensor of the weight's shape, weights outside it
-    are dropped too. Hooks, training flag, `requires_grad`, type and device follow; a mask of
-    torch.nn.utils.prune and parametrizations become part of the weight.
+    are dropped too. Hooks, attributes and buffers that were given to the layer, training flag,
+    `requires_grad`, type and device follow; a mask of torch.nn.utils.prune and parametrizations
+    become part of the weight.
 
     Raises ValueError for an unknown target, a mask of the wrong shape or type, and where no
     connection would be left; TypeError for a layer of another type.
@@ -74,14 +75,17 @@ def _chosen(layer: SparseLayer, mask: Tensor | None, *, drop_zeros: bool) -> Spa
     if isinstance(layer, SparseConv2d):
         shapes = (layer.weight_shape, *shapes)
     check_mask(mask, shapes)
-    new = follow(copy.deepcopy(layer), layer, ("weights", "weights"))
+    # Hooks and attributes may hold whole models: they are the layer's own, not copies.
+    memo: dict[int, Any] = {id(vars(layer)[name]): vars(layer)[name] for name in extras(layer)}
+    memo |= {id(hooks): hooks.copy() for hooks in (getattr(layer, name) for name in HOOKS)}
+    new = follow(copy.deepcopy(layer, memo), layer, ("weights", "weights"))
     connectivity, values = layer.connectivity, layer.weights.detach()
     keep = values != 0 if drop_zeros else torch.ones_like(values, dtype=torch.bool)
     if mask is not None:
         matrix = mask.to(values.device).view(layer.shape)
         keep &= matrix[connectivity.row.long(), connectivity.col.long()]
     if not bool(keep.any()):
-        raise ValueError(f"no connection remains of a layer of shape {layer.shape}")
+        raise NothingLeft(f"no connection remains of a layer of shape {layer.shape}")
     if not bool(keep.all()):
         new.set_connections(connectivity.select(keep), values[keep])
     return new

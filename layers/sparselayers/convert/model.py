@@ -2,72 +2,112 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from torch import Tensor, nn
 
+from sparselayers.convert.copies import replaced
 from sparselayers.convert.layer import Target, convert
-from sparselayers.dense import HOOKS
+from sparselayers.dense import NothingLeft
 
 Model = TypeVar("Model", bound=nn.Module)
+Skip = Iterable[str] | Callable[[str, nn.Module], bool]
 
 
 def convert_model(
-    model: nn.Module,
+    model: Model,
     layer_type: type[nn.Module] | tuple[type[nn.Module], ...],
     target: Target,
     *,
     masks: Mapping[str, Tensor] | None = None,
     keep_zeros: bool = False,
-) -> nn.Module:
+    skip: Skip = (),
+    inplace: bool = False,
+) -> Model:
     """Return a copy of `model` in which all modules of `layer_type` are converted to `target`.
 
     `target` and `keep_zeros` are those of `convert`; `masks` gives the masks of layers by their
-    path, as `named_modules` has it. A module that is used in several places is converted once and
-    stays shared. The projections inside nn.MultiheadAttention, which reads their weights itself,
-    stay as they are. A weight that several layers share becomes one of each, with a warning.
+    path, as `named_modules` has it. `skip` leaves layers alone: paths of them, or of modules that
+    they are in, or a function of path and layer. With `inplace` the model itself is changed and
+    returned, all of it or nothing; optimizers made before hold the old parameters.
+
+    A module that is used in several places is converted once and stays shared. Layers whose parent
+    reads their weight where no sparse one will do (inside nn.MultiheadAttention) stay as they are,
+    and so, with a warning, do layers whose weights are all zero. A weight that several layers
+    share becomes one of each, with a warning.
 
     Raises ValueError or TypeError as `convert` does, naming the module's path, for a mask of no
-    layer, and where nothing is of `layer_type`; `model` is unchanged always.
+    layer, for a path in `skip` that is no module with such a layer, and where nothing is of
+    `layer_type`; `model` is unchanged then.
     """
     masks = dict(masks or {})
     new: dict[nn.Module, nn.Module] = {}
+    zero: list[str] = []
     private = private_modules(model)
+    skipped = to_skip(model, layer_type, skip)
     for path, module in model.named_modules():
-        if isinstance(module, layer_type) and module not in private:
+        if isinstance(module, layer_type) and module not in private and module not in skipped:
+            mask = masks.pop(path, None)
             try:
-                new[module] = convert(
-                    module, target, mask=masks.pop(path, None), keep_zeros=keep_zeros
-                )
+                new[module] = convert(module, target, mask=mask, keep_zeros=keep_zeros)
             except (TypeError, ValueError) as error:
+                if isinstance(error, NothingLeft) and mask is None:
+                    zero.append(path)
+                    continue
                 raise type(error)(f"{path or 'the model itself'}: {error}") from error
     if masks:
         raise ValueError(f"no layer that is converted is called {next(iter(masks))!r}")
-    if not new:
+    if not new and not zero and not skipped:
         raise ValueError(f"the model has no layer of type {_names(layer_type)}")
-    return replace_modules(model, new)
+    if zero:
+        warnings.warn(
+            f"all weights are zero of {', '.join(path or 'the model itself' for path in zero)}: "
+            "left as it is",
+            stacklevel=2,
+        )
+    return replace_modules(model, new, inplace=inplace)
 
 
-def replace_modules(model: Model, new: Mapping[nn.Module, nn.Module]) -> Model:
-    """Return a deep copy of `model` in which `new[module]` stands wherever `module` did.
+def replace_modules(
+    model: Model, new: Mapping[nn.Module, nn.Module], *, inplace: bool = False
+) -> Model:
+    """Return `model`, or a copy of it, in which `new[module]` stands wherever `module` did.
 
-    Only what is not replaced is copied. What computes a weight anew before each forward, as
-    torch.nn.utils.prune does, may have left a tensor with a history, which is copied without it.
+    Only what is not replaced is copied. Tensors that a forward pass has left somewhere in the
+    model are copied without their history.
+
+    Raises ValueError where the model itself is to be replaced in place.
     """
     _warn_of_shared_parameters(model, new)
-    memo: dict[int, Any] = {id(old): replacement for old, replacement in new.items()}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    result = copy.deepcopy(model, memo)
-    for replacement in new.values():
-        for name in HOOKS:  # methods of the model become those of its copy
-            setattr(replacement, name, copy.deepcopy(getattr(replacement, name), memo))
-    return result
+    return replaced(model, new, inplace=inplace)
+
+
+def to_skip(
+    model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], skip: Skip
+) -> set[nn.Module]:
+    """Return the modules of these kinds that `skip` says to leave alone.
+
+    Raises TypeError for what is neither paths nor a function, and ValueError for a path without.
+    """
+    every = [
+        (path, module)
+        for path, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, kinds)
+    ]
+    if callable(skip):
+        return {module for path, module in every if skip(path, module)}
+    paths = [skip] if isinstance(skip, str) else [*skip] if isinstance(skip, Iterable) else [skip]
+    if not all(isinstance(path, str) for path in paths):
+        raise TypeError(f"skip must be paths of modules, or a function of both, got {skip!r}")
+    chosen: set[nn.Module] = set()
+    for name in paths:
+        found = {m for path, m in every if path == name or path.startswith(f"{name}.")}
+        if not found:
+            raise ValueError(f"the model has no {_names(kinds)} {name!r} to skip")
+        chosen |= found
+    return chosen
 
 
 def private_modules(model: nn.Module) -> set[nn.Module]:
@@ -75,10 +115,18 @@ def private_modules(model: nn.Module) -> set[nn.Module]:
     return {
         child
         for module in model.modules()
-        if isinstance(module, nn.MultiheadAttention)
+        if isinstance(module, _READERS)
         for child in module.modules()
         if child is not module
     }
+
+
+# LinearCrossEntropyLoss is new in PyTorch 2.14.
+_READERS = tuple(
+    getattr(nn, name)
+    for name in ("MultiheadAttention", "LinearCrossEntropyLoss")
+    if hasattr(nn, name)
+)
 
 
 def _warn_of_shared_parameters(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:

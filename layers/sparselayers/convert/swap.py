@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,10 +10,11 @@ from torch import Tensor, nn
 
 from sparselayers import dense
 from sparselayers.conv import SparseConv2d
+from sparselayers.convert import examples
 from sparselayers.convert.layer import SPARSE
 from sparselayers.convert.measure import Times, compare
-from sparselayers.convert.model import private_modules, replace_modules
-from sparselayers.layer import Format, SparseLayer
+from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
+from sparselayers.layer import Format, SparseLayer, check_format
 
 Model = TypeVar("Model", bound=nn.Module)
 Criterion = Literal["time", "memory"]
@@ -26,7 +25,7 @@ class Decision:
     """What was measured of a layer, and what stands in the new model.
 
     Times are those of one call, forward and backward unless `sparsify` was told otherwise;
-    `bytes_saved` counts parameters and buffers, and is negative where the sparse layer has more.
+    `bytes_saved` counts parameters and connections, and is negative where the sparse one has more.
     """
 
     path: str
@@ -52,7 +51,7 @@ class Sparsified(Generic[Model]):
 
     @property
     def bytes_saved(self) -> int:
-        """Bytes of parameters and buffers that the chosen layers save."""
+        """Bytes of parameters and connections that the chosen layers save."""
         return sum(d.bytes_saved for d in self.decisions if d.chosen == "sparse")
 
     def table(self) -> str:
@@ -89,61 +88,72 @@ def sparsify(
     threshold: float = 0.8,
     criterion: Criterion = "time",
     training: bool = True,
-    skip: Iterable[str] = (),
+    skip: Skip = (),
     format: Format = "csr",
     seconds: float = 1.0,
     verbose: bool = False,
+    inplace: bool = False,
 ) -> Sparsified[Model]:
     """Return a copy of `model` with sparse layers in place of dense ones that they beat.
 
     Every nn.Linear and nn.Conv2d of which at least `threshold` of the weights are zero is measured
-    beside its sparse twin, with inputs of the shape that `model(*example_input)` gives it:
+    beside its sparse twin, with inputs of the shape that the model gives it for `example_input`:
     forward and backward, or forward only if not `training`. It is replaced if the sparse one is
-    faster, with 95% confidence; by `criterion="memory"` if it is smaller. `example_input` is a
-    tensor or a tuple of arguments; `skip` names layers to leave alone; `seconds` limits the time
-    spent on a layer whose two times are close. `verbose` prints the table of the result.
+    faster, with 95% confidence; by `criterion="memory"` if it is smaller. `seconds` limits the
+    time spent on a layer whose two times are close. `verbose` prints the table of the result.
 
-    A layer that is used several times stays shared and is measured with its first input. `model`
-    is left as it is, and so are its running statistics: it runs once as in evaluation.
+    A tuple as `example_input` holds the arguments of the model; a dict holds keyword arguments,
+    where the model has those; anything else is the one argument (put into a tuple, a dict is too).
+    `skip` leaves layers alone: paths of them, or of modules that they are in, or a function of
+    path and layer. With `inplace` the model itself is changed at the end, and returned.
 
-    Raises what the model raises for the example input, and ValueError for a threshold outside
-    [0, 1], an unknown criterion or format, and a name in `skip` that is no layer.
+    A layer that is used several times stays shared and is measured with its first input. The model
+    runs once, as in evaluation, and as a copy of all but its parameters: what it keeps in buffers
+    and attributes is as before.
+
+    Raises what the model raises for the example input, ValueError for a threshold outside [0, 1],
+    an unknown criterion or format, a path in `skip` that is no such layer, and where the model
+    itself is a layer to replace in place; TypeError for another `skip`.
     """
     if not 0.0 <= threshold <= 1.0:
         raise ValueError(f"threshold must be in [0, 1], got {threshold}")
     if criterion not in ("time", "memory"):
         raise ValueError(f"criterion must be one of time, memory, got {criterion!r}")
-    candidates, skipped = _candidates(model, threshold, tuple(skip))
-    arguments = example_input if isinstance(example_input, tuple) else (example_input,)
-    inputs = _inputs(model, arguments, candidates)
+    check_format(format)
+    if inplace and isinstance(model, KINDS):
+        raise ValueError("the model itself is a layer: it has no place to be replaced in")
+    candidates, skipped = _candidates(model, threshold, skip)
+    inputs, read = examples.inputs(model, example_input, candidates.values())
     decisions, new = [], dict[nn.Module, nn.Module]()
     for path, layer in candidates.items():
         if layer not in inputs:
-            skipped[path] = "the example input does not reach it"
+            skipped[path] = READ if layer in read else "the example input does not reach it"
             continue
         sparse = _twin(layer, format)
         decision = _decide(path, layer, sparse, inputs[layer], training, criterion, seconds)
         decisions.append(decision)
         if decision.chosen == "sparse":
             new[layer] = sparse
-    result = Sparsified(replace_modules(model, new), tuple(decisions), skipped)
+    result = Sparsified(replace_modules(model, new, inplace=inplace), tuple(decisions), skipped)
     if verbose:
         print(result.table())
     return result
 
 
+KINDS = tuple(sparse.dense_type for sparse in SPARSE)
+READ = "its parent reads its weight itself"
+
+
 def _candidates(
-    model: nn.Module, threshold: float, skip: tuple[str, ...]
+    model: nn.Module, threshold: float, skip: Skip
 ) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """Return the layers to measure by path, and why the others are not."""
-    kinds = tuple(sparse.dense_type for sparse in SPARSE)
-    found = {path: layer for path, layer in model.named_modules() if isinstance(layer, kinds)}
-    for path in skip:
-        if path not in found:
-            raise ValueError(f"the model has no Linear or Conv2d {path!r} to skip")
-    candidates, skipped, private = {}, dict.fromkeys(skip, "asked to skip"), private_modules(model)
+    found = {path: layer for path, layer in model.named_modules() if isinstance(layer, KINDS)}
+    candidates, private, asked = {}, private_modules(model), to_skip(model, KINDS, skip)
+    skipped: dict[str, str] = {}
     for path, layer in found.items():
-        if path in skipped:
+        if layer in asked:
+            skipped[path] = "asked to skip"
             continue
         try:
             sparsity = _sparsity(layer)
@@ -151,7 +161,7 @@ def _candidates(
             skipped[path] = str(error)
             continue
         if layer in private:
-            skipped[path] = "its parent reads its weight itself"
+            skipped[path] = READ
         elif sparsity < threshold:
             skipped[path] = f"{sparsity:.1%} of its weights are zero"
         elif sparsity == 1.0:
@@ -159,32 +169,6 @@ def _candidates(
         else:
             candidates[path] = layer
     return candidates, skipped
-
-
-def _inputs(
-    model: nn.Module, arguments: tuple[Any, ...], layers: dict[str, nn.Module]
-) -> dict[nn.Module, Tensor]:
-    """Return a random input like the one that each layer gets; the model stays as it was."""
-    inputs: dict[nn.Module, Tensor] = {}
-
-    def remember(layer: nn.Module, given: tuple[Any, ...]) -> None:
-        if layer not in inputs and given and isinstance(given[0], Tensor):
-            x = torch.randn_like(given[0])
-            inputs[layer] = x.requires_grad_(given[0].requires_grad)
-
-    handles = [layer.register_forward_pre_hook(remember) for layer in layers.values()]
-    training = {module: module.training for module in model.modules()}
-    state = torch.get_rng_state()
-    try:
-        with torch.enable_grad():
-            model.eval()(*arguments)
-    finally:
-        torch.set_rng_state(state)
-        for handle in handles:
-            handle.remove()
-        for module, flag in training.items():
-            module.training = flag
-    return inputs
 
 
 def _twin(layer: nn.Module, format: Format) -> SparseLayer:
@@ -203,15 +187,16 @@ def _decide(
     criterion: Criterion,
     seconds: float,
 ) -> Decision:
-    # Copies without the hooks of the original, which are not to be called for this.
-    plain, twin = sparse.to_dense(), copy.deepcopy(sparse)
+    # Others without the hooks of the original, which are not to be called for this.
+    plain = sparse.to_dense()
+    twin = _twin(plain, sparse.format)
     for module in (plain, twin):
         for name in dense.HOOKS:
             getattr(module, name).clear()
     times = compare(
         _step(plain, x, training), _step(twin, x, training), device=x.device, seconds=seconds
     )
-    saved = _bytes(plain) - _bytes(twin)
+    saved = held(plain) - held(twin)
     better = times.high < 1.0 if criterion == "time" else saved > 0
     return Decision(
         path,
@@ -227,7 +212,7 @@ def _decide(
 
 def _step(layer: nn.Module, x: Tensor, training: bool) -> Any:
     """One call of `layer`, forward and backward where anything needs a gradient."""
-    leaves: list[Tensor] = [p for p in layer.parameters() if p.requires_grad]
+    leaves: list[Tensor] = [p for p in layer.parameters(recurse=False) if p.requires_grad]
     x = x.detach().requires_grad_(x.requires_grad)
     leaves += [x] if x.requires_grad else []
     if not training or not leaves:
@@ -251,5 +236,7 @@ def _sparsity(layer: nn.Module) -> float:
     return 1.0 - int(torch.count_nonzero(weight)) / weight.numel()
 
 
-def _bytes(layer: nn.Module) -> int:
-    return sum(t.numel() * t.element_size() for t in (*layer.parameters(), *layer.buffers()))
+def held(module: nn.Module) -> int:
+    """Return the bytes of parameters, buffers and connections, as the state dict has them."""
+    tensors = [value for value in module.state_dict().values() if isinstance(value, Tensor)]
+    return sum(t.numel() * t.element_size() for t in tensors)
