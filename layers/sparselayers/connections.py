@@ -140,7 +140,8 @@ class Connections:
 
     def move(self, device: torch.device) -> None:
         """Have the connections on `device`, as they are."""
-        if self.get().device != device:
+        self._take()
+        if self.current.device != device:
             self.current = self.current.to(device)
             self._shown = None
 
@@ -213,6 +214,13 @@ class Connections:
         return Connections, (self.get(),)
 
     def _look(self) -> None:
+        """Take on what was written; refuse where the rest of a state dict is missing."""
+        self._take()
+        if self.waiting:
+            raise RuntimeError(self._why)
+        self._looks = self._shown is not None
+
+    def _take(self) -> None:
         """Take on what was written to the arrays that are shown; forget them if nobody has them."""
         if self._shown is not None:
             now = self.current
@@ -221,11 +229,8 @@ class Connections:
                 self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
                 self.unmarked = True
             del row_ptr, col  # references that would count below
-            if not any(_is_held(array) for array in self._shown):
+            if not _is_held(self._shown):
                 self._shown = None
-        if self.waiting:
-            raise RuntimeError(self._why)
-        self._looks = self._shown is not None
 
 
 def new_mark(device: torch.device) -> Tensor:
@@ -251,27 +256,25 @@ def _same(shown: Tensor, own: Tensor) -> bool:
     )
 
 
-def _is_held(array: Tensor) -> bool:
-    """Whether anybody but the caller's caller has the tensor, or memory of it."""
-    storage = array.untyped_storage()
-    return (
-        sys.getrefcount(array) > _OWN_REFERENCES
-        or array._use_count() > 1  # type: ignore[attr-defined]
-        or torch._C._storage_Use_Count(storage._cdata) > 2
+def _is_held(arrays: tuple[Tensor, ...]) -> bool:
+    """Whether anybody has one of the tensors, or memory of it, beside the tuple they are in."""
+    # Counted beside one that nobody has: interpreters differ in what they count, and a compiler
+    # that looks at frames counts too.
+    alone = _references((torch.empty(0),))[0]
+    return any(
+        count > least
+        for counts in _references(arrays)
+        for count, least in zip(counts, alone, strict=True)
     )
 
 
-# The references to a tensor that is in a tuple alone, as `_is_held` counts them.
-_OWN_REFERENCES = 0
-
-
-def _count() -> int:
-    probe = (torch.zeros(1),)
-
-    def seen(array: Tensor) -> int:
-        return sys.getrefcount(array)
-
-    return max(seen(array) for array in probe)
-
-
-_OWN_REFERENCES = _count()
+def _references(arrays: tuple[Tensor, ...]) -> list[tuple[int, int, int]]:
+    """How often each tensor, its implementation and its memory are referred to."""
+    return [
+        (
+            sys.getrefcount(array),
+            array._use_count(),  # type: ignore[attr-defined]
+            torch._C._storage_Use_Count(array.untyped_storage()._cdata),
+        )
+        for array in arrays
+    ]

@@ -50,7 +50,9 @@ def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
     arrays = _sparse(layer, connections.waiting | came)
     connections.waiting = {}
     now = connections.get()
-    missing = [] if any(name in came for name in _DENSE) else [n for n in ARRAYS if n not in came]
+    # Weights that are computed of others are not in the state, but what they are computed of.
+    own = ARRAYS if "weights" in layer._parameters else INDICES
+    missing = [] if any(name in came for name in _DENSE) else [n for n in own if n not in came]
     try:
         connectivity = _connectivity(layer, now, arrays)
         weights = arrays.get("weights")

@@ -37,9 +37,14 @@ def is_traced(*tensors: Tensor | None) -> bool:
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._is_tracing()
+        or is_recorded()
         or forward_ad._current_level >= 0
     )
+
+
+def is_recorded() -> bool:
+    """Return whether torch.jit.trace records: sizes are tensors then, and are not to be read."""
+    return not torch.compiler.is_compiling() and torch._C._is_tracing()
 
 
 def is_drawn(x: object) -> bool:

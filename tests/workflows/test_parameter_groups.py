@@ -83,7 +83,9 @@ def test_a_bias_as_long_as_there_are_connections_is_a_bias():
 def test_the_groups_hold_after_pruning():
     sparse = model(20, 30, 10, sparsity=0.1)
     optimizer = torch.optim.AdamW(sl.parameter_groups(sparse))
-    pruner = sl.Pruner(sparse, optimizer, sl.Gradual(final=0.8, initial=0.1, end=2, every=1))
+    pruner = sl.Pruner(
+        sparse, optimizer, sl.Gradual(final=0.8, initial=0.1, stop_after=2, update_every=1)
+    )
     for _ in range(3):
         optimizer.zero_grad()
         sparse(torch.randn(4, 20)).sum().backward()

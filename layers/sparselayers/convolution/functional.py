@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sparselayers.autocast import autocast
@@ -10,7 +9,7 @@ from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution import operators
 from sparselayers.convolution.geometry import Geometry
-from sparselayers.tracing import Arrays
+from sparselayers.tracing import Arrays, is_recorded
 
 
 def sparse_conv2d(
@@ -35,7 +34,7 @@ def sparse_conv2d(
     if not isinstance(x, Tensor):
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
-    if not torch._C._is_tracing():  # sizes are tensors there, which only the operator may look at
+    if not is_recorded():  # sizes are tensors there, which only the operator may look at
         _check(x, values, bias, connectivity, geometry)
     images = x if x.dim() == 4 else x.unsqueeze(0)
     where = connectivity.row_ptr, connectivity.col, geometry.flat(), backend
