@@ -46,7 +46,7 @@ def sparse_linear(
         return of_rows(lambda rows: sparse_linear(rows, *rest, backend=backend, owner=owner), x)
     traced = isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias)
     # torch.jit.trace has tensors for sizes, which it warns not to look at: the operator does.
-    if not (traced and tracing.is_recorded()) and (
+    if not (traced and tracing.is_jit()) and (
         dims == 0
         or x.shape[-1] != in_features
         or not (x.dtype == values.dtype)

@@ -16,7 +16,7 @@ from sparselayers.connections import Connections, TopologyChange, new_mark
 from sparselayers.connectivity import Connectivity
 from sparselayers.functional import sparse_linear
 from sparselayers.topologies.choice import Choice
-from sparselayers.tracing import Arrays, is_recorded, is_traced
+from sparselayers.tracing import Arrays, is_jit, is_traced
 from sparselayers.weight import SparseWeight, as_tensor
 
 Init = Literal["linear", "fan_in"]
@@ -105,7 +105,7 @@ class SparseLayer(nn.Module):
     def traced(self) -> Arrays:
         """The connections for operators that tracers record."""
         mark = self._buffers["topology_id"]
-        if not (torch.compiler.is_compiling() or is_recorded()):
+        if not (torch.compiler.is_compiling() or is_jit()):
             self._connections.get()
             if mark is not None and stacked.is_stacked(mark):
                 return stacked.arrays(mark, self.shape)

@@ -37,12 +37,12 @@ def is_traced(*tensors: Tensor | None) -> bool:
         torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
-        or is_recorded()
+        or is_jit()
         or forward_ad._current_level >= 0
     )
 
 
-def is_recorded() -> bool:
+def is_jit() -> bool:
     """Return whether torch.jit.trace records: sizes are tensors then, and are not to be read."""
     return not torch.compiler.is_compiling() and torch._C._is_tracing()
 

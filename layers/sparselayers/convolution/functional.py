@@ -9,7 +9,7 @@ from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution import operators
 from sparselayers.convolution.geometry import Geometry
-from sparselayers.tracing import Arrays, is_recorded
+from sparselayers.tracing import Arrays, is_jit
 
 
 def sparse_conv2d(
@@ -34,7 +34,7 @@ def sparse_conv2d(
     if not isinstance(x, Tensor):
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
-    if not is_recorded():  # sizes are tensors there, which only the operator may look at
+    if not is_jit():  # sizes are tensors there, which only the operator may look at
         _check(x, values, bias, connectivity, geometry)
     images = x if x.dim() == 4 else x.unsqueeze(0)
     where = connectivity.row_ptr, connectivity.col, geometry.flat(), backend
