@@ -28,6 +28,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from sparselayers import resizing
 from sparselayers.connectivity import Connectivity, version
 from sparselayers.ranks import running
 from sparselayers.topologies.keys import keys_of
@@ -85,6 +86,8 @@ class Connections:
         self.hooks: OrderedDict[int, Hook] = OrderedDict()
         self.watcher: Watcher | None = None
         self.unmarked = False  # whether the buffer still names others: those before a write
+        self.number = resizing.register(self)
+        self.compiled_for: set[int] = set()  # numbers of connections
         self.waiting: dict[str, Tensor] = {}
         self._why = ""
         self._shown: tuple[Tensor, Tensor] | None = None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.grad import conv2d_weight
 
-from sparselayers import tracing
+from sparselayers import resizing, tracing
 from sparselayers.compat import PublishedMethods
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.functional import conv2d_of
@@ -147,6 +147,8 @@ class SparseConv2d(PublishedMethods):
             x = only(x, input)
         if (node := tracing.as_node(self, x)) is not None:
             return node  # type: ignore[no-any-return]
+        if torch.compiler.is_compiling() and resizing.breaks(self._connections.number):
+            return resizing.outside(self, x)  # type: ignore[no-any-return]
         geometry, watcher = self.geometry, self._connections.watcher
         if watcher is not None:
             x = watcher.enter(x)

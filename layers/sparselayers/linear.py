@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sparselayers import tracing
+from sparselayers import resizing, tracing
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
@@ -95,7 +95,10 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
             x = only(x, input)
         weights, connections = self.weights, self._connections
         watcher = connections.watcher
-        traced = tracing.is_traced(x, weights)
+        compiled = torch.compiler.is_compiling()
+        if compiled and resizing.breaks(connections.number):
+            return resizing.outside(self, x)  # type: ignore[no-any-return]
+        traced = compiled or tracing.is_recorded(x, weights)
         if traced and tracing.is_drawn(x):
             return self._drawn(x)
         if watcher is not None:

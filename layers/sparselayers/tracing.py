@@ -30,12 +30,16 @@ _VMAP: Any = torch._C._parse_dispatch_key("VmapMode")
 
 def is_traced(*tensors: Tensor | None) -> bool:
     """Return whether somebody traces, transforms or subclasses: data cannot be used directly."""
+    return torch.compiler.is_compiling() or is_recorded(*tensors)
+
+
+def is_recorded(*tensors: Tensor | None) -> bool:
+    """Return the same, but for what torch.compile does."""
     for tensor in tensors:
         if tensor is not None and (type(tensor) not in _PLAIN or tensor.is_meta):
             return True
     return (
-        torch.compiler.is_compiling()
-        or torch._C._are_functorch_transforms_active()
+        torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
         or is_jit()
         or forward_ad._current_level >= 0
