@@ -44,7 +44,7 @@ def breaks(number: int) -> bool:
     if connections is None or not torch._dynamo.config.force_parameter_static_shapes:
         return False
     if outside is None:
-        outside = torch.compiler.disable(_call)
+        outside = torch.compiler.disable(_call)  # type: ignore[no-untyped-call]
     connections.compiled_for.add(connections.current.nnz)
     return len(connections.compiled_for) > _SIZES
 

@@ -139,7 +139,7 @@ def test_corrupt_states(changes, assign, batch, seed):
     try:
         layer.load_state_dict(state, strict=False, assign=assign)
     except ORDINARY:
-        if layer.weights.shape == before["weights"].shape:
+        if layer.weights.shape == before["weights"].shape and not layer._connections.waiting:
             torch.testing.assert_close(dict(layer.state_dict()), dict(before), equal_nan=True)
     layer = layer.float() if not layer.weights.is_meta else layer
     if layer._connections.waiting:  # for what is missing of the state

@@ -44,7 +44,7 @@ def train(depth, steps, *, compiles_at_most, **options):
     models[1].load_state_dict(models[0].state_dict())
     used = [models[0], torch.compile(models[1], backend=counter, **options)]
     optimizers = [torch.optim.SGD(m.parameters(), lr=0.01, momentum=0.9) for m in models]
-    schedule = sl.Gradual(final=0.9, initial=0.1, end=steps - 4, every=1)
+    schedule = sl.Gradual(final=0.9, initial=0.1, stop_after=steps - 4, update_every=1)
     pruners = [sl.Pruner(m, o, schedule) for m, o in zip(models, optimizers, strict=True)]
     counts = []
     for _ in range(steps):
