@@ -103,7 +103,8 @@ class KWinners(nn.Module):
             return
         others = [dim for dim in range(won.dim()) if dim != self.dim % won.dim()]
         wins = won.sum(others) if others else won
-        fraction = wins.to(self.duty_cycle.dtype) * (wins.numel() / won.numel())
+        # Counted in integers and divided in float32: 16 bits hold no more than 65504 wins.
+        fraction = (wins * (wins.numel() / won.numel())).to(self.duty_cycle.dtype)
         self.duty_cycle.lerp_(ranks.running().mean(fraction), self.duty_cycle_momentum)
 
     def _expect(self, x: Tensor, units: int | None) -> None:

@@ -143,7 +143,10 @@ class _SparseLinear(torch.autograd.Function):
         needs_values = ctx.needs_input_grad[1]
         arranged = backend.arrange(x, connectivity)
         ctx.connectivity, ctx.backend, ctx.owner = connectivity, backend, owner
-        ctx.save_for_backward(arranged if needs_values else None, values)
+        # The input itself too, whether or not an arranged copy is what is computed with: one that
+        # is changed in place before the backward pass is refused for every size of the batch.
+        needed = (arranged, x) if needs_values else (None, None)
+        ctx.save_for_backward(values, *needed)
         y = backend.forward(arranged, values, bias, connectivity)
         if arranged is x or not needs_values:
             return y
@@ -154,7 +157,7 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, d_arranged: Tensor | None = None) -> Any:
-        x, values = ctx.saved_tensors
+        values, x, _ = ctx.saved_tensors
         if ctx.owner is not None:
             ctx.owner.require(ctx.connectivity)
         if dy is None:

@@ -15,7 +15,7 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
 
 _INT32_MAX = 2**31 - 1
-_KEPT = 32  # plans of a connectivity: two products, and as many sizes of batches and images
+_KEPT = 20  # plans of a connectivity: ten sizes of batches and images, two products
 
 
 class Machine(NamedTuple):
