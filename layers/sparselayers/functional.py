@@ -145,8 +145,12 @@ class _SparseLinear(torch.autograd.Function):
         ctx.connectivity, ctx.backend, ctx.owner = connectivity, backend, owner
         # The input itself too, whether or not an arranged copy is what is computed with: one that
         # is changed in place before the backward pass is refused for every size of the batch.
-        needed = (arranged, x) if needs_values else (None, None)
-        ctx.save_for_backward(values, *needed)
+        if not needs_values:
+            ctx.save_for_backward(values, None)
+        elif arranged is x:
+            ctx.save_for_backward(values, x)
+        else:
+            ctx.save_for_backward(values, arranged, x)
         y = backend.forward(arranged, values, bias, connectivity)
         if arranged is x or not needs_values:
             return y
@@ -157,9 +161,10 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, d_arranged: Tensor | None = None) -> Any:
-        values, x, _ = ctx.saved_tensors
-        if ctx.owner is not None:
-            ctx.owner.require(ctx.connectivity)
+        values, x, *_ = ctx.saved_tensors
+        owner, connectivity = ctx.owner, ctx.connectivity
+        if owner is not None and owner.get() is not connectivity:
+            owner.require(connectivity)
         if dy is None:
             return d_arranged, None, None, None, None, None
         needs = ctx.needs_input_grad[:3]

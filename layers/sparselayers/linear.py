@@ -93,27 +93,23 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         """Return x Wᵀ + b, (*, out_features); `input` is another name of `x`."""
         if x is None or input is not None:
             x = only(x, input)
-        weights, connections = self.weights, self._connections
-        watcher = connections.watcher
-        compiled = torch.compiler.is_compiling()
-        if compiled and resizing.breaks(connections.number):
-            return resizing.outside(self, x)  # type: ignore[no-any-return]
-        traced = compiled or tracing.is_recorded(x, weights)
+        connections = self._connections
+        if torch.compiler.is_compiling():
+            if resizing.breaks(connections.number):
+                return resizing.outside(self, x)  # type: ignore[no-any-return]
+            return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
+        # nn.Module takes half a microsecond to find an attribute that is a parameter.
+        weights, bias = self._parameters.get("weights"), self._parameters.get("bias")
+        weights = self.weights if weights is None else weights
+        bias = self.bias if bias is None else bias
+        traced = tracing.is_recorded(x, weights)
         if traced and tracing.is_drawn(x):
             return self._drawn(x)
+        watcher = connections.watcher
         if watcher is not None:
             x = watcher.enter(x)
-        if traced:
-            y = sparse_linear(x, weights, self.bias, self.traced, backend=self.backend)
-        else:
-            y = sparse_linear(
-                x,
-                weights,
-                self.bias,
-                self.connectivity,
-                backend=self.backend,
-                owner=connections,
-            )
+        where = self.traced if traced else self.connectivity
+        y = sparse_linear(x, weights, bias, where, backend=self.backend, owner=connections)
         if watcher is not None:
             watcher.leave(x, weights, y)
         return y
