@@ -89,7 +89,7 @@ class Connections:
         self.number = resizing.register(self)
         self.compiled_for: set[int] = set()  # numbers of connections
         self.waiting: dict[str, Tensor] = {}
-        self._why = ""
+        self.why = ""
         self._shown: tuple[Tensor, Tensor] | None = None
         self._looks = False  # whether something is shown, or waits
         self._marked: tuple[Any, int] = (None, -1)
@@ -124,7 +124,7 @@ class Connections:
     def wait(self, arrays: dict[str, Tensor], why: str) -> None:
         """Keep arrays of a state dict until the rest of it is there."""
         self.waiting = {name: array.detach().clone() for name, array in arrays.items()}
-        self._why, self._looks = why, True
+        self.why, self._looks = why, True
 
     def replace(self, change: TopologyChange) -> None:
         """Take over other connections.
@@ -220,7 +220,7 @@ class Connections:
         """Take on what was written; refuse where the rest of a state dict is missing."""
         self._take()
         if self.waiting:
-            raise RuntimeError(self._why)
+            raise RuntimeError(self.why)
         self._looks = self._shown is not None
 
     def _take(self) -> None:

@@ -23,7 +23,7 @@ Init = Literal["linear", "fan_in"]
 Format = Literal["coo", "csr"]
 
 
-class SparseLayer(nn.Module):
+class SparseLayer(state.Stateful):
     """A module whose weight is a sparse matrix of `shape` (out, in).
 
     The parameters are `weights` (nnz,), those that exist, and `bias` (out,) or None. The
@@ -33,8 +33,6 @@ class SparseLayer(nn.Module):
     """
 
     dense_type: ClassVar[type[nn.Module]]
-
-    weights: nn.Parameter
 
     def __init__(
         self,
@@ -109,6 +107,8 @@ class SparseLayer(nn.Module):
             self._connections.get()
             if mark is not None and stacked.is_stacked(mark):
                 return stacked.arrays(mark, self.shape)
+        elif self._connections.waiting:
+            raise RuntimeError(self._connections.why)
         now = self._connections.current
         return Arrays(self.shape, now.row_ptr, now.col)
 
@@ -156,11 +156,6 @@ class SparseLayer(nn.Module):
 
     def _any_connectivity(self) -> Connectivity | Arrays:
         return self.traced if is_traced(self.weights) else self.connectivity
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """The shape of the weight as the dense layer has it."""
-        return self.shape
 
     @property
     def sparsity(self) -> float:
@@ -286,51 +281,6 @@ class SparseLayer(nn.Module):
             self._connections.move(self.weights.device)
         self._connections.mark(mark)
         return self
-
-    def _save_to_state_dict(
-        self, destination: dict[str, Any], prefix: str, keep_vars: bool
-    ) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        self._connections.get()
-        destination[f"{prefix}row_ptr"], destination[f"{prefix}col"] = self._connections.shown
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        """Take over weights and connections, of another nnz too; nothing where they do not fit."""
-        try:
-            found = state.read(self, state_dict, prefix)
-        except ValueError as error:
-            error_msgs.append(f"{prefix.rstrip('.') or type(self).__name__}: {error}")
-            return
-        rest, nnz = found.rest, found.connectivity.nnz
-        if found.weights is None:
-            pass
-        elif nnz == self.weights.numel():
-            rest[f"{prefix}weights"] = found.weights
-        elif local_metadata.get("assign_to_params_buffers", False):  # the old one is left as it is
-            there = self.weights.detach().new_empty(nnz)
-            self.weights = nn.Parameter(there, requires_grad=self.weights.requires_grad)
-            rest[f"{prefix}weights"] = found.weights
-        else:
-            state.resize(self.weights, nnz)
-            with torch.no_grad():
-                self.weights.copy_(found.weights)
-        missing: list[str] = []
-        super()._load_from_state_dict(
-            rest, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs
-        )
-        missing_keys += [name for name in missing if name != f"{prefix}weights"]
-        missing_keys += [prefix + name for name in found.missing]
-        if found.connectivity is not self._connections.current:
-            self._replace(TopologyChange(self._connections.current, found.connectivity))
 
 
 def only(x: Tensor | None, input: object) -> Tensor:

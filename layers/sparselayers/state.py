@@ -8,22 +8,83 @@ to compute.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sparselayers import dense
+from sparselayers.connections import Connections, TopologyChange
 from sparselayers.connectivity import Connectivity, index_dtype
-
-if TYPE_CHECKING:
-    from sparselayers.layer import SparseLayer
 
 ARRAYS = ("weights", "row_ptr", "col")
 INDICES = ARRAYS[1:]  # what of the connections is in a state dict
 _DENSE = ("weight", "weight_orig", "weight_mask")  # of a dense layer, pruned or being pruned
 _OLD = {"values": "weights"}  # what `weights` was called once
+
+
+class Stateful(nn.Module):
+    """The half of a sparse layer that reads and writes state dicts."""
+
+    shape: tuple[int, int]
+    weights: nn.Parameter
+    bias: nn.Parameter | None
+    _connections: Connections
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of the weight as the dense layer has it."""
+        return self.shape
+
+    def _replace(self, change: TopologyChange) -> None:
+        """Let the new connections be the layer's, and say so."""
+        raise NotImplementedError
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Any], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        self._connections.get()
+        destination[f"{prefix}row_ptr"], destination[f"{prefix}col"] = self._connections.shown
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        """Take over weights and connections, of another nnz too; nothing where they do not fit."""
+        try:
+            found = read(self, state_dict, prefix)
+        except ValueError as error:
+            error_msgs.append(f"{prefix.rstrip('.') or type(self).__name__}: {error}")
+            return
+        rest, nnz = found.rest, found.connectivity.nnz
+        if found.weights is None:
+            pass
+        elif nnz == self.weights.numel():
+            rest[f"{prefix}weights"] = found.weights
+        elif local_metadata.get("assign_to_params_buffers", False):  # the old one is left as it is
+            there = self.weights.detach().new_empty(nnz)
+            self.weights = nn.Parameter(there, requires_grad=self.weights.requires_grad)
+            rest[f"{prefix}weights"] = found.weights
+        else:
+            resize(self.weights, nnz)
+            with torch.no_grad():
+                self.weights.copy_(found.weights)
+        missing: list[str] = []
+        super()._load_from_state_dict(
+            rest, prefix, local_metadata, strict, missing, unexpected_keys, error_msgs
+        )
+        missing_keys += [name for name in missing if name != f"{prefix}weights"]
+        missing_keys += [prefix + name for name in found.missing]
+        if found.connectivity is not self._connections.current:
+            self._replace(TopologyChange(self._connections.current, found.connectivity))
 
 
 class Found(NamedTuple):
@@ -35,7 +96,7 @@ class Found(NamedTuple):
     missing: list[str]
 
 
-def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
+def read(layer: Stateful, state_dict: dict[str, Any], prefix: str) -> Found:
     """Return what to take over of a state dict, and keep what has to wait for the rest.
 
     Raises ValueError, naming the array, for what fits no such layer; what waited is forgotten then.
@@ -67,7 +128,7 @@ def read(layer: SparseLayer, state_dict: dict[str, Any], prefix: str) -> Found:
     return Found(rest, connectivity, weights, missing)
 
 
-def require_whole(layer: SparseLayer) -> None:
+def require_whole(layer: Stateful) -> None:
     """Raise ValueError where the weights are not the layer's own, whole parameter.
 
     FSDP and tensor parallelism have them in shards; parametrizations compute them of others.
@@ -103,7 +164,7 @@ def resize(parameter: nn.Parameter, nnz: int) -> None:
     parameter.data = data
 
 
-def _check(layer: SparseLayer, came: dict[str, Any], bias: Any) -> None:
+def _check(layer: Stateful, came: dict[str, Any], bias: Any) -> None:
     """Raise ValueError for what is no array of such a layer, whatever else there may be."""
     for name, tensor in (came | ({} if bias is None else {"bias": bias})).items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_complex():
@@ -113,6 +174,9 @@ def _check(layer: SparseLayer, came: dict[str, Any], bias: Any) -> None:
         if name in INDICES and (tensor.dim() != 1 or tensor.is_floating_point()):
             kind = f"{tensor.dim()}-D {str(tensor.dtype).removeprefix('torch.')}"
             raise ValueError(f"{name} must be a 1-D int32 or int64 tensor, got {kind}")
+        if name == "row_ptr" and tensor.numel() != layer.shape[0] + 1:
+            rows = layer.shape[0] + 1
+            raise ValueError(f"row_ptr must have out + 1 = {rows} entries, got {tensor.numel()}")
         if name in _DENSE and tensor.shape != layer.weight_shape:
             wanted = tuple(layer.weight_shape)
             raise ValueError(f"{name} must have the shape {wanted}, got {tuple(tensor.shape)}")
@@ -120,7 +184,7 @@ def _check(layer: SparseLayer, came: dict[str, Any], bias: Any) -> None:
         raise ValueError(f"bias must have {layer.shape[0]} entries, got {tuple(bias.shape)}")
 
 
-def _sparse(layer: SparseLayer, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+def _sparse(layer: Stateful, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the arrays, those of a dense layer as those of a sparse one with its topology."""
     if "weight" in arrays:
         weight, mask = arrays["weight"], None
@@ -134,7 +198,7 @@ def _sparse(layer: SparseLayer, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"weights": weights, "row_ptr": connectivity.row_ptr, "col": connectivity.col}
 
 
-def _connectivity(layer: SparseLayer, now: Connectivity, arrays: dict[str, Tensor]) -> Connectivity:
+def _connectivity(layer: Stateful, now: Connectivity, arrays: dict[str, Tensor]) -> Connectivity:
     """Return the connections that arrays describe, or raise ValueError.
 
     An array that is missing is the layer's. Integers of any type will do.
@@ -166,7 +230,7 @@ def _fits(connectivity: Connectivity, weights: Tensor, arrays: dict[str, Tensor]
         )
 
 
-def _needs(layer: SparseLayer, arrays: dict[str, Tensor], error: ValueError) -> str:
+def _needs(layer: Stateful, arrays: dict[str, Tensor], error: ValueError) -> str:
     """Say which arrays are there, and which are missing beside them."""
     half = [name for name in ("weight_orig", "weight_mask") if name in arrays]
     if half:

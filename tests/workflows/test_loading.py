@@ -65,6 +65,16 @@ def test_a_forward_between_the_shards_says_what_is_missing(kind):
     layer(x)
 
 
+def test_a_compiled_layer_says_it_too(kind):
+    build, x = kind
+    layer = build(0.5)
+    compiled = torch.compile(layer, backend="aot_eager")
+    compiled(x)
+    layer.load_state_dict({"weights": build(0.2).state_dict()["weights"]}, strict=False)
+    with pytest.raises(RuntimeError, match=r"has weights .*waits for row_ptr and col"):
+        compiled(x)
+
+
 def test_a_whole_state_ends_the_waiting(kind):
     build, x = kind
     layer, half, whole = build(0.5), build(0.2), build(0.7)
