@@ -62,7 +62,8 @@ def _call(layer: Any, x: Any) -> Any:
 def _leave_alone(code: Any) -> None:
     """Keep the compiler from compiling the method by itself where it is not part of a graph.
 
-    It would for every layer, and reach its limit, with nothing in what it compiles.
+    It would for every layer, and reach its limit, with nothing in what it compiles. From then on
+    a layer that is compiled alone, not as part of a model, runs eagerly.
     """
     dynamo = torch._C._dynamo.eval_frame
     with suppress(AttributeError):  # none of this is public: without it, the limit is reached

@@ -176,7 +176,7 @@ def test_state_of_another_number_of_connections(tmp_path):
     x = torch.randn(2, 4, 5, 5)
     assert torch.equal(target(x), source(x))
     assert torch.equal(copy.deepcopy(source)(x), source(x))
-    with pytest.raises(RuntimeError, match="bias must have 8 entries"):
+    with pytest.raises(RuntimeError, match="row_ptr must have out"):
         sl.SparseConv2d(4, 8, 3).load_state_dict(source.state_dict())
 
 

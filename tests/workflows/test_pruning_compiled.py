@@ -7,6 +7,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import sparselayers as sl
+from sparselayers import resizing
 
 # The compiler looks at it of what goes from one graph to the next.
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
@@ -34,6 +35,10 @@ def _fresh_compiler():
     torch.compiler.reset()
     yield
     torch.compiler.reset()
+    # What is left out of graphs stays so for the process, which has other tests.
+    for kind in (sl.SparseLinear, sl.SparseConv2d):
+        torch._dynamo.eval_frame.reset_code(kind.forward.__code__)
+    resizing._leave_alone.cache_clear()
 
 
 def train(depth, steps, *, compiles_at_most, **options):
