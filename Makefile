@@ -83,7 +83,7 @@ check-perf: $(STAMP)  ## compare speed and memory with an earlier revision (BASE
 trip-wires: $(STAMP)  ## hold ours against dense and torch CSR, coarsely, in seconds
 	$(BIN)/sparsebench check --trip-wires
 
-sanitize: $(STAMP)  ## run the C++ kernels' tests under AddressSanitizer and UBSan
+sanitize: $(STAMP)  ## run the kernels' tests under GCC's address, undefined and thread sanitizers
 	$(BIN)/python tests/sanitize.py
 
 lint: $(STAMP)  ## check style and types

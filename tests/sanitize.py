@@ -1,54 +1,94 @@
-"""Run the C++ kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer.
+"""Run the C++ kernels' tests under GCC's sanitizers: `python tests/sanitize.py [address|thread]`.
 
-Builds the kernels once more, with the sanitizers, beside the installed ones; then runs the tests
-that drive them, once for every instruction set of this CPU, with the sanitized module in the place
-of the installed one. Anything that a sanitizer finds aborts the run. Needs GCC.
+Builds the kernels once more, with the sanitizers, beside the installed ones; then runs tests with
+the sanitized module in the place of the installed one. Anything that a sanitizer finds aborts the
+run. AddressSanitizer and UndefinedBehaviorSanitizer run the tests that drive the kernels, once for
+every instruction set of this CPU, and any sequence of what a user may do. ThreadSanitizer runs
+those in which several threads use a layer at once, the first time above all; each of them computes
+alone, since GCC's OpenMP tells the sanitizer nothing of how its threads wait for each other.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "sanitize"
-TESTS = (
-    "tests/sparselayers/test_backends.py",
-    "tests/sparselayers/test_native.py",
-    "tests/sparselayers/test_conv_native.py",
-    "tests/sparselayers/test_linear_fuzz.py",
-)
 
 
-def main() -> int:
+@dataclass(frozen=True)
+class Sanitizer:
+    """What is compiled in, what is loaded before Python, how it is set, and which tests it runs."""
+
+    compiled: str
+    libraries: tuple[str, ...]
+    settings: dict[str, str]
+    tests: tuple[str, ...]
+    every_instruction_set: bool
+
+
+SANITIZERS = {
+    "address": Sanitizer(
+        "address,undefined",
+        ("libasan.so", "libubsan.so"),
+        # Python and PyTorch keep what they have allocated until the process ends.
+        {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"},
+        (
+            "tests/sparselayers/test_backends.py",
+            "tests/sparselayers/test_native.py",
+            "tests/sparselayers/test_conv_native.py",
+            "tests/sparselayers/test_linear_fuzz.py",
+            "tests/workflows/test_any_sequence.py",
+            "tests/workflows/test_threads.py",
+        ),
+        every_instruction_set=True,
+    ),
+    "thread": Sanitizer(
+        "thread",
+        ("libtsan.so",),
+        # Python and PyTorch are not compiled for it: what they do among themselves is not judged.
+        {
+            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1 halt_on_error=1 exitcode=66",
+            "OMP_NUM_THREADS": "1",
+            "SPARSEBENCH_SEQUENCES": "50",
+        },
+        ("tests/workflows/test_threads.py", "tests/workflows/test_any_sequence.py"),
+        every_instruction_set=False,
+    ),
+}
+
+
+def main(names: list[str]) -> int:
     """Build, then test each instruction set in a process of its own."""
-    build()
-    preload = " ".join(library(name) for name in ("libasan.so", "libubsan.so"))
-    for isa in subprocess.run(
-        [sys.executable, __file__, "--supported"], check=True, capture_output=True, text=True
-    ).stdout.split():
-        print(f"{isa}:", flush=True)
-        environment = os.environ | {
-            "SPARSEBENCH_ISA": isa,
-            "LD_PRELOAD": preload,
-            # Python and PyTorch keep what they have allocated until the process ends.
-            "ASAN_OPTIONS": "detect_leaks=0",
-            "UBSAN_OPTIONS": "print_stacktrace=1",
-        }
-        command = [sys.executable, __file__, "--test"]
-        if status := subprocess.run(command, env=environment, cwd=ROOT).returncode:
-            return status
+    for name in names or list(SANITIZERS):
+        sanitizer = SANITIZERS[name]
+        build(sanitizer)
+        preload = " ".join(library(each) for each in sanitizer.libraries)
+        supported = subprocess.run(
+            [sys.executable, __file__, "--supported"], check=True, capture_output=True, text=True
+        ).stdout.split()
+        for isa in supported if sanitizer.every_instruction_set else supported[-1:]:
+            print(f"{name}, {isa}:", flush=True)
+            environment = os.environ | sanitizer.settings
+            environment |= {"SPARSEBENCH_ISA": isa, "LD_PRELOAD": preload}
+            command = [sys.executable, __file__, "--test", *sanitizer.tests]
+            if status := subprocess.run(command, env=environment, cwd=ROOT).returncode:
+                return status
     return 0
 
 
-def build() -> None:
+def build(sanitizer: Sanitizer) -> None:
     """Compile the kernels with the sanitizers into BUILD."""
-    BUILD.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(BUILD, ignore_errors=True)
+    BUILD.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={BUILD}"]
-    settings = f"build-dir={BUILD}/cmake", "cmake.define.SPARSEBENCH_SANITIZE=ON"
-    options = [f"--config-settings={setting}" for setting in settings]
+    define = f"cmake.define.SPARSEBENCH_SANITIZE={sanitizer.compiled}"
+    options = [f"--config-settings={each}" for each in (f"build-dir={BUILD}/cmake", define)]
     subprocess.run([*command, *options, str(ROOT)], check=True)
     (wheel,) = BUILD.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -63,7 +103,7 @@ def library(name: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test() -> int:
+def test(tests: list[str]) -> int:
     """Put the sanitized module in the place of the installed one, and run the tests."""
     import pytest
 
@@ -75,15 +115,15 @@ def test() -> int:
     spec.loader.exec_module(sys.modules[spec.name])
     # This one starts processes, which would run the installed module.
     elsewhere = "tests/sparselayers/test_native.py::test_every_instruction_set"
-    return pytest.main(["-q", f"--deselect={elsewhere}", *TESTS])
+    return pytest.main(["-q", f"--deselect={elsewhere}", *tests])
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--test"]:
-        sys.exit(test())
+    if sys.argv[1:2] == ["--test"]:
+        sys.exit(test(sys.argv[2:]))
     if sys.argv[1:] == ["--supported"]:
         import sparselayers._native
 
         print(*sparselayers._native.supported())
         sys.exit()
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -74,7 +74,7 @@ class Connectivity:
     def _fill(self, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
         fields = {
             "shape": (int(shape[0]), int(shape[1])),
-            # Tensors of its own, so that what they are found by (see `of`) is known of no other.
+            # Tensors of its own, so that it is found by them (see `of`), and no other.
             "row_ptr": row_ptr.detach(),
             "col": col.detach(),
             "device": col.device,
@@ -84,7 +84,7 @@ class Connectivity:
         }
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        self.col._sparselayers_owner = weakref.ref(self)  # type: ignore[attr-defined]
+        _owners[id(self.col)] = self
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Connectivity does not change: make another one ({name})")
@@ -200,21 +200,29 @@ class Connectivity:
 def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
     """Return the Connectivity that `col` belongs to, or one made of the arrays.
 
-    One that is made is kept with the tensor `col`, and made anew when an array has changed; its
-    copies are what is computed with.
+    One that is made is kept while the tensor `col` lives, and made anew when an array has changed;
+    its copies are what is computed with.
 
     Raises ValueError where the arrays do not describe a matrix of `in_features` columns.
     """
-    owner = getattr(col, "_sparselayers_owner", None)
-    known = owner() if owner is not None else None
-    if known is not None and known.row_ptr is row_ptr and known.shape[1] == in_features:
-        return known  # type: ignore[no-any-return]
+    owner = _owners.get(id(col))
+    own = owner is not None and owner.col is col and owner.row_ptr is row_ptr
+    if owner is not None and own and owner.shape[1] == in_features:
+        return owner
     state = version(row_ptr), version(col), row_ptr.data_ptr(), col.data_ptr(), in_features
-    seen, made = getattr(col, "_sparselayers_seen", (None, None))
-    if seen != state or made is None:
+    there, seen, made = _given.get(id(col), (None, None, None))
+    if made is None or seen != state or there is None or there() is not col:
         made = Connectivity((row_ptr.numel() - 1, in_features), row_ptr, col)
-        col._sparselayers_seen = state, made  # type: ignore[attr-defined]
+        number = id(col)
+        _given[number] = weakref.ref(col, lambda _: _given.pop(number, None)), state, made
     return made
+
+
+# By the id of `col`: no attribute of a tensor, which would go into pickles of it. The arrays of a
+# Connectivity live as long as it does; of arrays that came from elsewhere (the constants of an
+# exported program) a weak reference tells when they are gone.
+_owners: weakref.WeakValueDictionary[int, Connectivity] = weakref.WeakValueDictionary()
+_given: dict[int, tuple[weakref.ref[Tensor], Any, Connectivity]] = {}
 
 
 def version(tensor: Tensor) -> int:

@@ -69,3 +69,13 @@ def test_hogwild():
     sparse(x).square().sum().backward()
     optimizer.step()
     assert_same(sparse, twin_of(sparse), x)
+
+
+def test_arrays_of_connections_are_ordinary_tensors(tmp_path):
+    """They go into files and pickles, and come out of them, as any tensor does."""
+    sparse, _ = trained()
+    arrays = {"row_ptr": sparse[0].connectivity.row_ptr, "col": sparse[0].connectivity.col}
+    torch.save(arrays, tmp_path / "arrays")
+    loaded = torch.load(tmp_path / "arrays", weights_only=True)
+    assert all(torch.equal(loaded[name], arrays[name]) for name in arrays)
+    assert torch.equal(pickle.loads(pickle.dumps(arrays["col"])), arrays["col"])
