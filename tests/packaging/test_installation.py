@@ -60,7 +60,8 @@ from importlib.util import find_spec
 from pathlib import Path
 import sparsebench, sparselayers
 from sparsebench.cases import sweep
-from sparsebench.training import data, published
+from sparsebench.training import published
+from sparsebench.training.datasets import digits
 
 ours = [Path(sys.argv[1]), Path(sparsebench.__file__).parents[1]]
 for name in ("layers", "experiments", "tests", "benchmarks", "docs", "results", "plots", "csrc"):
@@ -69,7 +70,7 @@ for name in ("layers", "experiments", "tests", "benchmarks", "docs", "results", 
     places += [] if spec is None or spec.origin is None else [Path(spec.origin)]
     assert not [p for p in places if any(p.is_relative_to(o) for o in ours)], (name, places)
 assert "smoke" in sweep.names() and sweep.load("smoke")
-assert data.read_subset()
+assert digits.read_subset()
 assert published.published()
 for package in (sparsebench, sparselayers):
     assert any((Path(folder) / "py.typed").is_file() for folder in package.__path__)
