@@ -10,6 +10,7 @@ import itertools
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import resource_sharer
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
@@ -85,6 +86,9 @@ class AnySequence(RuleBasedStateMachine):
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
         for dense in self.twin:
             dense.forget()
+
+    def teardown(self):
+        resource_sharer.stop(timeout=1)  # what nobody came for: memory that was shared, by its file
 
     @property
     def layers(self):
