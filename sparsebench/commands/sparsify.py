@@ -19,9 +19,9 @@ from sparsebench.measuring import machine, memory
 from sparselayers.convert import Sparsified, convert_model
 from sparselayers.convert import sparsify as swap
 from sparselayers.convert.measure import Times, compare
-from sparselayers.convert.swap import held
 from sparselayers.layer import SparseLayer
 from sparselayers.prune import Distribution, prune_to_sparsity
+from sparselayers.sizes import nbytes
 
 console = Console()
 
@@ -150,7 +150,7 @@ def measure(
     steps = [_step(model, x, training) for model in models]
     times = compare(*steps, device=x.device, seconds=10.0)
     peaks = [memory.peak(step, str(x.device))[0] for step in steps]
-    return WholeModel(times, (held(before), held(result.model)), (peaks[0], peaks[1]), training)
+    return WholeModel(times, (nbytes(before), nbytes(result.model)), (peaks[0], peaks[1]), training)
 
 
 def _step(model: nn.Module, x: Tensor, training: bool) -> Callable[[], None]:

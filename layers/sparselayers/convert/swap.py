@@ -15,6 +15,7 @@ from sparselayers.convert.layer import SPARSE
 from sparselayers.convert.measure import Times, compare
 from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
 from sparselayers.layer import Format, SparseLayer, check_format
+from sparselayers.sizes import nbytes
 
 Model = TypeVar("Model", bound=nn.Module)
 Criterion = Literal["time", "memory"]
@@ -196,7 +197,7 @@ def _decide(
     times = compare(
         _step(plain, x, training), _step(twin, x, training), device=x.device, seconds=seconds
     )
-    saved = held(plain) - held(twin)
+    saved = nbytes(plain) - nbytes(twin)
     better = times.high < 1.0 if criterion == "time" else saved > 0
     return Decision(
         path,
@@ -234,9 +235,3 @@ def _sparsity(layer: nn.Module) -> float:
     kind = next(s.dense_type for s in SPARSE if isinstance(layer, s.dense_type))
     weight, _ = dense.parameters_of(layer, kind)
     return 1.0 - int(torch.count_nonzero(weight)) / weight.numel()
-
-
-def held(module: nn.Module) -> int:
-    """Return the bytes of parameters, buffers and connections, as the state dict has them."""
-    tensors = [value for value in module.state_dict().values() if isinstance(value, Tensor)]
-    return sum(t.numel() * t.element_size() for t in tensors)
