@@ -16,7 +16,7 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Reinstalled only when something that is compiled or declared has changed: Python files are used in place.
-$(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/sparselayers/csrc/*.cpp layers/sparselayers/csrc/*.h)
+$(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/sparselayers/csrc/*.[ch]* layers/sparselayers/csrc/*/*.[ch]*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sparsebench needs Python 3.11 or newer; choose one with make PYTHON=/path/to/python3"; exit 1; }
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
