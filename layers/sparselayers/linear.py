@@ -7,7 +7,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sparselayers import resizing, tracing
+from sparselayers import backends, resizing, tracing
+from sparselayers.backends.plan import Plan
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
@@ -113,6 +114,20 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         if watcher is not None:
             watcher.leave(x, weights, y)
         return y
+
+    def plan(self, batch: int) -> Plan:
+        """Return by which ways a batch of so many rows is computed, and why; print it to read it.
+
+        On a CPU this measures the ways first, unless that has been done on this machine
+        (`sparselayers.backends.native.calibration`).
+
+        Raises ValueError for a batch below 0.
+        """
+        if batch < 0:
+            raise ValueError(f"a batch has 0 rows or more, got {batch}")
+        weights = self.weights
+        chosen = backends.select(weights.device, weights.dtype, self.backend)
+        return chosen.plan(batch, self.connectivity, weights.dtype)
 
     def _drawn(self, x: Any) -> Tensor:
         """Return the product as torch.fx draws it."""

@@ -9,7 +9,7 @@ import torch
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
-from sparselayers.backends.native import Native
+from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels
 from sparselayers.backends.reference import Reference
 from sparselayers.backends.triton import Triton
 
@@ -18,7 +18,16 @@ __all__ = ["BACKENDS", "Backend", "Gradients", "fallen_back", "named", "select"]
 # In order of preference: the first that can serve a device and a type does.
 _TRITON = Triton()
 BACKENDS: dict[str, Backend] = {
-    backend.name: backend for backend in (Native(), _TRITON, Csr(), Reference())
+    backend.name: backend
+    for backend in (
+        Native(),
+        _TRITON,
+        Csr(),
+        Reference(),
+        Lanes(),
+        Bitmaps(),
+        Panels(),
+    )
 }
 
 

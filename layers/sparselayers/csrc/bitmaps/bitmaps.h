@@ -46,9 +46,9 @@ struct BitmapLoops {
   // The gradients of the values of some rows.
   void (*grad_values)(const Bitmap&, Span rows, Dense<const W> dy, Dense<const W> x, int64_t batch,
                       W* result, T* room);
-  // Rows of the bitmap as a matrix with zeros, whose first row is that of the first of `rows`; and
-  // the numbers of such a matrix where connections are.
-  void (*expand)(const Bitmap&, Span rows, const W* values, Dense<W> to);
+  // Rows and words of the bitmap as a matrix with zeros, which begins with the first of them; and the
+  // numbers of such a matrix of whole rows where connections are.
+  void (*expand)(const Bitmap&, Span rows, Span words, const W* values, Dense<W> to);
   void (*compress)(const Bitmap&, Span rows, Dense<const W> from, W* values);
 };
 
@@ -63,23 +63,34 @@ namespace avx512 { extern const BitmapLoopsOfAll bitmaps; }
 // How much is done at a time: `tile_words` of so many rows are laid out as a dense matrix, which L1
 // holds beside what it meets, and meet the batch, some of it at a time.
 constexpr int64_t tile_words = 8;
-constexpr int64_t tile_columns = tile_words * word_places;
-constexpr int64_t tile_pitch = tile_columns + 16;  // rows of a power of two would share few lines
 constexpr int64_t tile_rows = 32;
 constexpr int64_t batch_block = 128;
-constexpr int64_t gradient_block = 512;  // the same for the gradient of the values
-constexpr int64_t part_rows = 256;       // at most, of a span
+constexpr int64_t part_rows = 256;  // at most, of a span
+// Rows of tiles are so far apart: a power of two would have them share few lines of the cache.
+constexpr int64_t tile_pitch_of(int64_t words) { return words * word_places + 16; }
+constexpr int64_t tile_pitch = tile_pitch_of(tile_words);
+// Both gradients take fewer columns of a larger batch, for all of it to stay in L2.
+constexpr int64_t large_block = 512;
+constexpr int64_t words_at_once(int64_t batch) {
+  return batch <= 128 ? tile_words : batch <= 256 ? tile_words / 2 : tile_words / 4;
+}
 
-constexpr int64_t padded(int64_t count) { return (count + 15) / 16 * 16; }
-// Numbers of `room`, for a batch of so many at most in one block.
+// Numbers of `room` that the loops want.
+constexpr int64_t rounded(int64_t batch, int64_t block) {
+  return ((batch < block ? batch : block) + 3) / 4 * 4;
+}
 constexpr int64_t multiply_room(int64_t batch) {
-  return tile_rows * tile_pitch + padded(batch) * (tile_pitch + part_rows);
+  return tile_rows * tile_pitch + rounded(batch, batch_block) * (tile_pitch + part_rows);
+}
+constexpr int64_t large_tile(int64_t batch) {
+  return rounded(batch, large_block) * tile_pitch_of(words_at_once(batch));
 }
 constexpr int64_t grad_input_room(int64_t batch) {
-  return tile_rows * tile_pitch + padded(batch) * (tile_pitch + tile_rows);
+  return tile_rows * tile_pitch + large_tile(batch) + rounded(batch, large_block) * tile_rows;
 }
+constexpr int64_t gradient_numbers = part_rows * tile_pitch_of(tile_words / 4);
 constexpr int64_t grad_values_room(int64_t batch) {
-  return tile_rows * tile_pitch + padded(batch) * (tile_pitch + tile_rows);
+  return gradient_numbers + large_tile(batch) + rounded(batch, large_block) * part_rows;
 }
 
 void use_bitmaps(const char* name);

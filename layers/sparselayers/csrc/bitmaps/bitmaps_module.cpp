@@ -59,11 +59,16 @@ void bind(nb::module_& module, const std::string& suffix) {
                                        {at<const W>(x), x_pitch}, batch, at<W>(result), threads);
                });
              });
+  module.def(("all_finite_" + suffix).c_str(),
+             [](uintptr_t x, int64_t pitch, int64_t rows, int64_t columns) {
+               return all_finite<W>({at<const W>(x), pitch}, rows, columns);
+             });
   module.def(("bitmap_expand_" + suffix).c_str(),
-             [](const Bitmap& bitmap, int64_t begin, int64_t end, uintptr_t values, uintptr_t to,
-                int64_t pitch, int threads) {
+             [](const Bitmap& bitmap, int64_t begin, int64_t end, int64_t first_word,
+                int64_t last_word, uintptr_t values, uintptr_t to, int64_t pitch, int threads) {
                nb::gil_scoped_release release;
-               expand<W>(bitmap, {begin, end}, at<const W>(values), {at<W>(to), pitch}, threads);
+               expand<W>(bitmap, {begin, end}, {first_word, last_word}, at<const W>(values),
+                         {at<W>(to), pitch}, threads);
              });
   module.def(("bitmap_compress_" + suffix).c_str(),
              [](const Bitmap& bitmap, int64_t begin, int64_t end, uintptr_t from, int64_t pitch,

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "scratch.h"
 
@@ -22,7 +23,7 @@ const BitmapLoops<W>& loops() {
 // one that is held up does not hold up all, of `most` at most and a multiple of `unit`.
 template <class Body>
 void in_spans(int64_t count, int64_t unit, int64_t most, int threads, Body body) {
-  constexpr int64_t for_each = 4;
+  constexpr int64_t for_each = 2;
   const int64_t wanted = threads == 1 ? most : (count + for_each * threads - 1) / (for_each * threads);
   const int64_t length = std::clamp((wanted + unit - 1) / unit * unit, unit, most);
   const int64_t spans = (count + length - 1) / length;
@@ -57,7 +58,7 @@ size_t multiply(const Bitmap& bitmap, const W* values, const W* bias, Dense<cons
     });
     return 0;
   }
-  const int64_t each = multiply_room(std::min(batch, batch_block));
+  const int64_t each = multiply_room(batch);
   const Room room(Memory::panels, threads * each * sizeof(float));
   if (room.missing()) return room.missing();
   in_spans(bitmap.rows, tile_rows, part_rows, threads, [&](Span rows, int thread) {
@@ -71,10 +72,10 @@ template <class W>
 size_t grad_input(const Bitmap& bitmap, const W* values, Dense<const W> dy, int64_t batch,
                   Dense<W> dx, int threads) {
   if (batch == 0) return 0;
-  const int64_t each = grad_input_room(std::min(batch, batch_block));
+  const int64_t each = grad_input_room(batch);
   const Room room(Memory::panels, threads * each * sizeof(float));
   if (room.missing()) return room.missing();
-  in_spans(bitmap.words, 1, tile_words, threads, [&](Span words, int thread) {
+  in_spans(bitmap.words, 1, words_at_once(batch), threads, [&](Span words, int thread) {
     loops<W>().grad_input(bitmap, words, values, dy, batch, dx,
                           reinterpret_cast<float*>(room.data) + thread * each);
   });
@@ -88,7 +89,7 @@ size_t grad_values(const Bitmap& bitmap, Dense<const W> dy, Dense<const W> x, in
     std::fill_n(result, bitmap.starts[bitmap.rows], W{});
     return 0;
   }
-  const int64_t each = grad_values_room(std::min(batch, gradient_block));
+  const int64_t each = grad_values_room(batch);
   const Room room(Memory::panels, threads * each * sizeof(float));
   if (room.missing()) return room.missing();
   in_spans(bitmap.rows, tile_rows, part_rows, threads, [&](Span rows, int thread) {
@@ -99,9 +100,9 @@ size_t grad_values(const Bitmap& bitmap, Dense<const W> dy, Dense<const W> x, in
 }
 
 template <class W>
-void expand(const Bitmap& bitmap, Span rows, const W* values, Dense<W> to, int threads) {
+void expand(const Bitmap& bitmap, Span rows, Span words, const W* values, Dense<W> to, int threads) {
   in_spans(rows.end - rows.begin, 1, part_rows, threads, [&](Span some, int) {
-    loops<W>().expand(bitmap, {rows.begin + some.begin, rows.begin + some.end}, values,
+    loops<W>().expand(bitmap, {rows.begin + some.begin, rows.begin + some.end}, words, values,
                       {to.data + some.begin * to.pitch, to.pitch});
   });
 }
@@ -112,6 +113,22 @@ void compress(const Bitmap& bitmap, Span rows, Dense<const W> from, W* values, i
     loops<W>().compress(bitmap, {rows.begin + some.begin, rows.begin + some.end},
                         {from.data + some.begin * from.pitch, from.pitch}, values);
   });
+}
+
+template <class W>
+bool all_finite(Dense<const W> x, int64_t rows, int64_t columns) {
+  using Bits = std::conditional_t<sizeof(W) == 4, uint32_t, uint16_t>;
+  constexpr Bits exponent = sizeof(W) == 4 ? 0x7f800000u : 0x7f80u;
+  Bits found = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const char* at = reinterpret_cast<const char*>(x.data + row * x.pitch);
+    for (int64_t column = 0; column < columns; ++column) {
+      Bits bits;
+      __builtin_memcpy(&bits, at + column * sizeof bits, sizeof bits);
+      found |= static_cast<Bits>((bits & exponent) == exponent);
+    }
+  }
+  return !found;
 }
 
 void fill(const Bitmap& shape, const int32_t* ptr, const int32_t* col, uint64_t* bits,
@@ -136,7 +153,8 @@ void fill(const Bitmap& shape, const int32_t* ptr, const int32_t* col, uint64_t*
                            int);                                                               \
   template size_t grad_input(const Bitmap&, const W*, Dense<const W>, int64_t, Dense<W>, int); \
   template size_t grad_values(const Bitmap&, Dense<const W>, Dense<const W>, int64_t, W*, int); \
-  template void expand(const Bitmap&, Span, const W*, Dense<W>, int);                          \
+  template bool all_finite(Dense<const W>, int64_t, int64_t);                                  \
+  template void expand(const Bitmap&, Span, Span, const W*, Dense<W>, int);                          \
   template void compress(const Bitmap&, Span, Dense<const W>, W*, int);
 SB_PASSES(float)
 SB_PASSES(bfloat16)
