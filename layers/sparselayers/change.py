@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparselayers.connections import TopologyChange
 from sparselayers.connectivity import Connectivity
 from sparselayers.layer import SparseLayer
 from sparselayers.state import resize
+from sparselayers.topology_change import TopologyChange
 
 
 @torch.no_grad()
