@@ -30,6 +30,12 @@ def test_every_file_and_folder_that_a_guide_names_is_there(guide, path, where):
     assert not [name for name in named if not (ROOT / where / name).exists()]
 
 
+def test_the_librarys_guide_names_every_module():
+    text = (ROOT / "layers" / "README.md").read_text("utf-8")
+    modules = {path.name for path in (ROOT / "layers" / "sparselayers").glob("[a-z]*.py")}
+    assert not {name for name in modules if name not in text}
+
+
 @pytest.mark.filterwarnings("ignore:Sparse CSC tensor support is in beta")
 def test_the_competitor_is_right():
     (source,) = (block for block in BLOCKS if "Implementation" in block)
