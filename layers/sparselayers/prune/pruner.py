@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from sparselayers.change import check_changeable
 from sparselayers.prune.magnitude import Distribution, prune_to_sparsity, sparse_layers
 from sparselayers.prune.schedule import Schedule
+from sparselayers.state import require_whole
 
 
 class Pruner:
@@ -42,6 +43,8 @@ class Pruner:
         self.skip = tuple(skip)
         self.steps = 0
         check_changeable(sparse_layers(model), sparse_layers(model, self.skip), None)
+        for layer in sparse_layers(model, self.skip).values():
+            require_whole(layer)
 
     def step(self) -> int:
         """Count an optimization step; return how many connections were removed after it."""

@@ -1,7 +1,6 @@
 """Ways to choose the connections of a layer: each a function that returns a Connectivity.
 
-All of them cost O(nnz) time and memory: nothing of size out × in is ever made. `choice` is which of
-them a layer's arguments ask for; `keys`, `sampling` and `coverage` are what they are made of.
+All of them cost O(nnz) time and memory: nothing of size out × in is ever made.
 """
 
 from sparselayers.topologies.distribution import erdos_renyi_sparsities

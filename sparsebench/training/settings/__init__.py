@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sparsebench.training.settings.base import COLUMNS, Setting, SettingError
+from sparsebench.training.settings.base import Setting, SettingError
 from sparsebench.training.settings.cifar import CifarSetting
+from sparsebench.training.settings.columns import COLUMNS
 from sparsebench.training.settings.mlp import MLPSetting
 
 __all__ = [

@@ -5,23 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-Schedule = Literal["constant", "cosine"]
+from sparsebench.training.settings.columns import COLUMNS
 
-# The columns of a setting in a record: their order makes its key, and stays as it is for ever.
-# In records of before, all networks had all of these columns. Beside a column that only some of
-# them have as a field stands what the others write there.
-COLUMNS: dict[str, Any] = {
-    "experiment": None, "row": None, "model": None,
-    "topology": "random", "rewiring": "none",
-    "sparsity": None,
-    "width": 2000, "activation": "relu", "output": "sparse", "init": "linear",
-    "update_every": 1000, "fraction": 0.1, "stop_after": 150_000,
-    "dataset": None, "held_out": None, "epochs": None, "batch": None, "lr": None, "momentum": None,
-    "nesterov": None, "weight_decay": None, "schedule": None, "seed": None, "device": None,
-    "threads": None, "processes": None, "network": None,
-    "pruning": "none", "swap": "all", "start": "",
-    "images": None,
-}  # fmt: skip
+Schedule = Literal["constant", "cosine"]
 
 
 class SettingError(ValueError):

@@ -1,0 +1,20 @@
+"""The columns of a setting in a record: their order makes its key, and stays as it is for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# In records of before, all networks had all of these columns. Beside a column that only some of
+# them have as a field stands what the others write there.
+COLUMNS: dict[str, Any] = {
+    "experiment": None, "row": None, "model": None,
+    "topology": "random", "rewiring": "none",
+    "sparsity": None,
+    "width": 2000, "activation": "relu", "output": "sparse", "init": "linear",
+    "update_every": 1000, "fraction": 0.1, "stop_after": 150_000,
+    "dataset": None, "held_out": None, "epochs": None, "batch": None, "lr": None, "momentum": None,
+    "nesterov": None, "weight_decay": None, "schedule": None, "seed": None, "device": None,
+    "threads": None, "processes": None, "network": None,
+    "pruning": "none", "swap": "all", "start": "",
+    "images": None,
+}  # fmt: skip
