@@ -13,7 +13,8 @@ from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import linear_of, sparse_linear
-from sparselayers.layer import Init, only
+from sparselayers.initialization import Init
+from sparselayers.layer import only
 from sparselayers.topologies import choice
 
 torch.fx.wrap("linear_of")

@@ -1,4 +1,9 @@
-"""Ways to compute the three products; the only place where a device is chosen."""
+"""Ways to compute the three products; the only place where one is chosen.
+
+`select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
+their instruction set; `triton` calls those in `kernels/` on GPUs, where `kernels.tuning` chooses
+the tile. `csr` is PyTorch's own sparse product, `reference` the oracle; `base` is what all are.
+"""
 
 from __future__ import annotations
 
