@@ -195,33 +195,31 @@ def test_an_unknown_wish_is_named(monkeypatch):
         calibration.costs(torch.float32)
 
 
+class Ways:
+    """Ways that take as long as is said of a batch and connections, by a clock of their own."""
+
+    def __init__(self, monkeypatch, **seconds):
+        self.now, self.tried = 0.0, {name: [] for name in seconds}
+        clock = type("Clock", (), {"perf_counter": staticmethod(lambda: self.now)})
+        monkeypatch.setattr(calibration, "time", clock)
+        monkeypatch.setattr(
+            calibration, "WAYS", {name: self._way(name, seconds[name]) for name in seconds}
+        )
+
+    def _way(self, name, seconds):
+        def forward(way, x, values, bias, connectivity):
+            self.now += seconds(x.shape[0], connectivity.nnz)
+            self.tried[name].append(x.shape[0])
+
+        def backward(way, dy, x, values, connectivity, needs):
+            forward(way, dy, values, None, connectivity)
+
+        methods = {"forward": forward, "backward": backward, "arrange": lambda way, x, _: x}
+        return type(name, (), methods)()
+
+
 def test_measuring_tells_places_from_connections(monkeypatch):
-    """One way takes 2 ms a row, one longer for more connections, by a clock of the test."""
-    now = 0.0
-
-    class Clock:
-        @staticmethod
-        def perf_counter():
-            return now
-
-    class Way:
-        def __init__(self, seconds):
-            self.seconds = seconds
-
-        def arrange(self, x, connectivity):
-            return x
-
-        def forward(self, x, values, bias, connectivity):
-            nonlocal now
-            now += self.seconds(x.shape[0], connectivity)
-
-        def backward(self, dy, x, values, connectivity, needs):
-            self.forward(dy, values, None, connectivity)
-
-    monkeypatch.setattr(calibration, "time", Clock)
-    monkeypatch.setitem(calibration.WAYS, "bitmaps", Way(lambda b, c: 2e-3 * b))
-    monkeypatch.setitem(calibration.WAYS, "lanes", Way(lambda b, c: 1e-8 * b * c.nnz))
-    monkeypatch.delitem(calibration.WAYS, "panels")
+    Ways(monkeypatch, lanes=lambda b, nnz: 1e-8 * b * nnz, bitmaps=lambda b, nnz: 2e-3 * b)
     found = calibration.measure(torch.float32)
     for product in PRODUCTS:
         for point in found.points("lanes", product):
@@ -234,23 +232,15 @@ def test_measuring_tells_places_from_connections(monkeypatch):
 
 
 def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):
-    tried = []
-
-    class Slow:
-        def arrange(self, x, connectivity):
-            return x
-
-        def forward(self, x, *rest):
-            tried.append(x.shape[0])
-            torch.ones(2000, 2000).sum()
-            sum(range(400_000))
-
-        def backward(self, dy, *rest, needs):
-            self.forward(dy)
-
-    monkeypatch.setitem(calibration.WAYS, "panels", Slow())
-    assert "panels" not in calibration.measure(torch.float32).ways
-    assert max(tried) < 512
+    ways = Ways(
+        monkeypatch,
+        lanes=lambda b, nnz: 1e-6 * b,
+        bitmaps=lambda b, nnz: 5e-6 * b,
+        panels=lambda b, nnz: 7e-6 * b,
+    )
+    assert calibration.measure(torch.float32).ways == ("lanes", "bitmaps")
+    assert max(ways.tried["bitmaps"]) == 512
+    assert max(ways.tried["panels"]) == 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

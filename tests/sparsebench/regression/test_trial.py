@@ -18,7 +18,7 @@ from sparselayers.backends.native import Native
 
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "results" / "reference" / "check" / "trial.jsonl"
-NATIVE = "site-packages/sparselayers/backends/native.py"
+NATIVE = "site-packages/sparselayers/backends/native/__init__.py"
 
 
 @pytest.fixture
