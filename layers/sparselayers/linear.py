@@ -12,7 +12,7 @@ from sparselayers.backends.plan import Plan
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
-from sparselayers.functional import linear_of, sparse_linear
+from sparselayers.functional import linear_of, of_layer, sparse_linear
 from sparselayers.initialization import Init
 from sparselayers.layer import only
 from sparselayers.topologies import choice
@@ -104,14 +104,14 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         weights, bias = self._parameters.get("weights"), self._parameters.get("bias")
         weights = self.weights if weights is None else weights
         bias = self.bias if bias is None else bias
-        traced = tracing.is_recorded(x, weights)
+        traced = tracing.is_recorded(x, weights, bias)
         if traced and tracing.is_drawn(x):
             return self._drawn(x)
         watcher = connections.watcher
         if watcher is not None:
             x = watcher.enter(x)
         where = self.traced if traced else self.connectivity
-        y = sparse_linear(x, weights, bias, where, backend=self.backend, owner=connections)
+        y = of_layer(x, weights, bias, where, self.backend, connections, traced)
         if watcher is not None:
             watcher.leave(x, weights, y)
         return y
