@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sparsebench import cli, records
-from sparsebench.errors import InputError
+from sparsebench.errors import StoreError
 
 SWEEP = """\
 sample_s = 0.02
@@ -73,7 +73,7 @@ def test_whatever_ends_a_run_the_next_one_goes_on(folder):
     second = CliRunner().invoke(
         cli.app, ["run", str(folder / "sweep.toml"), "--out", str(folder / "out")]
     )
-    assert isinstance(second.exception, InputError)
+    assert isinstance(second.exception, StoreError)
     assert "another run is writing here" in str(second.exception)
     first.send_signal(signal.SIGINT)
     first.send_signal(signal.SIGCONT)
