@@ -70,7 +70,7 @@ def test_matches_the_reference(shape, batch, feature_major):
 
 @pytest.mark.parametrize("batch", [1, 4, 5, 8, 13, 16])
 @pytest.mark.parametrize(
-    ("shape", "connections"), [((200, 140_000), 10_000), ((140_000, 140_000), 3)]
+    ("shape", "connections"), [((120, 140_000), 10_000), ((140_000, 140_000), 3)]
 )
 def test_matches_the_reference_where_features_are_fetched_in_advance(
     shape, connections, batch, threads

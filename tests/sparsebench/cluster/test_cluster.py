@@ -22,7 +22,7 @@ from tests.sparsebench.cluster.dask_processes import PATIENCE_S, Processes, Sile
 pytest.importorskip("distributed")
 
 CASE = replace(SOME, in_features=8, out_features=8, batch=1, threads=1, phase="inference")
-SETTINGS = Settings(rounds=2, sample_s=1e-4, timeout_s=60)
+SETTINGS = Settings(rounds=2, sample_s=1e-4, timeout_s=600)
 
 
 def problems(count, *implementations, **changes):

@@ -190,7 +190,7 @@ def test_memory_is_given_back(monkeypatch):
 
 def test_processes_can_still_begin_to_use_cuda():
     """Asking for GPUs before a fork would keep every child from using them."""
-    assert not isolation.call(torch.cuda._is_in_bad_fork, timeout_s=60)
+    assert not isolation.call(torch.cuda._is_in_bad_fork, timeout_s=600)
 
 
 def test_the_gpu_sweep_asks_for_a_gpu_alone():

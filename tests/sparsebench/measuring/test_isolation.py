@@ -11,7 +11,7 @@ from sparsebench.measuring import isolation
 from sparsebench.measuring.isolation import Failure
 
 
-def call(function, *args, log, timeout_s=60.0):
+def call(function, *args, log, timeout_s=600.0):
     return isolation.call(function, *args, timeout_s=timeout_s, log=log)
 
 

@@ -20,7 +20,7 @@ from sparsebench.records import Store, load
 from tests.sparsebench.cases.test_case import CASE as SOME
 
 CASE = replace(SOME, threads=torch.get_num_threads())
-SETTINGS = Settings(rounds=2, sample_s=1e-4, timeout_s=60)
+SETTINGS = Settings(rounds=2, sample_s=1e-4, timeout_s=600)
 
 
 def grid(**values):
@@ -194,7 +194,7 @@ def test_what_is_refused_starts_no_process(turns, tmp_path):
 def test_no_problem_is_begun_after_the_deadline(turns, tmp_path):
     cases = grid(implementation=["dense"], sparsity=[0.5, 0.9])
     assert run(cases, tmp_path, deadline=time.monotonic() - 1) == []
-    assert len(run(cases, tmp_path, deadline=time.monotonic() + 60)) == 2
+    assert len(run(cases, tmp_path, deadline=time.monotonic() + 600)) == 2
 
 
 def test_a_full_disk_ends_the_run_with_a_clear_error(turns, monkeypatch, tmp_path):

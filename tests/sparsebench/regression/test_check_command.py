@@ -259,8 +259,11 @@ for _name in ("forward", "backward"):
 
 @pytest.mark.slow
 @pytest.mark.skipif(BACKENDS["native"].unavailable() is not None, reason="needs the kernels")
-def test_a_patch_that_makes_training_slower_is_caught(repository):
-    """Real sources, environments and processes; the kernels are those compiled already."""
+def test_a_patch_that_makes_a_layer_slower_is_caught(repository):
+    """Real sources, environments and processes; the kernels are those compiled already.
+
+    Inference, as its processes need not import what optimizers do.
+    """
     for name in (*builds._INSTALLED, *builds._PACKAGES):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, repository / name)
@@ -280,7 +283,8 @@ def test_a_patch_that_makes_training_slower_is_caught(repository):
         builds.built(repository, head, repository / "b", head=True) as second,
     ):
         pythons = {"base": first.python, "head": second.python}
-        (found,) = turns.judged(turns.probe_with(pythons, repository, 0.02), [NAME], processes=1)
+        probe = turns.probe_with(pythons, repository, 0.02)
+        (found,) = turns.judged(probe, ["inference-1024-90%-b128"], processes=1)
     assert (found.verdict, found.again) == ("slower", True)
 
 

@@ -5,7 +5,6 @@ import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -165,16 +164,20 @@ for arguments in (["list"], ["env"], ["--help"], ["report", "mine"]):
 """
 
 
-def test_a_pipe_gets_no_control_characters(folder):
+def test_a_pipe_gets_no_control_characters(tmp_path):
+    few = {"widths": (512,), "batches": (1,), "sparsities": (0.9,), "phases": ("inference",)}
+    with Store(tmp_path / "mine") as store:
+        for each in sweep(**few, implementations=("dense", "ours")):
+            store.append(each)
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("FORCE_COLOR", None)
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS],
-        capture_output=True, cwd=folder.parent, env=environment, timeout=600,
+        capture_output=True, cwd=tmp_path, env=environment, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     _, *answers = done.stdout.split(b"asked for")
     assert len(answers) == 4
     assert all(len(answer.splitlines()) > 1 for answer in answers)
     assert b"\x1b" not in done.stdout + done.stderr
-    assert Path(folder / "records.jsonl").exists()
+    assert (tmp_path / "mine" / "plots").is_dir()

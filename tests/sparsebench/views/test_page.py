@@ -53,11 +53,13 @@ def write(folder, found):
 def written(tmp_path_factory):
     """A page about two machines, one with a hostile name, and a failed case."""
     root = tmp_path_factory.mktemp("page")
-    options = {"widths": (512, 2048), "phases": ("inference", "train_step")}
+    options = {"widths": (512, 2048), "implementations": ("dense", "ours", "peer")}
+    options["phases"] = ("inference", "train_step")
     failed = record(None, implementation="peer", status="oom", message=f"no memory {HOSTILE}",
                     batch=7)  # fmt: skip
     write(root / "one" / "mine", [*sweep(**options), failed])
-    options["phases"] = ("inference",)  # so that there is less to draw
+    # So that there is less to draw.
+    options = {"widths": (512,), "batches": (1,), "sparsities": (0.9,), "phases": ("inference",)}
     write(root / "two" / "mine", sweep(**options, machine=EVIL))
     chapters = page.write([root], root / "out" / "report.html")
     assert [chapter.name for chapter in chapters] == ["mine"]

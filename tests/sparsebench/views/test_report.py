@@ -18,21 +18,28 @@ def records():
     )  # fmt: skip
 
 
-def test_writes_every_table_and_plot_in_every_format(records, tmp_path):
-    paths = report.write(records, tmp_path)
-    assert sorted(paths) == sorted(p for p in tmp_path.rglob("*") if p.is_file())
-    tables = {p.name for p in (tmp_path / "tables").iterdir()}
+@pytest.fixture(scope="module")
+def written(records, tmp_path_factory):
+    """A folder, and what a report of the records says that it wrote there."""
+    folder = tmp_path_factory.mktemp("report")
+    return folder, report.write(records, folder)
+
+
+def test_writes_every_table_and_plot_in_every_format(written):
+    folder, paths = written
+    assert sorted(paths) == sorted(p for p in folder.rglob("*") if p.is_file())
+    tables = {p.name for p in (folder / "tables").iterdir()}
     for name in ("speedup", "crossover", "memory", "league", "measurements"):
         assert {f"{name}.md", f"{name}.csv", f"{name}.tex"} <= tables
-    plots = {p.name for p in (tmp_path / "plots").iterdir()}
+    plots = {p.name for p in (folder / "plots").iterdir()}
     names = ("speedup-train_step", "memory-train_step", "crossover", "roofline", "league")
     for name in (*names, "threads-train_step"):
         assert {f"{name}.png", f"{name}.svg"} <= plots
 
 
-def test_the_same_records_give_the_same_bytes(records, tmp_path):
-    first = {p.name: p.read_bytes() for p in report.write(records, tmp_path / "a")}
-    again = {p.name: p.read_bytes() for p in report.write(records[::-1], tmp_path / "b")}
+def test_the_same_records_give_the_same_bytes(written, records, tmp_path):
+    first = {p.name: p.read_bytes() for p in written[1]}
+    again = {p.name: p.read_bytes() for p in report.write(records[::-1], tmp_path)}
     assert first == again
 
 
