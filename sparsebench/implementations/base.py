@@ -28,6 +28,8 @@ class Implementation(ABC):
 
     Every implementation computes all gradients of a training step: of the input, of the weights
     and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
+
+    One that names the operation "product" overrides `product` too.
     """
 
     name: ClassVar[str]
@@ -68,6 +70,14 @@ class Implementation(ABC):
             return f"{self.name} has no backward pass"
         return None
 
+    def trains_on(self, case: Case) -> bool:
+        """Return whether gradients of `case` are computed, and so have to be right."""
+        return self.trains and case.operation != "product"
+
+    def made(self, problem: Problem, case: Case) -> nn.Module:
+        """Return the module that `case` measures."""
+        return self.product(problem) if case.operation == "product" else self.build(problem)
+
     def flops(self, case: Case) -> float:
         """Return the floating point operations of one product: two for each use of a weight."""
         return 2.0 * case.batch * case.windows * case.nnz
@@ -88,6 +98,14 @@ class Implementation(ABC):
 
         The problem's tensors are on the case's device and of its type.
         """
+
+    def product(self, problem: Problem) -> nn.Module:
+        """Return a module that computes y = x Wᵀ alone: no bias, nothing that trains.
+
+        The problem's x, (batch, in), lies feature by feature: `x.t()` is contiguous; and so does
+        the y, (batch, out), that it returns.
+        """
+        raise NotImplementedError(f"{self.name} names no operation product")
 
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the weights that exist, (nnz,), in the problem's order."""

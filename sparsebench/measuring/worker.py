@@ -58,11 +58,12 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
         tensor_cores(use=False)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
-    module = implementation.build(given)
+    module = implementation.made(given, case)
 
     errors, peaks = {}, Memory()
     if earlier is None:
-        errors = verify(implementation, module, given, folder / "expected.pt")
+        trains = implementation.trains_on(case)
+        errors = verify(implementation, module, given, folder / "expected.pt", trains=trains)
         if message := judge(errors, implementation.precision or case.dtype):
             return Outcome("incorrect", message, errors)
         del given  # what the module shares with it still counts
@@ -84,11 +85,16 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
 
 
 def verify(
-    implementation: Implementation, module: nn.Module, given: Problem, expected: Path
+    implementation: Implementation,
+    module: nn.Module,
+    given: Problem,
+    expected: Path,
+    *,
+    trains: bool | None = None,
 ) -> dict[str, float]:
     """Return the relative errors of output and gradients, by name, against the oracle's."""
     x = given.x
-    if implementation.trains:
+    if implementation.trains if trains is None else trains:
         actual = {
             "output": phases.step(module, x, given.dy, "train_step")(),
             "input": _not_none(x.grad, "input"),
@@ -123,7 +129,7 @@ def take_memory(
     inference = phases.step(module, x, dy, "inference")
     inference_peak, method = memory.peak(inference, case.device)
     training_peak = None
-    if implementation.trains:
+    if implementation.trains_on(case):
         training = phases.step(module, x, dy, "train_step")
         training_peak, method = memory.peak(training, case.device)
         _drop_gradients(module, x)
