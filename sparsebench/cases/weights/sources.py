@@ -8,6 +8,7 @@ and by its tensor where a file holds several: `dlmc/rn50/…/final_dense.smtx`,
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def _below(place: Path) -> Iterator[tuple[Path, str]]:
             raise InputError(f"{place}: no format that is read: {', '.join(SUFFIXES)}")
         yield place, _name(place, place.name)
         return
-    folder_name, some = place.resolve().name, False
+    folder_name, some = Path(os.path.abspath(place)).name, False
     inside: set[Path] = set()
     for path in [place, *sorted(place.rglob("*"))]:
         if inside & set(path.parents):
@@ -193,7 +194,7 @@ def _sources(
             shape=matrix.connectivity.shape,
             nnz=matrix.connectivity.nnz,
             window=resnet50.window(name) or _of_tensor(matrix),
-            path=str(file.resolve()),
+            path=os.path.abspath(file),  # not where a link leads: its name tells the format
         )
         for part, matrix in _matrices(file, tensor, min_sparsity)
     ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from sparsebench.cases import weights
 from sparsebench.errors import InputError
@@ -171,7 +172,7 @@ def test_one_tensor_of_many(tmp_path, dense):
 
 def test_what_is_pruned_by_pytorch_is_read_as_it_is_saved(tmp_path):
     model = nn.Sequential(nn.Linear(20, 10), nn.ReLU(), nn.Linear(10, 10))
-    torch.nn.utils.prune.l1_unstructured(model[0], "weight", 0.9)
+    prune.l1_unstructured(model[0], "weight", 0.9)
     torch.save(model.state_dict(), tmp_path / "pruned.pt")
     source, matrix = only(tmp_path / "pruned.pt")
     assert (source.name, source.nnz) == ("pruned.pt:0.weight", 20)

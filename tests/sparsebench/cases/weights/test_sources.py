@@ -61,6 +61,22 @@ def test_other_files_are_called_by_what_was_named(data, tmp_path, monkeypatch):
     assert names(odd.name) == ["my_net__2_4_home.smtx"]
 
 
+def test_a_link_is_called_and_read_as_what_it_is_called(data, tmp_path, monkeypatch):
+    """As the files of a Hugging Face cache, which lead to blobs without a suffix."""
+    monkeypatch.delenv(datafolders.VARIABLE)
+    blobs, model = tmp_path / "blobs", tmp_path / "net"
+    blobs.mkdir()
+    model.mkdir()
+    torch.save({"layer": torch.eye(4)}, blobs / "abc")
+    (model / "pytorch_model.bin").symlink_to(blobs / "abc")
+    (source,) = weights.find([str(model)], 0.3)
+    assert source.name == "net:layer"
+    assert weights.read(source.topology, source.path).digest == source.digest
+    (source,) = weights.find([str(model / "pytorch_model.bin")], 0.3)
+    assert source.name == "pytorch_model.bin:layer"
+    assert weights.read(source.topology, source.path).digest == source.digest
+
+
 def test_the_digest_is_that_of_the_connections(data):
     connectivity = Connectivity((2, 3), torch.tensor([0, 1, 2]), torch.tensor([2, 0]))
     assert Matrix(connectivity).digest == "d2cb4af57fa0"  # for ever, or records would not meet
