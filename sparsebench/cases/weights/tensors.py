@@ -35,7 +35,8 @@ def matrices(
             continue
         weight = _weight(tensors, name, place)
         if weight.dim() not in (2, 4) or not weight.is_floating_point():
-            seen[name] = f"{tuple(weight.shape)} of {weight.dtype}"
+            if only is not None:
+                seen[name] = f"{tuple(weight.shape)} of {weight.dtype}"
             continue
         zeros = 1.0 - _nonzeros(weight) / max(1, weight.numel())
         if only is None and (zeros < min_sparsity or zeros == 1.0):

@@ -14,6 +14,7 @@ from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis, sparsity_axis
 
 _COLUMNS = 4
+_ASIDE = 1.015
 
 
 def matrices(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -50,18 +51,26 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
 
 
 def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
-    """Draw a point for every matrix, and a line through the geometric means of the bands."""
+    """Draw a point for every matrix, and a line through the geometric means of the bands.
+
+    Points of implementations stand a little beside each other: many matrices have one sparsity.
+    """
     axes.axhline(1.0, color=style.BLACK, linewidth=0.9, zorder=1.5)
-    for name in reversed(names):  # drawn last, ours lies on top
+    for place, name in reversed(list(enumerate(names))):  # drawn last, ours lies on top
         own = [p for p in points if p.case.implementation == name]
         look = style.of(name, names)
+        aside = _ASIDE ** (place - (len(names) - 1) / 2)
         values = [e.value for p in own if (e := METRICS["speedup"].of(p)) is not None]
-        densities = [1.0 - p.case.sparsity for p in own]
-        small = {"linestyle": "", "markersize": 3, "alpha": 0.45}
-        axes.plot(densities, values, **look | small)
-        middle = [
-            (sum(1.0 - p.case.sparsity for p in members) / len(members), mean.value)
+        densities = [aside * (1.0 - p.case.sparsity) for p in own]
+        axes.plot(densities, values, **look | {"linestyle": "", "markersize": 3, "alpha": 0.45})
+        means = [
+            (aside * _density(members), mean.value)
             for members in bands(own).values()
             if (mean := mean_speedup(members)) is not None
         ]
-        axes.plot(*zip(*middle, strict=True), **look | {"marker": "", "zorder": 3})
+        if means:
+            axes.plot(*zip(*means, strict=True), **look | {"markersize": 6, "zorder": 3})
+
+
+def _density(points: Sequence[Point]) -> float:
+    return sum(1.0 - p.case.sparsity for p in points) / len(points)

@@ -37,7 +37,7 @@ def _leagues(
     numbers: list[Row] = []
     text: list[Row] = []
     every = matrices.from_files(points)
-    names = implementations(every)
+    names = implementations(point for point in every if point.ok)
     for key, members in group(every, *matrices.SHARED, "phase", "batch").items():
         shared = dict(zip((*matrices.SHARED, "phase", "batch"), key, strict=True))
         for part, some in parted(members).items():
