@@ -70,13 +70,9 @@ class Implementation(ABC):
             return f"{self.name} has no backward pass"
         return None
 
-    def trains_on(self, case: Case) -> bool:
-        """Return whether gradients of `case` are computed, and so have to be right."""
-        return self.trains and case.operation != "product"
-
-    def made(self, problem: Problem, case: Case) -> nn.Module:
-        """Return the module that `case` measures."""
-        return self.product(problem) if case.operation == "product" else self.build(problem)
+    def of(self, case: Case) -> Implementation:
+        """Return what measures `case`: itself, or its product alone."""
+        return _Product(self) if case.operation == "product" else self
 
     def flops(self, case: Case) -> float:
         """Return the floating point operations of one product: two for each use of a weight."""
@@ -116,6 +112,23 @@ class Implementation(ABC):
         """Return the gradient of the bias, (out,)."""
         del problem
         return gradient(module, "bias")
+
+
+class _Product(Implementation):
+    """The product of another implementation: nothing of it trains."""
+
+    trains = False
+
+    def __init__(self, whole: Implementation) -> None:
+        self._whole = whole
+
+    def load(self) -> None:
+        """Import what the other one needs."""
+        self._whole.load()
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Return the module of the product."""
+        return self._whole.product(problem)
 
 
 def gradient(module: nn.Module, name: str) -> Tensor:

@@ -49,7 +49,7 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     """
     torch.manual_seed(case.seed)
     torch.set_num_threads(case.threads)
-    implementation = IMPLEMENTATIONS[case.implementation]
+    implementation = IMPLEMENTATIONS[case.implementation].of(case)
     implementation.load()
     given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy
@@ -58,12 +58,11 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
         tensor_cores(use=False)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
-    module = implementation.made(given, case)
+    module = implementation.build(given)
 
     errors, peaks = {}, Memory()
     if earlier is None:
-        trains = implementation.trains_on(case)
-        errors = verify(implementation, module, given, folder / "expected.pt", trains=trains)
+        errors = verify(implementation, module, given, folder / "expected.pt")
         if message := judge(errors, implementation.precision or case.dtype):
             return Outcome("incorrect", message, errors)
         del given  # what the module shares with it still counts
@@ -85,16 +84,11 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
 
 
 def verify(
-    implementation: Implementation,
-    module: nn.Module,
-    given: Problem,
-    expected: Path,
-    *,
-    trains: bool | None = None,
+    implementation: Implementation, module: nn.Module, given: Problem, expected: Path
 ) -> dict[str, float]:
     """Return the relative errors of output and gradients, by name, against the oracle's."""
     x = given.x
-    if implementation.trains if trains is None else trains:
+    if implementation.trains:
         actual = {
             "output": phases.step(module, x, given.dy, "train_step")(),
             "input": _not_none(x.grad, "input"),
@@ -129,7 +123,7 @@ def take_memory(
     inference = phases.step(module, x, dy, "inference")
     inference_peak, method = memory.peak(inference, case.device)
     training_peak = None
-    if implementation.trains_on(case):
+    if implementation.trains:
         training = phases.step(module, x, dy, "train_step")
         training_peak, method = memory.peak(training, case.device)
         _drop_gradients(module, x)

@@ -39,7 +39,7 @@ def test_a_product_is_the_oracles(name, batch, dtype, tmp_path):
     assert given.x.t().is_contiguous()
     assert not given.bias.any()
     implementation.load()
-    y = implementation.made(given, case)(given.x)
+    y = implementation.of(case).build(given)(given.x)
     assert y.shape == (batch, 20)
     assert y.t().is_contiguous()
     weight = torch.zeros(20, 30, dtype=torch.float64)
