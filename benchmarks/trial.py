@@ -21,7 +21,7 @@ from pathlib import Path
 from sparsebench.measuring import hostlock, machine
 from sparsebench.regression import builds, turns, yardstick
 
-# Appended to sparselayers/backends/native.py.
+# Appended to sparselayers/backends/native/__init__.py.
 PATCH = """
 
 def _slower(product):
@@ -76,7 +76,7 @@ def main():
             builds.built(root, revision, second, head=True) as head,
         ):
             if given.kind == "slower":
-                (native,) = second.rglob("site-packages/sparselayers/backends/native.py")
+                (native,) = second.rglob("site-packages/sparselayers/backends/native/__init__.py")
                 native.write_text(native.read_text() + PATCH)
                 shutil.rmtree(native.parent / "__pycache__", ignore_errors=True)
             busy.start()

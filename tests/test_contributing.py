@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md shows works as it stands."""
+"""What CONTRIBUTING.md shows works as it stands, and what guides for newcomers name is there."""
 
 import re
 from pathlib import Path
@@ -11,9 +11,29 @@ from sparsebench.analysis.points import points
 from sparsebench.cases import problem
 from tests.sparsebench.factory import case, record
 
-BLOCKS = re.findall(
-    r"```python\n(.*?)```", (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(), re.DOTALL
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+ROOMS = r"`((?:benchmarks|experiments|layers|sparsebench|tests)/[\w./-]*)`"
+
+
+@pytest.mark.parametrize(
+    ("guide", "path", "where"),
+    [
+        ("CONTRIBUTING.md", ROOMS, ""),
+        ("layers/README.md", r"`((?:\w+/)*\w+\.py|\w+/)`", "layers/sparselayers"),
+    ],
 )
+def test_every_file_and_folder_that_a_guide_names_is_there(guide, path, where):
+    named = re.findall(path, (ROOT / guide).read_text("utf-8"))
+    assert len(named) > 20
+    assert not [name for name in named if not (ROOT / where / name).exists()]
+
+
+def test_the_librarys_guide_names_every_module():
+    text = (ROOT / "layers" / "README.md").read_text("utf-8")
+    modules = {path.name for path in (ROOT / "layers" / "sparselayers").glob("[a-z]*.py")}
+    assert not {name for name in modules if name not in text}
 
 
 @pytest.mark.filterwarnings("ignore:Sparse CSC tensor support is in beta")

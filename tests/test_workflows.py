@@ -1,5 +1,6 @@
 """The workflows say what the project has: files that are read, not run."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -63,3 +64,20 @@ def test_what_ci_runs_goes_on_without_a_browser(apt, tmp_path):
 
 def test_names_of_ours_are_written_as_they_are():
     assert set(re.findall(r"sparse\w+", TEXT)) <= {"sparsebench", "sparselayers"}
+
+
+@pytest.mark.parametrize(("target", "patient"), [("test", 1), ("test-quick", 1), ("trip-wires", 0)])
+def test_threads_of_tests_wait_without_spinning_and_what_is_measured_is_as_users_run_it(
+    target, patient, tmp_path
+):
+    for name in ("python", "sparsebench"):
+        (tmp_path / name).write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\n")
+        (tmp_path / name).chmod(0o755)
+    stamp = tmp_path / "stamp"  # newer than all sources: nothing is installed
+    stamp.touch()
+    path = os.environ["PATH"]
+    asked = ["make", "-C", ROOT, target, f"STAMP={stamp}", f"BIN={tmp_path}"]
+    subprocess.run(asked, env={"PATH": path}, check=True, capture_output=True)
+    environment = (tmp_path / "environment").read_text().splitlines()
+    assert ("OMP_WAIT_POLICY=passive" in environment) == patient
+    assert ("GOMP_SPINCOUNT=0" in environment) == patient

@@ -1,4 +1,9 @@
-"""Truly sparse PyTorch layers: weights that are zero are neither stored nor multiplied."""
+"""Truly sparse PyTorch layers: weights that are zero are neither stored nor multiplied.
+
+Which weights exist says a `connectivity`, made by one of `topologies`; `layer` and what is derived
+from it hold the numbers; `backends` multiply; `dynamic` and `prune` change connections, `convert`
+makes dense layers sparse. How the parts fit together: layers/README.md in the repository.
+"""
 
 from __future__ import annotations
 

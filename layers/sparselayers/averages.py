@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.optim import swa_utils
 
 from sparselayers.change import change_connections
-from sparselayers.connections import TopologyChange
 from sparselayers.layer import SparseLayer
+from sparselayers.topology_change import TopologyChange
 
 Average = Callable[[Tensor, Tensor, Tensor | int], Tensor]
 Averages = Callable[[Any, Any, Tensor | int], None]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparselayers.connections import TopologyChange
 from sparselayers.connectivity import Connectivity
 from sparselayers.layer import SparseLayer
-from sparselayers.state import resize
+from sparselayers.state import require_whole, resize
+from sparselayers.topology_change import TopologyChange
 
 
 @torch.no_grad()
@@ -26,10 +26,11 @@ def change_connections(
     stays the same object, and so do gradient and state where the number of connections stays.
     Hooks of the layer are told when all of them are the new ones.
 
-    Raises ValueError for an optimizer whose state is neither one number for each weight nor one
-    for all (LBFGS); nothing has changed then. Whoever changes several layers asks
-    `check_changeable` first.
+    Raises ValueError where the weights are sharded over processes or parametrized, and for an
+    optimizer whose state is neither one number for each weight nor one for all (LBFGS); nothing
+    has changed then. Whoever changes several layers asks `check_changeable` first.
     """
+    require_whole(layer)
     weights = layer.weights
     change = TopologyChange(layer.connectivity, connectivity)
     state = {} if optimizer is None else optimizer.state.get(weights, {})
@@ -49,9 +50,13 @@ def check_changeable(
 ) -> None:
     """Raise ValueError where one of the layers that are to change cannot, so that none does.
 
-    A layer cannot that shares its weights with another of `layers`, which would have its old
-    connections with the new weights; or whose state in the optimizer cannot follow.
+    A layer cannot whose weights are sharded or parametrized; that shares them with another of
+    `layers`, which would have its old connections with the new weights; or whose state in the
+    optimizer cannot follow.
     """
+    changing = list(changing)
+    for name in changing:
+        require_whole(layers[name])
     owners: dict[int, list[str]] = {}
     for name, layer in layers.items():
         owners.setdefault(id(layer.weights), []).append(name)

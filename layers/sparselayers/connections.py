@@ -16,11 +16,7 @@ than the first one notice by it, and take those of the first.
 
 from __future__ import annotations
 
-import sys
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -31,41 +27,13 @@ from torch.utils.hooks import RemovableHandle
 from sparselayers import resizing
 from sparselayers.connectivity import Connectivity, version
 from sparselayers.ranks import running
-from sparselayers.topologies.keys import keys_of
+from sparselayers.shown import Shown
+from sparselayers.topology_change import Hook, TopologyChange
 
 STALE = (
     "one of the variables needed for gradient computation has been modified by an inplace "
     "operation: the connections of a sparse layer have changed since its forward pass"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class TopologyChange:
-    """What a layer's connections were and what they are: for whoever keeps something for each."""
-
-    old: Connectivity
-    new: Connectivity
-
-    @cached_property
-    def places(self) -> Tensor:
-        """Where each new connection stood before, (nnz,) int64; −1 for one that has grown."""
-        if self.old.equals(self.new):
-            return torch.arange(self.new.nnz, device=self.new.device)
-        old, new = keys_of(self.old.to(self.new.device)), keys_of(self.new)
-        places = torch.searchsorted(old, new).clamp_(max=max(0, old.numel() - 1))
-        return torch.where(old[places] == new, places, -1)
-
-    def carry(self, tensor: Tensor, *, fill: float = 0.0) -> Tensor:
-        """Return what `tensor` (old nnz,) holds for the connections, for the new ones.
-
-        A connection that has grown gets `fill`.
-        """
-        places = self.places.to(tensor.device)
-        carried = tensor[places.clamp(min=0)]
-        return carried.masked_fill_(places < 0, fill)
-
-
-Hook = Callable[[Any, TopologyChange], None]
 
 
 class Watcher(Protocol):
@@ -90,7 +58,7 @@ class Connections:
         self.compiled_for: set[int] = set()  # numbers of connections
         self.waiting: dict[str, Tensor] = {}
         self.why = ""
-        self._shown: tuple[Tensor, Tensor] | None = None
+        self._shown = Shown()
         self._looks = False  # whether something is shown, or waits
         self._marked: tuple[Any, int] = (None, -1)
         self._agreed: tuple[Any, int] = (None, -1)
@@ -108,15 +76,13 @@ class Connections:
     @property
     def shown(self) -> tuple[Tensor, Tensor]:
         """Copies of `row_ptr` and `col`, the same ones for as long as anybody holds them."""
-        if self._shown is None:
-            self._shown = self.current.row_ptr.clone(), self.current.col.clone()
-            self._looks = True
-        return self._shown
+        self._looks = True
+        return self._shown.of(self.current)
 
     def show(self, *, row_ptr: Tensor | None = None, col: Tensor | None = None) -> None:
         """Let other arrays be those that are written to: the layer takes on what is in them."""
         before = self.shown
-        self._shown = (
+        self._shown.be(
             before[0] if row_ptr is None else row_ptr,
             before[1] if col is None else col,
         )
@@ -132,21 +98,16 @@ class Connections:
         Arrays that others hold show them too where there are as many; otherwise they stay what
         they are beside the old weights.
         """
-        self.current = connectivity = change.new
+        self.current = change.new
         self.waiting = {}
-        if self._shown is not None and change.old.nnz != connectivity.nnz:
-            self._shown = None
-        elif self._shown is not None:
-            with torch.no_grad():
-                self._shown[0].copy_(connectivity.row_ptr)
-                self._shown[1].copy_(connectivity.col)
+        self._shown.follow(change.old, change.new)
 
     def move(self, device: torch.device) -> None:
         """Have the connections on `device`, as they are."""
         self._take()
         if self.current.device != device:
             self.current = self.current.to(device)
-            self._shown = None
+            self._shown.forget()
 
     def require(self, connectivity: Connectivity) -> None:
         """Raise RuntimeError, as autograd does, where these are the connections no more."""
@@ -193,7 +154,7 @@ class Connections:
             for array in arrays:
                 dist.broadcast(array, group=group, group_src=0)
             self.current = Connectivity.adopt(now.shape, *arrays)
-            self._shown = None
+            self._shown.forget()
         self._agreed = group, self.current.digest
 
     def register(self, hook: Hook) -> RemovableHandle:
@@ -221,19 +182,13 @@ class Connections:
         self._take()
         if self.waiting:
             raise RuntimeError(self.why)
-        self._looks = self._shown is not None
+        self._looks = self._shown.held
 
     def _take(self) -> None:
-        """Take on what was written to the arrays that are shown; forget them if nobody has them."""
-        if self._shown is not None:
-            now = self.current
-            row_ptr, col = self._shown
-            if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
-                self.current = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
-                self.unmarked = True
-            del row_ptr, col  # references that would count below
-            if not _is_held(self._shown):
-                self._shown = None
+        """Take on what was written to the arrays that are shown."""
+        written = self._shown.written(self.current)
+        if written is not None:
+            self.current, self.unmarked = written, True
 
 
 def new_mark(device: torch.device) -> Tensor:
@@ -249,35 +204,3 @@ def _names(mark: Tensor, digest: int) -> bool:
     """Whether `mark` is `digest`, but for what averaging and casts round off."""
     precision = torch.finfo(mark.dtype).eps if mark.is_floating_point() else 0.0
     return abs(float(mark) - digest) <= digest * max(2.0**-34, 4 * precision)
-
-
-def _same(shown: Tensor, own: Tensor) -> bool:
-    return (
-        shown.dtype == own.dtype
-        and shown.shape == own.shape
-        and torch.equal(shown if shown.device == own.device else shown.to(own.device), own)
-    )
-
-
-def _is_held(arrays: tuple[Tensor, ...]) -> bool:
-    """Whether anybody has one of the tensors, or memory of it, beside the tuple they are in."""
-    # Counted beside one that nobody has: interpreters differ in what they count, and a compiler
-    # that looks at frames counts too.
-    alone = _references((torch.empty(0),))[0]
-    return any(
-        count > least
-        for counts in _references(arrays)
-        for count, least in zip(counts, alone, strict=True)
-    )
-
-
-def _references(arrays: tuple[Tensor, ...]) -> list[tuple[int, int, int]]:
-    """How often each tensor, its implementation and its memory are referred to."""
-    return [
-        (
-            sys.getrefcount(array),
-            array._use_count(),  # type: ignore[attr-defined]
-            torch._C._storage_Use_Count(array.untyped_storage()._cdata),
-        )
-        for array in arrays
-    ]

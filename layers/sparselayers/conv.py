@@ -16,7 +16,8 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.functional import conv2d_of
 from sparselayers.convolution.geometry import Geometry, Padding, Pair, pair
 from sparselayers.functional import sparse_conv2d
-from sparselayers.layer import Init, only
+from sparselayers.initialization import Init
+from sparselayers.layer import only
 from sparselayers.topologies import choice
 from sparselayers.weight import SparseWeight, as_tensor
 

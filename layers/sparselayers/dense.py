@@ -144,7 +144,7 @@ def extras(layer: nn.Module) -> tuple[str, ...]:
 OWN = frozenset(
     (
         *("shape", "init", "backend", "format", "_connections", "topology_id"),
-        *("dynamic", "deltaT", "Tend", "alpha", "max_size", "_rewirer"),
+        *("dynamic", "max_size", "_rewirer"),
         *("_reversed_padding_repeated_twice", "output_padding", "transposed"),
         *("weight", "bias"),
     )

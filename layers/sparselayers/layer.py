@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Literal, Self, cast, get_args
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from sparselayers import backends, dense, stacked, state
-from sparselayers.connections import Connections, TopologyChange, new_mark
+from sparselayers import backends, initialization, stacked, state
+from sparselayers.connections import Connections, new_mark
 from sparselayers.connectivity import Connectivity
+from sparselayers.dense_form import HasDenseForm
 from sparselayers.functional import sparse_linear
+from sparselayers.initialization import Init, check_init
 from sparselayers.topologies.choice import Choice
+from sparselayers.topology_change import TopologyChange
 from sparselayers.tracing import Arrays, is_jit, is_traced
-from sparselayers.weight import SparseWeight, as_tensor
-
-Init = Literal["linear", "fan_in"]
-Format = Literal["coo", "csr"]
+from sparselayers.weight import Format, SparseWeight, as_tensor
 
 
-class SparseLayer(state.Stateful):
+class SparseLayer(HasDenseForm):
     """A module whose weight is a sparse matrix of `shape` (out, in).
 
     The parameters are `weights` (nnz,), those that exist, and `bias` (out,) or None. The
@@ -31,8 +31,6 @@ class SparseLayer(state.Stateful):
     state dict (see connections.py). `format` is the layout in which `weight` shows the matrix,
     "coo" or "csr"; it has no influence on how the layer computes.
     """
-
-    dense_type: ClassVar[type[nn.Module]]
 
     def __init__(
         self,
@@ -45,8 +43,7 @@ class SparseLayer(state.Stateful):
         backend: str | None,
     ) -> None:
         super().__init__()
-        if init not in get_args(Init):
-            raise ValueError(f"init must be one of {', '.join(get_args(Init))}, got {init!r}")
+        check_init(init)
         if backend is not None:
             backends.named(backend)
         connectivity, device = chosen
@@ -67,16 +64,11 @@ class SparseLayer(state.Stateful):
         """Draw weights and bias from U(−1/√n, 1/√n); `init` says what n is (see the class)."""
         if self.weights.is_meta:
             return
-        fan_in = self.shape[1]
         if self.init == "linear":
-            _uniform(self.weights, fan_in**-0.5, generator)
-            _uniform(self.bias, fan_in**-0.5, generator)
-            return
-        connections = self.connectivity.row_ptr.diff()
-        bound = connections.clamp(min=1).float().rsqrt()
-        of_each = bound.repeat_interleave(connections, output_size=self.weights.numel())
-        _uniform(self.weights, of_each, generator)
-        _uniform(self.bias, bound, generator)
+            initialization.by_inputs(self.weights, self.bias, self.shape[1], generator)
+        else:
+            row_ptr = self.connectivity.row_ptr
+            initialization.by_connections(self.weights, self.bias, row_ptr, generator)
 
     @property
     def connectivity(self) -> Connectivity:
@@ -209,64 +201,6 @@ class SparseLayer(state.Stateful):
         for hook in tuple(self._connections.hooks.values()):
             hook(self, change)
 
-    @classmethod
-    def from_dense(
-        cls,
-        layer: nn.Module,
-        *,
-        mask: Tensor | None = None,
-        keep_zeros: bool = False,
-        format: Format = "coo",
-    ) -> Self:
-        """Return a sparse layer that computes what the dense `layer` does where it is not zero.
-
-        Without `mask`, a boolean tensor of the weight's shape, all weights that are not zero
-        become connections; with it only those under it. `keep_zeros` keeps zeros too: under the
-        mask given, under that of torch.nn.utils.prune, or everywhere. Hooks, the training flag,
-        `requires_grad`, type and device are those of `layer`, which is left as it is.
-
-        Raises TypeError where `layer` is not of the dense type or computes its weight in an
-        unknown way, and ValueError for a mask of another shape or type, and for no connection.
-        """
-        weight, bias = dense.parameters_of(layer, cls.dense_type)
-        if mask is None and keep_zeros:
-            mask = dense.pruning_mask(layer)
-        connectivity, values = dense.connections(weight, mask, keep_zeros=keep_zeros)
-        new = cls._like(
-            layer,
-            bias=bias is not None,
-            connectivity=connectivity,
-            device=weight.device,
-            dtype=weight.dtype,
-            # Not to draw from PyTorch's own generator what is overwritten.
-            generator=torch.Generator(),
-        )
-        new.format = check_format(format)
-        with torch.no_grad():
-            new.weights.copy_(values)
-            if bias is not None and new.bias is not None:
-                new.bias.copy_(bias)
-        return dense.follow(new, layer, ("weights", "weight"))
-
-    def to_dense(self) -> nn.Module:
-        """Return the dense layer that computes the same; hooks and flags as in `from_dense`."""
-        new = self._dense(device="meta", dtype=self.weights.dtype)
-        weight = self.weights.new_zeros(self.shape)
-        weight[*self.indices] = self.weights.detach()
-        new.weight = nn.Parameter(weight.view(cast(Tensor, new.weight).shape))
-        if self.bias is not None:
-            new.bias = nn.Parameter(self.bias.detach().clone())
-        return dense.follow(new, self, ("weight", "weights"))
-
-    @classmethod
-    def _like(cls, layer: Any, **arguments: Any) -> Self:
-        """Return a sparse layer of the sizes of a dense one."""
-        raise NotImplementedError
-
-    def _dense(self, **factory: Any) -> nn.Module:
-        """Return a dense layer of the sizes of this one."""
-        raise NotImplementedError
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # The connections and their name go where the weights go; of what `fn` does else, such as
         # to cast, to share or to empty them, they take no part.
@@ -291,23 +225,3 @@ def only(x: Tensor | None, input: object) -> Tensor:
         given = "no input" if x is None else "both x and input"
         raise TypeError(f"a sparse layer takes one input, called x or input: got {given}")
     return cast(Tensor, input if x is None else x)
-
-
-def check_format(name: str) -> Format:
-    """Return `name` if it is a Format, or raise ValueError."""
-    if name not in get_args(Format):
-        raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {name!r}")
-    return cast(Format, name)
-
-
-def _uniform(
-    parameter: Tensor | None, bound: Tensor | float, generator: torch.Generator | None
-) -> None:
-    """Fill `parameter` from U(−bound, bound), drawing where the generator is."""
-    if parameter is None:
-        return
-    device = parameter.device if generator is None else generator.device
-    drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
-    drawn.uniform_(-1.0, 1.0, generator=generator)
-    with torch.no_grad():
-        parameter.copy_(drawn).mul_(bound)

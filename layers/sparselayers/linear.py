@@ -7,12 +7,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sparselayers import resizing, tracing
+from sparselayers import backends, resizing, tracing
+from sparselayers.backends.plan import Plan
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
-from sparselayers.functional import linear_of, sparse_linear
-from sparselayers.layer import Init, only
+from sparselayers.functional import linear_of, of_layer, sparse_linear
+from sparselayers.initialization import Init
+from sparselayers.layer import only
 from sparselayers.topologies import choice
 
 torch.fx.wrap("linear_of")
@@ -102,17 +104,31 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         weights, bias = self._parameters.get("weights"), self._parameters.get("bias")
         weights = self.weights if weights is None else weights
         bias = self.bias if bias is None else bias
-        traced = tracing.is_recorded(x, weights)
+        traced = tracing.is_recorded(x, weights, bias)
         if traced and tracing.is_drawn(x):
             return self._drawn(x)
         watcher = connections.watcher
         if watcher is not None:
             x = watcher.enter(x)
         where = self.traced if traced else self.connectivity
-        y = sparse_linear(x, weights, bias, where, backend=self.backend, owner=connections)
+        y = of_layer(x, weights, bias, where, self.backend, connections, traced)
         if watcher is not None:
             watcher.leave(x, weights, y)
         return y
+
+    def plan(self, batch: int) -> Plan:
+        """Return by which ways a batch of so many rows is computed, and why; print it to read it.
+
+        On a CPU this measures the ways first, unless that has been done on this machine
+        (`sparselayers.backends.native.calibration`).
+
+        Raises ValueError for a batch below 0.
+        """
+        if batch < 0:
+            raise ValueError(f"a batch has 0 rows or more, got {batch}")
+        weights = self.weights
+        chosen = backends.select(weights.device, weights.dtype, self.backend)
+        return chosen.plan(batch, self.connectivity, weights.dtype)
 
     def _drawn(self, x: Any) -> Tensor:
         """Return the product as torch.fx draws it."""

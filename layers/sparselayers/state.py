@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from sparselayers import dense
-from sparselayers.connections import Connections, TopologyChange
+from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.topology_change import TopologyChange
 
 ARRAYS = ("weights", "row_ptr", "col")
 INDICES = ARRAYS[1:]  # what of the connections is in a state dict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 from sparselayers.connectivity import Connectivity
 from sparselayers.tracing import Arrays, is_traced
 
+Format = Literal["coo", "csr"]
 Products = Mapping[Callable[..., Any], Callable[..., Tensor]]
 
 
@@ -68,8 +69,15 @@ class SparseWeight(Tensor):
         return func(*args, **given)
 
 
+def check_format(name: str) -> Format:
+    """Return `name` if it is a Format, or raise ValueError."""
+    if name not in get_args(Format):
+        raise ValueError(f"format must be one of {', '.join(get_args(Format))}, got {name!r}")
+    return cast(Format, name)
+
+
 def as_tensor(
-    values: Tensor, connectivity: Connectivity | Arrays, shape: tuple[int, ...], format: str
+    values: Tensor, connectivity: Connectivity | Arrays, shape: tuple[int, ...], format: Format
 ) -> Tensor:
     """Return a sparse tensor of `values` (nnz,), in the memory of those, and of that layout.
 

@@ -83,7 +83,7 @@ def test_planes_are_used_as_they_are_where_nothing_has_to_be_moved(name):
     geometry = GEOMETRIES[name]
     connectivity, *_, x = problem(geometry, 12, 8, 2, (9, 23))
     for make in (plan.forward_plan, plan.grad_input_plan):
-        found = make(connectivity, geometry, *native._sizes(x), native._machine(x.dtype))
+        found = make(connectivity, plan.Task(geometry, *native._sizes(x), native._machine(x.dtype)))
         assert found is not None
         pitch = found.blocking[-1]
         assert (pitch == 0) == (name in ("1x1", "1x1 groups"))

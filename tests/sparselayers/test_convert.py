@@ -73,6 +73,16 @@ def test_flags_types_and_hooks_follow(kind):
         assert calls == ["before", "forward", "backward"]
 
 
+@pytest.mark.parametrize("name", ["lora_rank", "alpha", "Tend"])
+@pytest.mark.parametrize("kind", DENSE)
+def test_attributes_that_somebody_gave_a_layer_follow(kind, name):
+    dense = DENSE[kind]()
+    setattr(dense, name, 3)
+    back = convert(convert(convert(dense, "coo"), "csr"), "dense")
+    assert getattr(back, name) == 3
+    assert vars(back).keys() == vars(dense).keys()
+
+
 def test_zeros_are_dropped_or_kept():
     dense = sparsened(nn.Linear(6, 5))
     there = int((dense.weight != 0).sum())

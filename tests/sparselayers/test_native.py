@@ -10,9 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
+from sparselayers.backends.native import library
 
 pytestmark = pytest.mark.skipif(
-    BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
+    BACKENDS["lanes"].unavailable() is not None, reason="the C++ kernels were not built"
 )
 
 
@@ -49,7 +50,7 @@ def expected(connectivity, values, bias, x, dy):
 
 
 def check(connectivity, values, bias, x, dy):
-    ours = BACKENDS["native"]
+    ours = BACKENDS["lanes"]
     arranged = ours.arrange(x, connectivity)
     y, *gradients = expected(connectivity, values, bias, x, dy)
     found = ours.backward(dy, arranged, values, connectivity, needs=(True, True, True))
@@ -141,7 +142,7 @@ def test_matches_the_reference_where_the_last_tile_of_a_row_is_empty(batch):
     connectivity = sl.from_mask(mask)
     values = torch.randn(connectivity.nnz, generator=generator)
     dy = torch.randn(batch, 40_000, generator=generator)
-    ours, oracle = BACKENDS["native"], BACKENDS["reference"]
+    ours, oracle = BACKENDS["lanes"], BACKENDS["reference"]
     torch.testing.assert_close(
         ours.grad_input(dy, values, connectivity), oracle.grad_input(dy, values, connectivity)
     )
@@ -151,20 +152,20 @@ def test_matches_the_reference_where_the_last_tile_of_a_row_is_empty(batch):
 @pytest.mark.parametrize("single", [False, True], ids=["gathers", "loads"])
 def test_matches_the_reference_with_gathers_and_with_single_loads(single, dtype):
     """Which of both a batch of one uses depends on the CPU."""
-    before = native._kernels.use_single_loads(single)
+    before = library.kernels.use_single_loads(single)
     try:
         check(*problem((400, 300), 0.3, 1, dtype))
         check(*problem((40, 13), 0.5, 1, dtype))
     finally:
-        assert native._kernels.use_single_loads(before) == single
+        assert library.kernels.use_single_loads(before) == single
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", native.INSTRUCTION_SETS)
+@pytest.mark.parametrize("name", library.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
     if name == native.isa()[0]:
         pytest.skip("the other tests of this file run it")
-    if name not in native._kernels.supported():
+    if name not in library.kernels.supported():
         pytest.skip(f"no {name} here")
     chosen = "matches or nan or behind or types or bfloat16"
     script = f"import pytest, sys; sys.exit(pytest.main(['-q', '-k', '{chosen}', sys.argv[1]]))"
@@ -185,7 +186,7 @@ def test_an_unknown_instruction_set_is_named(monkeypatch):
 
 def products(connectivity, values, bias, x, dy):
     """All that the backend returns, in one tuple."""
-    ours = BACKENDS["native"]
+    ours = BACKENDS["lanes"]
     y = ours.forward(ours.arrange(x, connectivity), values, bias, connectivity)
     return y, *ours.backward(
         dy, ours.arrange(x, connectivity), values, connectivity, needs=(True, True, True)
@@ -243,7 +244,7 @@ def test_bfloat16_rounds_as_pytorch_does():
     bits = torch.tensor([0x7F7F, 0x0001, 0x8000, 0x7F80, 0xFF80, 0x3F80, 0x3F81, 0x7FC0])
     x = bits.to(torch.int16).view(torch.bfloat16)[:, None]
     w = torch.tensor([1.0039]).bfloat16()
-    y = BACKENDS["native"].forward(x, w, None, connectivity)
+    y = BACKENDS["lanes"].forward(x, w, None, connectivity)
     expected = (x.float() * w.float()).bfloat16()
     torch.testing.assert_close(y, expected, rtol=0, atol=0, equal_nan=True)
 
@@ -352,7 +353,7 @@ def test_the_backward_pass_takes_12_bytes_a_connection_at_most(batch, connection
     connectivity = sl.random((outputs, features), 1 - connections / outputs)
     values = torch.randn(connectivity.nnz)
     x, dy = torch.randn(batch, features), torch.randn(batch, outputs)
-    ours = BACKENDS["native"]
+    ours = BACKENDS["lanes"]
     x = ours.arrange(x, connectivity)
     ours.backward(dy, x, values, connectivity, needs=(True, True, True))  # caches the transpose
     with _Allocations() as allocated:

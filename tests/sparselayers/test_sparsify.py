@@ -10,6 +10,8 @@ import sparselayers as sl
 from sparselayers import sparsify
 from sparselayers.convert import convert, measure, swap
 
+CPU = torch.device("cpu")
+
 
 def zeroed(layer, sparsity):
     with torch.no_grad():
@@ -147,3 +149,21 @@ def test_the_interval_of_a_median():
     # Order statistics 2 and 9 of ten samples enclose the median in 97.9% of all cases.
     assert measure._interval([float(i) for i in range(1, 11)]) == (2.0, 9.0)
     assert measure._interval([1.0]) == (0.0, float("inf"))
+
+
+def test_a_warm_sample_follows_calls_of_its_own(monkeypatch):
+    """The clock is made up: a call takes 1, or 3 where the other one was called before."""
+    now, last = [0.0], [""]
+
+    def step(name):
+        def call():
+            now[0] += 1.0 if last[0] == name else 3.0
+            last[0] = name
+
+        return call
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    cold = measure.compare(step("a"), step("b"), device=CPU, seconds=0)
+    assert (cold.first, cold.second, cold.samples) == (3.0, 3.0, measure.LEAST)
+    warm = measure.compare(step("a"), step("b"), device=CPU, seconds=0, warm=True)
+    assert (warm.first, warm.second, warm.samples) == (1.0, 1.0, measure.LEAST)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import sparselayers as sl
+from sparselayers.prune import prune_to_sparsity, remove_connections
 
 LAYERS = {
     "linear": (lambda: sl.SparseLinear(12, 9, sparsity=0.6, dtype=torch.float64), (5, 12)),
@@ -73,6 +74,32 @@ def test_weight_norm(kind, dim):
     torch.testing.assert_close(
         layer.weight.to_dense().view(layer.shape), scattered(layer, g * v / norm)
     )
+
+
+CHANGES = {
+    "to a sparsity": lambda layer: prune_to_sparsity(nn.Sequential(layer), 0.9),
+    "by a schedule": lambda layer: sl.Pruner(
+        nn.Sequential(layer), None, sl.Gradual(final=0.9, stop_after=2)
+    ),
+    "by a mask": lambda layer: remove_connections(layer, layer.weights.detach() > 0),
+    "as ActuallySparse": lambda layer: layer.prune_smallest_values(),
+    "by hand": lambda layer: layer.set_connections(
+        layer.connectivity.select(layer.weights.detach() > 0), layer.weights.detach()[:1]
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_connections_of_computed_weights_do_not_change(kind, change):
+    make, shape = LAYERS[kind]
+    layer, x = make(), torch.randn(shape, dtype=torch.float64)
+    parametrize.register_parametrization(layer, "weights", Doubled())
+    connectivity, y = layer.connectivity, layer(x)
+    with pytest.raises(ValueError, match="computed of others"):
+        CHANGES[change](layer)
+    assert layer.connectivity is connectivity
+    torch.testing.assert_close(layer(x), y)
 
 
 def test_states_of_parametrized_layers():

@@ -62,13 +62,13 @@ def test_nothing_is_compared_once_nobody_holds_it():
     layer, _ = pair()
     layer.state_dict()
     layer(torch.randn(2, 12))
-    assert layer._connections._shown is None
+    assert not layer._connections._shown.held
     kept = layer.state_dict()
     layer(torch.randn(2, 12))
-    assert layer._connections._shown is not None
+    assert layer._connections._shown.held
     del kept
     layer(torch.randn(2, 12))
-    assert layer._connections._shown is None
+    assert not layer._connections._shown.held
 
 
 def test_a_state_dict_that_is_kept_follows_the_layer_or_stays_whole():

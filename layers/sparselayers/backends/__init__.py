@@ -1,4 +1,9 @@
-"""Ways to compute the three products; the only place where a device is chosen."""
+"""Ways to compute the three products; the only place where one is chosen.
+
+`select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
+their instruction set; `triton` calls those in `kernels/` on GPUs, where `kernels.tuning` chooses
+the tile. `csr` is PyTorch's own sparse product, `reference` the oracle; `base` is what all are.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ import torch
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
-from sparselayers.backends.native import Native
+from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels
 from sparselayers.backends.reference import Reference
 from sparselayers.backends.triton import Triton
 
@@ -18,7 +23,16 @@ __all__ = ["BACKENDS", "Backend", "Gradients", "fallen_back", "named", "select"]
 # In order of preference: the first that can serve a device and a type does.
 _TRITON = Triton()
 BACKENDS: dict[str, Backend] = {
-    backend.name: backend for backend in (Native(), _TRITON, Csr(), Reference())
+    backend.name: backend
+    for backend in (
+        Native(),
+        _TRITON,
+        Csr(),
+        Reference(),
+        Lanes(),
+        Bitmaps(),
+        Panels(),
+    )
 }
 
 

@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from sparselayers.backends.plan import Choice, Plan
 from sparselayers.connectivity import Connectivity
 
 
@@ -87,3 +88,9 @@ class Backend(ABC):
             self.grad_values(dy, x, connectivity) if needs[1] and x is not None else None,
             dy.sum(0) if needs[2] else None,
         )
+
+    def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
+        """Return by which way a batch is computed, and why; most backends have but one."""
+        del connectivity, dtype
+        only = Choice((self.name,), "the only way of this backend")
+        return Plan(self.name, batch, only, only)

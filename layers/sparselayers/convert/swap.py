@@ -14,8 +14,9 @@ from sparselayers.convert import examples
 from sparselayers.convert.layer import SPARSE
 from sparselayers.convert.measure import Times, compare
 from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
-from sparselayers.layer import Format, SparseLayer, check_format
+from sparselayers.layer import SparseLayer
 from sparselayers.sizes import nbytes
+from sparselayers.weight import Format, check_format
 
 Model = TypeVar("Model", bound=nn.Module)
 Criterion = Literal["time", "memory"]

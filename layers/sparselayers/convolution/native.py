@@ -13,7 +13,8 @@ from torch import Tensor
 from sparselayers.backends.native import isa
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
-from sparselayers.convolution.plan import Images, Machine, Plan, forward_plan, grad_input_plan
+from sparselayers.convolution.plan import Machine, Plan, Task, forward_plan, grad_input_plan
+from sparselayers.convolution.planes import Images
 
 _SUFFIXES = {torch.float32: "f32", torch.float64: "f64"}
 # Multiplications that are worth starting a thread for.
@@ -25,7 +26,7 @@ def forward(
 ) -> Tensor | None:
     """Return the convolution of `x` (N, channels, H, W), or None where the kernels do not serve."""
     x, values = _wide(x).contiguous(), _wide(values)
-    plan = forward_plan(connectivity, geometry, *_sizes(x), _machine(x.dtype))
+    plan = forward_plan(connectivity, Task(geometry, *_sizes(x), _machine(x.dtype)))
     if plan is None:
         return None
     y = x.new_empty(len(x), plan.target.channels, *plan.target.size)
@@ -41,7 +42,8 @@ def grad_input(
     dy, values = _wide(dy).contiguous(), _wide(values)
     kernel = geometry.kernel[0] * geometry.kernel[1]
     channels = connectivity.shape[1] // kernel * geometry.groups
-    plan = grad_input_plan(connectivity, geometry, len(dy), (channels, *image), _machine(dy.dtype))
+    task = Task(geometry, len(dy), (channels, *image), _machine(dy.dtype))
+    plan = grad_input_plan(connectivity, task)
     if plan is None:
         return None
     assert plan.permutation is not None
@@ -56,7 +58,7 @@ def grad_values(
 ) -> Tensor | None:
     """Return the gradient of the values (nnz,), or None where the kernels do not serve."""
     x, dy = _wide(x).contiguous(), _wide(dy).contiguous()
-    plan = forward_plan(connectivity, geometry, *_sizes(x), _machine(x.dtype))
+    plan = forward_plan(connectivity, Task(geometry, *_sizes(x), _machine(x.dtype)))
     if plan is None:
         return None
     result = x.new_empty(connectivity.nnz)

@@ -1,10 +1,11 @@
-"""How the native kernels go through a convolution: planes, offsets, and blocks of both.
+"""How the native kernels go through a convolution: offsets into planes, and blocks of both.
 
 See layers/sparselayers/csrc/convolution.h for what the numbers mean there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
+from sparselayers.convolution.planes import Axis, Images, axes_of, places
 
 _INT32_MAX = 2**31 - 1
 _KEPT = 20  # plans of a connectivity: ten sizes of batches and images, two products
@@ -31,24 +33,13 @@ class Machine(NamedTuple):
         return 16 if self.lanes * self.itemsize == 64 else 12
 
 
-@dataclass(frozen=True)
-class Images:
-    """Images as planes: sizes, step and shift of both axes, and the phases that are used."""
+class Task(NamedTuple):
+    """What a plan is made for, beside the connections."""
 
-    channels: int
-    size: Pair
-    step: Pair = (1, 1)
-    shift: Pair = (0, 0)
-    phases: tuple[tuple[int, ...], tuple[int, ...]] = ((0,), (0,))
-
-    @property
-    def planes(self) -> int:
-        """The number of planes of one image."""
-        return self.channels * len(self.phases[0]) * len(self.phases[1])
-
-    def numbers(self) -> list[int]:
-        """Return all but the phases as the kernels take it."""
-        return [self.channels, *self.size, *self.step, *self.shift]
+    geometry: Geometry
+    images: int
+    image: tuple[int, int, int]  # channels, H, W of the convolution's input
+    machine: Machine
 
 
 @dataclass(frozen=True)
@@ -64,76 +55,35 @@ class Plan:
     blocking: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """One axis of the geometry in planes: each place of the kernel has a phase and a distance."""
-
-    phases: tuple[int, ...]
-    phase: tuple[int, ...]
-    distance: tuple[int, ...]
-
-    @classmethod
-    def of(cls, kernel: int, stride: int, dilation: int) -> _Axis:
-        places = [place * dilation for place in range(kernel)]
-        phases = tuple(sorted({place % stride for place in places}))
-        return cls(
-            phases,
-            tuple(phases.index(place % stride) for place in places),
-            tuple(place // stride for place in places),
-        )
-
-    @property
-    def reach(self) -> int:
-        return max(self.distance)
-
-
-def forward_plan(
-    connectivity: Connectivity,
-    geometry: Geometry,
-    images: int,
-    image: tuple[int, int, int],
-    machine: Machine,
-) -> Plan | None:
-    """Return the plan of the convolution of `images` images (channels, H, W), or None.
+def forward_plan(connectivity: Connectivity, task: Task) -> Plan | None:
+    """Return the plan of a convolution, or None; made once for a task, and kept.
 
     There is no plan where offsets overflow, or where no window sees a pixel.
     """
-    key = ("convolution", "forward", geometry, images, image, machine)
-    return connectivity.derive(
-        key, lambda: _forward(connectivity, geometry, images, image, machine), at_most=_KEPT
-    )
+    return _kept(connectivity, "forward", task, lambda: _forward(connectivity, task))
 
 
-def grad_input_plan(
-    connectivity: Connectivity,
-    geometry: Geometry,
-    images: int,
-    image: tuple[int, int, int],
-    machine: Machine,
-) -> Plan | None:
+def grad_input_plan(connectivity: Connectivity, task: Task) -> Plan | None:
     """Return the plan of the gradient of the input; see `forward_plan`."""
-    key = ("convolution", "grad_input", geometry, images, image, machine)
-    return connectivity.derive(
-        key, lambda: _grad_input(connectivity, geometry, images, image, machine), at_most=_KEPT
-    )
+    return _kept(connectivity, "grad_input", task, lambda: _grad_input(connectivity, task))
 
 
-def _forward(
-    connectivity: Connectivity,
-    geometry: Geometry,
-    images: int,
-    image: tuple[int, int, int],
-    machine: Machine,
+def _kept(
+    connectivity: Connectivity, product: str, task: Task, make: Callable[[], Plan | None]
 ) -> Plan | None:
-    channels, *size = image
-    high, wide = _axes(geometry)
+    return connectivity.derive(("convolution", product, task), make, at_most=_KEPT)
+
+
+def _forward(connectivity: Connectivity, task: Task) -> Plan | None:
+    geometry, images, (channels, *size), machine = task
+    high, wide = axes_of(geometry)
     rows, cols = geometry.output_size(*size)
     top, _, left, _ = geometry.padding
     source = Images(
         channels, (size[0], size[1]), geometry.stride, (top, left), (high.phases, wide.phases)
     )
     target = Images(connectivity.shape[0], (rows, cols))
-    plane, down, right = _places(connectivity, geometry, source)
+    plane, down, right = places(connectivity, geometry, source)
     blocking = _blocking(
         source, target, images, (rows, cols), connectivity.nnz, (high, wide), machine
     )
@@ -144,15 +94,9 @@ def _forward(
     return Plan(source, target, True, ptr, offset, None, blocking)
 
 
-def _grad_input(
-    connectivity: Connectivity,
-    geometry: Geometry,
-    images: int,
-    image: tuple[int, int, int],
-    machine: Machine,
-) -> Plan | None:
-    channels, *size = image
-    axes = high, wide = _axes(geometry)
+def _grad_input(connectivity: Connectivity, task: Task) -> Plan | None:
+    geometry, images, (channels, *size), machine = task
+    axes = high, wide = axes_of(geometry)
     windows = geometry.output_size(*size)
     source_shift, target_shift, counts, covers = [], [], [], True
     for axis, pixels, count, stride, padding in zip(
@@ -177,7 +121,7 @@ def _grad_input(
         (high.phases, wide.phases),
     )
     source = Images(connectivity.shape[0], windows, shift=(source_shift[0], source_shift[1]))
-    plane, down, right = _places(connectivity, geometry, target)
+    plane, down, right = places(connectivity, geometry, target)
     permutation = torch.argsort(plane, stable=True)
     blocking = _blocking(
         source, target, images, (counts[0], counts[1]), connectivity.nnz, axes, machine
@@ -197,37 +141,6 @@ def _grad_input(
     return Plan(source, target, covers, ptr, offset, permutation.to(index), blocking)
 
 
-def _axes(geometry: Geometry) -> tuple[_Axis, _Axis]:
-    high, wide = (
-        _Axis.of(*numbers)
-        for numbers in zip(geometry.kernel, geometry.stride, geometry.dilation, strict=True)
-    )
-    return high, wide
-
-
-def _places(
-    connectivity: Connectivity, geometry: Geometry, images: Images
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return for each connection its plane, and how far its window is down and right in it."""
-    out, columns = connectivity.shape
-    high, wide = _axes(geometry)
-    kernel = geometry.kernel[0] * geometry.kernel[1]
-    place = torch.arange(kernel)
-    row_place, col_place = place // geometry.kernel[1], place % geometry.kernel[1]
-    phase = (
-        torch.tensor(high.phase)[row_place] * len(wide.phases) + torch.tensor(wide.phase)[col_place]
-    )
-    col = connectivity.col.long()
-    channel, place = col // kernel, col % kernel
-    if geometry.groups > 1:
-        group = connectivity.row.long() // (out // geometry.groups)
-        channel += group * (columns // kernel)
-    plane = channel * (len(high.phases) * len(wide.phases)) + phase[place]
-    down = torch.tensor(high.distance)[row_place]
-    right = torch.tensor(wide.distance)[col_place]
-    return plane, down[place], right[place]
-
-
 def _offsets(
     plane: Tensor, down: Tensor, right: Tensor, planes: int, blocking: tuple[int, ...]
 ) -> Tensor | None:
@@ -245,7 +158,7 @@ def _blocking(
     images: int,
     windows: Pair,
     nnz: int,
-    axes: tuple[_Axis, _Axis],
+    axes: tuple[Axis, Axis],
     machine: Machine,
 ) -> tuple[int, ...]:
     """Choose between lanes of pixels and lanes of images, and bands that fit the cache.
@@ -255,7 +168,7 @@ def _blocking(
     lanes, room = machine.lanes, machine.cache // machine.itemsize
     rows, cols = windows
     extra, pitch = axes[0].reach, cols + axes[1].reach
-    in_place = source.size == windows == target.size and _plain(source) and _plain(target)
+    in_place = source.size == windows == target.size and source.plain and target.plain
     if in_place and (extra, pitch) == (0, cols):
         bands = -(-rows // max(1, min(rows, room // (source.planes * cols))))
         return images, 1, rows, cols, -(-rows // bands), 0, 0
@@ -288,7 +201,3 @@ def _blocking(
 def _tiles(length: int, machine: Machine) -> int:
     registers = -(-length // machine.lanes)
     return registers + 3 * -(-registers // machine.max_tile)
-
-
-def _plain(images: Images) -> bool:
-    return images.step == (1, 1) and images.shift == (0, 0) and images.phases == ((0,), (0,))

@@ -1,23 +1,20 @@
 // The Python module sparselayers._native. It checks nothing and takes addresses, for a cast of an array
-// costs 10 µs an argument: layers/sparselayers/backends/native.py is its only caller.
+// costs 10 µs an argument. Each way to compute binds its own part.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <omp.h>
 #ifdef SPARSEBENCH_X86
 #include <cpuid.h>
 #endif
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
-#include "blocks.h"
-#include "convolution.h"
-#include "loops.h"
-#include "memory_error.h"
-#include "order.h"
-#include "passes.h"
+#include "bitmaps/bitmaps.h"
+#include "convolution/convolution.h"
+#include "lanes/lanes.h"
 
 namespace nb = nanobind;
 using namespace sparsebench;
@@ -52,124 +49,13 @@ bool loads_single_numbers_fast() {
 #endif
 }
 
-// The loops of one instruction set, each in a table of its own.
-#define SB_LOOPS(isa, bytes) \
-  const Loops isa##_loops = {bytes, &isa::multiply, &isa::gradient, &isa::narrow, &isa::packing};
-SB_LOOPS(scalar, 16)
-#ifdef SPARSEBENCH_X86
-SB_LOOPS(avx2, 32)
-SB_LOOPS(avx512, 64)
-#endif
-#undef SB_LOOPS
-
 void use(const std::string& name) {
+  const auto names = supported();
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw std::invalid_argument("no kernels for " + name);
+  use_lanes(name.c_str());
+  use_bitmaps(name.c_str());
   use_convolution(name.c_str());
-  if (name == "scalar") loops = &scalar_loops;
-#ifdef SPARSEBENCH_X86
-  else if (name == "avx2") loops = &avx2_loops;
-  else if (name == "avx512") loops = &avx512_loops;
-#endif
-  else throw std::invalid_argument("no kernels for " + name);
-}
-
-template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
-
-// Rows as Python holds them; whoever makes them keeps their arrays alive.
-template <class Index>
-void bind_rows(nb::module_& module, const char* name) {
-  using P = typename Index::Pointer;
-  using F = typename Index::Feature;
-  nb::class_<Rows<Index>>(module, name)
-      .def("__init__",
-           [](Rows<Index>* rows, int64_t count, int64_t features, int64_t filled, int64_t longest,
-              uintptr_t ptr, uintptr_t col, uintptr_t entries, uintptr_t starts) {
-             new (rows) Rows<Index>{count, features, filled, longest, at<const P>(ptr),
-                                    at<const F>(col), at<const Entry<Index>>(entries),
-                                    at<const P>(starts), 1, nullptr};
-           })
-      .def("tiled",
-           [](Rows<Index> rows, int64_t tiles, uintptr_t tile_ptr) {
-             rows.tiles = tiles;
-             rows.tile_ptr = at<const P>(tile_ptr);
-             return rows;
-           })
-      .def("transpose",
-           [](const Rows<Index>& rows, uintptr_t ptr, uintptr_t entries, int threads) {
-             nb::gil_scoped_release release;
-             transpose(rows, at<P>(ptr), at<Entry<Index>>(entries), threads);
-           })
-      .def("find_tiles", [](const Rows<Index>& rows, int64_t tiles, int64_t width,
-                            uintptr_t tile_ptr, int threads) {
-        nb::gil_scoped_release release;
-        find_tiles(rows, tiles, width, at<P>(tile_ptr), threads);
-      });
-}
-
-// One overload of each product for every kind of rows.
-template <class W, class Index>
-void bind_products(nb::module_& module, const std::string& suffix) {
-  using T = Compute<W>;
-  module.def(("multiply_" + suffix).c_str(),
-             [](const Rows<Index>& rows, uintptr_t values, uintptr_t bias, uintptr_t x,
-                        int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch,
-                        uintptr_t result, int64_t batch_stride, int64_t feature_stride,
-                        int threads) {
-               without_gil([&] {
-                 return multiply<W, Index>(rows, at<const W>(values), at<const W>(bias),
-                                           {at<const void>(x), x_batch_stride, x_feature_stride},
-                                           batch, {at<W>(result), batch_stride, feature_stride},
-                                           threads);
-               });
-             });
-  module.def(("backward_" + suffix).c_str(),
-             [](const Rows<Index>& rows, const Rows<Index>* columns, uintptr_t values,
-                        uintptr_t dy, int64_t dy_batch_stride, int64_t dy_feature_stride,
-                        uintptr_t x, int64_t x_batch_stride, int64_t x_feature_stride,
-                        int64_t batch, uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
-                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
-               without_gil([&] {
-                 return backward<W, Index>(rows, columns, at<const W>(values),
-                                           {at<const void>(dy), dy_batch_stride, dy_feature_stride},
-                                           {at<const void>(x), x_batch_stride, x_feature_stride},
-                                           batch, {at<W>(dx), batch_stride, feature_stride},
-                                           at<W>(grad_values), at<W>(grad_bias), threads);
-               });
-             },
-             nb::arg("rows"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"),
-             nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"),
-             nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"),
-             nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"),
-             nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
-  module.def(("backward_narrow_" + suffix).c_str(),
-             [](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
-                        uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t workspace,
-                        uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
-                        uintptr_t grad_values, uintptr_t grad_bias, int threads) {
-               nb::gil_scoped_release release;
-               backward_narrow<W, Index>(rows, at<const W>(values), {at<const T>(dy), dy_pitch},
-                                         {at<const T>(x), x_pitch}, batch, at<T>(workspace),
-                                         {at<W>(dx), batch_stride, feature_stride},
-                                         at<W>(grad_values), at<W>(grad_bias), threads);
-             });
-}
-
-template <class W>
-void bind(nb::module_& module, const std::string& suffix) {
-  using T = Compute<W>;
-  const auto cut = [](int64_t batch) { return Blocks(batch, native_lanes<W>()); };
-  module.def(("unit_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).unit; });
-  module.def(("pitch_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).lanes(); });
-  module.def(("blocks_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).count; });
-  module.def(("pack_" + suffix).c_str(),
-             [](uintptr_t from, int64_t batch_stride, int64_t feature_stride, int64_t batch,
-                int64_t features, uintptr_t to, int64_t pitch, int threads) {
-               nb::gil_scoped_release release;
-               pack<W>({at<const W>(from), batch_stride, feature_stride}, batch, features,
-                       {at<T>(to), pitch}, threads);
-             });
-  bind_products<W, Indices16>(module, suffix);
-  bind_products<W, Indices32>(module, suffix);
-  bind_products<W, Indices64>(module, suffix);
 }
 
 }  // namespace
@@ -187,11 +73,7 @@ NB_MODULE(_native, module) {
   module.def(
       "use_single_loads", [](bool yes) { return std::exchange(single_loads, yes); },
       "Say whether single numbers are loaded instead of gathered; return whether they were.");
-  bind_rows<Indices16>(module, "Rows16");
-  bind_rows<Indices32>(module, "Rows32");
-  bind_rows<Indices64>(module, "Rows64");
-  bind<float>(module, "f32");
-  bind<double>(module, "f64");
-  bind<bfloat16>(module, "bf16");
+  bind_lanes(module);
+  bind_bitmaps(module);
   bind_convolution(module);
 }

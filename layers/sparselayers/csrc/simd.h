@@ -165,6 +165,14 @@ struct Vector {
     for (int i = 0; i < N; ++i) v.raw[i] = from[index[i]];
     return v;
   }
+  // Keeps it in a register: compilers load again and again what memory has, for each use by itself.
+  SB_INLINE void keep_in_register() {
+#if defined(__x86_64__) || defined(__i386__)
+    asm("" : "+v"(raw));
+#elif defined(__aarch64__)
+    asm("" : "+w"(raw));
+#endif
+  }
   // All bits of the first `count` lanes.
   static SB_INLINE Mask before(int count) {
     Mask lane{};

@@ -17,7 +17,6 @@ from sparselayers.dynamic.agreement import Agreement
 from sparselayers.dynamic.site import Site
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
-from sparselayers.state import require_whole
 from sparselayers.topologies.keys import from_keys, keys_of
 from sparselayers.topologies.sampling import ascending
 
@@ -85,11 +84,11 @@ class Rewirer(ABC):
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
         # Weak, so that a layer that rewires itself can hold its rewirer and still be freed at once.
         layers = _rewirable(model, optimizer)
-        check_changeable(layers, layers, optimizer)
         self._layers = weakref.WeakValueDictionary(layers)
         self._activities: dict[str, Activity] = {}
         self._asked = self._taken = False
         if optimizer is not None:
+            check_changeable(layers, layers, optimizer)
             self._follow(optimizer)
         self.resume(0)
 
@@ -255,7 +254,6 @@ def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Spars
     for name, layer in layers.items():
         if getattr(layer, "dynamic", False):
             raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")
-        require_whole(layer)
     return layers
 
 

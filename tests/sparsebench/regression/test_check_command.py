@@ -271,7 +271,7 @@ def test_a_patch_that_makes_training_slower_is_caught(repository):
     import sparselayers._native as compiled
 
     shutil.copy2(compiled.__file__, kept / f"{builds._fingerprint(repository)}{builds._suffix()}")
-    with (repository / "layers/sparselayers/backends/native.py").open("a") as file:
+    with (repository / "layers/sparselayers/backends/native/__init__.py").open("a") as file:
         file.write(SLOWER)
     base, head = builds.base_of(repository, None), builds.head_of(repository)
     assert (base.commit, base.modified, head.modified) == (head.commit, False, True)

@@ -1,36 +1,29 @@
-"""The C++ kernels for CPUs."""
+"""Rows of connections, lanes of the batch: the way for few connections (csrc/lanes)."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.native import library
+from sparselayers.backends.native.library import (
+    SUFFIXES,
+    address,
+    ready,
+    threads,
+    threads_of_product,
+)
 from sparselayers.connectivity import Connectivity
 
-_kernels: ModuleType | None
-try:
-    _kernels = importlib.import_module("sparselayers._native")
-except ImportError as error:
-    _kernels, _missing = None, str(error)
-
-INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
-_VARIABLE = "SPARSEBENCH_ISA"
-_SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 # Layers of no more features on either side name them in 16 bits: see kernels.h.
 _FEATURES_16 = 1 << 16
 # In which type activations are arranged and sums made, where that is not the type of the values.
 _COMPUTE = {torch.bfloat16: torch.float32}
-
-# What is worth a thread: to start one takes as long as it takes to move so many numbers.
-_WORTH_A_THREAD = 1 << 15
 
 # A batch of so many is one block, whatever the instruction set: see blocks.h.
 _ONE_BLOCK = 16
@@ -43,7 +36,7 @@ _TILE_FEATURES = 32
 _POINTED_CONNECTIONS = 4
 
 
-class Native(Backend):
+class Lanes(Backend):
     """Vectorised over the batch and parallel over rows; see layers/sparselayers/csrc/README.md.
 
     Serves float32 and float64; bfloat16, which is kept as it is and multiplied and added up in
@@ -51,19 +44,17 @@ class Native(Backend):
     same number of threads (`torch.set_num_threads`).
     """
 
-    name = "native"
+    name = "lanes"
 
     def unavailable(self) -> str | None:
         """Say how to get the kernels where they were not built."""
-        if _kernels is None:
-            return f"{_missing}; install a C++ compiler, then reinstall with: pip install ."
-        return None
+        return library.unavailable()
 
     def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
         """Serve floating point types on CPUs."""
-        if _kernels is None or device.type != "cpu":
+        if library.kernels is None or device.type != "cpu":
             return False
-        return dtype in _SUFFIXES or dtype == torch.float16
+        return dtype in SUFFIXES or dtype == torch.float16
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` feature-major: strides (1, pitch), with room behind the last feature.
@@ -105,13 +96,13 @@ class Native(Backend):
         _of(values.dtype).multiply(
             rows.kernel,
             values.data_ptr(),
-            _address(bias),
+            address(bias),
             x.data_ptr(),
             *x.stride(),
             batch,
             result.data_ptr(),
             *result.stride(),
-            _threads_of_product(batch, values.numel()),
+            threads_of_product(batch, values.numel()),
         )
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
@@ -171,9 +162,9 @@ class Native(Backend):
             *_place(x),
             batch,
             *_place(gradients.input),
-            _address(gradients.values),
-            _address(gradients.bias),
-            _threads_of_product(batch, connectivity.nnz),
+            address(gradients.values),
+            address(gradients.bias),
+            threads_of_product(batch, connectivity.nnz),
         )
         return gradients
 
@@ -215,7 +206,7 @@ def _make_columns(connectivity: Connectivity) -> _Rows:
     starts, nnz = rows.arrays[0], connectivity.nnz
     ptr = starts.new_empty(in_features + 1)
     entries = starts.new_empty(nnz, 2, dtype=kind.features)
-    rows.kernel.transpose(ptr.data_ptr(), entries.data_ptr(), _threads(nnz))
+    rows.kernel.transpose(ptr.data_ptr(), entries.data_ptr(), threads(nnz))
     lengths = _lengths(ptr)
     kernel = kind.rows(
         in_features,
@@ -239,12 +230,12 @@ class _Kind:
 
 
 def _kind(connectivity: Connectivity) -> _Kind:
-    assert _kernels is not None
+    kernels = ready()
     if connectivity.col.dtype == torch.int64:
-        return _Kind(_kernels.Rows64, torch.int64)
+        return _Kind(kernels.Rows64, torch.int64)
     if max(connectivity.shape) > _FEATURES_16:
-        return _Kind(_kernels.Rows32, torch.int32)
-    return _Kind(_kernels.Rows16, torch.uint16)
+        return _Kind(kernels.Rows32, torch.int32)
+    return _Kind(kernels.Rows16, torch.uint16)
 
 
 def _lengths(ptr: Tensor) -> tuple[int, int]:
@@ -266,27 +257,8 @@ def _tiled(rows: _Rows, filled: int, features: int, nnz: int) -> _Rows:
         return rows
     tile_ptr = rows.arrays[0].new_empty((tiles + 1) * rows.count)
     address, width = tile_ptr.data_ptr(), -(-features // tiles)
-    rows.kernel.find_tiles(tiles, width, address, _threads(nnz))
+    rows.kernel.find_tiles(tiles, width, address, threads(nnz))
     return _Rows(rows.count, rows.kernel.tiled(tiles, address), (*rows.arrays, tile_ptr))
-
-
-def isa() -> tuple[str, str]:
-    """Return the instruction set whose kernels run, and why this one.
-
-    Raises ValueError where the environment asks for one that is unknown or that the CPU lacks,
-    and ImportError where the kernels were not built.
-    """
-    if _kernels is None:
-        raise ImportError(_missing)
-    supported = _kernels.supported()
-    wanted = os.environ.get(_VARIABLE)
-    if not wanted:
-        return supported[-1], "the widest that this CPU supports"
-    if wanted not in INSTRUCTION_SETS:
-        raise ValueError(f"{_VARIABLE}={wanted}: choose one of {', '.join(INSTRUCTION_SETS)}")
-    if wanted not in supported:
-        raise ValueError(f"{_VARIABLE}={wanted}: this CPU or build has only {', '.join(supported)}")
-    return wanted, f"set by {_VARIABLE}"
 
 
 class _Of:
@@ -304,9 +276,7 @@ class _Of:
 
 @cache
 def _of(dtype: torch.dtype) -> _Of:
-    assert _kernels is not None
-    _kernels.use(isa()[0])
-    return _Of(_kernels, _SUFFIXES[dtype])
+    return _Of(ready(), SUFFIXES[dtype])
 
 
 def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
@@ -325,7 +295,7 @@ def _backward_narrow(
 ) -> None:
     kernels = _of(values.dtype)
     batch, features = x.shape
-    threads = _threads_of_product(batch, connectivity.nnz)
+    threads = threads_of_product(batch, connectivity.nnz)
     workspace = x.new_empty(threads * features * kernels.unit(batch))
     kernels.backward_narrow(
         _rows(connectivity).kernel,
@@ -337,8 +307,8 @@ def _backward_narrow(
         batch,
         workspace.data_ptr(),
         *_place(gradients.input),
-        _address(gradients.values),
-        _address(gradients.bias),
+        address(gradients.values),
+        address(gradients.bias),
         threads,
     )
 
@@ -369,13 +339,9 @@ def _arranged(x: Tensor) -> Tensor:
         features,
         arranged.data_ptr(),
         pitch,
-        _threads(x.numel()),
+        threads(x.numel()),
     )
     return arranged
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _place(matrix: Tensor | None) -> tuple[int, int, int]:
@@ -400,13 +366,3 @@ def _pitch(x: Tensor, kernels: _Of) -> int | None:
     if batch % unit and last * x.element_size() > x.untyped_storage().nbytes():
         return None
     return pitch
-
-
-def _threads(moved: int) -> int:
-    """How many threads are worth starting to move so many numbers, or indices."""
-    return min(torch.get_num_threads(), max(1, moved // _WORTH_A_THREAD))
-
-
-def _threads_of_product(batch: int, nnz: int) -> int:
-    """The same for a product: a connection is some work by itself, and more for a large batch."""
-    return _threads(nnz * (12 + batch // 4))

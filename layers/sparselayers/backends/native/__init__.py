@@ -1,0 +1,95 @@
+"""Products on CPUs, by several ways; `choice.py` says which, for a shape, density, batch and type.
+
+`lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
+leaves larger parts of it to PyTorch's dense product. Each is a backend by itself, so that its name
+can be asked for in place of a choice; the compiled kernels are in `csrc`, each way's in its room.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.native import library
+from sparselayers.backends.native.bitmaps import Bitmaps
+from sparselayers.backends.native.calibration import WAYS
+from sparselayers.backends.native.choice import choose
+from sparselayers.backends.native.lanes import Lanes
+from sparselayers.backends.native.library import isa
+from sparselayers.backends.native.panels import Panels
+from sparselayers.backends.plan import Plan
+from sparselayers.connectivity import Connectivity
+
+__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "isa"]
+
+
+class Native(Backend):
+    """The compiled kernels for CPUs, each product by the way that is estimated to be fastest.
+
+    Serves float32 and float64; bfloat16, which is kept as it is and multiplied and added up in
+    float32; and float16 by way of float32 copies. Results are the same for every run with the
+    same number of threads (`torch.set_num_threads`) and the same costs (see calibration.py).
+    """
+
+    name = "native"
+
+    def unavailable(self) -> str | None:
+        """Say how to get the kernels where they were not built."""
+        return library.unavailable()
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve floating point types on CPUs."""
+        return WAYS["lanes"].supports(device, dtype)
+
+    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return `x` as the way of the forward pass takes it."""
+        way = choose("y", x.shape[0], connectivity, x.dtype).way
+        return WAYS[way].arrange(x, connectivity)
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        way = choose("y", x.shape[0], connectivity, values.dtype).way
+        return WAYS[way].forward(x, values, bias, connectivity)
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        way = choose("dx", dy.shape[0], connectivity, values.dtype).way
+        return WAYS[way].grad_input(dy, values, connectivity)
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        way = choose("dweights", dy.shape[0], connectivity, x.dtype).way
+        return WAYS[way].grad_values(dy, x, connectivity)
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, both by one way where that is faster."""
+        batch, dtype = dy.shape[0], values.dtype
+        needs_input, needs_weights, needs_bias = needs
+        if needs_input and needs_weights:
+            dx, dweights = choose("backward", batch, connectivity, dtype).ways
+        else:
+            dx = dweights = choose(
+                "dx" if needs_input else "dweights", batch, connectivity, dtype
+            ).way
+        if dx == dweights:
+            return WAYS[dx].backward(dy, x, values, connectivity, needs=needs)
+        found = WAYS[dweights].backward(
+            dy, x, values, connectivity, needs=(False, True, needs_bias)
+        )
+        return found._replace(input=WAYS[dx].grad_input(dy, values, connectivity))
+
+    def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
+        """Return by which ways a batch is computed, and what each was estimated to take."""
+        forward = choose("y", batch, connectivity, dtype)
+        return Plan(self.name, batch, forward, choose("backward", batch, connectivity, dtype))

@@ -1,0 +1,171 @@
+"""One bit for each place of a weight: the way for many connections (csrc/bitmaps)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparselayers.backends.base import Backend
+from sparselayers.backends.native import library
+from sparselayers.backends.native.lanes import Lanes
+from sparselayers.backends.native.library import SUFFIXES, address, ready, threads
+from sparselayers.connectivity import Connectivity
+
+WORD = 64  # places of a word
+_LANES = Lanes()
+_DTYPES = (torch.float32, torch.bfloat16)
+# Connections of a row are counted in 16 bits.
+_MOST_INPUTS = 1 << 16
+
+
+class Bitmaps(Backend):
+    """Multiplies tiles of the weights as dense matrices, which come from memory as bits and values.
+
+    A place takes one bit and a half of one, where a column takes 16 for each connection and its
+    transpose 32: less memory than columns from 1 connection in 20 places on, and no transpose.
+    Numbers that are not finite are left to the lanes: a zero of the weight would pass them on.
+    Serves float32 and bfloat16, which is added up in float32.
+    """
+
+    name = "bitmaps"
+
+    def unavailable(self) -> str | None:
+        """Say how to get the kernels where they were not built."""
+        return library.unavailable()
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve float32 and bfloat16 on CPUs."""
+        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        x = rows_of(x)
+        if not all_finite(x):
+            return _LANES.forward(x, values, bias, connectivity)
+        batch, (outputs, _) = x.shape[0], connectivity.shape
+        y = values.new_empty(batch, outputs)
+        of(values.dtype).multiply(
+            bitmap_of(connectivity).kernel,
+            values.data_ptr(),
+            address(bias),
+            x.data_ptr(),
+            x.stride(0),
+            batch,
+            y.data_ptr(),
+            outputs,
+            _threads(batch, connectivity),
+        )
+        return y
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        dy = rows_of(dy)
+        if not all_finite(dy):
+            return _LANES.grad_input(dy, values, connectivity)
+        batch, (_, inputs) = dy.shape[0], connectivity.shape
+        dx = values.new_empty(batch, inputs)
+        of(values.dtype).grad_input(
+            bitmap_of(connectivity).kernel,
+            values.data_ptr(),
+            dy.data_ptr(),
+            dy.stride(0),
+            batch,
+            dx.data_ptr(),
+            inputs,
+            _threads(batch, connectivity),
+        )
+        return dx
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        dy, x, batch = rows_of(dy), rows_of(x), dy.shape[0]
+        result = x.new_empty(connectivity.nnz)
+        of(x.dtype).grad_values(
+            bitmap_of(connectivity).kernel,
+            dy.data_ptr(),
+            dy.stride(0),
+            x.data_ptr(),
+            x.stride(0),
+            batch,
+            result.data_ptr(),
+            _threads(batch, connectivity),
+        )
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Bitmap:
+    """What the kernels want to know of the places, and the arrays it points to."""
+
+    kernel: Any
+    arrays: tuple[Tensor, ...]
+
+
+def serves(connectivity: Connectivity) -> bool:
+    """Return whether these connections can be told as bits: not in the widest of layers."""
+    return connectivity.shape[1] < _MOST_INPUTS and connectivity.col.dtype == torch.int32
+
+
+def bitmap_of(connectivity: Connectivity) -> Bitmap:
+    """Return the bits, made once.
+
+    Raises ValueError for layers of 65536 inputs and more.
+    """
+    return connectivity.derive("bitmap", lambda: _make(connectivity))
+
+
+def _make(connectivity: Connectivity) -> Bitmap:
+    if not serves(connectivity):
+        raise ValueError(
+            f"bitmaps serve layers of fewer than {_MOST_INPUTS} inputs, "
+            f"got {connectivity.shape[1]}: choose backend 'lanes'"
+        )
+    row_ptr, col = connectivity.row_ptr, connectivity.col
+    outputs, inputs = connectivity.shape
+    places = outputs * -(-inputs // WORD)
+    bits = torch.empty(places, dtype=torch.int64)
+    before = torch.empty(places, dtype=torch.uint16)
+    starts = row_ptr.long()
+    kernel = ready().Bitmap(outputs, inputs, bits.data_ptr(), before.data_ptr(), starts.data_ptr())
+    kernel.fill(row_ptr.data_ptr(), col.data_ptr(), threads(connectivity.nnz))
+    return Bitmap(kernel, (bits, before, starts))
+
+
+class Of:
+    """The kernels for one type of values."""
+
+    def __init__(self, kernels: Any, suffix: str) -> None:
+        self.multiply = getattr(kernels, f"bitmap_multiply_{suffix}")
+        self.grad_input = getattr(kernels, f"bitmap_grad_input_{suffix}")
+        self.grad_values = getattr(kernels, f"bitmap_grad_values_{suffix}")
+        self.expand = getattr(kernels, f"bitmap_expand_{suffix}")
+        self.compress = getattr(kernels, f"bitmap_compress_{suffix}")
+        self.all_finite = getattr(kernels, f"all_finite_{suffix}")
+
+
+@cache
+def of(dtype: torch.dtype) -> Of:
+    """Return the kernels for values of `dtype`."""
+    return Of(ready(), SUFFIXES[dtype])
+
+
+def rows_of(x: Tensor) -> Tensor:
+    """Return `x` with the features of a row side by side, perhaps a copy."""
+    return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous()
+
+
+def all_finite(x: Tensor) -> bool:
+    """Return whether no number of the matrix `x`, whose rows are contiguous, is NaN or infinite."""
+    found: bool = of(x.dtype).all_finite(x.data_ptr(), x.stride(0), *x.shape)
+    return found
+
+
+def _threads(batch: int, connectivity: Connectivity) -> int:
+    outputs, inputs = connectivity.shape
+    return threads(outputs * inputs * (4 + batch // 8))

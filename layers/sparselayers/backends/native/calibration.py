@@ -1,0 +1,318 @@
+"""What the ways to compute cost on this machine: measured once, in a third of a second, and kept.
+
+A small layer is computed by every way, in turns, at two densities: so a way's time for a place of
+the weight and that for a connection are told apart. The least of several times counts, for what
+else a machine does only ever adds to it. What was found is kept in a file of the user's cache, by
+CPU, instruction set, PyTorch, threads and type; where platformdirs is not installed, which knows
+that place, or the file cannot be written, each process measures anew.
+
+`SPARSEBENCH_CALIBRATION=off` takes the costs of `costs.json`, the same on every machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from sparselayers.backends.base import Backend
+from sparselayers.backends.native import library
+from sparselayers.backends.native.bitmaps import Bitmaps
+from sparselayers.backends.native.lanes import Lanes
+from sparselayers.backends.native.panels import Panels
+from sparselayers.connectivity import Connectivity
+
+Product = Literal["y", "dx", "dweights", "backward"]
+PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
+Way = str
+WAYS: dict[Way, Backend] = {"lanes": Lanes(), "bitmaps": Bitmaps(), "panels": Panels()}
+
+VARIABLE = "SPARSEBENCH_CALIBRATION"
+_FORMAT = 1  # to be raised where a way changes so much that old costs mislead
+
+_SHAPE = 512, 1024
+_DENSITIES = 0.5, 0.2
+_BATCHES = 1, 4, 16, 128, 512
+_SECONDS = 0.3  # for all of it: no round begins later
+_ROUNDS = 7
+_HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
+
+
+class Point(NamedTuple):
+    """The seconds that a place and a connection cost at a batch."""
+
+    batch: int
+    place: float
+    connection: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs of every way and product by batch, where they are from, and the time they took."""
+
+    found: dict[Way, dict[Product, list[Point]]]
+    source: str
+    seconds: float
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """The ways that were measured."""
+        return tuple(self.found)
+
+    def points(self, way: Way, product: Product) -> list[Point]:
+        """The costs of one product, by ascending batch."""
+        return self.found[way][product]
+
+
+def costs(dtype: torch.dtype) -> Costs:
+    """Return what the ways cost for values of `dtype` (float32 or bfloat16), measured if need be.
+
+    Raises ValueError where the environment variable says neither "on" nor "off".
+    """
+    wanted = os.environ.get(VARIABLE, "on")
+    if wanted not in ("on", "off"):
+        raise ValueError(f"{VARIABLE}={wanted}: choose on or off")
+    if wanted == "off":
+        return _elsewhere(dtype)
+    return _CALIBRATION.costs(dtype)
+
+
+class Calibration:
+    """Costs that are measured when they are first asked for, and kept in `file`."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._known: dict[str, Costs] = {}
+        self._lock = threading.Lock()
+        self.measured = 0  # how often this process measured
+
+    @property
+    def path(self) -> Path | None:
+        """The file that keeps what was found, if there is a place for one."""
+        return self._file or _of_the_user()
+
+    def costs(self, dtype: torch.dtype) -> Costs:
+        """Return the costs for `dtype` with the threads that PyTorch uses now."""
+        threads = torch.get_num_threads()
+        short = f"{threads} {dtype}"
+        if (known := self._known.get(short)) is not None:
+            return known
+        with self._lock:
+            key = _key(dtype)
+            found = self.stored().get(key)
+            if found is None:
+                found = measure(dtype)
+                self.measured += 1
+                self._save(key, found)
+            self._known[short] = found
+            return found
+
+    def stored(self) -> dict[str, Costs]:
+        """Return what earlier processes found; a file that cannot be read counts as empty."""
+        if self.path is None:
+            return {}
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            read = json.loads(self.path.read_text())
+            return {key: _read(each) for key, each in read.items()}
+        return {}
+
+    def _save(self, key: str, found: Costs) -> None:
+        """Write all that is known, whole or not at all; a cache that cannot be written is none."""
+        if self.path is None:
+            return
+        known = {k: _written(c) for k, c in (self.stored() | {key: found}).items()}
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
+                json.dump(known, file, indent=0)
+            Path(file.name).replace(self.path)
+
+
+_CALIBRATION = Calibration()
+
+
+def stored() -> dict[str, Costs]:
+    """Return what is kept in the user's cache, of this machine and of others."""
+    return _CALIBRATION.stored()
+
+
+def path() -> Path | None:
+    """Return the file that keeps it."""
+    return _CALIBRATION.path
+
+
+def measure(dtype: torch.dtype) -> Costs:
+    """Measure every way, in turns, for `_SECONDS` at most."""
+    start = time.perf_counter()
+    with torch.random.fork_rng([]), torch.no_grad():
+        layers = [_Probe(density, dtype) for density in _DENSITIES]
+    found: dict[Way, dict[Product, list[Point]]] = {way: {p: [] for p in PRODUCTS} for way in WAYS}
+    for number, batch in enumerate(_BATCHES):
+        share = (number + 1) / len(_BATCHES)
+        ways = [way for way in WAYS if len(found[way]["y"]) == number]
+        calls = {
+            (way, product, i): call
+            for i, layer in enumerate(layers)
+            for way in ways
+            for product, call in layer.calls(way, batch).items()
+        }
+        times = _least(calls, start + _SECONDS * share)
+        for way in ways:
+            for product in PRODUCTS:
+                if (way, product, 0) not in times:
+                    continue
+                seconds = [times[way, product, i] for i in range(len(layers))]
+                found[way][product].append(_point(batch, layers, seconds))
+            if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
+                found[way]["y"].pop()  # it is not tried further
+    whole = {way: points for way, points in found.items() if len(points["y"]) == len(_BATCHES)}
+    for points in whole.values():
+        points["backward"] = points["backward"] or _sums(points["dx"], points["dweights"])
+    return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3))
+
+
+class _Probe:
+    """A small layer of some density."""
+
+    def __init__(self, density: float, dtype: torch.dtype) -> None:
+        generator = torch.Generator().manual_seed(0)
+        outputs, inputs = _SHAPE
+        mask = torch.rand(outputs, inputs, generator=generator) < density
+        row_ptr = torch.zeros(outputs + 1, dtype=torch.int32)
+        torch.cumsum(mask.sum(1), 0, out=row_ptr[1:])
+        col = mask.nonzero()[:, 1].int()
+        self.connectivity = Connectivity.adopt(_SHAPE, row_ptr, col)
+        self.values = torch.randn(col.numel(), generator=generator).to(dtype)
+        self.bias = torch.zeros(outputs, dtype=dtype)
+
+    def calls(self, name: Way, batch: int) -> dict[Product, Callable[[], Any]]:
+        """Return what computes each product by the way called `name`."""
+        way, values, connectivity = WAYS[name], self.values, self.connectivity
+        x = values.new_ones(batch, connectivity.shape[1])
+        dy = values.new_ones(batch, connectivity.shape[0])
+        backward = partial(way.backward, dy, x, values, connectivity)
+
+        def forward() -> None:
+            way.forward(way.arrange(x, connectivity), values, self.bias, connectivity)
+
+        return {
+            "y": forward,
+            "dx": partial(backward, needs=(True, False, False)),
+            "dweights": partial(backward, needs=(False, True, False)),
+            # Only the lanes have a pass for both gradients.
+            **(
+                {"backward": partial(backward, needs=(True, True, False))}
+                if name == "lanes"
+                else {}
+            ),
+        }
+
+
+def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float]:
+    """Return the least time of each, in rounds that take all in turn."""
+    least = dict.fromkeys(calls, float("inf"))
+    with torch.no_grad():
+        for number in range(_ROUNDS + 1):
+            if number > 1 and time.perf_counter() > until:
+                break
+            for key, call in calls.items():
+                begin = time.perf_counter()
+                call()
+                if number:  # the first makes what is derived from the connections
+                    least[key] = min(least[key], time.perf_counter() - begin)
+    return least
+
+
+def _point(batch: int, layers: list[_Probe], seconds: list[float]) -> Point:
+    """Return the costs of a place and of a connection that explain the times of two layers."""
+    places = _SHAPE[0] * _SHAPE[1]
+    many, few = (layer.connectivity.nnz for layer in layers)
+    connection = max(0.0, (seconds[0] - seconds[1]) / (many - few))
+    place = max(0.0, (seconds[0] - connection * many) / places)
+    return Point(batch, place, connection)
+
+
+def _all(way: Way, times: dict[Any, float]) -> float:
+    return sum(times[way, product, 0] for product in ("y", "dx", "dweights"))
+
+
+def _sums(these: list[Point], others: list[Point]) -> list[Point]:
+    """Return the costs of one product after the other."""
+    return [
+        Point(a.batch, a.place + b.place, a.connection + b.connection)
+        for a, b in zip(these, others, strict=True)
+    ]
+
+
+def _key(dtype: torch.dtype) -> str:
+    return " | ".join(
+        (
+            str(_FORMAT),
+            _cpu_name(),
+            library.isa()[0],
+            f"torch {torch.__version__}",
+            f"{torch.get_num_threads()} threads",
+            str(dtype).removeprefix("torch."),
+        )
+    )
+
+
+def _cpu_name() -> str:
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        keys = "model name", "cpu family", "model", "stepping"
+        about = dict(line.split(":", 1) for line in lines[: lines.index("")] if ":" in line)
+        named = {name.strip(): value.strip() for name, value in about.items()}
+        return " ".join(named[key] for key in keys if key in named)
+    return platform.processor() or platform.machine()
+
+
+def _of_the_user() -> Path | None:
+    """Return the file in the user's cache, which platformdirs knows."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return None
+    return user_cache_path("sparsebench") / "cpu-costs.json"
+
+
+def _written(costs: Costs) -> dict[str, Any]:
+    return {"found": costs.found, "seconds": costs.seconds}
+
+
+def _read(written: dict[str, Any]) -> Costs:
+    found = {
+        way: {product: [Point(*point) for point in points] for product, points in products.items()}
+        for way, products in written["found"].items()
+        if way in WAYS
+    }
+    return Costs(found, "measured on this machine", float(written["seconds"]))
+
+
+@cache
+def _elsewhere(dtype: torch.dtype) -> Costs:
+    read = json.loads(Path(__file__).with_name("costs.json").read_text())
+    found = read["costs"][str(dtype).removeprefix("torch.")]
+    ns = 1e-9
+    return Costs(
+        {
+            way: {
+                product: [Point(batch, ns * place, ns * each) for batch, place, each in points]
+                for product, points in products.items()
+            }
+            for way, products in found.items()
+        },
+        f"measured on {read['source']}",
+        0.0,
+    )

@@ -1,0 +1,87 @@
+"""Which way computes a product: chosen by shape, density, batch, type and machine, in one place.
+
+Every way's time is estimated from what was measured on this machine (see calibration.py): each
+place of the weight and each connection costs it so much, and a batch between two that were measured
+costs what lies between. The way of the least estimate is taken. Where connections are few, the
+lanes are taken without an estimate: no machine is known on which another way is faster there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from sparselayers.backends.native import bitmaps, calibration
+from sparselayers.backends.native.calibration import Point, Product, Way
+from sparselayers.backends.plan import Choice
+from sparselayers.connectivity import Connectivity
+
+# Below this share of connections nothing but the lanes has been seen to be fastest: by type, for
+# bfloat16 has units for dense products on some CPUs.
+_FEW = {torch.float32: 0.15, torch.bfloat16: 0.05}
+
+
+def choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
+    """Return which way computes `product` of a batch, the same whenever it is asked for.
+
+    Raises ValueError where an environment variable of the calibration or of the instruction set
+    has a value that it does not know.
+    """
+    threads = torch.get_num_threads()
+    return connectivity.derive(
+        ("way", product, batch, dtype, threads),
+        lambda: _choose(product, batch, connectivity, dtype),
+        at_most=_KEPT,
+    )
+
+
+_KEPT = 64  # choices of one layer: models that see batches of every size ask for many
+
+
+def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
+    outputs, inputs = connectivity.shape
+    places, nnz = outputs * inputs, connectivity.nnz
+    if reason := _only_lanes(batch, connectivity, dtype):
+        return Choice(_both("lanes", product), reason, {})
+    costs = calibration.costs(dtype)
+
+    def seconds(way: Way, product: Product) -> float:
+        return estimate(costs.points(way, product), batch, places, nnz)
+
+    found = {_both(way, product): seconds(way, product) for way in costs.ways}
+    if product == "backward":
+        parts: tuple[Product, Product] = "dx", "dweights"
+        dx, dweights = (min(costs.ways, key=partial(seconds, product=part)) for part in parts)
+        if dx != dweights:
+            found[dx, dweights] = seconds(dx, "dx") + seconds(dweights, "dweights")
+    best = min(found, key=lambda ways: found[ways])
+    return Choice(best, f"the least estimate by costs {costs.source}", found)
+
+
+def _both(way: Way, product: Product) -> tuple[Way, ...]:
+    return (way, way) if product == "backward" else (way,)
+
+
+def _only_lanes(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> str:
+    """Say why nothing but the lanes comes into question, if so."""
+    outputs, inputs = connectivity.shape
+    share = connectivity.nnz / (outputs * inputs)
+    if dtype not in _FEW:
+        return f"the only way for {str(dtype).removeprefix('torch.')}"
+    if share <= _FEW[dtype]:
+        return f"few connections, {100 * share:.3g}% of all places"
+    if not bitmaps.serves(connectivity):
+        return "the only way for layers as wide"
+    return "" if batch else "nothing to compute"
+
+
+def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:
+    """Return the estimated seconds of a batch: linear in places, in connections and in between."""
+    below = max((p for p in points if p.batch <= batch), default=points[0])
+    above = min((p for p in points if p.batch >= batch), default=points[-1])
+    low, high = (p.place * places + p.connection * nnz for p in (below, above))
+    if below.batch < above.batch:
+        return low + (high - low) * (batch - below.batch) / (above.batch - below.batch)
+    return low * max(1.0, batch / below.batch)

@@ -1,0 +1,73 @@
+"""The compiled kernels: whether they are there, for which instruction set, on how many threads."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+kernels: ModuleType | None
+try:
+    kernels = importlib.import_module("sparselayers._native")
+except ImportError as error:
+    kernels, missing = None, str(error)
+
+INSTRUCTION_SETS = ("scalar", "avx2", "avx512")
+SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
+_VARIABLE = "SPARSEBENCH_ISA"
+
+# What is worth a thread: to start one takes as long as it takes to move so many numbers.
+_WORTH_A_THREAD = 1 << 15
+
+
+def unavailable() -> str | None:
+    """Say how to get the kernels where they were not built."""
+    if kernels is None:
+        return f"{missing}; install a C++ compiler, then reinstall with: pip install ."
+    return None
+
+
+def isa() -> tuple[str, str]:
+    """Return the instruction set whose kernels run, and why this one.
+
+    Raises ValueError where the environment asks for one that is unknown or that the CPU lacks,
+    and ImportError where the kernels were not built.
+    """
+    if kernels is None:
+        raise ImportError(missing)
+    supported = kernels.supported()
+    wanted = os.environ.get(_VARIABLE)
+    if not wanted:
+        return supported[-1], "the widest that this CPU supports"
+    if wanted not in INSTRUCTION_SETS:
+        raise ValueError(f"{_VARIABLE}={wanted}: choose one of {', '.join(INSTRUCTION_SETS)}")
+    if wanted not in supported:
+        raise ValueError(f"{_VARIABLE}={wanted}: this CPU or build has only {', '.join(supported)}")
+    return wanted, f"set by {_VARIABLE}"
+
+
+@cache
+def ready() -> ModuleType:
+    """Return the kernels, with the instruction set chosen that they run on."""
+    assert kernels is not None
+    kernels.use(isa()[0])
+    return kernels
+
+
+def threads(moved: int) -> int:
+    """Return how many threads are worth starting to move so many numbers, or indices."""
+    return min(torch.get_num_threads(), max(1, moved // _WORTH_A_THREAD))
+
+
+def threads_of_product(batch: int, nnz: int) -> int:
+    """Return the same for a product: a connection is some work by itself, and more for a batch."""
+    return threads(nnz * (12 + batch // 4))
+
+
+def address(tensor: Tensor | None) -> int:
+    """Return where a tensor's numbers are, 0 where there is none."""
+    return 0 if tensor is None else tensor.data_ptr()

@@ -1,0 +1,99 @@
+// What a layer is to the kernels that keep one bit for each place, and the loops that each
+// instruction set's copy of them offers. See README.md for how they work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace nanobind { class module_; }
+
+namespace sparsebench {
+
+constexpr int64_t word_places = 64;
+
+// The places of a layer's connections, one bit each: a row takes whole words, whose lowest bit is the
+// first column. Values are those of the layer, in its order.
+struct Bitmap {
+  int64_t rows, columns, words;  // words of a row
+  const uint64_t* bits;          // (rows, words)
+  const uint16_t* before;        // (rows, words): connections of the row before each word
+  const int64_t* starts;         // (rows + 1): connections before each row
+};
+
+struct Span { int64_t begin, end; };
+
+// A matrix whose rows are `pitch` apart and whose columns lie side by side.
+template <class T>
+struct Dense {
+  T* data;
+  int64_t pitch;
+};
+
+// Loops over a span of rows or of words. `room` is memory for one thread: see the sizes below.
+template <class W>
+struct BitmapLoops {
+  using T = Compute<W>;
+  // y[0, row] of a batch of one.
+  void (*multiply_one)(const Bitmap&, Span rows, const W* values, const W* bias, const T* x, W* y);
+  // y[:, row].
+  void (*multiply)(const Bitmap&, Span rows, const W* values, const W* bias, Dense<const W> x,
+                   int64_t batch, Dense<W> y, T* room);
+  // dx[:, columns of the words].
+  void (*grad_input)(const Bitmap&, Span words, const W* values, Dense<const W> dy, int64_t batch,
+                     Dense<W> dx, T* room);
+  // The gradients of the values of some rows.
+  void (*grad_values)(const Bitmap&, Span rows, Dense<const W> dy, Dense<const W> x, int64_t batch,
+                      W* result, T* room);
+  // Rows and words of the bitmap as a matrix with zeros, which begins with the first of them; and the
+  // numbers of such a matrix of whole rows where connections are.
+  void (*expand)(const Bitmap&, Span rows, Span words, const W* values, Dense<W> to);
+  void (*compress)(const Bitmap&, Span rows, Dense<const W> from, W* values);
+};
+
+struct BitmapLoopsOfAll {
+  BitmapLoops<float> f32;
+  BitmapLoops<bfloat16> bf16;
+};
+namespace scalar { extern const BitmapLoopsOfAll bitmaps; }
+namespace avx2 { extern const BitmapLoopsOfAll bitmaps; }
+namespace avx512 { extern const BitmapLoopsOfAll bitmaps; }
+
+// How much is done at a time: `tile_words` of so many rows are laid out as a dense matrix, which L1
+// holds beside what it meets, and meet the batch, some of it at a time.
+constexpr int64_t tile_words = 8;
+constexpr int64_t tile_rows = 32;
+constexpr int64_t batch_block = 128;
+constexpr int64_t part_rows = 256;  // at most, of a span
+// Rows of tiles are so far apart: a power of two would have them share few lines of the cache.
+constexpr int64_t tile_pitch_of(int64_t words) { return words * word_places + 16; }
+constexpr int64_t tile_pitch = tile_pitch_of(tile_words);
+// Both gradients take fewer columns of a larger batch, for all of it to stay in L2.
+constexpr int64_t large_block = 512;
+constexpr int64_t words_at_once(int64_t batch) {
+  return batch <= 128 ? tile_words : batch <= 256 ? tile_words / 2 : tile_words / 4;
+}
+
+// Numbers of `room` that the loops want.
+constexpr int64_t rounded(int64_t batch, int64_t block) {
+  return ((batch < block ? batch : block) + 3) / 4 * 4;
+}
+constexpr int64_t multiply_room(int64_t batch) {
+  return tile_rows * tile_pitch + rounded(batch, batch_block) * (tile_pitch + part_rows);
+}
+constexpr int64_t large_tile(int64_t batch) {
+  return rounded(batch, large_block) * tile_pitch_of(words_at_once(batch));
+}
+constexpr int64_t grad_input_room(int64_t batch) {
+  return tile_rows * tile_pitch + large_tile(batch) + rounded(batch, large_block) * tile_rows;
+}
+constexpr int64_t gradient_numbers = part_rows * tile_pitch_of(tile_words / 4);
+constexpr int64_t grad_values_room(int64_t batch) {
+  return gradient_numbers + large_tile(batch) + rounded(batch, large_block) * part_rows;
+}
+
+void use_bitmaps(const char* name);
+void bind_bitmaps(nanobind::module_& module);
+
+}  // namespace sparsebench

@@ -1,0 +1,162 @@
+#include "passes.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "scratch.h"
+
+namespace sparsebench {
+
+const BitmapLoopsOfAll* bitmap_loops = nullptr;
+
+namespace {
+
+template <class W>
+const BitmapLoops<W>& loops() {
+  if constexpr (std::is_same_v<W, float>) return bitmap_loops->f32;
+  else return bitmap_loops->bf16;
+}
+
+// Calls body(span, thread) for spans that threads take as they become free: several for each, so that
+// one that is held up does not hold up all, of `most` at most and a multiple of `unit`.
+template <class Body>
+void in_spans(int64_t count, int64_t unit, int64_t most, int threads, Body body) {
+  constexpr int64_t for_each = 2;
+  const int64_t wanted = threads == 1 ? most : (count + for_each * threads - 1) / (for_each * threads);
+  const int64_t length = std::clamp((wanted + unit - 1) / unit * unit, unit, most);
+  const int64_t spans = (count + length - 1) / length;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+  for (int64_t span = 0; span < spans; ++span)
+    body(Span{span * length, std::min((span + 1) * length, count)}, omp_get_thread_num());
+}
+
+float number(float value) { return value; }
+float number(bfloat16 value) {
+  const uint32_t bits = uint32_t{value.bits} << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+}  // namespace
+
+template <class W>
+size_t multiply(const Bitmap& bitmap, const W* values, const W* bias, Dense<const W> x,
+                int64_t batch, Dense<W> y, int threads) {
+  if (batch == 0) return 0;
+  if (batch == 1) {
+    const int64_t places = bitmap.words * word_places;
+    const Room room(Memory::panels, places * sizeof(float));
+    if (room.missing()) return room.missing();
+    float* whole = reinterpret_cast<float*>(room.data);
+    for (int64_t k = 0; k < bitmap.columns; ++k) whole[k] = number(x.data[k]);
+    std::fill(whole + bitmap.columns, whole + places, 0.0f);
+    in_spans(bitmap.rows, 1, bitmap.rows, threads, [&](Span rows, int) {
+      loops<W>().multiply_one(bitmap, rows, values, bias, whole, y.data);
+    });
+    return 0;
+  }
+  const int64_t each = multiply_room(batch);
+  const Room room(Memory::panels, threads * each * sizeof(float));
+  if (room.missing()) return room.missing();
+  in_spans(bitmap.rows, tile_rows, part_rows, threads, [&](Span rows, int thread) {
+    loops<W>().multiply(bitmap, rows, values, bias, x, batch, y,
+                        reinterpret_cast<float*>(room.data) + thread * each);
+  });
+  return 0;
+}
+
+template <class W>
+size_t grad_input(const Bitmap& bitmap, const W* values, Dense<const W> dy, int64_t batch,
+                  Dense<W> dx, int threads) {
+  if (batch == 0) return 0;
+  const int64_t each = grad_input_room(batch);
+  const Room room(Memory::panels, threads * each * sizeof(float));
+  if (room.missing()) return room.missing();
+  in_spans(bitmap.words, 1, words_at_once(batch), threads, [&](Span words, int thread) {
+    loops<W>().grad_input(bitmap, words, values, dy, batch, dx,
+                          reinterpret_cast<float*>(room.data) + thread * each);
+  });
+  return 0;
+}
+
+template <class W>
+size_t grad_values(const Bitmap& bitmap, Dense<const W> dy, Dense<const W> x, int64_t batch,
+                   W* result, int threads) {
+  if (batch == 0) {
+    std::fill_n(result, bitmap.starts[bitmap.rows], W{});
+    return 0;
+  }
+  const int64_t each = grad_values_room(batch);
+  const Room room(Memory::panels, threads * each * sizeof(float));
+  if (room.missing()) return room.missing();
+  in_spans(bitmap.rows, tile_rows, part_rows, threads, [&](Span rows, int thread) {
+    loops<W>().grad_values(bitmap, rows, dy, x, batch, result,
+                           reinterpret_cast<float*>(room.data) + thread * each);
+  });
+  return 0;
+}
+
+template <class W>
+void expand(const Bitmap& bitmap, Span rows, Span words, const W* values, Dense<W> to, int threads) {
+  in_spans(rows.end - rows.begin, 1, part_rows, threads, [&](Span some, int) {
+    loops<W>().expand(bitmap, {rows.begin + some.begin, rows.begin + some.end}, words, values,
+                      {to.data + some.begin * to.pitch, to.pitch});
+  });
+}
+
+template <class W>
+void compress(const Bitmap& bitmap, Span rows, Dense<const W> from, W* values, int threads) {
+  in_spans(rows.end - rows.begin, 1, part_rows, threads, [&](Span some, int) {
+    loops<W>().compress(bitmap, {rows.begin + some.begin, rows.begin + some.end},
+                        {from.data + some.begin * from.pitch, from.pitch}, values);
+  });
+}
+
+template <class W>
+bool all_finite(Dense<const W> x, int64_t rows, int64_t columns) {
+  using Bits = std::conditional_t<sizeof(W) == 4, uint32_t, uint16_t>;
+  constexpr Bits exponent = sizeof(W) == 4 ? 0x7f800000u : 0x7f80u;
+  Bits found = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    const char* at = reinterpret_cast<const char*>(x.data + row * x.pitch);
+    for (int64_t column = 0; column < columns; ++column) {
+      Bits bits;
+      __builtin_memcpy(&bits, at + column * sizeof bits, sizeof bits);
+      found |= static_cast<Bits>((bits & exponent) == exponent);
+    }
+  }
+  return !found;
+}
+
+void fill(const Bitmap& shape, const int32_t* ptr, const int32_t* col, uint64_t* bits,
+          uint16_t* before, int threads) {
+  in_spans(shape.rows, 1, part_rows, threads, [&](Span rows, int) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      uint64_t* words = bits + row * shape.words;
+      std::fill_n(words, shape.words, uint64_t{0});
+      for (int32_t p = ptr[row]; p < ptr[row + 1]; ++p)
+        words[col[p] / word_places] |= uint64_t{1} << col[p] % word_places;
+      int64_t total = 0;
+      for (int64_t word = 0; word < shape.words; ++word) {
+        before[row * shape.words + word] = static_cast<uint16_t>(total);
+        total += __builtin_popcountll(words[word]);
+      }
+    }
+  });
+}
+
+#define SB_PASSES(W)                                                                           \
+  template size_t multiply(const Bitmap&, const W*, const W*, Dense<const W>, int64_t, Dense<W>, \
+                           int);                                                               \
+  template size_t grad_input(const Bitmap&, const W*, Dense<const W>, int64_t, Dense<W>, int); \
+  template size_t grad_values(const Bitmap&, Dense<const W>, Dense<const W>, int64_t, W*, int); \
+  template bool all_finite(Dense<const W>, int64_t, int64_t);                                  \
+  template void expand(const Bitmap&, Span, Span, const W*, Dense<W>, int);                          \
+  template void compress(const Bitmap&, Span, Dense<const W>, W*, int);
+SB_PASSES(float)
+SB_PASSES(bfloat16)
+
+}  // namespace sparsebench

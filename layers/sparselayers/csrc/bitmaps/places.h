@@ -1,0 +1,148 @@
+// Between values in a row and numbers at their places: a register at a time.
+#pragma once
+
+#include "bitmaps.h"
+#include "simd.h"
+
+namespace {
+
+using sparsebench::bfloat16;
+
+// For each byte of a bitmap: which of 8 values goes to each place (absent: negative), and the place
+// of each value.
+struct Permutations {
+  int8_t spread[256][8], gather[256][8];
+  constexpr Permutations() : spread(), gather() {
+    for (int byte = 0; byte < 256; ++byte) {
+      int count = 0;
+      for (int place = 0; place < 8; ++place) {
+        const bool there = byte >> place & 1;
+        spread[byte][place] = there ? count : -1;
+        if (there) gather[byte][count++] = place;
+      }
+    }
+  }
+};
+
+// N values from `values` on, at the places whose bits are set; zeros at the others. Reads N values
+// however many are wanted, or (`Exactly`) only those.
+template <class V, bool Exactly, class W>
+SB_INLINE V spread(const W* values, uint32_t bits) {
+  constexpr int N = V::lanes;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) {
+    const V loaded = Exactly ? V::load(values, __builtin_popcount(bits)) : V::load(values);
+    return {(typename V::Raw)_mm512_maskz_expand_ps(static_cast<__mmask16>(bits),
+                                                    (__m512)loaded.raw)};
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (N == 8) {
+    alignas(8) static constexpr Permutations permutations;
+    const V loaded = Exactly ? V::load(values, __builtin_popcount(bits)) : V::load(values);
+    const __m256i from = _mm256_cvtepi8_epi32(
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(permutations.spread[bits])));
+    const __m256 placed = _mm256_permutevar8x32_ps((__m256)loaded.raw, from);
+    // What comes from nowhere has its sign bit set.
+    return {(typename V::Raw)_mm256_blendv_ps(placed, _mm256_setzero_ps(),
+                                              _mm256_castsi256_ps(from))};
+  }
+#endif
+  V v = V::zero();
+  for (int i = 0; i < N; ++i)
+    if (bits >> i & 1) v.raw[i] = widened(*values++);
+  return v;
+}
+
+// The reverse: numbers at the places whose bits are set, side by side. Writes N numbers, however many
+// there are.
+template <class V, class W>
+SB_INLINE void gather_to(W* values, V v, uint32_t bits) {
+  constexpr int N = V::lanes;
+#if defined(__AVX512F__)
+  if constexpr (N == 16) {
+    v.raw = (typename V::Raw)_mm512_maskz_compress_ps(static_cast<__mmask16>(bits), (__m512)v.raw);
+    return v.store(values);
+  }
+#endif
+#if defined(__AVX2__)
+  if constexpr (N == 8) {
+    alignas(8) static constexpr Permutations permutations;
+    const __m256i from = _mm256_cvtepi8_epi32(
+        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(permutations.gather[bits])));
+    v.raw = (typename V::Raw)_mm256_permutevar8x32_ps((__m256)v.raw, from);
+    return v.store(values);
+  }
+#endif
+  for (int i = 0; i < N; ++i)
+    if (bits >> i & 1) keep(v.raw[i], *values++);
+}
+
+// Calls body(register, its bits, where its values are) for each register of a word. Pointers advance
+// from register to register, and words do not wait for each other.
+template <class V, class W, class Body>
+SB_INLINE void for_registers(const uint64_t* word, W* at, Body body) {
+  constexpr int N = V::lanes, count = 64 / N;
+  constexpr uint32_t all = (1u << N) - 1;
+  uint64_t bits = *word;
+#pragma GCC unroll 16
+  for (int i = 0; i < count; ++i) {
+    const uint32_t some = static_cast<uint32_t>(bits) & all;
+    bits >>= N;
+    body(i, some, at);
+    at += __builtin_popcount(some);
+  }
+}
+
+// A row of a bitmap from some word on, and where the values of its words are.
+template <class W>
+struct Row {
+  const uint64_t* bits;
+  const uint16_t* before;
+  W* values;
+  Row(const sparsebench::Bitmap& bitmap, int64_t row, W* of_layer)
+      : bits(bitmap.bits + row * bitmap.words), before(bitmap.before + row * bitmap.words),
+        values(of_layer + bitmap.starts[row]) {}
+};
+// What a word's registers may touch from the place of its first value on.
+template <class V>
+constexpr int64_t reach = 64 + V::lanes;
+
+// The words [begin, end) of a row, as numbers with zeros. `last` is where values end that may be
+// read.
+template <class V, class W, class To>
+SB_INLINE void spread_row(const sparsebench::Bitmap& bitmap, int64_t row, int64_t begin,
+                          int64_t end, const W* values, const W* last, To* to) {
+  const Row<const W> of(bitmap, row, values);
+  for (int64_t word = begin; word < end; ++word, to += sparsebench::word_places) {
+    const W* at = of.values + of.before[word];
+    if (at + reach<V> <= last)
+      for_registers<V>(of.bits + word, at, [&](int i, uint32_t some, const W* from) {
+        spread<V, false>(from, some).store(to + i * V::lanes);
+      });
+    else
+      for_registers<V>(of.bits + word, at, [&](int i, uint32_t some, const W* from) {
+        spread<V, true>(from, some).store(to + i * V::lanes);
+      });
+  }
+}
+
+// The reverse. Nothing is written beyond the values of these words: the last of them go by way of
+// the stack, for to store some lanes alone takes AMD's processors as long as twenty whole stores.
+template <class V, class W, class From>
+SB_INLINE void gather_row(const sparsebench::Bitmap& bitmap, int64_t row, int64_t begin,
+                          int64_t end, const From* from, W* values) {
+  const Row<W> of(bitmap, row, values);
+  const W* last = of.values + of.before[end - 1] + __builtin_popcountll(of.bits[end - 1]);
+  for (int64_t word = begin; word < end; ++word, from += sparsebench::word_places) {
+    W* at = of.values + of.before[word];
+    W aside[reach<V>];
+    const bool inside = at + reach<V> <= last;
+    for_registers<V>(of.bits + word, inside ? at : aside, [&](int i, uint32_t some, W* to) {
+      gather_to(to, V::load(from + i * V::lanes), some);
+    });
+    if (!inside) __builtin_memcpy(at, aside, __builtin_popcountll(of.bits[word]) * sizeof(W));
+  }
+}
+
+}  // namespace

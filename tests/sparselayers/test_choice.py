@@ -1,0 +1,272 @@
+"""Which way computes a product, by what the ways cost on a machine."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import sparselayers as sl
+from sparselayers.backends import BACKENDS
+from sparselayers.backends.native import calibration
+from sparselayers.backends.native.calibration import Calibration, Costs, Point
+from sparselayers.backends.native.choice import choose, estimate
+from sparselayers.prune.magnitude import prune_to_sparsity
+
+pytestmark = pytest.mark.skipif(
+    BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
+)
+PRODUCTS = calibration.PRODUCTS
+
+
+def costs(**ways):
+    """Costs of ways: what a place and a connection take, at batches of 1 and 101, in seconds."""
+    found = {
+        way: {
+            product: [Point(1, place, each), Point(101, 101 * place, 101 * each)]
+            for product in PRODUCTS
+        }
+        for way, (place, each) in ways.items()
+    }
+    return Costs(found, "made up", 0.0)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Return a function that makes this machine one of the given costs."""
+
+    def of(**ways):
+        monkeypatch.setattr(calibration, "costs", lambda dtype: costs(**ways))
+
+    return of
+
+
+def test_an_estimate_is_linear_in_places_connections_and_batch():
+    points = [Point(2, 1.0, 10.0), Point(4, 3.0, 30.0)]
+    assert estimate(points, 2, 100, 7) == 170
+    assert estimate(points, 3, 100, 7) == (170 + 510) / 2
+    assert estimate(points, 4, 100, 7) == 510
+    assert estimate(points, 8, 100, 7) == 2 * 510
+    assert estimate(points, 1, 100, 7) == 170  # no less than the least that was measured
+
+
+def test_the_least_estimate_is_taken(machine):
+    machine(lanes=(0.0, 3.0), bitmaps=(1.0, 0.0), panels=(2.0, 0.0))
+    half = sl.random((20, 30), sparsity=0.5)
+    third = sl.random((20, 30), sparsity=0.7)
+    assert choose("y", 1, half, torch.float32).way == "bitmaps"
+    assert choose("y", 1, third, torch.float32).way == "lanes"
+    seconds = choose("y", 51, half, torch.float32).seconds
+    assert seconds == {("lanes",): 51 * 900, ("bitmaps",): 51 * 600, ("panels",): 51 * 1200}
+
+
+def test_gradients_may_take_ways_of_their_own(monkeypatch):
+    mixed = costs(lanes=(4.0, 0.0), bitmaps=(4.0, 0.0))
+    mixed.found["lanes"]["dx"] = [Point(1, 1.0, 0.0)]
+    mixed.found["bitmaps"]["dweights"] = [Point(1, 1.0, 0.0)]
+    monkeypatch.setattr(calibration, "costs", lambda dtype: mixed)
+    half = sl.random((20, 30), sparsity=0.5)
+    assert choose("backward", 1, half, torch.float32).ways == ("lanes", "bitmaps")
+    native, oracle = BACKENDS["native"], BACKENDS["reference"]
+    x, dy, values = torch.randn(3, 30), torch.randn(3, 20), torch.randn(half.nnz)
+    needs = (True, True, True)
+    for found, expected in zip(
+        native.backward(dy, x, values, half, needs=needs),
+        oracle.backward(dy, x, values, half, needs=needs),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("connectivity", "dtype", "batch", "why"),
+    [
+        (sl.random((20, 30), sparsity=0.9), torch.float32, 1, "few connections, 10% of all places"),
+        (sl.random((20, 30), sparsity=0.5), torch.float64, 1, "the only way for float64"),
+        (sl.random((20, 30), sparsity=0.5), torch.float16, 1, "the only way for float16"),
+        (
+            sl.random((1, 1 << 16), sparsity=0.5),
+            torch.float32,
+            1,
+            "the only way for layers as wide",
+        ),
+        (sl.random((20, 30), sparsity=0.5), torch.float32, 0, "nothing to compute"),
+    ],
+)
+def test_where_nothing_is_measured(monkeypatch, connectivity, dtype, batch, why):
+    monkeypatch.setattr(calibration, "costs", None)
+    for product in PRODUCTS:
+        choice = choose(product, batch, connectivity, dtype)
+        assert (choice.way, choice.why, choice.seconds) == ("lanes", why, {})
+
+
+def test_a_plan_says_which_and_why(machine):
+    machine(lanes=(0.0, 3e-6), bitmaps=(1e-6, 0.0))
+    layer = sl.SparseLinear(30, 20, sparsity=0.5)
+    plan = layer.plan(1)
+    assert (plan.backend, plan.batch) == ("native", 1)
+    assert plan.forward.ways == ("bitmaps",)
+    assert str(plan.forward) == (
+        "bitmaps: the least estimate by costs made up (bitmaps 0.6 ms, lanes 0.9 ms)"
+    )
+    assert str(plan).splitlines()[0] == "batch 1 on backend native"
+    with pytest.raises(ValueError, match="0 rows or more, got -1"):
+        layer.plan(-1)
+
+
+def test_a_way_can_be_asked_for(machine):
+    machine(lanes=(0.0, 3.0), bitmaps=(1.0, 0.0))
+    layer = sl.SparseLinear(30, 20, sparsity=0.5, backend="lanes")
+    assert layer.plan(1).forward.ways == ("lanes",)
+    assert layer.plan(1).forward.why == "the only way of this backend"
+
+
+def test_pruning_changes_the_way(machine):
+    machine(lanes=(0.0, 3.0), bitmaps=(1.0, 0.0))
+    layer = sl.SparseLinear(30, 20, sparsity=0.5)
+    assert layer.plan(8).forward.way == "bitmaps"
+    prune_to_sparsity(layer, 0.8)
+    assert layer.plan(8).forward.way == "lanes"
+
+
+def test_compiled_and_exported_programs_take_the_same_way(machine):
+    machine(lanes=(0.0, 3.0), bitmaps=(1.0, 0.0))
+    layer, x = sl.SparseLinear(70, 50, sparsity=0.5), torch.randn(4, 70)
+    seen = []
+    bitmaps = calibration.WAYS["bitmaps"]
+    original = bitmaps.forward
+
+    def forward(*args):
+        seen.append(1)
+        return original(*args)
+
+    bitmaps.forward = forward
+    try:
+        eager = layer(x)
+        exported = torch.export.export(layer, (x,)).module()(x)
+    finally:
+        del bitmaps.forward
+    assert len(seen) >= 2
+    torch.testing.assert_close(exported, eager, rtol=0, atol=0)
+
+
+def test_measured_once_and_kept(tmp_path, monkeypatch):
+    calls = []
+
+    def measure(dtype):
+        calls.append(dtype)
+        return costs(lanes=(1.0, 2.0))
+
+    monkeypatch.setattr(calibration, "measure", measure)
+    file = tmp_path / "cache" / "costs.json"
+    first = Calibration(file).costs(torch.float32)
+    again = Calibration(file).costs(torch.float32)
+    assert calls == [torch.float32]
+    assert again.found == first.found
+    assert list(file.parent.iterdir()) == [file]  # nothing half-written stays
+    Calibration(file).costs(torch.bfloat16)
+    assert calls == [torch.float32, torch.bfloat16]
+    assert len(json.loads(file.read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"a": 1}', '{"a": {"found": 3, "seconds": 1}}']
+)
+def test_a_file_that_cannot_be_read_is_none(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(calibration, "measure", lambda dtype: costs(lanes=(1.0, 2.0)))
+    file = tmp_path / "costs.json"
+    file.write_text(content)
+    assert Calibration(file).costs(torch.float32).ways == ("lanes",)
+    assert len(json.loads(file.read_text())) == 1
+
+
+def test_a_place_that_cannot_be_written_costs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "measure", lambda dtype: costs(lanes=(1.0, 2.0)))
+    (tmp_path / "file").write_text("")
+    kept = Calibration(tmp_path / "file" / "costs.json")
+    assert kept.costs(torch.float32) is kept.costs(torch.float32)
+
+
+def test_an_unknown_wish_is_named(monkeypatch):
+    monkeypatch.setenv(calibration.VARIABLE, "never")
+    with pytest.raises(ValueError, match="SPARSEBENCH_CALIBRATION=never: choose on or off"):
+        calibration.costs(torch.float32)
+
+
+class Ways:
+    """Ways that take as long as is said of a batch and connections, by a clock of their own."""
+
+    def __init__(self, monkeypatch, **seconds):
+        self.now, self.tried = 0.0, {name: [] for name in seconds}
+        clock = type("Clock", (), {"perf_counter": staticmethod(lambda: self.now)})
+        monkeypatch.setattr(calibration, "time", clock)
+        monkeypatch.setattr(
+            calibration, "WAYS", {name: self._way(name, seconds[name]) for name in seconds}
+        )
+
+    def _way(self, name, seconds):
+        def forward(way, x, values, bias, connectivity):
+            self.now += seconds(x.shape[0], connectivity.nnz)
+            self.tried[name].append(x.shape[0])
+
+        def backward(way, dy, x, values, connectivity, needs):
+            forward(way, dy, values, None, connectivity)
+
+        methods = {"forward": forward, "backward": backward, "arrange": lambda way, x, _: x}
+        return type(name, (), methods)()
+
+
+def test_measuring_tells_places_from_connections(monkeypatch):
+    Ways(monkeypatch, lanes=lambda b, nnz: 1e-8 * b * nnz, bitmaps=lambda b, nnz: 2e-3 * b)
+    found = calibration.measure(torch.float32)
+    for product in PRODUCTS:
+        for point in found.points("lanes", product):
+            assert point.connection == pytest.approx(1e-8 * point.batch)
+            assert point.place == pytest.approx(0, abs=1e-15)
+        twice = 2 if product == "backward" else 1
+        for point in found.points("bitmaps", product):
+            assert point.place == pytest.approx(twice * 2e-3 * point.batch / (512 * 1024))
+            assert point.connection == pytest.approx(0, abs=1e-15)
+
+
+def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):
+    ways = Ways(
+        monkeypatch,
+        lanes=lambda b, nnz: 1e-6 * b,
+        bitmaps=lambda b, nnz: 5e-6 * b,
+        panels=lambda b, nnz: 7e-6 * b,
+    )
+    assert calibration.measure(torch.float32).ways == ("lanes", "bitmaps")
+    assert max(ways.tried["bitmaps"]) == 512
+    assert max(ways.tried["panels"]) == 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_fixed_costs_are_whole(dtype):
+    found = calibration._elsewhere(getattr(torch, dtype))
+    assert {"lanes", "bitmaps"} <= set(found.ways) <= set(calibration.WAYS)
+    for way in found.ways:
+        for product in PRODUCTS:
+            batches = [point.batch for point in found.points(way, product)]
+            assert batches == sorted(batches) == list(calibration._BATCHES)
+
+
+def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):
+    """Really: with a cache of its own, and no clock but the number of costs that are kept."""
+    script = (
+        "import torch, sparselayers as sl\n"
+        "from sparselayers.backends.native import calibration\n"
+        "layer = sl.SparseLinear(64, 64, sparsity=0.5)\n"
+        "layer(torch.ones(1, 64))\n"
+        "print(len(calibration.stored()), calibration._CALIBRATION.measured)\n"
+    )
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), calibration.VARIABLE: "on"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert said == [["1", "1"], ["1", "0"]]
