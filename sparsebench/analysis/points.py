@@ -179,7 +179,7 @@ def _phrase(values: Mapping[str, Any]) -> str:
         parts.append("1 thread" if values["threads"] == 1 else f"{values['threads']} threads")
     if values["operation"] != "linear":
         parts.append(values["operation"])
-    if values["topology"] != "random":
+    if values.get("topology", "random") != "random":
         parts.append(f"{values['topology']} connections")
     return ", ".join(parts)
 

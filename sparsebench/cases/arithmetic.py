@@ -70,7 +70,8 @@ def intensity(case: Case) -> float:
 
 
 def _parameters(case: Case) -> int:
-    return (case.nnz + case.out_features) * VALUE_BYTES[case.dtype]
+    bias = 0 if case.operation == "product" else case.out_features
+    return (case.nnz + bias) * VALUE_BYTES[case.dtype]
 
 
 def _indices(case: Case) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-Operation = Literal["linear", "conv2d"]
+Operation = Literal["linear", "conv2d", "product"]
 Phase = Literal["inference", "forward_backward", "train_step"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
@@ -24,7 +24,15 @@ class Case:
     of `image` × `image`, with `padding` zeros around them. `sparsity` is that of the matrix
     (out_features, in_features / groups · kernel²).
 
-    Raises ValueError where no window fits into the image, or the groups do not divide the features.
+    A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
+    feature. It is measured in inference.
+
+    `topology` says how connections are drawn, or is `file:NAME@DIGEST` for those of a matrix in a
+    file (see `cases.weights`). `path` is where that file is on this machine, and no part of what
+    the case is.
+
+    Raises ValueError where no window fits into the image, or the groups do not divide the features,
+    and for a product in another phase.
     """
 
     implementation: str
@@ -44,8 +52,11 @@ class Case:
     padding: int = 0
     groups: int = 1
     image: int = 1
+    path: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.operation == "product" and self.phase != "inference":
+            raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(
@@ -60,7 +71,7 @@ class Case:
     @property
     def described(self) -> dict[str, Any]:
         """The fields by name, in the order of their definition; a window's only where it is one."""
-        hidden = WINDOW if self.operation == "linear" else ()
+        hidden = (*(() if self.operation == "conv2d" else WINDOW), "path")
         return {name: value for name, value in asdict(self).items() if name not in hidden}
 
     @property
@@ -71,7 +82,9 @@ class Case:
     @property
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation."""
-        return tuple(getattr(self, f.name) for f in fields(self) if f.name != "implementation")
+        return tuple(
+            getattr(self, f.name) for f in fields(self) if f.compare and f.name != "implementation"
+        )
 
     @property
     def contest(self) -> tuple[Any, ...]:
@@ -114,7 +127,7 @@ class Case:
     @property
     def size(self) -> str:
         """The layer in short: 512, 784→2000, or 64→128 3×3/2 32² with stride 2, images of 32²."""
-        if self.operation == "linear":
+        if self.operation != "conv2d":
             same = self.in_features == self.out_features
             return str(self.in_features) if same else f"{self.in_features}→{self.out_features}"
         step = "" if self.stride == 1 else f"/{self.stride}"

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from sparsebench.cases import names
 from sparsebench.cases.case import Case, Operation, Phase
+from sparsebench.cases.weights import PREFIX
 from sparsebench.errors import InputError
 
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -29,7 +30,7 @@ ALIASES = {
     "out_channels": _FEATURES[1:],
 }
 _NUMBERS = {f.name for f in fields(Case) if f.type in ("int", "float")} | ALIASES.keys()
-FIELDS = (*(f.name for f in fields(Case)), *ALIASES)
+FIELDS = (*(f.name for f in fields(Case) if f.compare), *ALIASES)
 _ALLOWED = {
     "operation": get_args(Operation),
     "implementation": names.implementations(),
@@ -84,6 +85,8 @@ def _value(field: str, value: str, text: str) -> float | str:
         except ValueError:
             raise InputError(f"{text!r}: {field} is a number, got {value!r}") from None
     allowed = _ALLOWED.get(field)
+    if field == "topology" and value.startswith(PREFIX):
+        return value
     if allowed and value not in allowed:
         raise InputError(f"{text!r}: unknown {field} {value!r}: choose from {', '.join(allowed)}")
     return value

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import sparselayers as sl
-from sparsebench.cases import uneven
+from sparsebench.cases import uneven, weights
 from sparsebench.cases.case import Case, Phase
+from sparsebench.cases.weights import resnet50
+from sparsebench.cases.weights.matrix import Matrix
 from sparselayers import Connectivity
 from sparselayers.convolution.geometry import Geometry
 
@@ -28,7 +30,8 @@ class Problem:
 
     `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
     `phase` is what the module will do, for those who build differently for inference. A convolution
-    has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width').
+    has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width'). Of a
+    product the bias is zero, and x lies feature by feature.
     """
 
     connectivity: Connectivity
@@ -43,27 +46,37 @@ class Problem:
 def make(case: Case) -> Problem:
     """Draw the problem of `case` from its seed: on the CPU, so that every device gets the same.
 
-    Weights have the variance that keeps the outputs' near 1, whatever the sparsity.
+    Weights that are drawn have the variance that keeps the outputs' near 1, whatever the sparsity.
+    Raises InputError where the matrix of a file is to be measured, and is not there.
     """
     generator = torch.Generator().manual_seed(case.seed)
     geometry = _geometry(case)
-    shape = (case.out_features, case.columns)
-    connectivity = TOPOLOGIES[case.topology](shape, case.sparsity, generator=generator)
+    given = _given(case) or Matrix(
+        TOPOLOGIES[case.topology](
+            (case.out_features, case.columns), case.sparsity, generator=generator
+        )
+    )
+    connectivity = given.connectivity
+    dtype = getattr(torch, case.dtype)
 
     def normal(*size: int) -> Tensor:
-        return torch.randn(*size, generator=generator).to(getattr(torch, case.dtype))
+        return torch.randn(*size, generator=generator).to(dtype)
 
     scale = (connectivity.nnz / case.out_features) ** -0.5
     seen = (case.image, case.image) if geometry else ()
     made = geometry.output_size(case.image, case.image) if geometry else ()
-    return Problem(
+    problem = Problem(
         connectivity=connectivity,
-        values=normal(connectivity.nnz) * scale,
+        values=normal(connectivity.nnz) * scale if given.values is None else given.values.to(dtype),
         bias=normal(case.out_features),
         x=normal(case.batch, case.in_features, *seen),
         dy=normal(case.batch, case.out_features, *made),
         geometry=geometry,
     )
+    if case.operation == "product":
+        x = problem.x.t().contiguous().t()
+        return replace(problem, x=x, bias=torch.zeros_like(problem.bias))
+    return problem
 
 
 def save(problem: Problem, path: Path) -> None:
@@ -90,7 +103,17 @@ def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
     return Problem(connectivity, values, bias, x, dy, phase, geometry)
 
 
+def _given(case: Case) -> Matrix | None:
+    """Return the matrix that the case's file holds; None where connections are drawn."""
+    if not (name := weights.matrix_name(case.topology)):
+        return None
+    matrix = weights.read(case.topology, case.path)
+    if case.operation == "conv2d" and resnet50.window(name):
+        return resnet50.in_order(matrix, case.kernel)
+    return matrix
+
+
 def _geometry(case: Case) -> Geometry | None:
-    if case.operation == "linear":
+    if case.operation != "conv2d":
         return None
     return Geometry.of(case.kernel, case.stride, case.padding, groups=case.groups)

@@ -2,145 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StrictInt,
-    StringConstraints,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
 from sparsebench.cases import files
-from sparsebench.cases import names as known
-from sparsebench.cases.case import DTYPE_BYTES, WINDOW, Case, Operation, Phase, same_padding
+from sparsebench.cases.case import Case
 from sparsebench.cases.filters import ALIASES, Condition, parse
+from sparsebench.cases.grid import Grid
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
 
-T = TypeVar("T")
-
 ROOM = "sweeps"  # below experiments/
-
-
-def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
-    def check(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"unknown {kind}: choose from {', '.join(allowed)}")
-        return value
-
-    return AfterValidator(check)
-
-
-Many = Annotated[
-    tuple[T, ...],
-    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
-    Field(min_length=1),
-]
-Size = Annotated[StrictInt, Field(ge=1)]
-Device = Annotated[str, StringConstraints(pattern=r"^(cpu|cuda(:\d+)?)$")]
-
-
-def _also(name: str, synonym: str) -> Any:
-    return Field(default=None, validation_alias=AliasChoices(name, synonym))
-
-
-class Grid(BaseModel):
-    """A product: every combination of one value from each field. A single value is a list of one.
-
-    `width` stands for equal `in_features` and `out_features`, which may be called channels too.
-    Without `device` every device of the machine is meant, without `threads` as many as PyTorch
-    would use. `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d,
-    which needs the image; without `padding` it is the one that keeps its size.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    implementation: Many[Annotated[str, _one_of("implementation", known.implementations())]]
-    operation: Annotated[Operation, _one_of("operation", get_args(Operation))] = "linear"
-    width: Many[Size] | None = _also("width", "channels")
-    in_features: Many[Size] | None = _also("in_features", "in_channels")
-    out_features: Many[Size] | None = _also("out_features", "out_channels")
-    kernel: Many[Size] | None = None
-    stride: Many[Size] | None = None
-    padding: Many[Annotated[StrictInt, Field(ge=0)]] | None = None
-    groups: Many[Size] | None = None
-    image: Many[Size] | None = None
-    sparsity: Many[Annotated[float, Field(ge=0, lt=1, strict=True)]]
-    topology: Many[Annotated[str, _one_of("topology", known.topologies())]] = ("random",)
-    batch: Many[Size]
-    device: Many[Device] | None = None
-    dtype: Many[Annotated[str, _one_of("dtype", tuple(DTYPE_BYTES))]] = ("float32",)
-    phase: Many[Annotated[Phase, _one_of("phase", get_args(Phase))]]
-    threads: Many[Size] | None = None
-    seed: Many[Annotated[StrictInt, Field(ge=0)]] = (0,)
-
-    @model_validator(mode="after")
-    def _sizes(self) -> Self:
-        given = (
-            self.width is not None,
-            self.in_features is not None,
-            self.out_features is not None,
-        )
-        if given not in ((True, False, False), (False, True, True)):
-            raise ValueError("give either width, or both in_features and out_features")
-        windows = {name: getattr(self, name) for name in WINDOW}
-        if self.operation == "linear" and any(windows.values()):
-            named = ", ".join(name for name, values in windows.items() if values)
-            raise ValueError(f'{named}: only with operation = "conv2d"')
-        if self.operation == "conv2d" and self.image is None:
-            raise ValueError("operation conv2d needs image, the height and width of its images")
-        self.cases(("cpu",), (1,))  # raises where a window does not fit
-        return self
-
-    def cases(self, devices: Sequence[str], threads: Sequence[int]) -> list[Case]:
-        """Return the product; `devices` and `threads` fill in where the grid names none."""
-        if self.width is not None:
-            shapes = [(width, width) for width in self.width]
-        else:
-            shapes = list(itertools.product(self.in_features or (), self.out_features or ()))
-        names = ("implementation", "sparsity", "topology", "batch", "dtype", "phase")
-        fields = {name: getattr(self, name) for name in (*names, "seed")}
-        fields["device"] = self.device or devices
-        fields["threads"] = self.threads or threads
-        return [
-            Case(
-                in_features=shape[0],
-                out_features=shape[1],
-                operation=self.operation,
-                **window,
-                **dict(zip(fields, values, strict=True)),
-            )
-            for shape in shapes
-            for window in self._windows()
-            for values in itertools.product(*fields.values())
-        ]
-
-    def _windows(self) -> list[dict[str, Any]]:
-        """Return what a case says of each window; of a linear layer nothing."""
-        if self.operation == "linear":
-            return [{}]
-        given = (self.kernel or (3,), self.stride or (1,), self.groups or (1,), self.image or ())
-        return [
-            {
-                "kernel": kernel,
-                "stride": stride,
-                "padding": same_padding(kernel) if padding is None else padding,
-                "groups": groups,
-                "image": image,
-            }
-            for kernel, stride, groups, image in itertools.product(*given)
-            for padding in self.padding or (None,)
-        ]
 
 
 class Sweep(BaseModel):
@@ -181,11 +56,26 @@ class Sweep(BaseModel):
                 raise ValueError(f"exclude[{number}]: {error}") from None
         return self
 
-    def changed(self, *, threads: Sequence[int] | None, seed: int | None) -> Sweep:
-        """Return the sweep with other threads and another seed in every grid, if not None."""
+    def changed(
+        self,
+        *,
+        threads: Sequence[int] | None,
+        seed: int | None,
+        weights: Sequence[str] | None = None,
+        min_sparsity: float | None = None,
+    ) -> Sweep:
+        """Return the sweep with what is not None changed in every grid.
+
+        With `weights` the matrices of those files take the place of the layers that it asks for.
+        """
         changes: dict[str, Any] = {"threads": tuple(threads)} if threads else {}
         if seed is not None:
             changes["seed"] = (seed,)
+        if weights:
+            layers = ("width", "in_features", "out_features", "sparsity", "kernel", "stride")
+            changes |= dict.fromkeys(layers) | {"topology": (), "weights": tuple(weights)}
+        if min_sparsity is not None:
+            changes["min_sparsity"] = min_sparsity
         grids = [grid.model_copy(update=changes) for grid in (self.grid, *self.include)]
         return self.model_copy(update={"grid": grids[0], "include": tuple(grids[1:])})
 
@@ -205,6 +95,11 @@ class Sweep(BaseModel):
         ]
         included = [case for grid in self.include for case in grid.cases(devices, threads)]
         return list(dict.fromkeys(kept + included))
+
+    @property
+    def files(self) -> list[str]:
+        """The paths of files with weights that it asks for."""
+        return list(dict.fromkeys(p for grid in (self.grid, *self.include) for p in grid.files))
 
 
 def names() -> list[str]:
@@ -234,8 +129,10 @@ def _completed(grid: dict[str, Any], include: Any) -> Any:
     """Fill `include` up from `grid`; a shape given one way replaces one given the other."""
     if not isinstance(include, dict):
         return include
-    shape = ALIASES.keys() | {"in_features", "out_features"}
+    shape = ALIASES.keys() | {"in_features", "out_features", "weights"}
     hidden = shape if shape & include.keys() else set()
+    if "weights" in include:
+        hidden = hidden | {"sparsity", "topology"}
     return {name: value for name, value in grid.items() if name not in hidden} | include
 
 

@@ -73,7 +73,8 @@ def confirm(
     if not found or (deadline is not None and time.monotonic() > deadline):
         return False
     talk.print(f"{len(found)} cases beside a cliff are measured again")
-    again = [point.case for point in found]
+    asked = {case: case for case in cases}  # which know where their files are, as records do not
+    again = [asked[point.case] for point in found]
     measure(again, folder, settings, resume=False, deadline=deadline, place=place, talk=talk)
     return True
 

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from sparsebench.analysis.points import BASELINE, LEAD, points
 from sparsebench.cases.case import Case
+from sparsebench.cases.grid import Grid
 from sparsebench.cases.settings import Settings
-from sparsebench.cases.sweep import Grid
 from sparsebench.commands.campaign import measure
 from sparsebench.commands.report import load, print_json
 from sparsebench.errors import InputError

@@ -25,11 +25,13 @@ def _completed(begun: str) -> list[str]:
 
 def run(
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="SWEEP", help="A sweep's name, or a path.", autocompletion=_completed
+            metavar="SWEEP",
+            help="A sweep's name, or a path; default, or dlmc where --weights are given.",
+            autocompletion=_completed,
         ),
-    ] = "default",
+    ] = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
@@ -37,6 +39,21 @@ def run(
             "-f",
             help="Only cases with FIELD=VALUE[,VALUE], FIELD!=VALUE, or FIELD>=VALUE (also < <= >) "
             "for any field of a case, or width. May be repeated: all have to hold.",
+        ),
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Measure the matrices of this file, or of all in this folder, instead of the "
+            "sweep's layers: .smtx, .mtx, .npz, .safetensors, PyTorch's .pt and .bin, a Hugging "
+            "Face folder; FILE:TENSOR for one of many. May be repeated.",
+        ),
+    ] = None,
+    min_sparsity: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of a checkpoint only tensors with this share of zeros (0.3)."
         ),
     ] = None,
     dry_run: Annotated[
@@ -122,12 +139,15 @@ def run(
     from sparsebench.measuring import isolation  # torch
     from sparsebench.measuring.estimate import Estimator  # torch
 
-    asked = sweep.load(name).changed(threads=threads, seed=seed)
+    own, name = name is None, name or ("dlmc" if weights else "default")
+    asked = sweep.load(name).changed(
+        threads=threads, seed=seed, weights=weights, min_sparsity=min_sparsity
+    )
     conditions = [filters.parse(text) for text in condition or []]
     target = on and parse(on, ca_file=tls_ca_file, cert=tls_cert, key=tls_key)
     talk = errors if as_json else console  # JSON has the output to itself
     terms = Terms(timeout_s=timeout, allow_mixed=allow_mixed, together=gpus_at_once, talk=talk)
-    folder = out or Path("results") / Path(name).stem
+    folder = out or Path("results") / ("weights" if own and weights else Path(name).stem)
     settings = asked.settings(seed or 0)
     with there(target, terms) if target and not dry_run else nullcontext(Here(talk)) as place:
         cases = [
@@ -137,7 +157,8 @@ def run(
         ]
         if not cases:
             left_by = " and ".join(condition or ["--device"])
-            raise InputError(f"no case of {name} is left by {left_by}")
+            held = f" with {', '.join(asked.files)}" if asked.files else ""
+            raise InputError(f"no case of {name}{held} is left by {left_by}")
         if dry_run:
             campaign.list_cases(cases, Estimator(settings, load(folder)), as_json=as_json)
             return

@@ -16,6 +16,7 @@ from sparsebench.implementations.masked import Masked
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.scipy_csr import ScipyCSR
+from sparsebench.implementations.sparse_dot_mkl import SparseDotMKL
 from sparsebench.implementations.sparselab import SparseLab
 from sparsebench.implementations.sparselinear import SparseLinearPackage
 from sparsebench.implementations.sparseprop import SparseProp
@@ -44,6 +45,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         SparsePropPixels(),
         SparseLab(),
         ScipyCSR(),
+        SparseDotMKL(),
         Reference(),
         Ours(),
         Auto(),

@@ -28,6 +28,8 @@ class Implementation(ABC):
 
     Every implementation computes all gradients of a training step: of the input, of the weights
     and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
+
+    One that names the operation "product" overrides `product` too.
     """
 
     name: ClassVar[str]
@@ -68,6 +70,10 @@ class Implementation(ABC):
             return f"{self.name} has no backward pass"
         return None
 
+    def of(self, case: Case) -> Implementation:
+        """Return what measures `case`: itself, or its product alone."""
+        return _Product(self) if case.operation == "product" else self
+
     def flops(self, case: Case) -> float:
         """Return the floating point operations of one product: two for each use of a weight."""
         return 2.0 * case.batch * case.windows * case.nnz
@@ -89,6 +95,14 @@ class Implementation(ABC):
         The problem's tensors are on the case's device and of its type.
         """
 
+    def product(self, problem: Problem) -> nn.Module:
+        """Return a module that computes y = x Wᵀ alone: no bias, nothing that trains.
+
+        The problem's x, (batch, in), lies feature by feature: `x.t()` is contiguous; and so does
+        the y, (batch, out), that it returns.
+        """
+        raise NotImplementedError(f"{self.name} names no operation product")
+
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the weights that exist, (nnz,), in the problem's order."""
         del problem
@@ -98,6 +112,23 @@ class Implementation(ABC):
         """Return the gradient of the bias, (out,)."""
         del problem
         return gradient(module, "bias")
+
+
+class _Product(Implementation):
+    """The product of another implementation: nothing of it trains."""
+
+    trains = False
+
+    def __init__(self, whole: Implementation) -> None:
+        self._whole = whole
+
+    def load(self) -> None:
+        """Import what the other one needs."""
+        self._whole.load()
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Return the module of the product."""
+        return self._whole.product(problem)
 
 
 def gradient(module: nn.Module, name: str) -> Tensor:

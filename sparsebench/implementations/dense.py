@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from sparsebench.cases.case import DTYPE_BYTES, Case
@@ -15,7 +16,7 @@ class Dense(Implementation):
     """Multiplies by every weight and computes every weight's gradient, as dense training does."""
 
     name = "dense"
-    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product")
     gflops = 60.0
 
     def flops(self, case: Case) -> float:
@@ -30,11 +31,26 @@ class Dense(Implementation):
         """Scatter the values into the weight of an nn.Linear or nn.Conv2d."""
         return conv2d_of(problem) if problem.geometry else linear_of(problem)
 
+    def product(self, problem: Problem) -> nn.Module:
+        """Multiply the weight, (out, in), by xᵀ as it lies."""
+        return _Product(problem)
+
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Gather the gradient of the weights that exist."""
         gradient = module.get_parameter("weight").grad
         assert gradient is not None
         return gradient.flatten(1)[problem.connectivity.row, problem.connectivity.col]
+
+
+class _Product(nn.Module):
+    weight: Tensor
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight_of(problem))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.mm(self.weight, x.t()).t()
 
 
 def linear_of(problem: Problem) -> nn.Linear:

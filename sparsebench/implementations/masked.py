@@ -14,6 +14,7 @@ class Masked(Dense):
     """Keeps weight and mask dense; autograd masks the gradient."""
 
     name = "masked"
+    operations = ("linear", "conv2d")
     gflops = 40.0
 
     def bytes_needed(self, case: Case) -> int:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
-from sparselayers import SparseConv2d, SparseLinear
+from sparselayers import SparseConv2d, SparseLinear, backends
+from sparselayers.backends import Backend
 
 
 class Ours(Implementation):
     """`sparselayers.SparseLinear` and `sparselayers.SparseConv2d` as a user gets them."""
 
     name = "ours"
-    operations = ("linear", "conv2d")
+    operations = ("linear", "conv2d", "product")
     gflops = 30.0
     backend: ClassVar[str | None] = None
 
@@ -46,3 +47,20 @@ class Ours(Implementation):
             layer.weights.copy_(problem.values)
             layer.bias.copy_(problem.bias)  # type: ignore[union-attr]
         return layer
+
+    def product(self, problem: Problem) -> nn.Module:
+        """Call the backend's product, without a layer around it."""
+        values = problem.values
+        return _Product(problem, backends.select(values.device, values.dtype, self.backend))
+
+
+class _Product(nn.Module):
+    weights: Tensor
+
+    def __init__(self, problem: Problem, backend: Backend) -> None:
+        super().__init__()
+        self.connectivity, self.backend = problem.connectivity, backend
+        self.register_buffer("weights", problem.values.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.backend.product(x, self.weights, self.connectivity)

@@ -20,7 +20,7 @@ class Reference(Ours):
         A convolution takes its windows in blocks.
         """
         terms = case.batch * case.windows * case.nnz
-        if case.operation != "linear":
+        if case.operation == "conv2d":
             terms = min(terms, 4 * BLOCK)
         return (
             super().bytes_needed(case) + 3 * terms * max(4, DTYPE_BYTES[case.dtype]) + 16 * case.nnz

@@ -19,6 +19,7 @@ class ScipyCSR(Implementation):
     name = "scipy_csr"
     devices = ("cpu",)
     dtypes = ("float64", "float32")
+    operations = ("linear", "product")
     trains = False
     modules = ("scipy.sparse",)
     install = "pip install scipy"
@@ -29,10 +30,12 @@ class ScipyCSR(Implementation):
         """Keep the matrix; there is nothing to train."""
         return _ScipyLinear(problem)
 
+    def product(self, problem: Problem) -> nn.Module:
+        """Keep the matrix alone."""
+        return _ScipyProduct(problem)
 
-class _ScipyLinear(nn.Module):
-    bias: Tensor
 
+class _ScipyProduct(nn.Module):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
         from scipy.sparse import csr_array
@@ -42,7 +45,17 @@ class _ScipyLinear(nn.Module):
         self.matrix = csr_array(
             tuple(array.numpy() for array in arrays), shape=connectivity.shape, copy=True
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.matrix @ x.t().numpy()).t()
+
+
+class _ScipyLinear(_ScipyProduct):
+    bias: Tensor
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
         self.register_buffer("bias", problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.from_numpy(self.matrix @ x.t().numpy()).t() + self.bias
+        return super().forward(x) + self.bias

@@ -49,7 +49,7 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     """
     torch.manual_seed(case.seed)
     torch.set_num_threads(case.threads)
-    implementation = IMPLEMENTATIONS[case.implementation]
+    implementation = IMPLEMENTATIONS[case.implementation].of(case)
     implementation.load()
     given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy

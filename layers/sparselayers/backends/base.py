@@ -53,6 +53,13 @@ class Backend(ABC):
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dvalues[p] = Σ_batch dy[b, row p] · x[b, col p], (nnz,)."""
 
+    def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return y = x Wᵀ laid out as `x` is best: feature by feature, (batch, out).
+
+        What kernels are timed by: a layer's output is laid out row by row, as PyTorch's are.
+        """
+        return self.forward(x, values, None, connectivity).t().contiguous().t()
+
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` in the memory layout in which the products are fastest, perhaps a copy.
 

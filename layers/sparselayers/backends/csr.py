@@ -42,6 +42,10 @@ class Csr(Backend):
             y += bias.to(wide)[:, None]
         return y.t().to(values.dtype)
 
+    def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return y = x Wᵀ, which comes out feature by feature."""
+        return self.forward(x, values, None, connectivity)
+
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W, by the transposed connections."""
         wide, (rows, columns) = _wide(values.dtype), connectivity.shape

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsebench.datafolders import cache, places_to_look
 from sparsebench.training.datasets.dataset import Dataset
-from sparsebench.training.datasets.places import cache, places_to_look, socket_timeout
+from sparsebench.training.datasets.downloads import socket_timeout
 
 CIFAR10 = "CIFAR10"
 FOLDER = "cifar-10-batches-py"

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from sparsebench import shipped
+from sparsebench.datafolders import cache, places_to_look
 from sparsebench.training.datasets.dataset import Dataset
+from sparsebench.training.datasets.downloads import socket_timeout
 from sparsebench.training.datasets.idx import read_idx
-from sparsebench.training.datasets.places import cache, places_to_look, socket_timeout
 
 SUBSET = shipped.folder() / "embedded" / "mnist-subset.npz"
 SUBSET_NAME = "mnist-subset"

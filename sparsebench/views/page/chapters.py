@@ -8,6 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from sparsebench import records
+from sparsebench.analysis.matrices import drawn as without_files
 from sparsebench.analysis.points import points
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
@@ -52,6 +53,7 @@ def name_of(folder: Path) -> str:
 
 def _measured(name: str, found: Sequence[Record]) -> Chapter:
     every = points(found)
+    layers = without_files(every)
     figures = list(plots.figures(every))
     made = {table.name: table for table in tables.tables(every)}
 
@@ -66,12 +68,12 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             "Where sparse pays",
             "The sparsity from which an implementation is faster than the dense layer at every "
             "sparsity measured above it, with its 95% interval.",
-            drawn("headline", "crossover"), of("summary"), crossover_maps(every),
+            drawn("headline", "crossover"), of("summary"), crossover_maps(layers),
         ),
         Section(
             "Speed-up over dense",
             "Time of the dense layer over this one's on the same problem, measured beside it.",
-            drawn("speedup"), (), speedup_maps(every),
+            drawn("speedup"), (), speedup_maps(layers),
         ),
         Section(
             "Time",
@@ -94,13 +96,20 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             "How far each is behind the fastest of the same problem, in the geometric mean.",
             drawn("league"), of("standings"),
         ),
+        Section(
+            "Matrices from files",
+            "Every matrix is a point; lines are geometric means over bands of sparsity.",
+            drawn("matrices"), of("matrices-network", "matrices-sparsity"),
+        ),
         Section("Cases without a time", "What failed or was refused, and why.", (), of("failures")),
         Section(
             "All measurements", "Every case. Type to filter, click a heading to sort.", (),
             of("measurements"), searchable=True,
         ),
     ]  # fmt: skip
-    return Chapter(name, f"sparsebench run {name}", sentences(every), list(filled(sections)), found)
+    return Chapter(
+        name, f"sparsebench run {name}", sentences(layers), list(filled(sections)), found
+    )
 
 
 def filled(sections: Sequence[Section]) -> Iterator[Section]:

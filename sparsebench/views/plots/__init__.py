@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views.plots.crossovers import crossovers
 from sparsebench.views.plots.headline import headline
 from sparsebench.views.plots.layers import layers
 from sparsebench.views.plots.leagues import leagues
+from sparsebench.views.plots.matrices import matrices
 from sparsebench.views.plots.memories import memories
 from sparsebench.views.plots.rooflines import rooflines
 from sparsebench.views.plots.scaling import scaling
@@ -44,10 +46,11 @@ def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     others show the number that has the most measurements: the tables have all.
     """
     with styled():
-        main = list(_most_measured_threads(points))
+        main = list(_most_measured_threads(drawn(points)))
         for plot in PLOTS:
             yield from plot(main)
-        yield from scaling(points)
+        yield from scaling(drawn(points))
+        yield from matrices(points)
 
 
 def _most_measured_threads(points: Sequence[Point]) -> Iterator[Point]:

@@ -53,7 +53,7 @@ def _figure(found: Found, points: Sequence[Point], conditions: str) -> Figure:
                     offset = 0.8 * ((place + 0.5) / len(names) - 0.5)
                     _draw(axes, crossing, line + offset, sparsities, style.of(name, names))
         _axis(axes, sparsities)
-    word = "width " if points[0].case.operation == "linear" else ""
+    word = "" if points[0].case.operation == "conv2d" else "width "
     panels[0].set_yticks(range(len(layers)), [f"batch {b}, {word}{s}" for b, s in layers])
     panels[0].set_ylim(len(layers) - 0.5, -0.5)
     for axes, line in itertools.product(panels, range(0, len(layers), 2)):

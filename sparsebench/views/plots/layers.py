@@ -18,7 +18,7 @@ _FEWEST = 4  # layers, for which curves would need a panel each
 
 def layers(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure per phase of convolutions; a panel per sparsity that most layers have."""
-    for part in split([p for p in points if p.case.operation != "linear"], "phase"):
+    for part in split([p for p in points if p.case.operation == "conv2d"], "phase"):
         shown = [p for p in part.points if METRICS["speedup"].of(p) is not None]
         shown = [p for p in shown if p.case.implementation != BASELINE]
         cells = {s: len(group(m, "batch", "size")) for (s,), m in group(shown, "sparsity").items()}

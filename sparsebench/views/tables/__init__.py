@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
+from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.memory import memory
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.speed import crossovers, speedups, summary
@@ -25,7 +27,10 @@ from sparsebench.views.tables.writers import write
 
 __all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
-TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
+Make = Callable[[Sequence[Point]], Table]
+
+# Of layers that are drawn, which can be lined up by their sparsity.
+_DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
     crossovers,
@@ -36,6 +41,17 @@ TABLES: tuple[Callable[[Sequence[Point]], Table], ...] = (
     standings,
     cliffs,
     topologies,
+)
+
+
+def _of_drawn(make: Make) -> Make:
+    return lambda points: make(drawn(points))
+
+
+TABLES: tuple[Make, ...] = (
+    *map(_of_drawn, _DRAWN),
+    networks,
+    sparsities,
     machines,
     failures,
     measurements,

@@ -12,11 +12,14 @@ from rich.text import Text
 from sparsebench.analysis.crossover import crossover
 from sparsebench.analysis.estimates import geometric_mean
 from sparsebench.analysis.league import league
+from sparsebench.analysis.matrices import SHARED, drawn, from_files
 from sparsebench.analysis.metrics import METRICS, speedup_draws
 from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
+from sparsebench.views.tables.matrices import networks, sparsities
+from sparsebench.views.tables.printed import printed
 
 
 def terminal(records: Iterable[Record]) -> RenderableType:
@@ -30,7 +33,8 @@ def terminal(records: Iterable[Record]) -> RenderableType:
     if not every:
         return Text("No records yet.", style="yellow")
     blocks: list[RenderableType] = []
-    for part in split(every):
+    blocks += _matrices(every)
+    for part in split(drawn(every)):
         every_phase = group(part.points, "phase")
         phases = {phase: every_phase[phase,] for phase in main_phases(part.points)}
         for phase, members in phases.items():
@@ -45,12 +49,22 @@ def terminal(records: Iterable[Record]) -> RenderableType:
     return Group(*blocks)
 
 
+def _matrices(every: Sequence[Point]) -> list[RenderableType]:
+    """Return the leagues of matrices from files, by network and by sparsity."""
+    blocks: list[RenderableType] = []
+    for part in split(from_files(every), conditions=SHARED):
+        for make in (networks, sparsities):
+            blocks += [Text(), printed(make(part.points))]
+        blocks += _failures(part.points)
+    return blocks
+
+
 def _speedups(members: Sequence[Point]) -> Table:
     sparsities = sorted({p.case.sparsity for p in members})
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
     table.add_column("batch", justify="right", no_wrap=True)
-    linear = members[0].case.operation == "linear"
-    table.add_column("width" if linear else "layer", justify="right", no_wrap=True)
+    images = members[0].case.operation == "conv2d"
+    table.add_column("layer" if images else "width", justify="right", no_wrap=True)
     table.add_column("", overflow="ellipsis")  # the one that gives way on a narrow terminal
     for sparsity in sparsities:
         title = units.percent(sparsity)

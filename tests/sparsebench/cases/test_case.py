@@ -85,3 +85,34 @@ def test_sizes_in_short():
 def test_a_window_that_cannot_be_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(CONV, **changes)
+
+
+PRODUCT = replace(CASE, operation="product")
+FILE = replace(
+    CASE, topology="file:dlmc/rn50/final_dense.smtx@d2cb4af57fa0", path="/mnt/final.smtx"
+)
+
+
+def test_the_keys_of_products_and_of_files_are_pinned():
+    for case, operation, topology in (
+        (PRODUCT, "product", "random"),
+        (FILE, "linear", "file:dlmc/rn50/final_dense.smtx@d2cb4af57fa0"),
+    ):
+        assert case.key == (
+            f"implementation=dense operation={operation} in_features=30 out_features=20 "
+            f"sparsity=0.9 topology={topology} batch=4 device=cpu dtype=float32 phase=inference "
+            "threads=2 seed=0"
+        )
+
+
+def test_where_a_file_is_is_no_part_of_the_case():
+    elsewhere = replace(FILE, path="/home/somebody/final.smtx")
+    assert elsewhere == FILE
+    assert hash(elsewhere) == hash(FILE)
+    assert elsewhere.contest == FILE.contest
+    assert "path" not in FILE.described
+
+
+def test_a_product_has_no_backward_pass():
+    with pytest.raises(ValueError, match="phase = train_step: a product is measured in inference"):
+        replace(PRODUCT, phase="train_step")

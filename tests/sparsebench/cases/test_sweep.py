@@ -25,6 +25,19 @@ def written(tmp_path):
     return write
 
 
+@pytest.fixture
+def collection(tmp_path, monkeypatch):
+    """A data folder with one layer of each network of the collection, small ones."""
+    for layer in (
+        "rn50/magnitude_pruning/0.9/bottleneck_2_block_group2_1_1",
+        "transformer/random_pruning/0.9/ffn",
+    ):
+        file = tmp_path / "dlmc" / f"{layer}.smtx"
+        file.parent.mkdir(parents=True)
+        file.write_text("2, 9, 3\n0 1 3\n8 0 7\n")
+    monkeypatch.setenv("SPARSEBENCH_DATA", str(tmp_path))
+
+
 def cases(path):
     return sweep.load(path).cases(["cpu"], [2])
 
@@ -108,7 +121,11 @@ def test_options_replace_threads_and_seed(written):
         ('"inference"', '"inference"\n[[exclude]]\nsise = 3', ("exclude[0]", "sise", "batch")),
         ('"inference"', '"inference"\ndevice = "gpu"', ("grid.device", "'gpu'", "cpu")),
         ('"inference"', '"inference"\nkernel = 3', ("kernel", "operation", "conv2d")),
-        ('"inference"', '"inference"\noperation = "conv3d"', ("'conv3d'", "'linear' or 'conv2d'")),
+        (
+            '"inference"',
+            '"inference"\noperation = "conv3d"',
+            ("'conv3d'", "'conv2d' or 'product'"),
+        ),
         ('"inference"', '"inference"\noperation = "conv2d"', ("grid", "needs image")),
         (
             '"inference"',
@@ -131,7 +148,7 @@ def test_an_unknown_name_lists_those_there_are():
 
 
 @pytest.mark.parametrize("name", sweep.names())
-def test_shipped_sweeps_are_valid(name):
+def test_shipped_sweeps_are_valid(name, collection):
     assert cases(name)
     assert sweep.load(name).description
 
@@ -162,3 +179,23 @@ def test_the_conv_sweep_asks_for_the_layers_of_resnet18():
     assert {c.operation for c in every} == {"conv2d"}
     assert {1, 3} == {c.kernel for c in every}
     assert {1, 2} == {c.stride for c in every}
+
+
+def test_the_sweep_of_the_collection_asks_in_both_ways(collection):
+    found = cases("dlmc")
+    asked = {(c.operation, c.phase, c.batch) for c in found}
+    for batch in (1, 32, 128, 512):
+        assert {("linear", phase, batch) for phase in ("inference", "forward_backward")} <= asked
+        assert ("product", "inference", batch) in asked
+    assert {c.size for c in found if c.operation == "conv2d"} == {"1→2 3×3 28²"}
+    networks = {c.topology.split("/")[1] for c in found if c.operation == "product"}
+    assert networks == {"rn50", "transformer"}
+    products = {c.implementation for c in found if c.operation == "product"}
+    assert {"dense", "torch_csr", "sparse_dot_mkl", "ours"} <= products
+
+
+def test_a_product_is_measured_in_inference_alone(written):
+    text = GRID.replace('"inference"', '["inference", "train_step"]')
+    with pytest.raises(InputError, match="operation product is measured in phase"):
+        sweep.load(written(text + 'operation = "product"\n'))
+    assert {c.operation for c in cases(written(GRID + 'operation = "product"\n'))} == {"product"}

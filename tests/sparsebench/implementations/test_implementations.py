@@ -80,7 +80,7 @@ def test_registered_names_are_their_own():
         ({"device": "cuda"}, "no CUDA device"),
         (
             {"implementation": "torch_csr", "operation": "conv2d"},
-            "does not support operation conv2d (only linear)",
+            "does not support operation conv2d (only linear, product)",
         ),
     ],
 )

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from sparsebench import datafolders
 from sparsebench.training import datasets
 from sparsebench.training.datasets import digits as mnist
-from sparsebench.training.datasets import places
 from sparsebench.training.datasets.idx import read_idx
 
 
@@ -18,7 +18,7 @@ def nowhere(monkeypatch, tmp_path):
     """No data in any of the usual places, and no network."""
     monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(places, "cache", lambda: tmp_path / "cache")
+    monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
 
     def refuse(name):
         raise OSError("no network")

@@ -72,9 +72,27 @@ class Lanes(Backend):
         if values.dtype == torch.float16:
             wide = None if bias is None else bias.float()
             return self.forward(x.float(), values.float(), wide, connectivity).to(values.dtype)
-        x, rows = _ready(x), _rows(connectivity)
-        batch = x.shape[0]
-        result = values.new_empty(batch, rows.count)
+        result = values.new_empty(x.shape[0], connectivity.shape[0])
+        self._multiply(x, values, bias, connectivity, result)
+        return result
+
+    def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return y = x Wᵀ, written feature by feature."""
+        if values.dtype == torch.float16:
+            return super().product(x, values, connectivity)
+        result = values.new_empty(connectivity.shape[0], x.shape[0]).t()
+        self._multiply(x, values, None, connectivity, result)
+        return result
+
+    def _multiply(
+        self,
+        x: Tensor,
+        values: Tensor,
+        bias: Tensor | None,
+        connectivity: Connectivity,
+        result: Tensor,
+    ) -> None:
+        x, rows, batch = _ready(x), _rows(connectivity), x.shape[0]
         _of(values.dtype).multiply(
             rows.kernel,
             values.data_ptr(),
@@ -86,7 +104,6 @@ class Lanes(Backend):
             *result.stride(),
             threads_of_product(batch, values.numel()),
         )
-        return result
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
