@@ -22,6 +22,8 @@ from sparselayers.weight import SparseWeight, as_tensor
 Init = Literal["linear", "fan_in"]
 Format = Literal["coo", "csr"]
 
+_BLOCK = 2**21  # entries of a dense gradient that exist at a time
+
 
 class SparseLayer(state.Stateful):
     """A module whose weight is a sparse matrix of `shape` (out, in).
@@ -168,6 +170,19 @@ class SparseLayer(state.Stateful):
         `x` is an input of the layer and `dy` the gradient of the output it led to.
         """
         raise NotImplementedError(f"{type(self).__name__} has no dense gradient")
+
+    def gradient_at(self, x: Tensor, dy: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the dense weight's gradient at the places of `connectivity` alone, (nnz,)."""
+        height = max(1, _BLOCK // self.shape[1])
+        pieces = []
+        for start in range(0, self.shape[0], height):
+            rows = slice(start, min(start + height, self.shape[0]))
+            first, last = connectivity.row_ptr[[rows.start, rows.stop]].tolist()
+            if first < last:
+                row = connectivity.row[first:last].long() - start
+                block = self.weight_gradient(x, dy, rows)
+                pieces.append(block[row, connectivity.col[first:last].long()])
+        return torch.cat(pieces)
 
     def set_connections(self, connectivity: Connectivity, weights: Tensor) -> None:
         """Take over connections and their `weights` (nnz,), of any number.

@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sparselayers import resizing, tracing
+from sparselayers import backends, resizing, tracing
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.dynamic.automatic import SelfRewiring
@@ -125,6 +125,13 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         """Return those rows of the gradient of the dense weight, (rows, in_features)."""
         dy = dy.reshape(-1, self.out_features)[:, rows]
         return dy.t() @ x.reshape(-1, self.in_features)
+
+    def gradient_at(self, x: Tensor, dy: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the dense weight's gradient at the places of `connectivity` alone, (nnz,)."""
+        x, dy = x.reshape(-1, self.in_features), dy.reshape(-1, self.out_features)
+        backend = backends.select(x.device, x.dtype, self.backend)
+        arranged = backend.arrange(x, connectivity), backend.arrange(dy, connectivity)
+        return backend.grad_values(arranged[1], arranged[0], connectivity)
 
     @classmethod
     def _like(cls, layer: nn.Linear, **arguments: Any) -> Self:
