@@ -14,11 +14,13 @@ from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
 from sparselayers.prune import Gradual, Pruner, Sigmoid
 from sparselayers.topologies import (
+    correlated,
     erdos_renyi,
     erdos_renyi_sparsities,
     from_edges,
     from_mask,
     random,
+    receptive_fields,
     small_world,
 )
 
@@ -43,12 +45,14 @@ __all__ = [
     "SparseLinear",
     "activationsparsity",
     "convert_model",
+    "correlated",
     "erdos_renyi",
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
     "parameter_groups",
     "random",
+    "receptive_fields",
     "small_world",
     "sparsify",
 ]

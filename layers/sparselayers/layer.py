@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Literal, Self, cast, get_args
@@ -19,7 +20,7 @@ from sparselayers.topologies.choice import Choice
 from sparselayers.tracing import Arrays, is_jit, is_traced
 from sparselayers.weight import SparseWeight, as_tensor
 
-Init = Literal["linear", "fan_in"]
+Init = Literal["linear", "fan_in", "kaiming", "lognormal"]
 Format = Literal["coo", "csr"]
 
 _BLOCK = 2**21  # entries of a dense gradient that exist at a time
@@ -66,7 +67,14 @@ class SparseLayer(state.Stateful):
         self.reset_parameters(generator=generator)
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw weights and bias from U(−1/√n, 1/√n); `init` says what n is (see the class)."""
+        """Draw weights and bias as `init` says: n is in, or the connections of each output.
+
+        "linear": U(±1/√n) with n = in, as nn.Linear; all others count connections. "fan_in":
+        U(±1/√n). "kaiming": weights from N(0, 2/n), for ReLU (He et al. 2015, arXiv 1502.01852; SWI
+        of CHT, openreview iayEcORsGd). "lognormal": weights ±exp(N(μ, 1)), of random sign and with
+        the variance of "fan_in", 1/(3n): few strong ones among many weak, as between neurons of
+        the brain (Buzsáki and Mizuseki 2014, doi 10.1038/nrn3687). Biases are U(±1/√n).
+        """
         if self.weights.is_meta:
             return
         fan_in = self.shape[1]
@@ -77,7 +85,12 @@ class SparseLayer(state.Stateful):
         connections = self.connectivity.row_ptr.diff()
         bound = connections.clamp(min=1).float().rsqrt()
         of_each = bound.repeat_interleave(connections, output_size=self.weights.numel())
-        _uniform(self.weights, of_each, generator)
+        if self.init == "fan_in":
+            _uniform(self.weights, of_each, generator)
+        else:
+            _fill(self.weights, generator, _DRAWS[self.init])
+            with torch.no_grad():
+                self.weights.mul_(of_each)
         _uniform(self.bias, bound, generator)
 
     @property
@@ -318,11 +331,35 @@ def check_format(name: str) -> Format:
 def _uniform(
     parameter: Tensor | None, bound: Tensor | float, generator: torch.Generator | None
 ) -> None:
-    """Fill `parameter` from U(−bound, bound), drawing where the generator is."""
+    """Fill `parameter` from U(−bound, bound)."""
     if parameter is None:
         return
+    _fill(parameter, generator, lambda drawn, generator: drawn.uniform_(-1, 1, generator=generator))
+    with torch.no_grad():
+        parameter.mul_(bound)
+
+
+def _fill(
+    parameter: Tensor,
+    generator: torch.Generator | None,
+    draw: Callable[[Tensor, torch.Generator | None], Tensor],
+) -> None:
+    """Fill `parameter`, drawing where the generator is."""
     device = parameter.device if generator is None else generator.device
     drawn = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
-    drawn.uniform_(-1.0, 1.0, generator=generator)
     with torch.no_grad():
-        parameter.copy_(drawn).mul_(bound)
+        parameter.copy_(draw(drawn, generator))
+
+
+def _kaiming(drawn: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw from N(0, 2), for weights that are divided by √n."""
+    return drawn.normal_(0.0, 2.0**0.5, generator=generator)
+
+
+def _lognormal(drawn: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw ±exp(N(μ, 1)) with variance 1/3: the mean square of exp(N(μ, σ²)) is exp(2μ + 2σ²)."""
+    signs = torch.empty_like(drawn).uniform_(-1, 1, generator=generator).sign_()
+    return drawn.log_normal_(-1.0 - 0.5 * math.log(3.0), 1.0, generator=generator).mul_(signs)
+
+
+_DRAWS = {"kaiming": _kaiming, "lognormal": _lognormal}

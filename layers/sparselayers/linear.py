@@ -29,7 +29,8 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
     boolean mask (out, in). Without it, round((1 − sparsity) · in · out) connections are drawn
     from `generator`: uniformly, or with `small_world=True` preferably near the diagonal
     (`sparselayers.topologies.small_world`). `init="linear"` draws weights and bias from U(±1/√in),
-    as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has.
+    as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has;
+    "kaiming" and "lognormal" are in `reset_parameters`.
     `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest one available.
 
     With `dynamic=True` the layer rewires itself while it trains, as RigL does
