@@ -114,6 +114,8 @@ def learning_rate(setting: Setting, progress: float) -> float:
     """Return the rate after the fraction `progress` of all steps."""
     if setting.schedule == "cosine":
         return setting.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+    if setting.schedule == "linear":  # to a hundredth
+        return setting.lr * (1.0 - 0.99 * progress)
     return setting.lr
 
 
@@ -150,6 +152,7 @@ def _begin(
         setting,
         processes,
         steps_per_epoch=steps_per_epoch(data, setting),
+        samples=data.train_images[: models.SAMPLES],
         origin=origin,
         sparse=None if state is None else state["sparse"],
     )

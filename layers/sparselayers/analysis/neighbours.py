@@ -91,7 +91,7 @@ def _distance(graph: Graph, sources: torch.Tensor) -> float:
 def _next(side: Side, front: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     """Return the neighbours of `front` that were not seen before, and mark them."""
     _, neighbours = side.follow(front)
-    fresh = torch.unique(neighbours[~seen[neighbours]])
+    fresh: torch.Tensor = torch.unique(neighbours[~seen[neighbours]])
     seen[fresh] = True
     return fresh
 

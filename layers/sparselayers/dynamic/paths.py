@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sparselayers import backends
-from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.connectivity import Connectivity
 
 Block = tuple[Tensor, Tensor]  # keys and scores (n,), no key twice
 
@@ -70,19 +70,15 @@ class Graph:
 def ch2_l3n(graph: Graph) -> Iterator[Block]:
     """Yield CH2-L3n of links (u, v), in blocks: Σ_z di*_z / de*_z over all nodes z on the paths.
 
-    O(paths) where the layer is sparse; where paths are so many that products with the whole layer
-    cost less, these. Links that exist have scores too, which mean nothing.
+    O(paths) where the layer is sparse, in memory for the pairs of inputs that share an output;
+    where paths are so many that products with the whole layer cost less, these. Links that exist
+    have scores too, which mean nothing.
 
     Source: Zhang et al. 2025, CHTs (arXiv 2501.19107), equation 3 and appendix C.
     """
     paths = graph.paths()
     dense = _WORTH * int(paths.sum()) > 2 * graph.shape[0] * graph.connectivity.nnz
-    back = shared(graph.inputs, graph.outputs, graph.every_input())
-    ratios = _ratio(back, graph.inputs.degrees)
-    if dense:
-        yield from _by_products(graph, back, ratios)
-    else:
-        yield from _by_paths(graph, back, ratios, paths)
+    yield from _by_products(graph) if dense else _by_paths(graph, paths)
 
 
 def ch3_l3p(graph: Graph) -> Iterator[Block]:
@@ -156,8 +152,10 @@ def _ratio(pairs: Shared, degrees: Tensor) -> Tensor:
     return torch.where(outside > 0, (pairs.common + 1) / outside, 0.0)
 
 
-def _by_paths(graph: Graph, back: Shared, ratios: Tensor, paths: Tensor) -> Iterator[Block]:
+def _by_paths(graph: Graph, paths: Tensor) -> Iterator[Block]:
     columns = graph.shape[1]
+    back = shared(graph.inputs, graph.outputs, graph.every_input())
+    ratios = _ratio(back, graph.inputs.degrees)
     # `back` is symmetric: from v to t there is a pair where there is one from t to v.
     firsts = torch.searchsorted(back.first, torch.arange(columns + 1, device=back.first.device))
     order = torch.argsort(back.second * columns + back.first)
@@ -177,32 +175,44 @@ def _by_paths(graph: Graph, back: Shared, ratios: Tensor, paths: Tensor) -> Iter
         yield _summed(torch.cat(keys), torch.cat(scores))
 
 
-def _by_products(graph: Graph, back: Shared, ratios: Tensor) -> Iterator[Block]:
-    """The same with the products of a backend, over dense blocks of outputs."""
+def _by_products(graph: Graph) -> Iterator[Block]:
+    """The same with the products of a backend, over dense blocks of inputs and of outputs."""
     (out_features, in_features), layer = graph.shape, graph.connectivity
-    device = layer.device
-    backend = backends.select(device, torch.float32, None)
-    ones = torch.ones(layer.nnz, device=device)
-    # From t to v, as the weight of a square layer: rows t, columns v.
-    order = torch.argsort(back.second * in_features + back.first)
-    seen = back.second[order], back.first[order], ratios[order].float()
-    pointer = torch.searchsorted(seen[0], torch.arange(in_features + 1, device=device))
-    dtype = index_dtype((in_features, in_features), seen[1].numel())
-    square = Connectivity((in_features, in_features), pointer.to(dtype), seen[1].to(dtype))
-    degrees = graph.outputs.degrees.float()
-    height = max(1, _DENSE // max(out_features, in_features))
-    for start in range(0, out_features, height):
-        rows = torch.arange(start, min(start + height, out_features), device=device)
-        origin, t = graph.outputs.follow(rows)
-        links = ones.new_zeros(rows.numel(), in_features)
-        links[origin, t] = 1.0
-        common = backend.forward(backend.arrange(links, layer), ones, None, layer).round_()
-        outside = degrees - common
-        ratio = torch.where((common > 0) & (outside > 0), (common + 1) / outside, 0.0)
-        scores = backend.grad_input(backend.arrange(ratio, layer), ones, layer)
-        scores = scores + backend.grad_input(backend.arrange(links, square), seen[2], square)
-        first = start * in_features
-        yield torch.arange(first, first + scores.numel(), device=device), scores.flatten().double()
+    backend = backends.select(layer.device, torch.float32, None)
+    ones = torch.ones(layer.nnz, device=layer.device)
+    back = ones.new_empty(in_features, in_features)  # di* / de* of t as seen from v, (v, t)
+    for columns in _parts(in_features, max(graph.shape), layer.device):
+        links = _dense(graph.inputs, columns, out_features, ones)
+        common = backend.grad_input(backend.arrange(links, layer), ones, layer)
+        back[columns] = _dense_ratio(common, graph.inputs.degrees)
+    for rows in _parts(out_features, max(graph.shape), layer.device):
+        links = _dense(graph.outputs, rows, in_features, ones)
+        common = backend.forward(backend.arrange(links, layer), ones, None, layer)
+        ratio = _dense_ratio(common, graph.outputs.degrees)
+        scores = backend.grad_input(backend.arrange(ratio, layer), ones, layer) + links @ back.t()
+        keys = int(rows[0]) * in_features + torch.arange(scores.numel(), device=layer.device)
+        scores = scores.flatten()
+        closed = scores > 0
+        yield keys[closed], scores[closed].double()
+
+
+def _parts(size: int, width: int, device: torch.device) -> Iterator[Tensor]:
+    """Yield all numbers below `size` in order, as many at a time as make a block of `width`."""
+    return iter(torch.arange(size, device=device).split(max(1, _DENSE // width)))
+
+
+def _dense(side: Side, nodes: Tensor, size: int, like: Tensor) -> Tensor:
+    """Return the links of `nodes` as a matrix (n, size) of ones and zeros."""
+    links = like.new_zeros(nodes.numel(), size)
+    links[side.follow(nodes)] = 1.0
+    return links
+
+
+def _dense_ratio(common: Tensor, degrees: Tensor) -> Tensor:
+    """di* / de* of all nodes (columns) as seen from others (rows), as `_ratio` has it."""
+    common = common.round()
+    outside = degrees - common
+    return torch.where((common > 0) & (outside > 0), (common + 1) / outside, 0.0)
 
 
 def _counted(groups: Tensor) -> Tensor:

@@ -163,7 +163,7 @@ class Rewirer(ABC):
         share, sparsity = self.share(self.steps), self._sparsity(self.steps)
         if share or sparsity is not None:
             self._rewire(share, sparsity)
-        elif self.window > 1:
+        if self.window > 1:
             self._remember()
         self._watch()
 
@@ -286,7 +286,7 @@ class Rewirer(ABC):
         plans = {}
         for name, changed in self._dropped(sites, worth, stay, share).items():
             plans[name] = self._plan(name, changed, int(stay[name].sum()))
-        for name in chosen:
+        for name in chosen if self.window == 1 else ():
             self._activities[name].clear()
         for name, new in plans.items():
             change_connections(layers[name], from_keys(new, layers[name].shape), self.optimizer)
