@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -84,7 +85,7 @@ def make_rewirer(
     )
 
 
-_RULES: dict[str, Any] = {
+_RULES: dict[str, Callable[..., Rewirer]] = {
     "rigl": RigL,
     "set": SET,
     "mest": MEST,
@@ -98,7 +99,7 @@ _RULES: dict[str, Any] = {
 
 def _annealing(setting: MLPSetting) -> Schedule | None:
     """Return how the network gets sparser, if it does."""
-    kinds = {"cubic": Gradual, "sigmoid": Sigmoid}
+    kinds: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
     if setting.annealing == "none":
         return None
     return kinds[setting.annealing](

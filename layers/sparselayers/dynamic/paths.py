@@ -198,7 +198,7 @@ def _by_products(graph: Graph) -> Iterator[Block]:
 
 def _parts(size: int, width: int, device: torch.device) -> Iterator[Tensor]:
     """Yield all numbers below `size` in order, as many at a time as make a block of `width`."""
-    return iter(torch.arange(size, device=device).split(max(1, _DENSE // width)))
+    return iter(torch.split(torch.arange(size, device=device), max(1, _DENSE // width)))
 
 
 def _dense(side: Side, nodes: Tensor, size: int, like: Tensor) -> Tensor:
