@@ -14,39 +14,50 @@ from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.convert import convert_model, sparsify
-from sparselayers.dynamic import SET, RigL
+from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
-from sparselayers.prune import Gradual, Pruner
+from sparselayers.prune import Gradual, Pruner, Sigmoid
 from sparselayers.topologies import (
+    correlated,
     erdos_renyi,
     erdos_renyi_sparsities,
     from_edges,
     from_mask,
     random,
+    receptive_fields,
     small_world,
 )
 
 __all__ = [
+    "CHT",
+    "GSE",
+    "MEST",
     "SET",
     "ActivationSparsity",
     "AveragedModel",
+    "CHTs",
     "Connectivity",
+    "GraNet",
     "Gradual",
     "KWinners",
     "KWinners2d",
+    "MomentumGrowth",
     "Pruner",
     "RigL",
+    "Sigmoid",
     "SparseConv2d",
     "SparseLinear",
     "activationsparsity",
     "convert_model",
+    "correlated",
     "erdos_renyi",
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
     "parameter_groups",
     "random",
+    "receptive_fields",
     "small_world",
     "sparsify",
 ]

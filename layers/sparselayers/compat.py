@@ -20,6 +20,7 @@ from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.magnitude import largest, sparse_layers
 from sparselayers.prune.remove import remove_connections
+from sparselayers.prune.scores import magnitude
 
 P = ParamSpec("P")
 
@@ -106,7 +107,7 @@ def prune_smallest_values(layer: SparseLayer, optimizer: Optimizer | None = None
     Raises ValueError where none would be left; the layer is unchanged then.
     """
     count = _count(layer)
-    remove_connections(layer, largest(layer.weights, layer.weights.numel() - count), optimizer)
+    remove_connections(layer, largest(magnitude(layer), layer.weights.numel() - count), optimizer)
     return count
 
 

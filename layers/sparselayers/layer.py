@@ -22,6 +22,8 @@ from sparselayers.topology_change import TopologyChange
 from sparselayers.tracing import Arrays, is_jit, is_traced
 from sparselayers.weight import Format, SparseWeight, as_tensor
 
+_BLOCK = 2**21  # entries of a dense gradient that exist at a time
+
 
 class SparseLayer(HasDenseForm):
     """A module whose weight is a sparse matrix of `shape` (out, in).
@@ -61,14 +63,21 @@ class SparseLayer(HasDenseForm):
         self.reset_parameters(generator=generator)
 
     def reset_parameters(self, *, generator: torch.Generator | None = None) -> None:
-        """Draw weights and bias from U(−1/√n, 1/√n); `init` says what n is (see the class)."""
+        """Draw weights and bias as `init` says: n is in, or the connections of each output.
+
+        "linear": U(±1/√n) with n = in, as nn.Linear; all others count connections. "fan_in":
+        U(±1/√n). "kaiming": weights from N(0, 2/n), for ReLU (He et al. 2015, arXiv 1502.01852; SWI
+        of CHT, openreview iayEcORsGd). "lognormal": weights ±exp(N(μ, 1)), of random sign and with
+        the variance of "fan_in", 1/(3n): few strong ones among many weak, as between neurons of
+        the brain (Buzsáki and Mizuseki 2014, doi 10.1038/nrn3687). Biases are U(±1/√n).
+        """
         if self.weights.is_meta:
             return
         if self.init == "linear":
             initialization.by_inputs(self.weights, self.bias, self.shape[1], generator)
         else:
             row_ptr = self.connectivity.row_ptr
-            initialization.by_connections(self.weights, self.bias, row_ptr, generator)
+            initialization.by_connections(self.weights, self.bias, row_ptr, generator, self.init)
 
     @property
     def connectivity(self) -> Connectivity:
@@ -160,6 +169,19 @@ class SparseLayer(HasDenseForm):
         `x` is an input of the layer and `dy` the gradient of the output it led to.
         """
         raise NotImplementedError(f"{type(self).__name__} has no dense gradient")
+
+    def gradient_at(self, x: Tensor, dy: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the dense weight's gradient at the places of `connectivity` alone, (nnz,)."""
+        height = max(1, _BLOCK // self.shape[1])
+        pieces = []
+        for start in range(0, self.shape[0], height):
+            rows = slice(start, min(start + height, self.shape[0]))
+            first, last = connectivity.row_ptr[[rows.start, rows.stop]].tolist()
+            if first < last:
+                row = connectivity.row[first:last].long() - start
+                block = self.weight_gradient(x, dy, rows)
+                pieces.append(block[row, connectivity.col[first:last].long()])
+        return torch.cat(pieces)
 
     def set_connections(self, connectivity: Connectivity, weights: Tensor) -> None:
         """Take over connections and their `weights` (nnz,), of any number.

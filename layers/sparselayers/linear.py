@@ -31,7 +31,8 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
     boolean mask (out, in). Without it, round((1 − sparsity) · in · out) connections are drawn
     from `generator`: uniformly, or with `small_world=True` preferably near the diagonal
     (`sparselayers.topologies.small_world`). `init="linear"` draws weights and bias from U(±1/√in),
-    as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has.
+    as nn.Linear does; `init="fan_in"` from U(±1/√n), with n the connections that the output has;
+    "kaiming" and "lognormal" are in `reset_parameters`.
     `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest one available.
 
     With `dynamic=True` the layer rewires itself while it trains, as RigL does
@@ -141,6 +142,13 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         """Return those rows of the gradient of the dense weight, (rows, in_features)."""
         dy = dy.reshape(-1, self.out_features)[:, rows]
         return dy.t() @ x.reshape(-1, self.in_features)
+
+    def gradient_at(self, x: Tensor, dy: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the dense weight's gradient at the places of `connectivity` alone, (nnz,)."""
+        x, dy = x.reshape(-1, self.in_features), dy.reshape(-1, self.out_features)
+        backend = backends.select(x.device, x.dtype, self.backend)
+        arranged = backend.arrange(x, connectivity), backend.arrange(dy, connectivity)
+        return backend.grad_values(arranged[1], arranged[0], connectivity)
 
     @classmethod
     def _like(cls, layer: nn.Linear, **arguments: Any) -> Self:

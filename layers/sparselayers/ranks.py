@@ -18,6 +18,11 @@ class Ranks:
 
     group: Any = None
 
+    @property
+    def number(self) -> int:
+        """Which of them this process is, counted from 0."""
+        return 0 if self.group is None else dist.get_rank(self.group)
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Return the sum of `tensor` over all ranks; it is overwritten."""
         if self.group is not None:

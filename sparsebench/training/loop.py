@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.measuring import gpu, machine, memory
-from sparsebench.training import checkpoint, models
+from sparsebench.training import checkpoint, models, topology
 from sparsebench.training.batches import batches, steps_per_epoch
 from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.schedule import Trained, keep_trained, start_of
@@ -103,6 +103,7 @@ def train(
         memory_method=method,
         tuning_s=round(TUNER.seconds - tuned, 3),
         layers=progress.layers if progress else [],
+        connections=topology.of(progress.network) if progress and status == "ok" else [],
         origin="" if origin is None else origin.key,
         resumed=progress.resumed if progress else 0,
         started=started,
@@ -114,6 +115,8 @@ def learning_rate(setting: Setting, progress: float) -> float:
     """Return the rate after the fraction `progress` of all steps."""
     if setting.schedule == "cosine":
         return setting.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
+    if setting.schedule == "linear":  # to a hundredth
+        return setting.lr * (1.0 - 0.99 * progress)
     return setting.lr
 
 
@@ -150,6 +153,7 @@ def _begin(
         setting,
         processes,
         steps_per_epoch=steps_per_epoch(data, setting),
+        samples=data.train_images[: models.SAMPLES],
         origin=origin,
         sparse=None if state is None else state["sparse"],
     )

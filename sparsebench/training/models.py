@@ -23,14 +23,21 @@ PIXELS, CLASSES = 28 * 28, 10
 REPEATS = 10
 
 
-def build(setting: MLPSetting) -> nn.Module:
+# How many inputs are looked at for connections that are chosen by the data.
+SAMPLES = 5_000
+
+
+def build(setting: MLPSetting, samples: Tensor | None = None) -> nn.Module:
     """Return the network of `setting`, on its device, drawn from its seed.
 
-    Input (n, 784), output (n, 10). Seeds PyTorch's global generator.
+    Input (n, 784), output (n, 10). Seeds PyTorch's global generator. `samples` (n, 784) are what
+    correlated connections are chosen by.
     """
     generator = torch.Generator().manual_seed(setting.seed)
     torch.manual_seed(setting.seed)
-    network = _wide(setting, generator) if setting.model == "wide" else _mlp(setting, generator)
+    network = (
+        _wide(setting, generator) if setting.model == "wide" else _mlp(setting, samples, generator)
+    )
     return network.to(setting.device)
 
 
@@ -95,38 +102,47 @@ def _wide(setting: MLPSetting, generator: torch.Generator) -> nn.Module:
     return WideNet(setting.width, setting.sparsity, generator=generator)
 
 
-def _mlp(setting: MLPSetting, generator: torch.Generator) -> nn.Module:
-    """784 – width – 10 with LayerNorm between, each linear layer as the setting says."""
-    shapes = [(setting.width, PIXELS), (CLASSES, setting.width)]
-    first, last = setting, setting
+def _mlp(setting: MLPSetting, samples: Tensor | None, generator: torch.Generator) -> nn.Module:
+    """784 – width – … – 10 with norms between, each linear layer as the setting says."""
+    depth = setting.hidden_layers
+    sizes = (PIXELS, *[setting.width] * depth, CLASSES)
+    shapes = [(sizes[i + 1], sizes[i]) for i in range(depth + 1)]
+    layers = [setting] * (depth + 1)
+    if setting.annealing != "none":
+        layers = [replace(setting, sparsity=setting.initial_sparsity)] * (depth + 1)
     if setting.output == "dense":
-        last = replace(setting, model="dense")
+        layers[-1] = replace(setting, model="dense", annealing="none", rewiring="none")
     elif setting.output == "erdos_renyi":
         spread = topologies.erdos_renyi_sparsities(shapes, setting.sparsity)
-        first, last = (replace(setting, sparsity=sparsity) for sparsity in spread)
+        layers = [replace(setting, sparsity=sparsity) for sparsity in spread]
     if setting.topology == "user":  # the tutorial gives its own connections to the first alone
-        last = replace(last, topology="random")
-    return nn.Sequential(
-        OrderedDict(
-            hidden=_linear(first, *shapes[0], generator),
-            norm=nn.LayerNorm(setting.width),
-            activation=KWinners(features=setting.width)
-            if setting.activation == "kwinners"
-            else nn.ReLU(),
-            output=_linear(last, *shapes[1], generator),
+        layers[1:] = [replace(each, topology="random") for each in layers[1:]]
+    modules: OrderedDict[str, nn.Module] = OrderedDict()
+    for number in range(depth):
+        end = str(number + 1) if number else ""
+        modules[f"hidden{end}"] = _linear(layers[number], *shapes[number], samples, generator)
+        if setting.norm == "layer":
+            modules[f"norm{end}"] = nn.LayerNorm(setting.width)
+        modules[f"activation{end}"] = (
+            KWinners(features=setting.width) if setting.activation == "kwinners" else nn.ReLU()
         )
-    )
+    modules["output"] = _linear(layers[-1], *shapes[-1], samples, generator)
+    return nn.Sequential(modules)
 
 
 def _linear(
-    setting: MLPSetting, out_features: int, in_features: int, generator: torch.Generator
+    setting: MLPSetting,
+    out_features: int,
+    in_features: int,
+    samples: Tensor | None,
+    generator: torch.Generator,
 ) -> nn.Module:
     if setting.model == "dense":
         return nn.Linear(in_features, out_features)
     sparse = SparseLinear(
         in_features,
         out_features,
-        connectivity=_connectivity(setting, (out_features, in_features), generator),
+        connectivity=_connectivity(setting, (out_features, in_features), samples, generator),
         init=setting.init,
         generator=generator,
     )
@@ -134,14 +150,36 @@ def _linear(
 
 
 def _connectivity(
-    setting: MLPSetting, shape: tuple[int, int], generator: torch.Generator
+    setting: MLPSetting,
+    shape: tuple[int, int],
+    samples: Tensor | None,
+    generator: torch.Generator,
 ) -> Connectivity:
     if setting.topology == "user":
         return _tutorial_edges(shape, setting.sparsity, generator)
+    if setting.topology == "receptive_fields":
+        return topologies.receptive_fields(
+            shape, setting.sparsity, randomness=setting.randomness, generator=generator
+        )
+    if setting.topology == "correlated":
+        return _correlated(shape, setting.sparsity, samples)
     chosen: Connectivity = getattr(topologies, setting.topology)(
         shape, setting.sparsity, generator=generator
     )
     return chosen
+
+
+def _correlated(shape: tuple[int, int], sparsity: float, samples: Tensor | None) -> Connectivity:
+    """Connect by the pixels' correlation; layers after the first take its pattern side by side.
+
+    So do the authors, whose hidden layers are twice as wide as the input.
+    """
+    if samples is None:
+        raise ValueError("correlated connections need samples of the data")
+    first = topologies.correlated((shape[0], PIXELS), sparsity, samples=samples.cpu())
+    row, col = first.row.long(), first.col.long()
+    copies = [torch.stack((row, col + shift)) for shift in range(0, shape[1], PIXELS)]
+    return topologies.from_edges(torch.cat(copies, 1), shape)
 
 
 def _tutorial_edges(

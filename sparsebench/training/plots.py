@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training import experiment
+from sparsebench.training import experiment, race_plot
 from sparsebench.training.cifar import plots as cifar
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation
@@ -43,6 +43,9 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         yield "mnist", _published(own, columns=4)
     if own := [group for group in known if group.setting.experiment == "wide"]:
         yield "wide", _published(own, columns=1)
+    for name in race_plot.EXPERIMENTS:
+        if own := _of(every, name):
+            yield name, race_plot.draw(own)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),

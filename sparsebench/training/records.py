@@ -63,6 +63,25 @@ class Layer(BaseModel):
     bytes_saved: int
 
 
+class LayerConnections(BaseModel):
+    """What the connections of a sparse layer are like at the end.
+
+    `effective` connections and units are on a path from an input of the network to an output;
+    None where the layers are no chain.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: str
+    outputs: int
+    inputs: int
+    connections: int
+    dead_outputs: int  # outputs without a connection
+    dead_inputs: int
+    effective: int | None
+    effective_units: int | None
+
+
 class TrainingRecord(BaseModel):
     """One line of a training file. A run that failed is a record that says why.
 
@@ -88,6 +107,7 @@ class TrainingRecord(BaseModel):
     memory_method: str = ""
     tuning_s: float = 0.0  # what finding a GPU's tiles took in this run; in no other time
     layers: list[Layer] = []  # where it was measured which of them are to be sparse
+    connections: list[LayerConnections] = []  # of sparse layers, after the last epoch
     origin: str = ""  # the key of the setting whose trained network this one started from
     resumed: int = 0  # how often the run was interrupted and went on
     started: str = ""  # ISO 8601, UTC

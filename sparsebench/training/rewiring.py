@@ -1,7 +1,8 @@
-"""The rewirer of a setting: RigL, SET, or none at all."""
+"""The rewirer of a setting: one of the rules for rewiring, a pruner, or none at all."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +10,9 @@ from torch import nn
 
 from sparsebench.training.masked import MaskedRigL
 from sparsebench.training.settings import MLPSetting
-from sparselayers.dynamic import SET, RigL
+from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
+from sparselayers.layer import SparseLayer
+from sparselayers.prune import Gradual, Pruner, Schedule, Sigmoid
 from sparselayers.ranks import Ranks
 
 
@@ -48,13 +51,15 @@ def make_rewirer(
 
     Raises ValueError where it makes no sense.
     """
-    if setting.rewiring == "none":
+    if setting.rewiring == "none" and setting.annealing == "none":
         return Fixed()
     if setting.model == "dense":
         raise ValueError(f"rewiring {setting.rewiring!r}: a dense model has nothing to rewire")
     if setting.model == "masked":
-        if setting.rewiring == "set":
-            raise ValueError("rewiring 'set': the masked model is rewired by 'rigl' alone")
+        if setting.rewiring != "rigl":
+            raise ValueError(
+                f"rewiring {setting.rewiring!r}: the masked model is rewired by 'rigl' alone"
+            )
         return MaskedRigL(
             network,
             optimizer,
@@ -63,13 +68,53 @@ def make_rewirer(
             fraction=setting.fraction,
             ranks=ranks,
         )
-    rule = RigL if setting.rewiring == "rigl" else SET
-    return rule(
+    schedule = _annealing(setting)
+    if setting.rewiring == "none":
+        assert schedule is not None
+        return Pruner(network, optimizer, schedule)
+    return _RULES[setting.rewiring](
         network,
         optimizer,
         update_every=setting.update_every,
         stop_after=setting.stop_after,
         fraction=setting.fraction,
+        schedule=schedule,
         generator=torch.Generator().manual_seed(setting.seed),
         process_group=ranks.group,
+        **_more(setting, network),
     )
+
+
+_RULES: dict[str, Callable[..., Rewirer]] = {
+    "rigl": RigL,
+    "set": SET,
+    "mest": MEST,
+    "gse": GSE,
+    "momentum": MomentumGrowth,
+    "granet": GraNet,
+    "cht": CHT,
+    "chts": CHTs,
+}
+
+
+def _annealing(setting: MLPSetting) -> Schedule | None:
+    """Return how the network gets sparser, if it does."""
+    kinds: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
+    if setting.annealing == "none":
+        return None
+    return kinds[setting.annealing](
+        initial=setting.initial_sparsity,
+        final=setting.sparsity,
+        begin=setting.anneal_from,
+        stop_after=setting.anneal_until,
+        update_every=setting.update_every,
+    )
+
+
+def _more(setting: MLPSetting, network: nn.Module) -> dict[str, Any]:
+    """Return what a rule has as settings of its own."""
+    if setting.rewiring not in ("cht", "chts"):
+        return {}
+    modules = network.named_modules()
+    chain = [] if setting.model == "wide" else [n for n, m in modules if isinstance(m, SparseLayer)]
+    return {"score": setting.score, "removal": setting.removal, "chain": chain}

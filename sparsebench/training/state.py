@@ -41,16 +41,18 @@ class Progressing:
         processes: Processes = ALONE,
         *,
         steps_per_epoch: int = 1,
+        samples: Tensor | None = None,
         origin: Trained | None = None,
         sparse: list[str] | None = None,
     ) -> Progressing:
         """Build what `setting` asks for.
 
+        `samples` are inputs, for connections that are chosen by the data.
         A network of CIFAR-10 begins as the dense network `origin`; `sparse` are the layers that
         were found to be faster when the run that goes on was begun.
         """
         torch.set_num_threads(setting.threads)
-        built = _build(setting, origin, sparse)
+        built = _build(setting, samples, origin, sparse)
         network = built.network
         model = processes.parallel(network)
         optimizer = torch.optim.SGD(
@@ -105,9 +107,11 @@ class Progressing:
         self.resumed = state["resumed"] + 1
 
 
-def _build(setting: Setting, origin: Trained | None, sparse: list[str] | None) -> networks.Built:
+def _build(
+    setting: Setting, samples: Tensor | None, origin: Trained | None, sparse: list[str] | None
+) -> networks.Built:
     if isinstance(setting, MLPSetting):
-        return networks.Built(models.build(setting))
+        return networks.Built(models.build(setting, samples))
     assert isinstance(setting, CifarSetting)
     return networks.build(
         setting,

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from sparsebench.measuring import gpu, machine, memory
+from sparsebench.training import models
 from sparsebench.training.batches import batches, steps_per_epoch
 from sparsebench.training.campaign import TrainingStore, data_of
 from sparsebench.training.datasets import Dataset
@@ -92,7 +93,8 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
     made: list[_Timed] = []
 
     def begin() -> None:
-        made.append(_Timed(Progressing.start(setting), endless))
+        samples = own.train_images[: models.SAMPLES]
+        made.append(_Timed(Progressing.start(setting, samples=samples), endless))
         made[0].advance(WARM_UP)
 
     warm_up(setting)

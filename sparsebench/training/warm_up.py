@@ -18,7 +18,10 @@ def warm_up(setting: Setting) -> None:
     On a GPU it is the network itself: kernels are compiled, and tuned, for its own sizes.
     """
     if setting.device != "cpu":
-        _warm_up(replace(setting, experiment="", row="", seed=0, epochs=1))
+        same = replace(setting, experiment="", row="", seed=0, epochs=1)
+        if isinstance(same, MLPSetting) and same.topology == "correlated":
+            same = replace(same, topology="random")  # there are no data yet
+        _warm_up(same)
         return
     _warm_up(_small(setting))
 

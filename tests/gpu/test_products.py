@@ -10,7 +10,7 @@ from sparselayers.backends.kernels.tiles import Tile
 from tests.gpu.oracle import check, mask_of
 
 
-@pytest.mark.parametrize("batch", [0, 1, 2, 3, 7, 8, 9, 17, 65])
+@pytest.mark.parametrize("batch", [0, 1, 2, 3, 7, 8, 9, 17, 65, 130])
 def test_matches_the_dense_product(batch, device):
     check(mask_of((11, 18), 0.3), batch, device)
 

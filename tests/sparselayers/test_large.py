@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparselayers import SET, Connectivity, SparseLinear, topologies
-from sparselayers.backends import native
+from sparselayers.backends.native import Native, lanes
 from sparselayers.topologies.keys import absent, from_keys, keys_of
 
 FAR = 2**31 + 7  # an offset that int32 does not hold
@@ -33,12 +33,12 @@ def unchecked(shape, row_ptr, col):
 
 def in_place(connectivity):
     """Let the kernels read the connections where they are: a copy would write every page."""
-    kind, ptr, col = native._kind(connectivity), connectivity.row_ptr, connectivity.col
+    kind, ptr, col = lanes._kind(connectivity), connectivity.row_ptr, connectivity.col
     kernel = kind.rows(
-        *connectivity.shape, *native._lengths(ptr), ptr.data_ptr(), col.data_ptr(), 0, 0
+        *connectivity.shape, *lanes._lengths(ptr), ptr.data_ptr(), col.data_ptr(), 0, 0
     )
     connectivity.derive(
-        "native rows", lambda: native._Rows(connectivity.shape[0], kernel, (ptr, col))
+        "native rows", lambda: lanes._Rows(connectivity.shape[0], kernel, (ptr, col))
     )
 
 
@@ -54,7 +54,7 @@ def test_connections_beyond_2_31_are_found(batch):
     in_place(connectivity)
     weight = torch.tensor([[1.0, 0, 0, 2, 0, 0, 0, 3], [0, 4, 0, 5, 0, 0, 0, 0]])
     x = torch.randn(batch, 8)
-    y = native.Native().forward(x, values, None, connectivity)
+    y = Native().forward(x, values, None, connectivity)
     torch.testing.assert_close(y, x @ weight.t())
 
 
@@ -69,11 +69,11 @@ def test_activations_beyond_2_31_are_found():
     row_ptr = torch.tensor([0, 1, 3], dtype=torch.int32)
     connectivity = Connectivity((2, features), row_ptr, columns)
     values = torch.tensor([1.0, 10.0, 100.0])
-    y = native.Native().forward(x, values, None, connectivity)
+    y = Native().forward(x, values, None, connectivity)
     first, second, third = (torch.arange(16.0) + number for number in range(3))
     torch.testing.assert_close(y, torch.stack((first, 10 * second + 100 * third), 1))
     dy = torch.randn(16, 2)
-    found = native.Native().grad_values(dy, x, connectivity)
+    found = Native().grad_values(dy, x, connectivity)
     expected = torch.stack((dy[:, 0] @ first, dy[:, 1] @ second, dy[:, 1] @ third))
     torch.testing.assert_close(found, expected)
 

@@ -92,7 +92,7 @@ def test_fan_in_initialisation_counts_connections():
     assert (layer.bias.abs() <= torch.tensor([0.5, 1000**-0.5, 1.0])).all()
 
 
-@pytest.mark.parametrize("init", ["linear", "fan_in"])
+@pytest.mark.parametrize("init", ["linear", "fan_in", "kaiming", "lognormal"])
 def test_reproducible_from_a_generator(init):
     first, second = (
         sl.SparseLinear(30, 20, init=init, generator=torch.Generator().manual_seed(7))
@@ -112,7 +112,7 @@ def test_extra_repr_says_what_it_is():
     )
 
 
-@pytest.mark.parametrize("init", ["linear", "fan_in"])
+@pytest.mark.parametrize("init", ["linear", "fan_in", "kaiming", "lognormal"])
 def test_meta_device(init):
     with torch.device("meta"):
         implicit = sl.SparseLinear(10, 20, init=init)
@@ -141,7 +141,7 @@ BAD_ARGUMENTS = [
     ({"sparsity": -0.1}, "sparsity must be in"),
     ({"sparsity": float("nan")}, "sparsity must be in"),
     ({"sparsity": 0.9999}, "leaves no connection"),
-    ({"init": "xavier"}, "init must be one of linear, fan_in, got 'xavier'"),
+    ({"init": "xavier"}, "init must be one of linear, fan_in, kaiming, lognormal, got 'xavier'"),
     ({"connectivity": torch.tensor([[0], [0]]), "small_world": True}, "choose one"),
     ({"connectivity": torch.tensor([[0], [10]])}, r"connectivity\[1, 0\] = 10"),
     ({"connectivity": torch.tensor([[-1], [0]])}, r"connectivity\[0, 0\] = -1"),

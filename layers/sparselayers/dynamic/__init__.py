@@ -1,7 +1,8 @@
-"""Connections that change while a model trains: SET, RigL and whatever rule comes next.
+"""Connections that change while a model trains: SET, RigL and the rules that came after them.
 
-A Rewirer is used like a learning rate scheduler. At regular steps it drops the weights of
-smallest magnitude and grows as many where its rule says; the number of weights never changes:
+A Rewirer is used like a learning rate scheduler. At regular steps it drops the connections that
+are worth least and grows as many where its rule says; with a `schedule`, layers become sparser
+meanwhile:
 
     rewirer = RigL(model, optimizer, update_every=100, stop_after=75_000)
     for x, target in data:
@@ -13,8 +14,24 @@ smallest magnitude and grows as many where its rule says; the number of weights 
 A new rule is a subclass of Rewirer with one method, `grow`.
 """
 
+from sparselayers.dynamic.granet import GraNet
+from sparselayers.dynamic.hebb import CHT, CHTs
+from sparselayers.dynamic.mest import MEST
+from sparselayers.dynamic.momentum import MomentumGrowth
 from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.rules import SET, RigL
+from sparselayers.dynamic.sampled import GSE
 from sparselayers.dynamic.site import Site
 
-__all__ = ["SET", "Rewirer", "RigL", "Site"]
+__all__ = [
+    "CHT",
+    "GSE",
+    "MEST",
+    "SET",
+    "CHTs",
+    "GraNet",
+    "MomentumGrowth",
+    "Rewirer",
+    "RigL",
+    "Site",
+]

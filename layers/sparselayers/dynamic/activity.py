@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers import ranks
+from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic.eager import run_eagerly
 from sparselayers.layer import SparseLayer
 
@@ -43,6 +44,14 @@ class Step:
             return layer.weights.new_zeros((rows.stop - rows.start, layer.shape[1]), dtype=wide)
         for term in terms:
             total += term
+        return total
+
+    def gradient_at(self, layer: SparseLayer, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the layer's dense weight at `connectivity`, (nnz,)."""
+        wide = torch.promote_types(layer.weights.dtype, torch.float32)
+        total = layer.weights.new_zeros(connectivity.nnz, dtype=wide)
+        for x, dy in self.pairs:
+            total += layer.gradient_at(x.to(wide), dy.to(wide), connectivity)
         return total
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import weakref
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Literal, get_args
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparselayers.change import change_connections, check_changeable
+from sparselayers.dynamic import shrink
 from sparselayers.dynamic.activity import Activity, Step
 from sparselayers.dynamic.agreement import Agreement
 from sparselayers.dynamic.site import Site
@@ -19,6 +22,9 @@ from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
 from sparselayers.topologies.keys import from_keys, keys_of
 from sparselayers.topologies.sampling import ascending
+
+if TYPE_CHECKING:
+    from sparselayers.prune import Schedule
 
 Decay = Literal["cosine", "constant"]
 
@@ -37,6 +43,10 @@ class Rewirer(ABC):
     changes. The RigL paper lets it compete, and its authors' implementation leaves the weight of
     one that wins as it was: `regrow_dropped=True` does that.
 
+    With a `schedule` (`sparselayers.Gradual`) layers become sparser beside: before connections are
+    dropped to make room for others, those that are worth least go until the target of the step is
+    met, by `distribution` in each layer ("uniform") or with one threshold for all ("global").
+
     Layers whose weights are frozen, or got no gradient in the step, stay as they are. Steps that
     the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
     DistributedDataParallel rewire alike: gradients are summed over them, random numbers are the
@@ -49,12 +59,21 @@ class Rewirer(ABC):
     numbers written by hand) it cannot know of, and `step` raises RuntimeError where the two differ
     (see `agreement.py` for what is allowed); `check_gradient=False` lets them.
 
-    Raises ValueError where a setting is out of range, there is no layer to rewire, or layers share
-    their weights; `step` raises RuntimeError where ranks or gradients differ, and ValueError for
-    an optimizer whose state cannot follow. Nothing has changed then.
+    A rule is one method, `grow`. One that drops by something else than magnitude overrides
+    `worth`, or `importance` where what is dropped to make room goes by another order than what is
+    pruned; one that looks at several layers at once, `percolate`. `window` is how many steps'
+    gradients it sees.
+
+    Raises ValueError where a setting is out of range, there is no layer to rewire, layers share
+    their weights, or all are frozen and the rule needs gradients; `step` raises RuntimeError where
+    ranks or gradients differ, and ValueError for an optimizer whose state cannot follow. Nothing
+    has changed then.
     """
 
     needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
+    window: int = (
+        1  # how many steps' gradients a rule sees: those before it, and the one it acts on
+    )
 
     def __init__(
         self,
@@ -70,6 +89,8 @@ class Rewirer(ABC):
         generator: torch.Generator | None = None,
         process_group: Any = None,
         check_gradient: bool = True,
+        schedule: Schedule | None = None,
+        distribution: shrink.Distribution = "uniform",
     ) -> None:
         self.update_every = _at_least_one("update_every", update_every)
         self.stop_after = _at_least_one("stop_after", stop_after)
@@ -78,6 +99,10 @@ class Rewirer(ABC):
             raise ValueError(f"fraction must be in [0, 1], got {fraction}")
         if decay not in get_args(Decay):
             raise ValueError(f"decay must be one of {', '.join(get_args(Decay))}, got {decay!r}")
+        if distribution not in get_args(shrink.Distribution):
+            allowed = ", ".join(get_args(shrink.Distribution))
+            raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")
+        self.schedule, self.distribution = schedule, distribution
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
         self.process_group, self.check_gradient = process_group, check_gradient
         self.generator = generator or torch.Generator().manual_seed(_any_number())
@@ -86,15 +111,31 @@ class Rewirer(ABC):
         layers = _rewirable(model, optimizer)
         self._layers = weakref.WeakValueDictionary(layers)
         self._activities: dict[str, Activity] = {}
+        self._earlier: dict[str, deque[Step]] = {}  # the latest last
         self._asked = self._taken = False
         if optimizer is not None:
             check_changeable(layers, layers, optimizer)
+            self._check_trained(layers)
             self._follow(optimizer)
         self.resume(0)
 
     @abstractmethod
     def grow(self, site: Site, count: int) -> Tensor:
         """Return the keys of `count` connections to grow, none of them in `site.taken`."""
+
+    def worth(self, site: Site) -> Tensor:
+        """Return what each connection of `site.present` is worth, (nnz,): the least goes first."""
+        return site.layer.weights.detach().abs()
+
+    def importance(self, site: Site, worth: Tensor) -> Tensor:
+        """Return the order in which connections are dropped to make room, (nnz,), least first."""
+        del site
+        return worth
+
+    def percolate(self, sites: dict[str, Site], kept: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what is kept of all layers, booleans (nnz,) of each, of what was not dropped."""
+        del sites
+        return kept
 
     @property
     def layers(self) -> dict[str, SparseLayer]:
@@ -117,18 +158,28 @@ class Rewirer(ABC):
             return
         self._taken = False
         self.steps += 1
-        if share := self.share(self.steps):
-            self._rewire(share)
+        share, sparsity = self.share(self.steps), self._sparsity(self.steps)
+        if share or sparsity is not None:
+            self._rewire(share, sparsity)
+        if self.window > 1:
+            self._remember()
         self._watch()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to be kept to go on later: the steps made, and the generator."""
-        return {"steps": self.steps, "generator": self.generator.get_state()}
+        earlier = {
+            name: [(step.pairs, step.gradient, step.used) for step in steps]
+            for name, steps in self._earlier.items()
+        }
+        state = {"steps": self.steps, "generator": self.generator.get_state()}
+        return state | ({"earlier": earlier} if earlier else {})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from where `state_dict` was taken."""
         self.generator.set_state(state_dict["generator"].cpu())
         self.resume(int(state_dict["steps"]))
+        for name, steps in state_dict.get("earlier", {}).items():
+            self._earlier[name] = deque((Step(*each) for each in steps), maxlen=self.window - 1)
 
     def resume(self, steps: int) -> None:
         """Go on as after `steps` steps."""
@@ -157,6 +208,15 @@ class Rewirer(ABC):
             activity.end_step()
         return True
 
+    def _check_trained(self, layers: dict[str, SparseLayer]) -> None:
+        """Raise ValueError where a rule that needs gradients would never get one."""
+        trained = any(layer.weights.requires_grad for layer in layers.values())
+        if self.needs_gradient and not trained:
+            raise ValueError(
+                f"{type(self).__name__} needs gradients, and the weights of all sparse layers are "
+                f"frozen ({', '.join(map(repr, layers))}): let one of them require gradients"
+            )
+
     def _follow(self, optimizer: Optimizer) -> None:
         """Have both called, without making the optimizer hold a rewirer that nobody else holds."""
         reference = weakref.ref(self)
@@ -177,19 +237,38 @@ class Rewirer(ABC):
         ):
             weakref.finalize(self, handle.remove).atexit = False
 
+    def _sparsity(self, step: int) -> float | None:
+        return None if self.schedule is None else self.schedule.sparsity(step)
+
+    def _changes(self, step: int) -> bool:
+        """Whether connections change at `step`."""
+        return self.share(step) > 0 or self._sparsity(step) is not None
+
     def _watch(self) -> None:
-        """Record activity, if the next step rewires."""
+        """Record activity, if one of the next steps is to be seen."""
+        ahead = range(self.steps + 1, self.steps + 1 + self.window)
+        wanted = any(map(self._changes, ahead))
+        if wanted and self._activities and self.window > 1:
+            return
         for activity in self._activities.values():
             activity.stop()
-        self._activities = {}
-        if self.share(self.steps + 1) > 0:
+        self._activities, self._earlier = {}, {}
+        if wanted:
             self._activities = {
                 name: Activity(layer, keeps_pairs=self.needs_gradient)
                 for name, layer in self._layers.items()
             }
 
+    def _remember(self) -> None:
+        """Keep what a step was made of, for a rule that wants to see more than one."""
+        for name, activity in self._activities.items():
+            if activity.step is not None:
+                steps = self._earlier.setdefault(name, deque(maxlen=self.window - 1))
+                steps.append(activity.step)
+            activity.clear()
+
     @torch.no_grad()
-    def _rewire(self, share: float) -> None:
+    def _rewire(self, share: float, sparsity: float | None) -> None:
         """Rewire all layers, or none: what is to be refused is refused before the first changes."""
         groups = (activity.group for activity in self._activities.values())
         ranks = Ranks(self.process_group or next((g for g in groups if g is not None), None))
@@ -199,36 +278,77 @@ class Rewirer(ABC):
         chosen = [name for name, each in zip(steps, ranks.any(used, device), strict=True) if each]
         assert self.optimizer is not None
         check_changeable(layers, chosen, self.optimizer)
+        sites = {name: self._site(name, steps.pop(name), ranks) for name in chosen}
+        worth = {name: self.worth(site) for name, site in sites.items()}
+        stay = shrink.surviving(sites, worth, sparsity, self.distribution)
         plans = {}
-        for name in chosen:
-            step = steps.pop(name) or Step([], None, used=False)
-            plans[name] = self._plan(name, step, ranks, share)
+        for name, changed in self._dropped(sites, worth, stay, share).items():
+            plans[name] = self._plan(name, changed, int(stay[name].sum()))
+        for name in chosen if self.window == 1 else ():
             self._activities[name].clear()
         for name, new in plans.items():
-            if new is not None:
-                layer = layers[name]
-                change_connections(layer, from_keys(new, layer.shape), self.optimizer)
+            change_connections(layers[name], from_keys(new, layers[name].shape), self.optimizer)
 
-    def _plan(self, name: str, step: Step, ranks: Ranks, share: float) -> Tensor | None:
-        """Return the keys that a layer is to have, or None where nothing changes."""
+    def _site(self, name: str, step: Step | None, ranks: Ranks) -> Site:
+        """Return what is known about a layer before anything is dropped."""
         layer = self._layers[name]
-        old, values = keys_of(layer.connectivity), layer.weights.detach()
-        places = layer.shape[0] * layer.shape[1]
-        count = min(int(share * values.numel()), places - values.numel())
-        seed = ranks.of_first(_any_number(self.generator), old.device)
-        if count == 0:
-            return None
-        ranks.check(f"layer {name!r}: weights and connections", values, old)
-        kept = torch.ones_like(values, dtype=torch.bool)
-        kept[values.abs().topk(count, largest=False, sorted=False).indices] = False
-        taken = old[kept] if self.regrow_dropped else old
-        generator = torch.Generator().manual_seed(seed)
-        agreement = Agreement(layer, old, step, ranks)
-        site = Site(layer, taken, step, agreement, ranks, generator, self.max_size)
-        new = ascending(torch.cat((old[kept], self.grow(site, count))))
-        if self.check_gradient and (off := agreement.difference()) > 1:
+        keys, step = keys_of(layer.connectivity), step or Step([], None, used=False)
+        seed = ranks.of_first(_any_number(self.generator), keys.device)
+        ranks.check(f"layer {name!r}: weights and connections", layer.weights.detach(), keys)
+        return Site(
+            layer=layer,
+            present=keys,
+            kept=keys,
+            taken=keys,
+            step=step,
+            agreement=Agreement(layer, keys, step, ranks),
+            ranks=ranks,
+            generator=torch.Generator().manual_seed(seed),
+            max_size=self.max_size,
+            earlier=tuple(reversed(self._earlier.get(name, ()))),
+        )
+
+    def _dropped(
+        self,
+        sites: dict[str, Site],
+        worth: dict[str, Tensor],
+        stay: dict[str, Tensor],
+        share: float,
+    ) -> dict[str, Site]:
+        """Return the sites of the layers that change, without what is dropped of them."""
+        kept = {}
+        for name, site in sites.items():
+            remaining = int(stay[name].sum())
+            count = min(int(share * remaining), _places(site) - site.present.numel())
+            kept[name] = stay[name]
+            if count:
+                importance = self.importance(site, worth[name]).masked_fill(~kept[name], torch.inf)
+                kept[name] = kept[name].clone()
+                kept[name][importance.topk(count, largest=False, sorted=False).indices] = False
+        kept = self.percolate(sites, kept)
+        changed = {}
+        for name, site in sites.items():
+            if not bool(kept[name].all()):
+                keys = site.present[kept[name]]
+                grown = int(stay[name].sum()) - keys.numel()
+                tight = self.regrow_dropped or grown > _places(site) - site.present.numel()
+                taken = keys if tight else site.present
+                changed[name] = replace(site, kept=keys, taken=taken)
+        return changed
+
+    def _plan(self, name: str, site: Site, total: int) -> Tensor:
+        """Return the keys that a layer is to have, `total` of them."""
+        missing = total - site.kept.numel()
+        grown = self.grow(site, missing) if missing else site.kept[:0]
+        if grown.shape != (missing,):
+            raise RuntimeError(
+                f"layer {name!r}: {type(self).__name__}.grow returned {tuple(grown.shape)} keys, "
+                f"where {missing} connections are to grow"
+            )
+        new = ascending(torch.cat((site.kept, grown)))
+        if self.check_gradient and (off := site.agreement.difference()) > 1:
             raise RuntimeError(_DISAGREE.format(name=name, off=off))
-        ranks.check(f"layer {name!r}: new connections", new)
+        site.ranks.check(f"layer {name!r}: new connections", new)
         return new
 
 
@@ -255,6 +375,11 @@ def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Spars
         if getattr(layer, "dynamic", False):
             raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")
     return layers
+
+
+def _places(site: Site) -> int:
+    rows, columns = site.layer.shape
+    return rows * columns
 
 
 def _any_number(generator: torch.Generator | None = None) -> int:

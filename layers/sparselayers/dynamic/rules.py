@@ -6,8 +6,6 @@ from torch import Tensor
 
 from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.site import Site
-from sparselayers.topologies.keys import absent
-from sparselayers.topologies.sampling import distinct_integers
 
 
 class RigL(Rewirer):
@@ -42,5 +40,4 @@ class SET(Rewirer):
 
     def grow(self, site: Site, count: int) -> Tensor:
         """Return the keys of `count` absent connections, drawn from `site.generator`."""
-        ranks = distinct_integers(site.vacancies, count, site.generator)
-        return absent(ranks.to(site.taken.device), site.taken)
+        return site.anywhere(count)

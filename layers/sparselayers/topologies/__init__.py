@@ -1,20 +1,25 @@
 """Ways to choose the connections of a layer: each a function that returns a Connectivity.
 
-All of them cost O(nnz) time and memory: nothing of size out × in is ever made.
+All of them cost O(nnz) memory, and all but `correlated` O(nnz) time: nothing of size out × in is
+ever made.
 """
 
+from sparselayers.topologies.correlated import correlated
 from sparselayers.topologies.distribution import erdos_renyi_sparsities
 from sparselayers.topologies.given import from_edges, from_mask
 from sparselayers.topologies.keys import number_of_connections
+from sparselayers.topologies.receptive_fields import receptive_fields
 from sparselayers.topologies.small_world import small_world
 from sparselayers.topologies.uniform import erdos_renyi, random
 
 __all__ = [
+    "correlated",
     "erdos_renyi",
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
     "number_of_connections",
     "random",
+    "receptive_fields",
     "small_world",
 ]

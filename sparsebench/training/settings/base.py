@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from sparsebench.training.settings.columns import COLUMNS
+from sparsebench.training.settings.columns import COLUMNS, LATER
 
-Schedule = Literal["constant", "cosine"]
+Schedule = Literal["constant", "cosine", "linear"]
 
 
 class SettingError(ValueError):
@@ -82,8 +82,13 @@ class Setting:
 
     @property
     def key(self) -> str:
-        """All columns as `name=value`."""
-        return " ".join(f"{name}={value}" for name, value in self.columns.items())
+        """All columns as `name=value`, those that came later only where they are not as before."""
+        told = {
+            name: value
+            for name, value in self.columns.items()
+            if name not in LATER or value != COLUMNS[name]
+        }
+        return " ".join(f"{name}={value}" for name, value in told.items())
 
     def differences(self, other: Setting, *, ignoring: tuple[str, ...] = ()) -> list[str]:
         """Name the columns in which `other` is another setting, each with both values."""

@@ -1,19 +1,23 @@
-"""The nets of fully connected layers over digits: 784 – width – 10, and the very wide one."""
+"""The nets of fully connected layers over digits: 784 – width – … – 10, and the very wide one."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparsebench.training.datasets import digits
 from sparsebench.training.settings.base import Setting
+from sparselayers.dynamic.hebb import Removal, Score
 
 Model = Literal["dense", "masked", "sparse", "wide"]
-Topology = Literal["random", "user", "small_world"]
-Rewiring = Literal["none", "rigl", "set"]
+Topology = Literal["random", "user", "small_world", "receptive_fields", "correlated"]
+Rewiring = Literal["none", "rigl", "set", "mest", "gse", "momentum", "granet", "cht", "chts"]
 Activation = Literal["relu", "kwinners"]
 Output = Literal["sparse", "dense", "erdos_renyi"]
-Init = Literal["linear", "fan_in"]
+Init = Literal["linear", "fan_in", "kaiming", "lognormal"]
+Norm = Literal["layer", "none"]
+Annealing = Literal["none", "cubic", "sigmoid"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,11 @@ class MLPSetting(Setting):
     ("erdos_renyi") whether the model as a whole has `sparsity`, spread over the layers in
     proportion to their neurons. Connections are rewired every `update_every` steps before step
     `stop_after`; `fraction` is the share of them that the first rewiring moves.
+
+    `removal` and `score` are those of CHT and CHTs, which also drop links that lead nowhere;
+    `randomness` is that of receptive fields. With `annealing` layers begin at `initial_sparsity`
+    and reach `sparsity` between the steps `anneal_from` and `anneal_until`, pruned every
+    `update_every` steps; without `rewiring` that is gradual magnitude pruning.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = digits.SHAPE
@@ -39,10 +48,43 @@ class MLPSetting(Setting):
     update_every: int = 1000
     fraction: float = 0.1
     stop_after: int = 150_000
+    hidden_layers: int = 1
+    norm: Norm = "layer"
+    removal: Removal = "magnitude"
+    score: Score = "ch2_l3n"
+    randomness: float = 0.25
+    annealing: Annealing = "none"
+    initial_sparsity: float = 0.5
+    anneal_from: int = 0
+    anneal_until: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._at_least_one("width", "update_every", "stop_after")
         if self.model == "wide":
             self._require("width", self.width % 10 == 0, "a multiple of 10 for the wide net")
+            self._require("hidden_layers", self.hidden_layers == 1, "1 for the wide net")
         self._require("fraction", 0 < self.fraction <= 1, "in (0, 1]")
+        self._at_least_one("hidden_layers")
+        self._require("randomness", 0 <= self.randomness <= 1, "in [0, 1]")
+        if self.topology == "correlated":
+            pixels = math.prod(self.IMAGE)
+            tiled = self.width % pixels == 0
+            dense = self.hidden_layers == 1 and self.output == "dense"
+            allowed = f"a multiple of the {pixels} pixels, with correlated layers above"
+            self._require("width", tiled or dense, allowed)
+        self._check_annealing()
+
+    def _check_annealing(self) -> None:
+        if self.annealing == "none":
+            allowed = "cubic or sigmoid with rewiring 'granet', which prunes"
+            self._require("annealing", self.rewiring != "granet", allowed)
+            return
+        self._require("model", self.model == "sparse", "sparse with annealing")
+        even = self.output != "erdos_renyi"
+        self._require("output", even, "sparse or dense with annealing")
+        ordered = 0 <= self.initial_sparsity <= self.sparsity
+        self._require("initial_sparsity", ordered, f"in [0, {self.sparsity}], the last sparsity")
+        self._require("anneal_from", self.anneal_from >= 0, "0 or more")
+        later = self.anneal_until > self.anneal_from
+        self._require("anneal_until", later, f"above anneal_from, which is {self.anneal_from}")

@@ -2,10 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from sparsebench.training import experiment, plots, tables
+from sparsebench.training import experiment, loop, plots, tables
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
+from sparsebench.training.settings import MLPSetting
 from sparsebench.views.tables import writers
 
 ROWS = {row.row: row for row in experiment.shipped("mnist").rows}
@@ -149,3 +150,25 @@ def test_curves_are_compared_step_by_step():
     (table,) = tables.of_curves([made])
     assert table.text["largest relative difference"].tolist() == ["1.0e-09"]
     assert [name for name, _ in plots.of_curves([made])] == ["same-training"]
+
+
+def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, silent):
+    setting = MLPSetting(
+        experiment="own", row="sparse", dataset="mnist-subset", width=40, hidden_layers=2,
+        epochs=1, batch=32, sparsity=0.95, output="dense",
+    )  # fmt: skip
+    record = loop.train(setting, digits, silent)
+    first, second = record.connections
+    assert (first.layer, first.outputs, first.inputs) == ("hidden", 40, 784)
+    assert (first.connections, second.connections) == (1568, 80)
+    assert 0 < second.dead_outputs < 20
+    assert 60 < second.effective <= 80
+    assert second.effective_units <= 40 - second.dead_outputs
+    assert TrainingRecord.model_validate_json(record.model_dump_json()) == record
+    (table,) = [t for t in tables.of_training([record]) if t.name == "connections-own"]
+    row = table.numbers.iloc[0]
+    assert row["connections"] == 1648
+    assert row["outputs without any"] == (first.dead_outputs + second.dead_outputs) / 80
+    assert row["active units"] == (first.effective_units + second.effective_units) / 80
+    dense = loop.train(replace(setting, model="dense", row="dense"), digits, silent)
+    assert not dense.connections

@@ -30,6 +30,33 @@ def outcome(record):
         {"init": "fan_in", "output": "erdos_renyi"},
         {"topology": "small_world"},
         {"model": "masked", "rewiring": "rigl", "update_every": 5},
+        {"hidden_layers": 3, "norm": "none", "init": "kaiming", "schedule": "linear"},
+        {
+            "topology": "receptive_fields",
+            "rewiring": "chts",
+            "removal": "relative",
+            "hidden_layers": 2,
+            "update_every": 5,
+        },
+        {
+            "topology": "correlated",
+            "rewiring": "cht",
+            "score": "ch3_l3p",
+            "output": "dense",
+            "update_every": 9,
+            "sparsity": 0.9,
+        },
+        {
+            "rewiring": "granet",
+            "annealing": "cubic",
+            "initial_sparsity": 0.2,
+            "update_every": 4,
+            "anneal_until": 20,
+        },
+        {"annealing": "sigmoid", "initial_sparsity": 0.2, "update_every": 4, "anneal_until": 20},
+        {"rewiring": "mest", "update_every": 4, "init": "lognormal"},
+        {"rewiring": "gse", "update_every": 4},
+        {"rewiring": "momentum", "update_every": 7},
     ],
 )
 def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
@@ -65,6 +92,8 @@ class KillsAfter:
         {"model": "dense", "activation": "kwinners"},
         {"rewiring": "rigl", "update_every": 5, "fraction": 0.3},
         {"rewiring": "set", "update_every": 5, "fraction": 0.3},
+        {"rewiring": "momentum", "update_every": 7},
+        {"rewiring": "chts", "annealing": "sigmoid", "anneal_until": 30, "update_every": 5},
     ],
 )
 def test_a_run_that_was_killed_ends_like_one_that_was_not(digits, silent, tmp_path, change):
@@ -149,7 +178,11 @@ def test_a_torn_checkpoint_is_named(tmp_path, keep):
         ("width", 0, "width must be at least 1, got 0"),
         ("lr", 0.0, "lr must be above 0, got 0.0"),
         ("model", "spars", "model must be one of dense, masked, sparse, wide; got 'spars'"),
-        ("topology", "ring", "topology must be one of random, user, small_world; got 'ring'"),
+        ("topology", "ring", "topology must be one of random, user, small_world, .*; got 'ring'"),
+        ("hidden_layers", 0, "hidden_layers must be at least 1, got 0"),
+        ("randomness", 1.5, r"randomness must be in \[0, 1\], got 1.5"),
+        ("topology", "correlated", "width must be a multiple of the 784 pixels, .* got 40"),
+        ("rewiring", "granet", "annealing must be cubic or sigmoid with rewiring 'granet'"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(field, value, message):

@@ -1,0 +1,42 @@
+"""GraNet: gradual pruning in which pruned places are regenerated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from sparselayers.dynamic.rules import RigL
+
+if TYPE_CHECKING:
+    from sparselayers.prune import Schedule
+
+
+class GraNet(RigL):
+    """Prune by magnitude as `schedule` asks, then replace a share of what is left, as RigL does.
+
+    The target at step t is that of `schedule`, Zhu and Gupta's cubic in the paper
+    (`sparselayers.Gradual`), met with one threshold for all layers; `distribution="uniform"` meets
+    it in each. After the last pruning it is RigL until `stop_after`. Pruning and rewiring happen
+    in the same step where both are due: give both the same `update_every`. The model starts at the
+    schedule's initial sparsity, or any that is below.
+
+    With random growth, `SET(..., schedule=...)`, this is gradual magnitude pruning with rewiring.
+
+    Raises ValueError as `Rewirer` does.
+
+    Source: Liu et al. 2021, Sparse Training via Boosting Pruning Plasticity with Neuroregeneration
+    (GraNet, arXiv 2106.10404), section 4.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | None,
+        *,
+        schedule: Schedule,
+        distribution: Any = "global",
+        **settings: Any,
+    ) -> None:
+        super().__init__(model, optimizer, schedule=schedule, distribution=distribution, **settings)

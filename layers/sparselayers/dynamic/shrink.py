@@ -1,0 +1,48 @@
+"""Which connections stay where a rewired model becomes sparser."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sparselayers.dynamic.site import Site
+
+Distribution = Literal["uniform", "global"]
+
+
+def surviving(
+    sites: dict[str, Site],
+    worth: dict[str, Tensor],
+    sparsity: float | None,
+    distribution: Distribution,
+) -> dict[str, Tensor]:
+    """Return for each layer which connections stay, booleans (nnz,), where all make `sparsity`.
+
+    All of them where it is None, and of layers that are sparser. `worth` has a number for each
+    connection. The most valuable one of each layer stays in any case.
+    """
+    everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in worth.items()}
+    if sparsity is None or not worth:
+        return everything
+    places = {name: site.layer.shape[0] * site.layer.shape[1] for name, site in sites.items()}
+    if distribution == "uniform":
+        return {
+            name: _largest(w, max(1, round((1.0 - sparsity) * places[name])))
+            for name, w in worth.items()
+        }
+    wide = [w.double() for w in worth.values()]
+    for w in wide:
+        w[w.argmax()] = torch.inf
+    count = max(len(wide), round((1.0 - sparsity) * sum(places.values())))
+    keep = _largest(torch.cat(wide), count)
+    return dict(zip(worth, torch.split(keep, [w.numel() for w in wide]), strict=True))
+
+
+def _largest(worth: Tensor, count: int) -> Tensor:
+    """Return booleans, True for the `count` largest; of equal ones those that come last."""
+    keep = torch.ones_like(worth, dtype=torch.bool)
+    if count < worth.numel():
+        keep[torch.argsort(worth, stable=True)[: worth.numel() - count]] = False
+    return keep

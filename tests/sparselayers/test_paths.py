@@ -1,0 +1,81 @@
+"""Scores by paths of length three: against every path, one by one, and a graph worked by hand."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sparselayers as sl
+from sparselayers.dynamic import paths
+
+
+def by_hand(mask):
+    """Return CH2-L3n and CH3-L3p of all absent links, from the definitions."""
+    outputs, inputs = mask.shape
+    of_output = [set(mask[u].nonzero().flatten().tolist()) for u in range(outputs)]
+    of_input = [set(mask[:, v].nonzero().flatten().tolist()) for v in range(inputs)]
+    node, path = torch.zeros(mask.shape).double(), torch.zeros(mask.shape).double()
+    for u, v in itertools.product(range(outputs), range(inputs)):
+        if v in of_output[u]:
+            continue
+        community = {
+            (t, z) for t in of_output[u] for z in of_input[v] if t in of_output[z]
+        }  # every pair is a path u – t – z – v
+        tops, bottoms = {z for _, z in community}, {t for t, _ in community}
+        internal = {("z", z): len(of_output[z] & bottoms) for z in tops}
+        internal |= {("t", t): len(of_input[t] & tops) for t in bottoms}
+        external = {("z", z): len(of_output[z] - bottoms - {v}) for z in tops}
+        external |= {("t", t): len(of_input[t] - tops - {u}) for t in bottoms}
+        node[u, v] = sum((internal[n] + 1) / (external[n] + 1) for n in internal)
+        path[u, v] = sum(
+            1 / math.sqrt((external["t", t] + 1) * (external["z", z] + 1)) for t, z in community
+        )
+    return node, path
+
+
+def scores(function, connectivity):
+    total = torch.zeros(connectivity.shape).double()
+    for keys, values in function(paths.Graph(connectivity)):
+        assert keys.unique().numel() == keys.numel()
+        total.view(-1)[keys] += values
+    return total.masked_fill(connectivity.mask(), 0)
+
+
+def test_a_path_worked_by_hand():
+    # Outputs 0 and 1, inputs 0 and 1: 0 – 0, 1 – 0, 1 – 1. The one path that closes 0 – 1 leads
+    # over input 0 and output 1, which have one internal link, to each other, and no external one.
+    mask = torch.tensor([[True, False], [True, True]])
+    layer = sl.from_mask(mask)
+    assert scores(paths.ch3_l3p, layer)[0, 1] == pytest.approx(1.0)
+    assert scores(paths.ch2_l3n, layer)[0, 1] == pytest.approx(2 + 2)
+    # Another input of output 1 that 0 does not have: one external link of it.
+    layer = sl.from_mask(torch.tensor([[True, False, False], [True, True, True]]))
+    assert scores(paths.ch3_l3p, layer)[0, 1] == pytest.approx(1 / math.sqrt(2))
+    assert scores(paths.ch2_l3n, layer)[0, 1] == pytest.approx(2 / 2 + 2)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 9), st.integers(1, 9), st.floats(0.05, 0.9), st.integers(0, 99), st.booleans()
+)
+def test_scores_are_those_of_all_paths(outputs, inputs, density, seed, small):
+    mask = torch.rand(outputs, inputs, generator=torch.Generator().manual_seed(seed)) < density
+    mask[0, 0] = True
+    layer, (node, path) = sl.from_mask(mask), by_hand(mask)
+    with pytest.MonkeyPatch.context() as patch:
+        if small:
+            patch.setattr(paths, "_PATHS", 7)
+            patch.setattr(paths, "_DENSE", 10)
+        assert torch.allclose(scores(paths.ch3_l3p, layer), path)
+        for worth in (0, 1e9):  # always by paths, always by products
+            patch.setattr(paths, "_WORTH", worth)
+            assert torch.allclose(scores(paths.ch2_l3n, layer), node, atol=1e-5)
+
+
+def test_a_large_layer_is_never_made_dense():
+    layer = sl.random((50_000, 50_000), 1 - 6e-5, generator=torch.Generator().manual_seed(0))
+    some = list(paths.ch2_l3n(paths.Graph(layer)))
+    assert sum(keys.numel() for keys, _ in some) < 100 * layer.nnz
