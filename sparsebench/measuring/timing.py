@@ -35,12 +35,14 @@ class Times:
 
     On a GPU `samples` are the device's own times with its L2 cache cleared, `hot` those with the
     cache as the call before left it, and `wall` are times from end to end; both empty on a CPU.
+    `calls` are all that were made on a CPU, to warm up too.
     """
 
     samples: list[float] = field(default_factory=list)
     calls_per_sample: int = 0
     hot: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
+    calls: int = 0
 
 
 def measure(
@@ -61,16 +63,27 @@ def measure(
     torch.set_num_threads(threads)
     if device != "cpu":
         return _measure_gpu(step, gpu.of(torch.device(device)), seconds)
-    timer = Timer(step)
+    timer = _Counted(step)
     first = timer.timeit(1)
     if first > SLOW_S:
-        return Times([_round(timer.timeit(1))], 1)
+        return Times([_round(timer.timeit(1))], 1, calls=timer.calls)
     calls = _warmed_up(timer, calls)
     samples: list[float] = []
     end = time.perf_counter() + seconds
     while len(samples) < LEAST_SAMPLES or time.perf_counter() < end:
         samples.append(_round(timer.timeit(calls) / calls))
-    return Times(samples, calls)
+    return Times(samples, calls, calls=timer.calls)
+
+
+class _Counted(Timer):
+    """A timer that knows how many calls it made."""
+
+    calls = 0
+
+    def timeit(self, number: int = 1) -> float:
+        """Time `number` calls."""
+        self.calls += number
+        return super().timeit(number)
 
 
 def in_turns(
