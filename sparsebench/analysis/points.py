@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sparsebench.analysis.estimates import Draws, median_draws
 from sparsebench.cases.case import Case
-from sparsebench.records import Record
+from sparsebench.records import Record, software
 
 BASELINE = "dense"
 LEAD = "ours"
@@ -27,8 +27,8 @@ CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", 
 class Point:
     """The newest record of a case on a machine.
 
-    `rivals` are the points of the same problem on the same machine by implementation, this one
-    included: the only ones that a ratio may use.
+    `rivals` are the points of the same problem on the same machine, with the same software, by
+    implementation, this one included: the only ones that a ratio may use.
     """
 
     record: Record
@@ -85,14 +85,22 @@ class Group(NamedTuple):
 
 
 def points(records: Iterable[Record]) -> list[Point]:
-    """Return the newest record of every case on every machine as points, in a fixed order."""
-    newest = {(_identity(r.machine), r.case.key): r for r in sorted(records, key=_started)}
+    """Return the newest record of every case on every machine as points, in a fixed order.
+
+    Rivals share the software that all implementations stand on, too: after an upgrade of torch
+    those that were measured before stay each other's.
+    """
+    ordered = sorted(records, key=_started)
+    newest = {(_identity(r.machine), r.case.key): r for r in ordered}
     names = machine_names(r.machine for r in newest.values())
     problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
-    for (identity, _), record in newest.items():
-        rivals = problems[identity, *record.case.problem]
+    for record in ordered:
+        identity = _identity(record.machine)
+        rivals = problems[identity, software.shared(record.software), *record.case.problem]
         rivals[record.case.implementation] = Point(record, names[identity], rivals)
-    return sorted((p for rivals in problems.values() for p in rivals.values()), key=_order)
+    every = (p for rivals in problems.values() for p in rivals.values())
+    shown = (p for p in every if newest[_identity(p.record.machine), p.case.key] is p.record)
+    return sorted(shown, key=_order)
 
 
 def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:

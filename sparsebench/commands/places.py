@@ -19,13 +19,13 @@ from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
 from sparsebench.measuring import hostlock, machine, runner
-from sparsebench.measuring.description import described
+from sparsebench.measuring.description import described, fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
 from sparsebench.measuring.refusals import refusal
 from sparsebench.measuring.roofline import roofline
 from sparsebench.output import console as output
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Store, software
 from sparselayers import accelerator
 
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
@@ -67,6 +67,10 @@ class Place(ABC):
         """Return whether `record` was measured here."""
 
     @abstractmethod
+    def differs(self, record: Record) -> list[str]:
+        """Say in which software `record`, that was measured here, differs from what is here now."""
+
+    @abstractmethod
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
     ) -> list[Case]:
@@ -97,6 +101,10 @@ class Here(Place):
     def knows(self, record: Record) -> bool:
         """Tell by the hardware."""
         return bool(record.machine.get("id") == machine.fingerprint()["id"])
+
+    def differs(self, record: Record) -> list[str]:
+        """Compare with this process."""
+        return software.differences(record.software, fingerprint(record.case)["software"])
 
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
@@ -170,6 +178,14 @@ class There(Place):
     def knows(self, record: Record) -> bool:
         """Tell by what a cluster notes of its hosts, or by the hardware of one of them."""
         return "host" in record.run or record.machine.get("id") in self._crew.machines
+
+    def differs(self, record: Record) -> list[str]:
+        """Compare with what the machine's worker greeted with: what all implementations share."""
+        there = self._crew.machines.get(str(record.machine.get("id")))
+        if there is None:
+            return []
+        mine = {**record.software, software.OWN: ""}
+        return software.differences(mine, software.of(there))
 
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 from sparsebench.cases.case import Case
-from sparsebench.records import store
+from sparsebench.records import software, store
+from sparsebench.records.round import Round
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
@@ -49,15 +51,23 @@ class Record(BaseModel):
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
+    rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:
         return case.described
 
     @property
+    def software(self) -> dict[str, str]:
+        """What of the software its time belongs to: see `sparsebench.records.software`."""
+        return software.of(self.machine)
+
+    @property
     def identity(self) -> tuple[str, str]:
-        """What a later record replaces: the case and the machine."""
-        return self.case.key, str(self.machine.get("id", ""))
+        """What a later record replaces: the case, and the machine with the software."""
+        told = self.software
+        names = (software.shared(told), told.get(software.OWN, ""))
+        return self.case.key, f"{self.machine.get('id', '')} {zlib.crc32(repr(names).encode()):08x}"
 
 
 class Store(store.Store[Record]):
@@ -70,12 +80,12 @@ class Store(store.Store[Record]):
 def load(path: Path) -> list[Record]:
     """Read the records of a file, or of all record files at and below a folder.
 
-    Of several records of one case and machine the last counts; a torn line is left out, with a
-    warning.
+    Of several records of one case, machine and software the last counts; a torn line is left out,
+    with a warning.
     """
     return Store.load(path)
 
 
 def merge(records: Iterable[Record]) -> list[Record]:
-    """Keep the last record of each case and machine, in the order they first came."""
+    """Keep the last record of each case, machine and software, in the order they first came."""
     return store.merge(records)

@@ -14,6 +14,7 @@ from sparsebench.analysis.estimates import geometric_mean
 from sparsebench.analysis.league import league
 from sparsebench.analysis.metrics import METRICS, speedup_draws
 from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
+from sparsebench.analysis.stale import stale
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
@@ -42,6 +43,7 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         if any(p.case.implementation == LEAD for p in part.points):
             blocks.append(_heading("Does sparse pay here?", part.title))
             blocks.append(answers(phases))
+    blocks += [Text(line, style="yellow") for line in stale(every)]
     return Group(*blocks)
 
 
