@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sparsebench.analysis.estimates import Draws, median_draws
 from sparsebench.cases.case import Case
 from sparsebench.records import Record, software
+from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
@@ -48,17 +49,38 @@ class Point:
     @cached_property
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return median_draws(self.record.samples, name=f"{self.machine} {self.case.key}")
+        return median_draws(self._samples("samples"), name=f"{self.machine} {self.case.key}")
 
     @cached_property
     def hot(self) -> Draws:
         """The same for a GPU with a hot L2 cache; only where that was measured."""
-        return median_draws(self.record.hot_samples, name=f"{self.machine} {self.case.key} hot")
+        name = f"{self.machine} {self.case.key} hot"
+        return median_draws(self._samples("hot_samples"), name=name)
 
     @cached_property
     def wall(self) -> Draws:
         """The same from end to end; only where that was measured."""
-        return median_draws(self.record.wall_samples, name=f"{self.machine} {self.case.key} wall")
+        name = f"{self.machine} {self.case.key} wall"
+        return median_draws(self._samples("wall_samples"), name=name)
+
+    def _samples(self, series: Series) -> list[float]:
+        """Return those that other work did not disturb; all where it disturbed every round."""
+        return [s for samples in self.record.clean_rounds(series).values() for s in samples]
+
+    @cached_property
+    def disturbed(self) -> str:
+        """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
+        return self.record.disturbed
+
+    @property
+    def decides(self) -> bool:
+        """Whether there is a time to draw conclusions from, for all that is known."""
+        return self.ok and not self.disturbed
+
+    @property
+    def unsure(self) -> bool:
+        """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
+        return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
 
     @property
     def baseline(self) -> Point | None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from sparsebench.analysis.points import points
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
+from sparsebench.commands import retakes
 from sparsebench.commands.places import Here, Place, Work
 from sparsebench.commands.report import load
 from sparsebench.errors import ClusterError
@@ -42,8 +43,8 @@ def measure(
     """Measure those of `cases` of which `folder` has no record; without `resume` all of them.
 
     Records of other software than is here now are named, and kept; with `stale` their cases are
-    measured anew, beside their rivals. That is done at `place`, or here; what there is to say
-    meanwhile is printed on `talk`.
+    measured anew, beside their rivals. What other work disturbed is taken again at the end. That
+    is done at `place`, or here; what there is to say meanwhile is printed on `talk`.
     """
     place = place or Here(talk)
     with Store(folder) as store:
@@ -60,7 +61,20 @@ def measure(
         if skipped := len(cases) - len(pending):
             talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
         _name_old([record for case, record in old.items() if case not in pending], place, talk)
-        _measure(place, Work(pending, store, settings, earlier, deadline), talk)
+        if not pending:
+            return
+        work, begun = Work(pending, store, settings, earlier, deadline), time.monotonic()
+        _measure(place, work, talk)
+        try:
+            told = retakes.take(place, work, time.monotonic() - begun)
+        except Interrupted:
+            errors.print(
+                "interrupted while disturbed cases were taken again: every case has a record in "
+                f"{store.path}; --retry-failed takes them again",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            raise
+        talk.print(str(told), highlight=False, soft_wrap=True)
 
 
 def _known(

@@ -51,7 +51,10 @@ def run(
         typer.Option("--resume/--fresh", help="Measure what has no record, or everything again."),
     ] = True,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Measure cases without a time again.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Measure cases without a time, or a disturbed one, again."
+        ),
     ] = False,
     stale: Annotated[
         bool,

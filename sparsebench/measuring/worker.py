@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +15,10 @@ from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.implementations.dense_tf32 import tensor_cores
-from sparsebench.measuring import afterwards, allocator, memory, oracle, timing
+from sparsebench.measuring import afterwards, allocator, memory, oracle, quality, timing
 from sparsebench.measuring.isolation import public
 from sparsebench.measuring.verification import Incorrect, drop_gradients, judge, verify
-from sparsebench.records import Memory, Status
+from sparsebench.records import Memory, Round, Status
 from sparselayers import backends
 from sparselayers.backends.kernels.tuning import TUNER
 
@@ -32,6 +33,7 @@ class Outcome:
     memory: Memory = field(default_factory=Memory)
     times: timing.Times = field(default_factory=timing.Times)
     tuning_s: float = 0.0
+    round: Round = field(default_factory=Round)
 
 
 def prepare(case: Case, folder: Path) -> Outcome:
@@ -80,6 +82,7 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
 
     if case.device == "cpu":
         allocator.keep_freed()
+    begun = quality.Moment.now()
     times = timing.measure(
         phases.step(module, x, dy, case.phase),
         device=case.device,
@@ -87,6 +90,7 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
         seconds=seconds,
         calls=earlier.calls_per_sample if earlier else None,
     )
+    turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     spent = TUNER.cost - tuned
     again = afterwards.check(
         implementation,
@@ -101,7 +105,24 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     errors = {name: max(error, again[name]) for name, error in errors.items()}
     # What was measured is then another backend: whoever reads the time has to know.
     note = public(backends.fallen_back())
-    return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent)
+    return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent, round=turn)
+
+
+def _round(times: timing.Times, conditions: dict[str, Any]) -> Round:
+    """Return what a record keeps of a turn beside its samples. A GPU's own times are not judged."""
+    strains = times.strains
+    return Round(
+        samples=len(times.samples),
+        hot_samples=len(times.hot),
+        wall_samples=len(times.wall),
+        calls_per_sample=times.calls_per_sample,
+        disturbed=quality.disturbance(times.samples, strains, conditions) if strains else "",
+        spoiled=quality.spoiled(strains),
+        cpu=[round(strain.cpu, 3) for strain in strains],
+        waited=[round(strain.waited, 4) for strain in strains if strain.waited is not None],
+        switches=[strain.switches for strain in strains],
+        conditions=conditions,
+    )
 
 
 def take_memory(

@@ -43,6 +43,8 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         if any(p.case.implementation == LEAD for p in part.points):
             blocks.append(_heading("Does sparse pay here?", part.title))
             blocks.append(answers(phases))
+    if any(p.ok and p.unsure for p in every):
+        blocks.append(Text(units.DISTURBED_MEANS, style="yellow"))
     blocks += [Text(line, style="yellow") for line in stale(every)]
     return Group(*blocks)
 
@@ -97,7 +99,9 @@ def _cell(point: Point | None, *, faded: bool) -> Text:
         return Text("no dense", style="dim")
     # Only an interval on one side of 1 is a verdict.
     colour = "green" if speedup.low > 1 else "red" if speedup.high < 1 else "yellow"
-    return Text(units.ratio(speedup.value), style=f"dim {colour}" if faded else f"bold {colour}")
+    words = units.doubtful(units.ratio(speedup.value), point.unsure)
+    colour = "yellow" if point.unsure else colour
+    return Text(words, style=f"dim {colour}" if faded else f"bold {colour}")
 
 
 def _league(members: Sequence[Point]) -> Table:
