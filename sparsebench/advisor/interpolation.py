@@ -38,7 +38,7 @@ def from_records(
     surround the question; the dense layer always is.
     """
     known = points(r for r in records if r.machine.get("id") == machine)
-    usable = [p for p in known if p.ok and _alike(p.case, question)]
+    usable = [p for p in known if not p.unsure and p.ok and _alike(p.case, question)]
     own_shape = [
         p for p in usable
         if (p.case.in_features, p.case.out_features)

@@ -13,7 +13,8 @@ from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS, as_exact
-from sparsebench.measuring import machine, runner
+from sparsebench.measuring import runner
+from sparsebench.measuring.description import fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.refusals import refusal
 from sparsebench.records import Record, Store
@@ -41,9 +42,7 @@ def measure(question: Question, folder: Path) -> Iterator[Record]:
     end = time.monotonic() + _SHARE * LIMIT_S
     with Store(folder) as store:
         for cases in (_rivals(question), _around(question)):
-            yield from runner.run(
-                cases, store, _SETTINGS, machine=lambda _: machine.fingerprint(), deadline=end
-            )
+            yield from runner.run(cases, store, _SETTINGS, machine=fingerprint, deadline=end)
 
 
 def _rivals(question: Question) -> list[Case]:

@@ -35,9 +35,10 @@ def crossover(points: Sequence[Point]) -> Crossover | None:
     at every measured sparsity. Between two measured points the logarithm of the speed-up is taken
     as linear in the logarithm of the density: the time of a sparse product is close to a power of
     the density, and dense time does not depend on it. The interval is that of the same
-    computation on bootstrap replicas. None where no speed-up is known.
+    computation on bootstrap replicas. None where no speed-up is known that other work left alone.
     """
-    curve = [(p.case.sparsity, draws) for p in points if (draws := speedup_draws(p)) is not None]
+    sure = (p for p in points if not p.unsure)
+    curve = [(p.case.sparsity, draws) for p in sure if (draws := speedup_draws(p)) is not None]
     return crossover_of(curve) if curve else None
 
 

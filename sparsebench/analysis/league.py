@@ -18,7 +18,7 @@ class Standing:
     """One implementation over all problems of a league.
 
     `relative_time` and `memory_ratio` are geometric means over the problems it was timed on:
-    compare them where `timed` agrees.
+    compare them where `timed` agrees. Times that other work disturbed count for nothing.
     """
 
     implementation: str
@@ -41,7 +41,8 @@ def league(points: Sequence[Point]) -> list[Standing]:
 
 
 def _standing(name: str, points: Sequence[Point], problems: int) -> Standing:
-    times = [draws for p in points if (draws := relative_draws(p)) is not None]
+    sure = [p for p in points if not p.disturbed]
+    times = [draws for p in sure if (draws := relative_draws(p)) is not None]
     memory = [ratio for p in points if (ratio := memory_ratio(p)) is not None]
     return Standing(
         implementation=name,

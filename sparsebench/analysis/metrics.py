@@ -48,10 +48,14 @@ def wall_draws(point: Point) -> Draws | None:
 
 
 def relative_draws(point: Point) -> Draws | None:
-    """Return the time over that of the fastest implementation of the same problem, at least 1."""
+    """Return the time over that of the fastest implementation of the same problem, at least 1.
+
+    The fastest of those that other work left alone; one that was disturbed may be below 1.
+    """
     if not point.ok:
         return None
-    return np.asarray(point.time / np.min([p.time for p in point.rivals.values() if p.ok], axis=0))
+    fastest = [p.time for p in point.rivals.values() if p.decides] or [point.time]
+    return np.asarray(point.time / np.min(fastest, axis=0))
 
 
 def peak_bytes(point: Point) -> int | None:

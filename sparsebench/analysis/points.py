@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from sparsebench.analysis.estimates import Draws, median_draws
 from sparsebench.cases.case import Case
-from sparsebench.records import Record
+from sparsebench.records import Record, software
+from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
@@ -27,8 +28,8 @@ CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", 
 class Point:
     """The newest record of a case on a machine.
 
-    `rivals` are the points of the same problem on the same machine by implementation, this one
-    included: the only ones that a ratio may use.
+    `rivals` are the points of the same problem on the same machine, with the same software, by
+    implementation, this one included: the only ones that a ratio may use.
     """
 
     record: Record
@@ -48,17 +49,38 @@ class Point:
     @cached_property
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return median_draws(self.record.samples, name=f"{self.machine} {self.case.key}")
+        return median_draws(self._samples("samples"), name=f"{self.machine} {self.case.key}")
 
     @cached_property
     def hot(self) -> Draws:
         """The same for a GPU with a hot L2 cache; only where that was measured."""
-        return median_draws(self.record.hot_samples, name=f"{self.machine} {self.case.key} hot")
+        name = f"{self.machine} {self.case.key} hot"
+        return median_draws(self._samples("hot_samples"), name=name)
 
     @cached_property
     def wall(self) -> Draws:
         """The same from end to end; only where that was measured."""
-        return median_draws(self.record.wall_samples, name=f"{self.machine} {self.case.key} wall")
+        name = f"{self.machine} {self.case.key} wall"
+        return median_draws(self._samples("wall_samples"), name=name)
+
+    def _samples(self, series: Series) -> list[float]:
+        """Return those that other work did not disturb; all where it disturbed every round."""
+        return [s for samples in self.record.clean_rounds(series).values() for s in samples]
+
+    @cached_property
+    def disturbed(self) -> str:
+        """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
+        return self.record.disturbed
+
+    @property
+    def decides(self) -> bool:
+        """Whether there is a time to draw conclusions from, for all that is known."""
+        return self.ok and not self.disturbed
+
+    @property
+    def unsure(self) -> bool:
+        """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
+        return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
 
     @property
     def baseline(self) -> Point | None:
@@ -85,14 +107,22 @@ class Group(NamedTuple):
 
 
 def points(records: Iterable[Record]) -> list[Point]:
-    """Return the newest record of every case on every machine as points, in a fixed order."""
-    newest = {(_identity(r.machine), r.case.key): r for r in sorted(records, key=_started)}
+    """Return the newest record of every case on every machine as points, in a fixed order.
+
+    Rivals share the software that all implementations stand on, too: after an upgrade of torch
+    those that were measured before stay each other's.
+    """
+    ordered = sorted(records, key=_started)
+    newest = {(_identity(r.machine), r.case.key): r for r in ordered}
     names = machine_names(r.machine for r in newest.values())
     problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
-    for (identity, _), record in newest.items():
-        rivals = problems[identity, *record.case.problem]
+    for record in ordered:
+        identity = _identity(record.machine)
+        rivals = problems[identity, software.shared(record.software), *record.case.problem]
         rivals[record.case.implementation] = Point(record, names[identity], rivals)
-    return sorted((p for rivals in problems.values() for p in rivals.values()), key=_order)
+    every = (p for rivals in problems.values() for p in rivals.values())
+    shown = (p for p in every if newest[_identity(p.record.machine), p.case.key] is p.record)
+    return sorted(shown, key=_order)
 
 
 def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:

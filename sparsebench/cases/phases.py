@@ -13,10 +13,18 @@ from sparsebench.cases.case import Phase
 LEARNING_RATE = 1e-6
 
 
-def step(module: nn.Module, x: Tensor, dy: Tensor, phase: Phase) -> Callable[[], Tensor]:
+def step(
+    module: nn.Module,
+    x: Tensor,
+    dy: Tensor,
+    phase: Phase,
+    *,
+    learning_rate: float = LEARNING_RATE,
+) -> Callable[[], Tensor]:
     """Return a function that performs `phase` once and returns the output, (batch, out).
 
-    `x` is (batch, in), `dy` (batch, out) the gradient that comes back.
+    `x` is (batch, in), `dy` (batch, out) the gradient that comes back. What is checked, and not
+    timed, has another `learning_rate`: 0 leaves the weights as they are.
 
     - `inference`: the output, without a graph.
     - `forward_backward`: the output, then from `dy` the gradients of the input, of the weights
@@ -44,7 +52,7 @@ def step(module: nn.Module, x: Tensor, dy: Tensor, phase: Phase) -> Callable[[],
 
     if phase == "forward_backward":
         return forward_backward
-    optimizer = torch.optim.SGD(parameters, lr=LEARNING_RATE)
+    optimizer = torch.optim.SGD(parameters, lr=learning_rate)
 
     def train_step() -> Tensor:
         y = forward_backward()

@@ -35,6 +35,7 @@ class Sweep(BaseModel):
     sample_s: Annotated[float, Field(gt=0)] = 0.1
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     confirm: Annotated[StrictInt, Field(ge=0)] = 0
+    retake: Annotated[float, Field(ge=0)] = 0.5
     grid: Grid
     exclude: tuple[dict[str, Any], ...] = ()
     include: tuple[Grid, ...] = ()
@@ -82,7 +83,11 @@ class Sweep(BaseModel):
     def settings(self, seed: int) -> Settings:
         """Return how the cases are to be measured, in an order drawn from `seed`."""
         return Settings(
-            rounds=self.rounds, sample_s=self.sample_s, timeout_s=self.timeout_s, seed=seed
+            rounds=self.rounds,
+            sample_s=self.sample_s,
+            timeout_s=self.timeout_s,
+            seed=seed,
+            retake=self.retake,
         )
 
     def cases(self, devices: Sequence[str], threads: Sequence[int]) -> list[Case]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from sparsebench.cases.case import Case
 from sparsebench.cluster import versions
@@ -141,9 +142,9 @@ class Crew:
         return min(member.greeting.threads for member in self.members.values())
 
     @property
-    def machines(self) -> set[str]:
-        """The identities of the machines, as records have them."""
-        return {str(m.greeting.machine["id"]) for m in self.members.values()}
+    def machines(self) -> dict[str, Mapping[str, Any]]:
+        """The fingerprints of the machines, by their identities as records have them."""
+        return {str(m.greeting.machine["id"]): m.greeting.machine for m in self.members.values()}
 
     def _refuse(self, address: str, why: str) -> None:
         self._refused.add(address)

@@ -170,7 +170,8 @@ class Dispatcher:
                 yield from self._keep(job, told.attempt, told.record)
         machine = str(job.member.greeting.machine["id"])
         for case in job.task.cases:  # what an earlier worker had sent of it would stand alone
-            others = self._kept.get(case.key, {}).keys() - {machine}
+            known = self._kept.get(case.key, {})
+            others = {other for other in known if other.partition(" ")[0] != machine}
             self._superseded |= {(case.key, other) for other in others}
         self._free(job, over=True)
 

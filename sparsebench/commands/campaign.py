@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from sparsebench.analysis.points import points
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
+from sparsebench.commands import retakes
 from sparsebench.commands.places import Here, Place, Work
 from sparsebench.commands.report import load
 from sparsebench.errors import ClusterError
@@ -22,7 +24,7 @@ from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import duration, title
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
-from sparsebench.records import Store
+from sparsebench.records import Record, Store
 from sparsebench.views.tables.cliffs import suspects
 
 
@@ -33,25 +35,66 @@ def measure(
     *,
     resume: bool = True,
     retry_failed: bool = False,
+    stale: bool = False,
     deadline: float | None = None,
     place: Place | None = None,
     talk: Console = console,
 ) -> None:
     """Measure those of `cases` of which `folder` has no record; without `resume` all of them.
 
-    That is done at `place`, or here; what there is to say meanwhile is printed on `talk`.
+    Records of other software than is here now are named, and kept; with `stale` their cases are
+    measured anew, beside their rivals. What other work disturbed is taken again at the end. That
+    is done at `place`, or here; what there is to say meanwhile is printed on `talk`.
     """
     place = place or Here(talk)
     with Store(folder) as store:
         earlier = load(folder)
-        known = {r.case: r for r in earlier if place.knows(r)}
+        current, old = _known(cases, earlier, place)
         if not resume:
-            store.drop({known[case].identity for case in cases if case in known})
-            known = {}
-        pending = place.pending(cases, known, retry_failed)
+            store.drop({record.identity for record in current.values()})
+            current, old = {}, {}
+        pending = place.pending(cases, old | current, retry_failed)
+        again = {case.contest for case in (old if stale else pending)}
+        # What is measured beside an old record of the same problem would have no ratio to it.
+        beside = {c for c in cases if c.contest in again and (stale or c in old)}
+        pending = [case for case in cases if case in beside.union(pending)]
         if skipped := len(cases) - len(pending):
             talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
-        _measure(place, Work(pending, store, settings, earlier, deadline), talk)
+        _name_old([record for case, record in old.items() if case not in pending], place, talk)
+        if not pending:
+            return
+        work, begun = Work(pending, store, settings, earlier, deadline), time.monotonic()
+        _measure(place, work, talk)
+        try:
+            told = retakes.take(place, work, time.monotonic() - begun)
+        except Interrupted:
+            errors.print(
+                "interrupted while disturbed cases were taken again: every case has a record in "
+                f"{store.path}; --retry-failed takes them again",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
+            raise
+        talk.print(str(told), highlight=False, soft_wrap=True)
+
+
+def _known(
+    cases: list[Case], earlier: list[Record], place: Place
+) -> tuple[dict[Case, Record], dict[Case, Record]]:
+    """Return the last records of `cases`: of the software at `place`, and else of other."""
+    asked = set(cases)
+    here = [record for record in earlier if record.case in asked and place.knows(record)]
+    current = {record.case: record for record in here if not place.differs(record)}
+    return current, {record.case: record for record in here if record.case not in current}
+
+
+def _name_old(records: list[Record], place: Place, talk: Console) -> None:
+    """Say how many records are of other software, and what differs."""
+    for what, count in Counter("; ".join(place.differs(r)) for r in records).items():
+        talk.print(
+            f"{count} of these records are of other software ({what}): they are kept; "
+            "--stale measures their cases anew, beside their rivals",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def confirm(
@@ -68,8 +111,8 @@ def confirm(
     Neighbours of different sizes are measured minutes apart, so that a moment's disturbance of a
     shared machine looks like a cliff. One that is there comes out again.
     """
-    measured = {r.case: r for r in load(folder) if place.knows(r)}
-    found = suspects(points(measured[case] for case in cases if case in measured))
+    current, _ = _known(cases, load(folder), place)
+    found = suspects(points(current[case] for case in cases if case in current))
     if not found or (deadline is not None and time.monotonic() > deadline):
         return False
     talk.print(f"{len(found)} cases beside a cliff are measured again")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import uuid
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 
@@ -19,13 +19,13 @@ from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
 from sparsebench.measuring import hostlock, machine, runner
-from sparsebench.measuring.description import described
+from sparsebench.measuring.description import described, fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
 from sparsebench.measuring.refusals import refusal
 from sparsebench.measuring.roofline import roofline
 from sparsebench.output import console as output
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Store, software
 from sparselayers import accelerator
 
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
@@ -35,7 +35,7 @@ _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
 class Work:
     """Cases to be measured into `store`, none begun after `deadline` (of `time.monotonic`).
 
-    `earlier` are all records that its folder has had.
+    `earlier` are all records that its folder has had. Of `again` are those that had rounds before.
     """
 
     cases: list[Case]
@@ -43,10 +43,16 @@ class Work:
     settings: Settings
     earlier: list[Record]
     deadline: float | None = None
+    again: Mapping[Case, runner.Again] = field(default_factory=dict)
 
 
 class Place(ABC):
-    """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress."""
+    """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress.
+
+    `takes_again`: whether a case that was disturbed can be measured once more, on its machine.
+    """
+
+    takes_again = True
 
     def __init__(self, threads: int, talk: Console) -> None:
         self.threads, self._talk = threads, talk
@@ -65,6 +71,10 @@ class Place(ABC):
     @abstractmethod
     def knows(self, record: Record) -> bool:
         """Return whether `record` was measured here."""
+
+    @abstractmethod
+    def differs(self, record: Record) -> list[str]:
+        """Say in which software `record`, that was measured here, differs from what is here now."""
 
     @abstractmethod
     def pending(
@@ -98,6 +108,10 @@ class Here(Place):
         """Tell by the hardware."""
         return bool(record.machine.get("id") == machine.fingerprint()["id"])
 
+    def differs(self, record: Record) -> list[str]:
+        """Compare with this process."""
+        return software.differences(record.software, fingerprint(record.case)["software"])
+
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
     ) -> list[Case]:
@@ -121,10 +135,16 @@ class Here(Place):
                     roofline(*conditions)
             for record in runner.run(
                 cases, work.store, work.settings, machine=described,
-                under_way=display.under_way, deadline=work.deadline, hold=alone,
+                under_way=display.under_way, deadline=work.deadline, hold=alone, again=work.again,
+                loops=self._loops(work.earlier),
             ):  # fmt: skip
                 display.done(record)
         return display.count
+
+    def _loops(self, earlier: list[Record]) -> list[float]:
+        """Return how long constant work took in the turns that are on record of this machine."""
+        turns = [turn for record in earlier if self.knows(record) for turn in record.rounds]
+        return [min(loops) for turn in turns if (loops := turn.conditions.get("loop_s"))]
 
     def _check(self, device: str) -> None:
         machine.check_device(device)
@@ -163,6 +183,8 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
 class There(Place):
     """The workers of a cluster."""
 
+    takes_again = False  # the next one would be another machine's
+
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         super().__init__(crew.threads, terms.talk)
         self._cluster, self._crew, self._terms = cluster, crew, terms
@@ -170,6 +192,14 @@ class There(Place):
     def knows(self, record: Record) -> bool:
         """Tell by what a cluster notes of its hosts, or by the hardware of one of them."""
         return "host" in record.run or record.machine.get("id") in self._crew.machines
+
+    def differs(self, record: Record) -> list[str]:
+        """Compare with what the machine's worker greeted with: what all implementations share."""
+        there = self._crew.machines.get(str(record.machine.get("id")))
+        if there is None:
+            return []
+        mine = {**record.software, software.OWN: ""}
+        return software.differences(mine, software.of(there))
 
     def pending(
         self, cases: list[Case], known: dict[Case, Record], retry_failed: bool
@@ -181,7 +211,7 @@ class There(Place):
         lacking = {
             case.contest
             for case in cases
-            if case not in known or (retry_failed and known[case].status != "ok")
+            if case not in known or (retry_failed and _failed(known[case]))
         }
         return [case for case in cases if case.contest in lacking]
 
@@ -210,7 +240,12 @@ class There(Place):
 
 
 def _to_measure(record: Record | None, retry_failed: bool) -> bool:
-    if record is None or (retry_failed and record.status != "ok"):
+    if record is None or (retry_failed and _failed(record)):
         return True
     # What was refused is measured once it can be: after an installation, or with more memory.
     return record.status == "unsupported" and refusal(record.case) is None
+
+
+def _failed(record: Record) -> bool:
+    """Return whether there is no time that could decide anything."""
+    return record.status != "ok" or bool(record.disturbed)

@@ -68,7 +68,17 @@ def run(
         typer.Option("--resume/--fresh", help="Measure what has no record, or everything again."),
     ] = True,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Measure cases without a time again.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Measure cases without a time, or a disturbed one, again."
+        ),
+    ] = False,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale",
+            help="Measure what was measured with other software than is here now, and its rivals.",
+        ),
     ] = False,
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU threads; may be repeated.")
@@ -166,8 +176,8 @@ def run(
             raise InputError(f"no case of {name} can be measured: {reason}")
         deadline = None if budget is None else time.monotonic() + 60 * budget
         campaign.measure(
-            cases, folder, settings, resume=resume, retry_failed=retry_failed, deadline=deadline,
-            place=place, talk=talk,
+            cases, folder, settings, resume=resume, retry_failed=retry_failed, stale=stale,
+            deadline=deadline, place=place, talk=talk,
         )  # fmt: skip
         for _ in range(asked.confirm):
             if not campaign.confirm(

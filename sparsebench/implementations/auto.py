@@ -28,6 +28,7 @@ class Auto(Implementation):
 
     name = "auto"
     dtypes = tuple(dtype for dtype in Dense.dtypes if dtype in Ours.dtypes)
+    stands_on = Ours.stands_on
     gflops = 30.0
     setup_s = _SECONDS
     candidates: ClassVar[tuple[Implementation, ...]] = (Dense(), Ours(), TorchCSR())
@@ -69,6 +70,10 @@ class Auto(Implementation):
     def bias_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the bias, as the chosen one keeps it."""
         return self._of(module).bias_gradient(module, problem)
+
+    def forget_absent(self, module: nn.Module, problem: Problem) -> None:
+        """Do what the chosen one needs."""
+        self._of(module).forget_absent(module, problem)
 
     def _of(self, module: nn.Module) -> Implementation:
         # The sparse ones keep their weights alike.

@@ -41,6 +41,8 @@ class Implementation(ABC):
     trains: ClassVar[bool] = True
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
+    # Packages of this project that are part of it: a change of their sources makes it another.
+    stands_on: ClassVar[tuple[str, ...]] = ()
     # A rough rate, and seconds to import and build: for telling how long a sweep takes.
     gflops: ClassVar[float] = 5.0
     setup_s: ClassVar[float] = 0.0
@@ -82,9 +84,10 @@ class Implementation(ABC):
         """Return about how much memory checking and measuring `case` takes, in bytes.
 
         A case that needs more than the machine has free is refused before anything is allocated.
-        The default counts, for each weight, its value, gradient, and two sets of indices.
+        The default counts, for each weight, its value, gradient, and two sets of indices, and the
+        oracle's double precision.
         """
-        per_weight = 4 * DTYPE_BYTES[case.dtype] + 16
+        per_weight = 4 * DTYPE_BYTES[case.dtype] + 32
         activations = 4 * case.batch * (case.inputs + case.outputs)
         return case.nnz * per_weight + activations * DTYPE_BYTES[case.dtype]
 
@@ -112,6 +115,13 @@ class Implementation(ABC):
         """Return the gradient of the bias, (out,)."""
         del problem
         return gradient(module, "bias")
+
+    def forget_absent(self, module: nn.Module, problem: Problem) -> None:
+        """Set weights to zero that are not the problem's, and that an optimizer's step has moved.
+
+        Nothing to do where only the problem's weights are trained.
+        """
+        del module, problem
 
 
 class _Product(Implementation):

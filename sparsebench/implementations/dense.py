@@ -24,8 +24,9 @@ class Dense(Implementation):
         return 2.0 * case.batch * case.windows * case.weights
 
     def bytes_needed(self, case: Case) -> int:
-        """Count the weight and its gradient."""
-        return super().bytes_needed(case) + 2 * case.weights * DTYPE_BYTES[case.dtype]
+        """Count the weight and its gradient; where it is trained, the weight as it was, too."""
+        copies = 3 if case.phase == "train_step" else 2
+        return super().bytes_needed(case) + copies * case.weights * DTYPE_BYTES[case.dtype]
 
     def build(self, problem: Problem) -> nn.Module:
         """Scatter the values into the weight of an nn.Linear or nn.Conv2d."""
@@ -40,6 +41,13 @@ class Dense(Implementation):
         gradient = module.get_parameter("weight").grad
         assert gradient is not None
         return gradient.flatten(1)[problem.connectivity.row, problem.connectivity.col]
+
+    def forget_absent(self, module: nn.Module, problem: Problem) -> None:
+        """Keep the weights at the problem's connections; all others were trained as well."""
+        weight = module.get_parameter("weight").detach().flatten(1)
+        place = problem.connectivity.row, problem.connectivity.col
+        kept = weight[place]
+        weight.zero_()[place] = kept
 
 
 class _Product(nn.Module):

@@ -19,6 +19,7 @@ class Ours(Implementation):
     name = "ours"
     operations = ("linear", "conv2d", "product")
     gflops = 30.0
+    stands_on = ("sparselayers",)
     backend: ClassVar[str | None] = None
 
     def build(self, problem: Problem) -> nn.Module:

@@ -19,7 +19,7 @@ import psutil
 import torch
 
 from sparsebench.errors import InputError
-from sparsebench.measuring import allocator, gpu
+from sparsebench.measuring import allocator, gpu, software
 from sparselayers import accelerator
 from sparselayers.backends import BACKENDS, native
 
@@ -28,7 +28,8 @@ from sparselayers.backends import BACKENDS, native
 def fingerprint() -> dict[str, Any]:
     """Return what a measurement depends on beside its case; `id` names the hardware.
 
-    Two machines of the same parts share an id: their records replace each other's.
+    Two machines of the same parts share an id: their records replace each other's. `software` is
+    what of the software both sides of a ratio share.
     """
     hardware = {
         "cpu": _cpu(),
@@ -36,7 +37,7 @@ def fingerprint() -> dict[str, Any]:
         "gpus": _gpus(),
     }
     digest = hashlib.sha256(repr(hardware).encode()).hexdigest()
-    return {
+    found = {
         "id": digest[:12],
         **hardware,
         "os": f"{platform.system()} {platform.release()}",
@@ -47,6 +48,7 @@ def fingerprint() -> dict[str, Any]:
         "sparsebench": {"version": metadata.version("sparsebench"), **_commit()},
         "layers": layers_backend(),
     }
+    return found | {"software": software.shared(found)}
 
 
 def devices() -> list[str]:

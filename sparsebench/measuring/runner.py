@@ -13,24 +13,27 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import StoreError
 from sparsebench.interruption import Interrupted
-from sparsebench.measuring import isolation, worker
+from sparsebench.measuring import isolation, quality, worker
 from sparsebench.measuring.isolation import Failure
 from sparsebench.measuring.refusals import refusal
-from sparsebench.measuring.timing import SLOW_S
+from sparsebench.measuring.timing import SLOW_S, Times
 from sparsebench.measuring.worker import Outcome
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Round, Store
+
+_KNOWN = 8  # turns, before they say how long constant work takes here
 
 
 def ordered(cases: list[Case], seed: int) -> list[Case]:
@@ -56,17 +59,20 @@ def run(
     under_way: Callable[[Case], None] = lambda case: None,
     deadline: float | None = None,
     hold: Callable[[Case], AbstractContextManager[None]] = lambda case: nullcontext(),
+    again: Mapping[Case, Again] = MappingProxyType({}),
+    loops: Iterable[float] = (),
 ) -> Iterator[Record]:
     """Measure `cases`; append each record to `store` and yield it.
 
     `machine` returns the fingerprint to record with a case, `under_way` is told which one is
     being measured. No new contest is begun after `deadline` (of `time.monotonic`). The cases of a
-    contest are measured within `hold` of the first.
+    contest are measured within `hold` of the first. Of `again` are those that had rounds before,
+    and take one more; `loops` are seconds that constant work took in earlier turns.
     """
     cases = ordered(cases, settings.seed)
     position = {case: number for number, case in enumerate(cases)}
     this = {"id": datetime.now(UTC).strftime("%Y%m%dT%H%M%S"), "seed": settings.seed}
-    bench = Bench(store.folder / ".scratch", settings, under_way)
+    bench = Bench(store.folder / ".scratch", settings, under_way, again, loops)
 
     def joined(turns: Turns) -> Record:
         return turns.record(machine(turns.case), this | {"position": position[turns.case]})
@@ -79,6 +85,8 @@ def run(
             with hold(rivals[0]):
                 for turns in bench.measure(rivals):
                     record = joined(turns)
+                    if turns.again and record.status not in ("ok", "incorrect"):
+                        continue  # the rounds before are there, and right
                     store.append(record)
                     yield record
     except (Interrupted, KeyboardInterrupt, GeneratorExit):
@@ -93,16 +101,22 @@ class Bench:
     """Where cases are measured, one at a time; keeps the numbers of the last problem."""
 
     def __init__(
-        self, scratch: Path, settings: Settings, under_way: Callable[[Case], None]
+        self,
+        scratch: Path,
+        settings: Settings,
+        under_way: Callable[[Case], None],
+        again: Mapping[Case, Again] = MappingProxyType({}),
+        loops: Iterable[float] = (),
     ) -> None:
         self._scratch, self._settings, self._under_way = scratch, settings, under_way
+        self._again, self._pace = again, Pace(loops)
         self._prepared: tuple[Any, ...] = ()
         self._every: list[Turns] = []
         self.clear()  # what a killed run left
 
     def measure(self, rivals: list[Case]) -> Iterator[Turns]:
         """Measure the cases of one contest in rounds; yield each when it has had its last."""
-        every = self._every = [Turns(case) for case in rivals]
+        every = self._every = [Turns(case, again=self._again.get(case)) for case in rivals]
         for number in range(self._settings.rounds):
             for turns in every if number % 2 == 0 else reversed(every):
                 if turns.over:
@@ -124,14 +138,19 @@ class Bench:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _turn(self, turns: Turns) -> Outcome:
-        case, earlier = turns.case, turns.outcomes[0].times if turns.outcomes else None
+        case, earlier = turns.case, turns.earlier
         if earlier is None and (reason := refusal(case)):
             return Outcome("unsupported", reason)
         if self._prepared != numbers(case):
             failed = self._prepare(case)
             if failed:
                 return failed
-        return self._attempt(worker.measure, case, self._scratch, self._settings.sample_s, earlier)
+        started = datetime.now(UTC).isoformat("T", "seconds")
+        outcome = self._attempt(
+            worker.measure, case, self._scratch, self._settings.sample_s, earlier
+        )
+        turn = outcome.round.model_copy(update={"started": started})
+        return replace(outcome, round=turn if case.device != "cpu" else self._pace.judged(turn))
 
     def _prepare(self, case: Case) -> Outcome | None:
         """Have the numbers of `case` computed; return how that failed, if it did."""
@@ -161,6 +180,34 @@ class Bench:
         return outcome
 
 
+@dataclass(frozen=True)
+class Again:
+    """A case is taken once more: with how many calls a sample, and for the how-manieth time."""
+
+    calls: int
+    number: int
+
+
+class Pace:
+    """How long constant work took in the turns so far: where it took much longer, all did."""
+
+    def __init__(self, loops: Iterable[float] = ()) -> None:
+        self._loops = list(loops)
+
+    def judged(self, turn: Round) -> Round:
+        """Return `turn` with what its calibration loop says beside those of the turns before."""
+        if not (loops := turn.conditions.get("loop_s")):
+            return turn
+        self._loops.append(min(loops))
+        if turn.disturbed or len(self._loops) <= _KNOWN:
+            return turn
+        usual = sorted(self._loops)[len(self._loops) // 4]
+        if (times := max(loops) / usual) <= quality.SLOWER:
+            return turn
+        why = f"constant work took {times:.2g} times as long as in other turns"
+        return turn.model_copy(update={"disturbed": why})
+
+
 @dataclass
 class Turns:
     """What the rounds of a case brought so far. As a context manager it takes the time of one."""
@@ -170,6 +217,7 @@ class Turns:
     ended: bool = False
     started: str = ""
     wall_s: float = 0.0
+    again: Again | None = None
 
     def __enter__(self) -> None:
         self.started = self.started or datetime.now(UTC).isoformat("T", "seconds")
@@ -177,6 +225,13 @@ class Turns:
 
     def __exit__(self, *exception: object) -> None:
         self.wall_s += time.monotonic()
+
+    @property
+    def earlier(self) -> Times | None:
+        """What a round before this one timed, here or in an earlier run; None in the first."""
+        if self.outcomes:
+            return self.outcomes[0].times
+        return Times(calls_per_sample=self.again.calls) if self.again else None
 
     @property
     def over(self) -> bool:
@@ -205,7 +260,19 @@ class Turns:
             started=self.started,
             machine=machine,
             run=run | {"rounds": len(times)},
+            rounds=[self._round(outcome) for outcome in self.outcomes if times],
         )
+
+    def _round(self, outcome: Outcome) -> Round:
+        times = outcome.times
+        counts = {
+            "samples": len(times.samples),
+            "hot_samples": len(times.hot),
+            "wall_samples": len(times.wall),
+            "calls_per_sample": times.calls_per_sample,
+        }
+        retaken = self.again.number if self.again else 0
+        return outcome.round.model_copy(update=counts | {"retaken": retaken})
 
 
 def problem_bytes(case: Case) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from timeit import Timer
 from typing import TypeVar
@@ -20,6 +21,7 @@ import torch
 
 from sparsebench.measuring import gpu
 from sparsebench.measuring.gpu import Meters
+from sparsebench.measuring.quality import Strain, Watch
 
 K = TypeVar("K")
 
@@ -35,12 +37,16 @@ class Times:
 
     On a GPU `samples` are the device's own times with its L2 cache cleared, `hot` those with the
     cache as the call before left it, and `wall` are times from end to end; both empty on a CPU.
+    `calls` are all that were made on a CPU, to warm up too; `strains` what happened during each
+    sample there.
     """
 
     samples: list[float] = field(default_factory=list)
     calls_per_sample: int = 0
     hot: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
+    calls: int = 0
+    strains: list[Strain] = field(default_factory=list)
 
 
 def measure(
@@ -61,16 +67,33 @@ def measure(
     torch.set_num_threads(threads)
     if device != "cpu":
         return _measure_gpu(step, gpu.of(torch.device(device)), seconds)
-    timer = Timer(step)
-    first = timer.timeit(1)
-    if first > SLOW_S:
-        return Times([_round(timer.timeit(1))], 1)
-    calls = _warmed_up(timer, calls)
+    timer = _Counted(step)
+    least = LEAST_SAMPLES
+    if timer.timeit(1) > SLOW_S:
+        calls, least, seconds = 1, 1, 0.0
+    else:
+        calls = _warmed_up(timer, calls)
     samples: list[float] = []
+    strains: list[Strain] = []
     end = time.perf_counter() + seconds
-    while len(samples) < LEAST_SAMPLES or time.perf_counter() < end:
-        samples.append(_round(timer.timeit(calls) / calls))
-    return Times(samples, calls)
+    with closing(Watch()) as watch:
+        while len(samples) < least or time.perf_counter() < end:
+            watch.begin()
+            taken = timer.timeit(calls)
+            strains.append(watch.end(taken))
+            samples.append(_round(taken / calls))
+    return Times(samples, calls, calls=timer.calls, strains=strains)
+
+
+class _Counted(Timer):
+    """A timer that knows how many calls it made."""
+
+    calls = 0
+
+    def timeit(self, number: int = 1) -> float:
+        """Time `number` calls."""
+        self.calls += number
+        return super().timeit(number)
 
 
 def in_turns(

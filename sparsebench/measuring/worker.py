@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +15,10 @@ from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.implementations.dense_tf32 import tensor_cores
-from sparsebench.measuring import allocator, memory, oracle, timing
+from sparsebench.measuring import afterwards, allocator, memory, oracle, quality, timing
 from sparsebench.measuring.isolation import public
-from sparsebench.records import Memory, Status
+from sparsebench.measuring.verification import Incorrect, drop_gradients, judge, verify
+from sparsebench.records import Memory, Round, Status
 from sparselayers import backends
 from sparselayers.backends.kernels.tuning import TUNER
 
@@ -30,6 +33,7 @@ class Outcome:
     memory: Memory = field(default_factory=Memory)
     times: timing.Times = field(default_factory=timing.Times)
     tuning_s: float = 0.0
+    round: Round = field(default_factory=Round)
 
 
 def prepare(case: Case, folder: Path) -> Outcome:
@@ -44,9 +48,17 @@ def prepare(case: Case, folder: Path) -> Outcome:
 def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | None) -> Outcome:
     """Build the module of `case`; verify it and take memory, once; time it for about `seconds`.
 
-    `folder` holds what `prepare` wrote, `earlier` what an earlier round of the case timed: its
-    calls are counted alike again, and nothing else is repeated.
+    And verify it again, on other numbers. `folder` holds what `prepare` wrote, `earlier` what an
+    earlier round of the case timed: its calls are counted alike again, and what came before the
+    timing is not repeated.
     """
+    try:
+        return _measured(case, folder, seconds, earlier)
+    except Incorrect as wrong:
+        return Outcome("incorrect", str(wrong), wrong.errors)
+
+
+def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | None) -> Outcome:
     torch.manual_seed(case.seed)
     torch.set_num_threads(case.threads)
     implementation = IMPLEMENTATIONS[case.implementation].of(case)
@@ -63,13 +75,14 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
     errors, peaks = {}, Memory()
     if earlier is None:
         errors = verify(implementation, module, given, folder / "expected.pt")
-        if message := judge(errors, implementation.precision or case.dtype):
-            return Outcome("incorrect", message, errors)
+        judge(errors, implementation.precision or case.dtype)
         del given  # what the module shares with it still counts
         peaks = take_memory(implementation, module, x, dy, case, empty)
+    before = afterwards.parameters_before(module, case)
 
     if case.device == "cpu":
         allocator.keep_freed()
+    begun = quality.Moment.now()
     times = timing.measure(
         phases.step(module, x, dy, case.phase),
         device=case.device,
@@ -77,39 +90,39 @@ def measure(case: Case, folder: Path, seconds: float, earlier: timing.Times | No
         seconds=seconds,
         calls=earlier.calls_per_sample if earlier else None,
     )
+    turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     spent = TUNER.cost - tuned
+    again = afterwards.check(
+        implementation,
+        module,
+        case,
+        afterwards.timed(x, dy, folder),
+        before=before,
+        calls=times.calls,
+        seed=secrets.randbits(32),
+        first=earlier is None,
+    )
+    errors = {name: max(error, again[name]) for name, error in errors.items()}
     # What was measured is then another backend: whoever reads the time has to know.
     note = public(backends.fallen_back())
-    return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent)
+    return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent, round=turn)
 
 
-def verify(
-    implementation: Implementation, module: nn.Module, given: Problem, expected: Path
-) -> dict[str, float]:
-    """Return the relative errors of output and gradients, by name, against the oracle's."""
-    x = given.x
-    if implementation.trains:
-        actual = {
-            "output": phases.step(module, x, given.dy, "train_step")(),
-            "input": _not_none(x.grad, "input"),
-            "values": implementation.values_gradient(module, given),
-            "bias": implementation.bias_gradient(module, given),
-        }
-    else:
-        actual = {"output": phases.step(module, x, given.dy, "inference")()}
-    exact = torch.load(expected, map_location=x.device, weights_only=True)
-    errors = {name: oracle.relative_error(tensor, exact[name]) for name, tensor in actual.items()}
-    _drop_gradients(module, x)
-    return errors
-
-
-def judge(errors: dict[str, float], dtype: str) -> str:
-    """Say which errors are beyond what rounding explains; nothing if none is."""
-    allowed = oracle.TOLERANCE[dtype]
-    wrong = [f"{name} by {e:.2g}" for name, e in errors.items() if not e <= allowed]
-    if not wrong:
-        return ""
-    return f"differs from the oracle: {', '.join(wrong)} of its largest entry; allowed {allowed:g}"
+def _round(times: timing.Times, conditions: dict[str, Any]) -> Round:
+    """Return what a record keeps of a turn beside its samples. A GPU's own times are not judged."""
+    strains = times.strains
+    return Round(
+        samples=len(times.samples),
+        hot_samples=len(times.hot),
+        wall_samples=len(times.wall),
+        calls_per_sample=times.calls_per_sample,
+        disturbed=quality.disturbance(times.samples, strains, conditions) if strains else "",
+        spoiled=quality.spoiled(strains),
+        cpu=[round(strain.cpu, 3) for strain in strains],
+        waited=[round(strain.waited, 4) for strain in strains if strain.waited is not None],
+        switches=[strain.switches for strain in strains],
+        conditions=conditions,
+    )
 
 
 def take_memory(
@@ -124,9 +137,9 @@ def take_memory(
     inference_peak, method = memory.peak(inference, case.device)
     training_peak = None
     if implementation.trains:
-        training = phases.step(module, x, dy, "train_step")
+        training = phases.step(module, x, dy, "train_step", learning_rate=0.0)
         training_peak, method = memory.peak(training, case.device)
-        _drop_gradients(module, x)
+        drop_gradients(module, x)
     return Memory(
         held=max(0, held), inference_peak=inference_peak, training_peak=training_peak, method=method
     )
@@ -137,14 +150,3 @@ def _bytes_of_layer(given: Problem) -> int:
     connectivity = given.connectivity
     tensors = (connectivity.row_ptr, connectivity.col, given.values, given.bias)
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-
-
-def _drop_gradients(module: nn.Module, x: Tensor) -> None:
-    module.zero_grad()
-    x.grad = None
-
-
-def _not_none(gradient: Tensor | None, name: str) -> Tensor:
-    if gradient is None:
-        raise RuntimeError(f"the backward pass left no gradient of the {name}")
-    return gradient

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import statistics
+import zlib
 from collections.abc import Iterable
+from itertools import accumulate, zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 from sparsebench.cases.case import Case
-from sparsebench.records import store
+from sparsebench.records import software, store
+from sparsebench.records.round import Round
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
 
+# Between the medians of the rounds of a case: if they are further apart, one is wrong.
+APART = 1.5
+
+Series = Literal["samples", "hot_samples", "wall_samples"]
 Status = Literal["ok", "incorrect", "unsupported", "oom", "timeout", "error"]
 
 
@@ -49,15 +57,89 @@ class Record(BaseModel):
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
+    rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:
         return case.described
 
     @property
+    def round_count(self) -> int:
+        """How many rounds, each a process of its own, gave samples."""
+        return len(self.rounds) or (int(self.run.get("rounds", 1)) if self.samples else 0)
+
+    def by_round(self, series: Series = "samples") -> list[list[float]]:
+        """Return the samples of a series by the round that took them.
+
+        Those of records that do not say where rounds begin are cut into equal parts: every round
+        is given the same time.
+        """
+        samples: list[float] = getattr(self, series)
+        ends = list(accumulate(getattr(part, series) for part in self.rounds))
+        if not ends:
+            count = max(1, min(self.round_count, len(samples)))
+            ends = [len(samples) * (n + 1) // count for n in range(count)]
+        return [samples[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    @property
+    def clean(self) -> list[int]:
+        """Which rounds decide, counted from 0: undisturbed, and as fast as most of those are.
+
+        Empty where none does: then the whole record is `disturbed`.
+        """
+        medians = {
+            number: statistics.median(samples)
+            for number, samples in enumerate(self._unspoiled("samples"))
+            if samples and not (self.rounds and self.rounds[number].disturbed)
+        }
+        if not self.rounds:
+            return list(medians)
+        ordered = sorted(medians.values())
+        alike = max(
+            ([m for m in ordered if low <= m <= APART * low] for low in ordered),
+            key=len, default=[],
+        )  # fmt: skip
+        return (
+            [n for n, m in medians.items() if m in alike] if 2 * len(alike) > len(medians) else []
+        )
+
+    @property
+    def disturbed(self) -> str:
+        """Why the record decides nothing: no sentence, no winner, no crossover; "" if it does."""
+        if self.status != "ok" or not self.samples or self.clean:
+            return ""
+        reasons = [part.disturbed for part in self.rounds if part.disturbed]
+        return reasons[-1] if len(reasons) == len(self.rounds) else "its rounds are far apart"
+
+    def clean_rounds(self, series: Series = "samples") -> dict[int, list[float]]:
+        """Return the samples that count by the number of their round: of all where none is clean.
+
+        Samples during which other work had a core are left out where a round has others.
+        """
+        chosen = self.clean or range(max(1, len(self.rounds)))
+        every = self._unspoiled(series) if self.clean else self.by_round(series)
+        return {n: samples for n, samples in enumerate(every) if n in chosen and samples}
+
+    def _unspoiled(self, series: Series) -> list[list[float]]:
+        parts = self.by_round(series)
+        if series != "samples" or not self.rounds:
+            return parts
+        return [
+            [sample for n, sample in enumerate(part) if n not in told.spoiled] or part
+            for part, told in zip(parts, self.rounds, strict=False)
+        ]
+
+    @property
+    def software(self) -> dict[str, str]:
+        """What of the software its time belongs to: see `sparsebench.records.software`."""
+        return software.of(self.machine)
+
+    @property
     def identity(self) -> tuple[str, str]:
-        """What a later record replaces: the case and the machine."""
-        return self.case.key, str(self.machine.get("id", ""))
+        """What a later record replaces: the case, and the machine with the software."""
+        told = self.software
+        names = (software.shared(told), told.get(software.OWN, ""))
+        return self.case.key, f"{self.machine.get('id', '')} {zlib.crc32(repr(names).encode()):08x}"
 
 
 class Store(store.Store[Record]):
@@ -66,16 +148,61 @@ class Store(store.Store[Record]):
     kind = Record
     file_name = FILE_NAME
 
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._begun: dict[tuple[str, str], Record] = {}
+
+    def go_on(self, records: Iterable[Record]) -> None:
+        """From now on add what is appended to the rounds of `records`, and of one another."""
+        self._begun |= {record.identity: record for record in records}
+
+    def append(self, record: Record) -> None:
+        """Write `record`, with the rounds before it, as the record that counts."""
+        if (earlier := self._begun.get(record.identity)) is not None:
+            record = joined(earlier, record)
+            self._begun[record.identity] = record
+        super().append(record)
+
+
+def joined(earlier: Record, later: Record) -> Record:
+    """Return `later` with the rounds of `earlier` before its own; one that failed as it is."""
+    if not (earlier.status == later.status == "ok" and earlier.samples and later.samples):
+        return later
+    errors = earlier.errors | later.errors
+    return later.model_copy(
+        update={
+            "samples": [*earlier.samples, *later.samples],
+            "hot_samples": [*earlier.hot_samples, *later.hot_samples],
+            "wall_samples": [*earlier.wall_samples, *later.wall_samples],
+            "rounds": [part for record in (earlier, later) for part in _told(record)],
+            "errors": {k: max(e, earlier.errors.get(k, e)) for k, e in errors.items()},
+            "memory": earlier.memory,
+            "tuning_s": max(earlier.tuning_s, later.tuning_s),
+            "wall_s": round(earlier.wall_s + later.wall_s, 3),
+            "run": later.run | {"rounds": earlier.round_count + later.round_count},
+        }
+    )
+
+
+def _told(record: Record) -> list[Round]:
+    """Return the rounds of a record, told or taken to be equal."""
+    series = [record.by_round(name) for name in get_args(Series)]
+    cut = [
+        Round(samples=len(own), hot_samples=len(hot), wall_samples=len(wall))
+        for own, hot, wall in zip_longest(*series, fillvalue=())
+    ]
+    return record.rounds or cut
+
 
 def load(path: Path) -> list[Record]:
     """Read the records of a file, or of all record files at and below a folder.
 
-    Of several records of one case and machine the last counts; a torn line is left out, with a
-    warning.
+    Of several records of one case, machine and software the last counts; a torn line is left out,
+    with a warning.
     """
     return Store.load(path)
 
 
 def merge(records: Iterable[Record]) -> list[Record]:
-    """Keep the last record of each case and machine, in the order they first came."""
+    """Keep the last record of each case, machine and software, in the order they first came."""
     return store.merge(records)

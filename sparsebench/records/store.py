@@ -7,9 +7,10 @@ import json
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, BinaryIO, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -105,22 +106,56 @@ class Store(Generic[L]):
         self.appended += 1
 
     def drop(self, identities: set[tuple[str, str]]) -> None:
-        """Remove the records of `identities`; the file as it was stays beside as `….old`."""
-        kept = [
-            record for record in load(self.path, self.kind) if record.identity not in identities
-        ]
+        """Move the records of `identities` from the file into that of old ones, `….old`.
+
+        So are records that later ones replaced. Old ones are appended, never written over; lines
+        that are no record stay where they are. Raises StoreError where that cannot be written:
+        everything is then still in the file.
+        """
+        old, kept = self._sorted_out(identities)
+        if not old:
+            return
         replacement = self.path.with_suffix(".new")
         try:
-            with replacement.open("w") as file:
-                file.writelines(r.model_dump_json() + "\n" for r in kept)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(self.path, self.path.with_suffix(".jsonl.old"))
+            with self.path.with_suffix(".jsonl.old").open("ab") as file:
+                _write(file, old)
+            with replacement.open("wb") as file:
+                _write(file, kept)
             os.replace(replacement, self.path)
         except OSError as error:
+            with suppress(OSError):
+                replacement.unlink(missing_ok=True)
             raise StoreError(f"{self.path}: cannot be rewritten: {error.strerror}") from error
         self._file.close()
         self._file = self.path.open("ab", buffering=0)
+
+    def _sorted_out(self, identities: set[tuple[str, str]]) -> tuple[list[bytes], list[bytes]]:
+        """Return the lines of the file that are to go, and those that stay, as they are."""
+        lines = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.strip()]
+        found = [_identity(line, self.kind) for line in lines]
+        last = {identity: number for number, identity in enumerate(found)}
+        goes = [
+            identity is not None and (identity in identities or last[identity] != number)
+            for number, identity in enumerate(found)
+        ]
+        old = [line for line, leaves in zip(lines, goes, strict=True) if leaves]
+        return old, [line for line, leaves in zip(lines, goes, strict=True) if not leaves]
+
+
+def _write(file: BinaryIO, lines: list[bytes]) -> None:
+    file.writelines(lines)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _identity(line: bytes, kind: type[Line]) -> tuple[str, str] | None:
+    """Return what the record in a line is of; None for a line that is none."""
+    if _schema(line, known := _known_schema(kind)) != known:
+        return None
+    try:
+        return kind.model_validate_json(line).identity
+    except ValidationError:
+        return None
 
 
 def load(path: Path, kind: type[L]) -> list[L]:
@@ -139,7 +174,7 @@ def merge(records: Iterable[L]) -> list[L]:
 
 
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
-    known = cast(Any, kind).model_fields["schema_version"].default
+    known = _known_schema(kind)
     foreign: dict[object, list[int]] = {}  # lines, by their schema
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -164,6 +199,10 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
             f"{lines[0]}: this version of sparsebench reads schema {known}",
             stacklevel=2,
         )
+
+
+def _known_schema(kind: type[Line]) -> object:
+    return cast(Any, kind).model_fields["schema_version"].default
 
 
 def _schema(line: bytes, known: object) -> object:

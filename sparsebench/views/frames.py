@@ -17,10 +17,10 @@ def load_frame(*sources: Path | str) -> pd.DataFrame:
     """Return the newest record of every case below `sources` as a row of a DataFrame.
 
     Columns: `machine`, every field of the case (`implementation`, `in_features`, …), `status`,
-    `message`, and every metric of `sparsebench list` with its unit, as `time [s]`; where it has an
-    interval, that too, as `time [s] low` and `time [s] high` (95%). Cases that failed have a status
-    and no numbers. Raw samples are in the files themselves, which
-    `pandas.read_json(path, lines=True)` reads.
+    `message`, `disturbed` (why its time decides nothing; empty if it does), and every metric of
+    `sparsebench list` with its unit, as `time [s]`; where it has an interval, that too, as
+    `time [s] low` and `time [s] high` (95%). Cases that failed have a status and no numbers. Raw
+    samples are in the files themselves, which `pandas.read_json(path, lines=True)` reads.
 
     Raises InputError where a source does not exist, or none holds a record.
     """

@@ -10,6 +10,16 @@ from sparsebench.analysis.estimates import Estimate
 _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
 
+# Of a time, or a ratio, in which a time is that other work disturbed.
+DISTURBED = "!"
+DISTURBED_MEANS = f"{DISTURBED}: disturbed by other work, decides nothing"
+
+
+def doubtful(text: str, disturbed: object) -> str:
+    """Return `text` with the mark DISTURBED where something is."""
+    return f"{text}{DISTURBED}" if disturbed else text
+
+
 def quantity(value: float, unit: str, *, digits: int = 3) -> str:
     """Return `value` with `digits` significant digits and a prefix: 583 µs, 1.85 ms, 12.8 MB."""
     if value == 0 or not math.isfinite(value):

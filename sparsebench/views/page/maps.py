@@ -100,5 +100,7 @@ def _speedup(point: Point | None) -> Cell:
     estimate = METRICS["speedup"].of(point)
     if estimate is None:
         return Cell(point.record.status if not point.ok else "no dense")
+    if point.unsure:
+        return Cell(units.doubtful(units.ratio(estimate.value), point.unsure))
     heat = math.log10(estimate.value)
     return Cell(units.ratio(estimate.value), max(-1.0, min(1.0, heat)))

@@ -21,7 +21,7 @@ def sentences(points: Sequence[Point]) -> dict[str, list[str]]:
     """Return sentences by machine and conditions: one for each phase and batch, largest layer."""
     said: dict[str, list[str]] = {}
     for part in split(points):
-        ours = [p for p in part.points if p.case.implementation == LEAD]
+        ours = [p for p in part.points if p.case.implementation == LEAD and not p.unsure]
         for phase in main_phases(ours):
             for members in group([p for p in ours if p.case.phase == phase], "batch").values():
                 largest = max(members, key=lambda p: p.case.weights * p.case.windows)

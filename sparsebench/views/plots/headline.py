@@ -72,6 +72,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     _memory(memory, points, names)
     sparsity_axis(memory, sparsities)
     needed = Line2D([], [], label="needed", **style.NEEDED)
+    conditions = style.with_hollow(conditions, any(p.unsure for p in points))
     style.head(figure, _message(points), conditions, names, needed)
     return figure
 
@@ -82,6 +83,7 @@ def _message(points: Sequence[Point]) -> str:
     ours = [p for p in points if p.case.implementation == LEAD]
     typical = min(ours, key=lambda p: abs(p.case.sparsity - TYPICAL))
     speedup, memory = (METRICS[name].of(typical) for name in ("speedup", "memory_ratio"))
+    speedup = None if typical.unsure else speedup
     doing = "Inference" if case.phase == "inference" else "Training"
     size = f"{case.in_features} → {case.out_features}"
     layer = f"{size if case.operation == 'linear' else case.size}, batch {case.batch}"
@@ -99,7 +101,7 @@ def _annotate(axes: Axes, ours: Sequence[Point]) -> None:
     colour = style.of(LEAD)["color"]
     for place, point in enumerate(ours):
         speedup = METRICS["speedup"].of(point)
-        if speedup is not None:
+        if speedup is not None and not point.unsure:
             axes.annotate(
                 units.ratio(speedup.value),
                 (1.0 - point.case.sparsity, speedup.value),

@@ -50,7 +50,8 @@ def _draw(
     axes: Axes, standing: Standing, points: Sequence[Point], line: int, names: Sequence[str]
 ) -> None:
     look = style.of(standing.implementation, names) | {"linestyle": ""}
-    ratios = [float(draws[0]) for p in points if (draws := relative_draws(p)) is not None]
+    sure = [p for p in points if not p.disturbed]
+    ratios = [float(draws[0]) for p in sure if (draws := relative_draws(p)) is not None]
     # Spread by a fixed low-discrepancy sequence: random jitter would change from run to run.
     heights = line + 0.5 * (np.arange(len(ratios)) * 0.618034 % 1.0 - 0.5)
     axes.plot(ratios, heights, **look | {"marker": ".", "markersize": 5, "alpha": 0.5})

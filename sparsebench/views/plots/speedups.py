@@ -53,6 +53,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         ratio_axis(axes, min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
         sparsity_axis(axes, [p.case.sparsity for p in points], label=axes in grid[-1])
     phase = style.phase_title(points[0].case.phase)
+    conditions = style.with_hollow(conditions, any(p.unsure for p in points))
     style.head(figure, f"Speed-up over dense, {phase}", conditions, names)
     return figure
 
@@ -75,6 +76,8 @@ def draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         density = [1.0 - sparsity for sparsity, _ in curve]
         look = style.of(name, names)
         axes.plot(density, [e.value for _, e in curve], **look)
+        unsure = {p.case.sparsity for p in points if p.case.implementation == name and p.unsure}
+        style.hollow(axes, [(1.0 - s, e.value) for s, e in curve if s in unsure], look)
         axes.fill_between(
             density,
             [e.low for _, e in curve],

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -93,6 +94,18 @@ def of(name: str, among: Iterable[str] = ()) -> dict[str, Any]:
         "markeredgecolor": "white",
         "markeredgewidth": 0.4,
     }
+
+
+def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
+    """Draw marks without a filling over those of a curve: of times that other work disturbed."""
+    if places:
+        ring = {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look["color"]}
+        axes.plot(*zip(*places, strict=True), **look | ring | {"markeredgewidth": 1.0})
+
+
+def with_hollow(conditions: str, marked: bool) -> str:
+    """Return the line below a figure, which explains hollow marks where there are some."""
+    return f"hollow: disturbed by other work; {conditions}" if marked else conditions
 
 
 @contextmanager

@@ -43,6 +43,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
             if column == 0:
                 axes.set_ylabel(f"batch {batch}\ntime of a call")
     phase = style.phase_title(points[0].case.phase)
+    conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     style.head(figure, f"Time against sparsity, {phase}", conditions, names)
     return figure
 
@@ -57,6 +58,8 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
             continue
         density, look = [d for d, _ in found], style.of(name, names)
         axes.plot(density, [e.value for _, e in found], **look)
+        unsure = {1 - p.case.sparsity for p in own if p.disturbed}
+        style.hollow(axes, [(d, e.value) for d, e in found if d in unsure], look)
         axes.fill_between(
             density,
             [e.low for _, e in found],

@@ -57,7 +57,8 @@ def _pays(points: Sequence[Point]) -> Text:
 
 
 def _range(points: Sequence[Point], metric: str) -> str:
-    values = [e.value for p in points if (e := METRICS[metric].of(p)) is not None]
+    sure = [p for p in points if metric == "memory_ratio" or not p.unsure]
+    values = [e.value for p in sure if (e := METRICS[metric].of(p)) is not None]
     if not values:
         return ""
     return " to ".join(dict.fromkeys((units.ratio(min(values)), units.ratio(max(values)))))

@@ -19,7 +19,11 @@ def measurements(points: Sequence[Point]) -> Table:
     names = dict.fromkeys(name for point in points for name in point.case.described)
     for point in points:
         case = {name: point.get(name) for name in names}
-        status = {"status": point.record.status, "message": point.record.message}
+        status = {
+            "status": point.record.status,
+            "message": point.record.message,
+            "disturbed": point.disturbed,
+        }
         values: Row = {}
         for metric in METRICS.values():
             estimate = metric.of(point)
@@ -68,4 +72,5 @@ def _shown(point: Point) -> Row:
     for name, style in styles.items():
         estimate = METRICS[name].of(point)
         row[name.replace("_", " ")] = "" if estimate is None else style(estimate)
-    return row | {"note": " ".join(point.record.message.split())}
+    row["time"] = units.doubtful(row["time"], point.disturbed)
+    return row | {"note": " ".join((point.record.message or point.disturbed).split())}

@@ -82,7 +82,7 @@ def _comparable(points: Sequence[Point]) -> Iterable[list[Point]]:
 
 def _steps(points: Sequence[Point], by: str) -> Iterator[_Step]:
     """Yield every point that was timed with its next larger neighbour in the field `by`."""
-    timed = [point for point in points if point.ok]
+    timed = [point for point in points if point.decides]
     for members in group(timed, *_FIELDS[by]).values():
         ordered = sorted(members, key=lambda point: _work(point, by))
         for smaller, larger in pairwise(ordered):

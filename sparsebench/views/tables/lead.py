@@ -37,11 +37,14 @@ def lead(points: Sequence[Point]) -> Table:
 
 
 def _peers(point: Point) -> list[Point]:
-    """Return the timed points of other libraries' sparse layers on the same problem."""
-    if not point.ok:
+    """Return the timed points of other libraries' sparse layers on the same problem.
+
+    Only where other work disturbed neither.
+    """
+    if not point.decides:
         return []
     return [
         p
         for name, p in point.rivals.items()
-        if p.ok and name not in _NO_PEERS and not name.startswith(BASELINE)
+        if p.decides and name not in _NO_PEERS and not name.startswith(BASELINE)
     ]

@@ -81,4 +81,6 @@ def _speedup(point: Point | None) -> str:
     if not point.ok:
         return point.record.status
     estimate = METRICS["speedup"].of(point)
-    return "no dense" if estimate is None else units.ratio(estimate.value)
+    if estimate is None:
+        return "no dense"
+    return units.doubtful(units.ratio(estimate.value), point.unsure)

@@ -15,6 +15,7 @@ from sparsebench.analysis.league import league
 from sparsebench.analysis.matrices import SHARED, drawn, from_files
 from sparsebench.analysis.metrics import METRICS, speedup_draws
 from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
+from sparsebench.analysis.stale import stale
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
@@ -46,6 +47,9 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         if any(p.case.implementation == LEAD for p in part.points):
             blocks.append(_heading("Does sparse pay here?", part.title))
             blocks.append(answers(phases))
+    if any(p.ok and p.unsure for p in every):
+        blocks.append(Text(units.DISTURBED_MEANS, style="yellow"))
+    blocks += [Text(line, style="yellow") for line in stale(every)]
     return Group(*blocks)
 
 
@@ -109,7 +113,9 @@ def _cell(point: Point | None, *, faded: bool) -> Text:
         return Text("no dense", style="dim")
     # Only an interval on one side of 1 is a verdict.
     colour = "green" if speedup.low > 1 else "red" if speedup.high < 1 else "yellow"
-    return Text(units.ratio(speedup.value), style=f"dim {colour}" if faded else f"bold {colour}")
+    words = units.doubtful(units.ratio(speedup.value), point.unsure)
+    colour = "yellow" if point.unsure else colour
+    return Text(words, style=f"dim {colour}" if faded else f"bold {colour}")
 
 
 def _league(members: Sequence[Point]) -> Table:

@@ -33,4 +33,6 @@ def _time(point: Point | None) -> str:
     if point is None:
         return ""
     estimate = METRICS["time"].of(point)
-    return point.record.status if estimate is None else units.quantity(estimate.value, "s")
+    if estimate is None:
+        return point.record.status
+    return units.doubtful(units.quantity(estimate.value, "s"), point.disturbed)

@@ -17,7 +17,7 @@ _OTHER = tuple(name for name in CONDITIONS if name != "topology")
 
 def topologies(points: Sequence[Point]) -> Table:
     """Return the time of every other topology over that of random connections, as many of them."""
-    timed = [point for point in points if point.ok]
+    timed = [point for point in points if point.decides]
     numbers, text = [], []
     others = sorted({p.case.topology for p in timed} - {_EVEN})
     names = (*_OTHER, "phase", "batch", "size", "sparsity", "implementation")

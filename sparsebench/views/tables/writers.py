@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from sparsebench.analysis.points import CONDITIONS
+from sparsebench.views import units
 from sparsebench.views.tables.table import Table
 
 # LaTeX sets these only in mathematics, or with packages that not every document loads.
@@ -59,8 +61,13 @@ def latex(table: Table) -> str:
 
 
 def conditions(table: Table) -> str:
-    """Return the conditions that all rows share and that the text leaves out, as a sentence."""
+    """Return the conditions that all rows share and that the text leaves out, as a sentence.
+
+    And what the mark of disturbed times means, where there are some.
+    """
     names = [c for c in CONDITIONS if c in table.numbers and c not in table.text]
-    if not names:
-        return ""
-    return "; ".join(f"{name}: {table.numbers[name].iloc[0]}" for name in names) + "."
+    parts = [f"{name}: {table.numbers[name].iloc[0]}" for name in names]
+    cells = table.text.astype(str).stack()
+    if any(cells.str.fullmatch(r".*[×sB]" + re.escape(units.DISTURBED))):
+        parts.append(units.DISTURBED_MEANS)
+    return "; ".join(parts) + "." if parts else ""

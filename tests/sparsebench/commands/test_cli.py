@@ -1,5 +1,6 @@
 """The command: what it measures, refuses and prints."""
 
+import itertools
 import json
 import signal
 import sys
@@ -13,7 +14,7 @@ from sparsebench.cases import sweep
 from sparsebench.cluster import connection
 from sparsebench.commands import places, report
 from sparsebench.commands import run as run_command
-from sparsebench.measuring import isolation, machine, roofline, runner
+from sparsebench.measuring import isolation, machine, roofline, runner, software
 from sparsebench.measuring.timing import Times
 from sparsebench.measuring.worker import Outcome
 from sparsebench.records import Record
@@ -127,6 +128,81 @@ def test_records_of_another_machine_do_not_count(call, measured):
     path.write_text(path.read_text().replace(machine.fingerprint()["id"], "another"))
     call("run", "mine.toml")
     assert len(measured) == len(load()) == 16
+
+
+def _with_torch(version, of="records.jsonl"):
+    """Let the records of `mine` have been measured with another torch."""
+    path = Path("results/mine") / of
+    mine = machine.fingerprint()["software"]["torch"]
+    path.write_text(path.read_text().replace(f'"torch":"{mine}"', f'"torch":"{version}"'))
+
+
+def test_records_of_other_software_are_named_and_kept(call, measured):
+    call("run", "mine.toml")
+    _with_torch("1.0 blas")
+    code, out, _ = call("run", "mine.toml")
+    assert code == 0
+    assert "8 of 8 cases have a record" in out
+    assert "8 of these records are of other software (torch 1.0 blas → " in out
+    assert "--stale measures their cases anew" in out
+    assert len(measured) == 8
+    call("run", "mine.toml", "--stale", "-f", "width=8")
+    assert len(measured) == 12
+    assert len(load()) == 12  # the old ones are kept beside the new ones
+    _, out, _ = call("run", "mine.toml")
+    assert "4 of these records are of other software" in out
+    assert len(measured) == 12
+
+
+def test_what_is_measured_beside_other_software_is_measured_whole(call, measured):
+    """A ratio within one software needs both sides in it."""
+    call("run", "mine.toml", "-f", "implementation=dense")
+    _with_torch("1.0 blas")
+    call("run", "mine.toml", "-f", "width=8")
+    assert [case.implementation for case in measured[4:]].count("dense") == 2
+    assert len(measured) == 4 + 4
+
+
+def test_an_implementation_that_changed_is_stale_alone(call, measured, monkeypatch):
+    call("run", "mine.toml")
+    original = software.of
+
+    def changed(case, found):
+        own = {"implementation": "new"} if case.implementation == "ours" else {}
+        return original(case, found) | own
+
+    monkeypatch.setattr(software, "of", changed)
+    _, out, _ = call("run", "mine.toml")
+    assert "4 of these records are of other software (implementation " in out
+    call("run", "mine.toml", "--stale")
+    assert len(measured) == 16  # with their rivals
+
+
+def test_fresh_never_loses_a_record(call, measured, monkeypatch):
+    """However often it is interrupted, and whatever was measured between."""
+    call("run", "mine.toml")
+    first = Path("results/mine/records.jsonl").read_text().splitlines()
+    answer = isolation.call
+    for _ in range(2):
+        turns = itertools.count(1)
+
+        def interrupted(function, *args, turns=turns, **options):
+            if function is runner.worker.measure and next(turns) == 7:
+                raise interruption.Interrupted(signal.SIGINT)
+            return answer(function, *args, **options)
+
+        monkeypatch.setattr(isolation, "call", interrupted)
+        assert call("run", "mine.toml", "--fresh")[0] == 130
+        monkeypatch.setattr(isolation, "call", answer)
+    everything = [
+        line
+        for path in Path("results/mine").glob("records.jsonl*")
+        for line in path.read_text().splitlines()
+    ]
+    assert set(first) <= set(everything)
+    assert len(everything) > len(first) + 2
+    call("run", "mine.toml")
+    assert len(load()) == 8
 
 
 @pytest.mark.parametrize(("status", "again"), [("timeout", True), ("ok", False)])

@@ -12,7 +12,7 @@ from sparsebench.cases import phases, sweep
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import IMPLEMENTATIONS
-from sparsebench.measuring import oracle, worker
+from sparsebench.measuring import oracle, verification, worker
 from sparsebench.measuring.refusals import refusal
 from sparselayers import from_mask
 
@@ -77,7 +77,7 @@ def test_peer_gives_the_output_and_gradients_of_the_oracle(
     implementation.load()
     module = implementation.build(given)
     assert len(list(module.parameters())) == (2 if implementation.trains else 0)
-    errors = worker.verify(implementation, module, given, tmp_path / "expected.pt")
+    errors = verification.verify(implementation, module, given, tmp_path / "expected.pt")
     assert len(errors) == (4 if implementation.trains else 1)
     assert max(errors.values()) < 1e-5
     assert module(given.x).requires_grad == implementation.trains
@@ -153,7 +153,7 @@ def test_compiled_dense_is_compiled_once_built(available: str, tmp_path) -> None
     implementation = IMPLEMENTATIONS[available]
     module = implementation.build(given)
     with torch.compiler.set_stance("fail_on_recompile"):
-        errors = worker.verify(implementation, module, given, tmp_path / "expected.pt")
+        errors = verification.verify(implementation, module, given, tmp_path / "expected.pt")
         phases.step(module, given.x, given.dy, "inference")()
     assert max(errors.values()) < 1e-5
 

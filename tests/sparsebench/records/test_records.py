@@ -6,7 +6,7 @@ import pytest
 
 from sparsebench import records
 from sparsebench.errors import StoreError
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Store, software
 from tests.sparsebench.factory import record
 
 
@@ -101,6 +101,64 @@ def test_dropped_records_are_gone_and_kept_beside(tmp_path):
         store.append(record(3e-3, sparsity=0.98))
     assert [r.case.sparsity for r in records.load(tmp_path)] == [0.9, 0.98]
     assert (tmp_path / "records.jsonl.old").exists()
+
+
+def test_nothing_that_was_dropped_is_ever_written_over(tmp_path):
+    for seconds in (1.0, 2.0, 3.0):
+        with Store(tmp_path) as store:
+            store.drop({r.identity for r in records.load(tmp_path)})
+            store.append(record(seconds))
+    assert [r.samples[0] for r in records.load(tmp_path)] == [3.0]
+    old = (tmp_path / "records.jsonl.old").read_text().splitlines()
+    assert [Record.model_validate_json(line).samples[0] for line in old] == [1.0, 2.0]
+
+
+def test_lines_of_others_stay_when_records_are_dropped(tmp_path):
+    foreign = (
+        record(1e-3, sparsity=0.5)
+        .model_dump_json()
+        .replace('"schema_version":1', '"schema_version":0')
+    )
+    lines = [foreign, "nonsense", record(1e-3).model_dump_json()]
+    path = tmp_path / "records.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with Store(tmp_path) as store:
+        store.drop({record(1e-3).identity})
+    assert path.read_text().splitlines() == lines[:2]
+    assert (tmp_path / "records.jsonl.old").read_text().splitlines() == lines[2:]
+
+
+@pytest.mark.parametrize("name", ["records.jsonl.old", "records.new"])
+def test_a_drop_that_fails_loses_nothing(name, tmp_path):
+    first = record(1e-3)
+    with Store(tmp_path) as store:
+        store.append(first)
+        (tmp_path / name).mkdir()
+        with pytest.raises(StoreError, match="cannot be rewritten"):
+            store.drop({first.identity})
+        store.append(record(2e-3, sparsity=0.5))
+    assert records.load(tmp_path) == [first, record(2e-3, sparsity=0.5)]
+
+
+def test_records_of_other_software_stand_beside_each_other(tmp_path):
+    def of(torch, own="a"):
+        software = {"torch": torch, "allocator": "m", "threads": "t", "implementation": own}
+        return record(1e-3, machine={"id": "m", "software": software})
+
+    every = [of("2.13"), of("2.14"), of("2.14", own="b")]
+    with Store(tmp_path) as store:
+        for one in [*every, every[1]]:
+            store.append(one)
+    assert len(records.load(tmp_path)) == 3
+    assert len({r.identity for r in every}) == 3
+
+
+def test_what_old_records_tell_of_their_software_is_read_from_their_fingerprint():
+    told = software.of({"torch": {"version": "2.14", "blas": "mkl"}, "malloc": "glibc 2.36"})
+    assert told["torch"] == "2.14 mkl"
+    assert "glibc 2.36" in told["allocator"]
+    assert software.of({"id": "m"}) == {}
+    assert software.differences({"torch": "1"}, {"torch": "2"}) == ["torch 1 → 2"]
 
 
 def test_unknown_fields_are_refused():

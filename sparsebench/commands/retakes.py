@@ -1,0 +1,111 @@
+"""Disturbed cases are taken again, later: up to a share of the time that the others took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sparsebench.cases.case import Case
+from sparsebench.commands.places import Place, Work
+from sparsebench.commands.report import load
+from sparsebench.measuring.progress import duration
+from sparsebench.measuring.runner import Again
+from sparsebench.records import Record
+
+_LEAST_S = 10.0  # however short a sweep is
+_MOST = 5  # times, for each case
+# Samples of a tenth of the calls: some of them lie between two turns of whatever else runs.
+_SHORTER = 10
+
+
+@dataclass
+class Retakes:
+    """What came of the cases that were disturbed, and the seconds: spent, and allowed."""
+
+    measured: int = 0
+    disturbed: int = 0
+    left: int = 0
+    spent_s: float = 0.0
+    allowed_s: float = 0.0
+
+    def __str__(self) -> str:
+        """Say it in one line, as a sweep's last."""
+        if not self.disturbed:
+            return f"none of {_cases(self.measured)} was disturbed by other work"
+        line = f"{self.disturbed} of {_cases(self.measured)} "
+        line += "was" if self.disturbed == 1 else "were"
+        line += " disturbed by other work"
+        if self.spent_s:
+            spent, allowed = duration(self.spent_s), duration(self.allowed_s)
+            line += f", and taken again ({spent}, of {allowed} allowed)"
+        if not self.left:
+            return line + ": all have rounds that were not"
+        stay = "stays so: it is" if self.left == 1 else "stay so: they are"
+        return line + f"; {self.left} {stay} marked ! in tables, and decide nothing"
+
+
+def take(place: Place, work: Work, measured_s: float) -> Retakes:
+    """Take the cases of `work` again that were disturbed, while `measured_s` allow it.
+
+    In passes over all of them, so that a case is taken again minutes later where there are many.
+    The rounds before stay in the record, marked.
+    """
+    store, settings = work.store, work.settings
+    found = _records(store.folder, work, place)
+    bad = _lacking(found)
+    told = Retakes(len(found), len({c for c, r in found.items() if _ever(r)}), len(bad))
+    told.allowed_s = max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
+    store.go_on(found.values())
+    begun = time.monotonic()
+    ends = [begun + told.allowed_s, *([] if work.deadline is None else [work.deadline])]
+    while bad and place.takes_again and time.monotonic() < min(ends):
+        once = replace(settings, rounds=1, seed=settings.seed + 1)
+        tries = {case: _again(record) for case, record in bad.items()}
+        place.measure(
+            replace(
+                work,
+                cases=list(bad),
+                settings=once,
+                earlier=list(found.values()),
+                deadline=min(ends),
+                again=tries,
+            )
+        )
+        found = _records(store.folder, work, place)
+        bad = {c: r for c, r in _lacking(found).items() if _again(r).number <= _MOST}
+        told.spent_s = time.monotonic() - begun
+    told.left = sum(bool(record.disturbed) for record in found.values())
+    return told
+
+
+def _records(folder: Path, work: Work, place: Place) -> dict[Case, Record]:
+    """Return the newest records of the cases with the software that is here."""
+    asked = set(work.cases)
+    here = [r for r in load(folder) if r.case in asked and place.knows(r) and not place.differs(r)]
+    return {record.case: record for record in here}
+
+
+def _lacking(found: Mapping[Case, Record]) -> dict[Case, Record]:
+    """Return those that have fewer clean rounds than were asked for."""
+    return {
+        case: record
+        for case, record in found.items()
+        if record.status == "ok" and len(record.clean) < sum(not r.retaken for r in record.rounds)
+    }
+
+
+def _ever(record: Record) -> bool:
+    return record.status == "ok" and len(record.clean) < len(record.rounds)
+
+
+def _again(record: Record) -> Again:
+    """Return how a case is taken once more."""
+    calls = max((turn.calls_per_sample for turn in record.rounds if not turn.retaken), default=1)
+    number = 1 + max((turn.retaken for turn in record.rounds), default=0)
+    return Again(calls=max(1, calls // _SHORTER), number=number)
+
+
+def _cases(count: int) -> str:
+    return "1 case" if count == 1 else f"{count} cases"

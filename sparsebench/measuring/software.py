@@ -1,0 +1,81 @@
+"""The software that a time taken now belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+from sparsebench.cases.case import Case
+from sparsebench.implementations import IMPLEMENTATIONS, Implementation
+from sparsebench.records import software
+
+# How times are taken: raised when a change of it changes what a time means.
+# 1: as it was before records said. 2: samples know how they were disturbed; verified afterwards.
+METHOD = "2"
+
+# What tells the runtimes of OpenMP and MKL how their threads wait and where they run.
+_THREADS = (
+    "OMP_WAIT_POLICY", "OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "OMP_SCHEDULE",
+    "GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_BLOCKTIME", "KMP_LIBRARY",
+    "MKL_DYNAMIC", "MKL_NUM_THREADS", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR",
+)  # fmt: skip
+
+
+def shared(machine: dict[str, Any]) -> dict[str, str]:
+    """Return what the sides of a ratio have in common, of the fingerprint `machine`."""
+    told = software.of(machine)
+    preloaded = " ".join(Path(path).name for path in os.environ.get("LD_PRELOAD", "").split())
+    set_here = (f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ)
+    return told | {
+        "allocator": told["allocator"] + f", {preloaded} preloaded" * bool(preloaded),
+        "threads": " ".join(set_here) or "default",
+        "method": METHOD,
+    }
+
+
+def of(case: Case, machine: dict[str, Any]) -> dict[str, str]:
+    """Return the software that a time of `case` belongs to, here and now."""
+    told = dict(machine["software"])
+    implementation = IMPLEMENTATIONS[case.implementation]
+    parts = [_own(case.implementation)]
+    if implementation.stands_on:
+        parts.append(" ".join(machine["layers"].get(name, "") for name in ("backend", "isa")))
+    return told | {software.OWN: ", ".join(part.strip() for part in parts)}
+
+
+@cache
+def _own(name: str) -> str:
+    """Return the releases of a competitor's libraries, and a digest of its sources in the project.
+
+    Of the library of layers, where it stands on that, the compiled kernels count too.
+    """
+    implementation = IMPLEMENTATIONS[name]
+    here = IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0]
+    classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(here)]
+    files = [Path(inspect.getfile(c)) for c in classes if c is not Implementation]
+    for package in implementation.stands_on:
+        folder = Path(str(import_module(package).__file__)).parent
+        files += sorted(f for f in folder.rglob("*") if f.suffix in (".py", ".so"))
+    packages = dict.fromkeys(module.partition(".")[0] for module in implementation.modules)
+    return ", ".join([*map(_release, packages), digest(files)])
+
+
+def _release(package: str) -> str:
+    try:
+        return f"{package} {metadata.version(package)}"
+    except metadata.PackageNotFoundError:
+        return f"{package} of unknown release"
+
+
+def digest(files: Iterable[Path]) -> str:
+    """Return eight digits that change with a name or the content of `files`."""
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()[:8]

@@ -1,0 +1,87 @@
+"""A call against the oracle: what has to agree, and when it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.cases import phases
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations import Implementation
+from sparsebench.measuring import oracle
+
+# What an optimizer learns at while answers are looked at: the weights stay as they were built.
+_STILL = 0.0
+
+
+class Incorrect(Exception):  # noqa: N818 — an answer, and no error of ours
+    """What was measured is not the work: the message says what it is, `errors` how far off."""
+
+    def __init__(self, message: str, errors: dict[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.errors = errors or {}
+
+
+def verify(
+    implementation: Implementation, module: nn.Module, given: Problem, expected: Path
+) -> dict[str, float]:
+    """Return the relative errors of output and gradients, by name, against the oracle's.
+
+    Raises RuntimeError where a gradient is missing, and Incorrect where the output is no plain
+    tensor of the problem's type: one that computes when it is looked at has no time.
+    """
+    x = given.x
+    if implementation.trains:
+        y = phases.step(module, x, given.dy, "train_step", learning_rate=_STILL)()
+        actual = {"output": y, **gradients(implementation, module, given)}
+    else:
+        actual = {"output": phases.step(module, x, given.dy, "inference")()}
+    check_plain(actual, x.dtype)
+    exact = torch.load(expected, map_location=x.device, weights_only=True)
+    errors = {name: oracle.relative_error(tensor, exact[name]) for name, tensor in actual.items()}
+    drop_gradients(module, x)
+    return errors
+
+
+def judge(errors: dict[str, float], dtype: str, *, when: str = "") -> None:
+    """Raise Incorrect, naming them, where errors are beyond what rounding explains."""
+    allowed = oracle.TOLERANCE[dtype]
+    if wrong := [f"{name} by {e:.2g}" for name, e in errors.items() if not e <= allowed]:
+        raise Incorrect(
+            f"differs from the oracle{when}: {', '.join(wrong)} of its largest entry; "
+            f"allowed {allowed:g}",
+            errors,
+        )
+
+
+def gradients(
+    implementation: Implementation, module: nn.Module, given: Problem
+) -> dict[str, Tensor]:
+    """Return the gradients that a step left, by name, in the order of the problem."""
+    if given.x.grad is None:
+        raise RuntimeError("the backward pass left no gradient of the input")
+    return {
+        "input": given.x.grad,
+        "values": implementation.values_gradient(module, given),
+        "bias": implementation.bias_gradient(module, given),
+    }
+
+
+def drop_gradients(module: nn.Module, x: Tensor) -> None:
+    """Free the gradients that a step left."""
+    module.zero_grad()
+    x.grad = None
+
+
+def check_plain(answers: dict[str, Tensor], dtype: torch.dtype) -> None:
+    """Raise Incorrect where an answer is no tensor with its numbers in memory.
+
+    The output has to be of `dtype` too: gradients are of their parameters' own types.
+    """
+    for name, tensor in answers.items():
+        if type(tensor) is not Tensor or tensor.layout != torch.strided:
+            raise Incorrect(f"the {name} is no plain tensor but a {type(tensor).__name__}")
+    if answers["output"].dtype != dtype:
+        raise Incorrect(f"the output is {answers['output'].dtype}, the problem {dtype}")

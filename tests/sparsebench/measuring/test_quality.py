@@ -1,0 +1,142 @@
+"""Whether other work disturbed a sample: on made-up counts, and beside a process that does."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from sparsebench.measuring import isolation, quality, timing
+from sparsebench.measuring.quality import Moment, Strain, Watch, _Counts
+from sparsebench.measuring.runner import Pace
+from sparsebench.records import Round
+
+QUIET = Strain(cpu=2.0, waited=0.01, switches=0)
+DISTURBED = Strain(cpu=1.1, waited=0.6, switches=3)
+UNKNOWN = Strain(cpu=1.0, waited=None, switches=0)
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """What the kernel is going to count, one after the other."""
+
+    def counts(*values):
+        values = iter([_Counts(0.0, 0.0, 0, 0), *values])
+        monkeypatch.setattr(Watch, "_read", lambda self: next(values))
+        return Watch()
+
+    return counts
+
+
+def test_what_threads_wait_beyond_waking_counts(counts):
+    watch = counts(_Counts(1.0, 1.0, 10, 5), _Counts(1.2, 1.0 + 10e-3, 12, 6))
+    watch.begin()
+    strain = watch.end(0.1)
+    assert strain.cpu == pytest.approx(2.0)
+    assert strain.waited == pytest.approx((10e-3 - 2 * quality._WAKE_S) / 0.1)
+    assert strain.switches == 1
+    assert strain.spoiled
+    watch.close()
+
+
+def test_waking_often_is_no_disturbance(counts):
+    """Threads that sleep between products wait a moment for a core each time."""
+    watch = counts(_Counts(0.0, 0.0, 0, 0), _Counts(0.1, 1000 * 20e-6, 1000, 0))
+    watch.begin()
+    assert not watch.end(0.1).spoiled
+    watch.close()
+
+
+def test_switches_tell_where_the_kernel_does_not_count_waiting():
+    assert not UNKNOWN.spoiled
+    assert Strain(cpu=1.0, waited=None, switches=5).spoiled
+
+
+@pytest.mark.parametrize(
+    ("samples", "strains", "surroundings", "reason"),
+    [
+        ([1.0, 1.1, 1.2], [QUIET] * 3, {}, ""),
+        ([1.0, 1.1, 1.2, 50.0], [QUIET] * 3 + [DISTURBED], {}, ""),
+        ([1.0, 40.0, 50.0], [QUIET] + [DISTURBED] * 2, {}, "a core in 2 of 3 samples"),
+        ([3.0], [QUIET], {"stolen": 0.01}, ""),
+        ([3.0], [DISTURBED], {}, "1 of 1 samples"),
+        ([1.0, 1.1, 1.2], [QUIET] * 3, {"stolen": 0.2}, "hypervisor took 20% of the cores"),
+        ([1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [QUIET] * 6, {}, "its samples scatter"),
+    ],
+)
+def test_a_turn_without_enough_clean_samples_is_disturbed(samples, strains, surroundings, reason):
+    found = quality.disturbance(samples, strains, surroundings)
+    assert reason in found
+    assert bool(reason) == bool(found)
+
+
+def test_a_turn_in_which_constant_work_took_longer_is_disturbed():
+    pace = Pace()
+
+    def turn(loop, **fields):
+        return pace.judged(Round(conditions={"loop_s": [loop, loop]}, **fields)).disturbed
+
+    assert not turn(9.0)  # of a first one nothing is known
+    assert not any(turn(1.0) for _ in range(12))
+    assert "constant work took 2 times as long" in turn(2.0)
+    assert turn(2.0, disturbed="another reason") == "another reason"
+    assert not turn(1.3)
+    assert Pace([1.0] * 9).judged(Round(conditions={"loop_s": [1.0, 1.8]})).disturbed
+    assert not Pace([1.0] * 9).judged(Round()).disturbed
+
+
+def test_surroundings_are_shares_of_the_time_between():
+    before = Moment(at=10.0, load=1.25, pressure=5.0, stolen=1.0, loop=1e-4)
+    after = Moment(at=12.0, load=2.0, pressure=6.0, stolen=1.0, loop=2e-4)
+    found = quality.conditions(before, after)
+    assert found["load"] == 1.25
+    assert found["pressure"] == 0.5
+    assert found["stolen"] == 0.0
+    assert found["loop_s"] == [1e-4, 2e-4]
+
+
+def test_a_moment_can_be_had_everywhere(monkeypatch, tmp_path):
+    for name in ("_TASKS", "_STAT", "_PRESSURE", "_CPUS"):
+        monkeypatch.setattr(quality, name, tmp_path / "missing")
+    found = quality.conditions(Moment.now(), Moment.now())
+    assert "pressure" not in found
+    assert "governor" not in found
+    watch = Watch()
+    watch.begin()
+    assert watch.end(1.0).waited is None
+    watch.close()
+
+
+HOG = "import os; os.sched_setaffinity(0, {%d})\nprint(flush=True)\nwhile True: pass"
+
+
+def work():
+    end = time.process_time() + 5e-3
+    while time.process_time() < end:
+        pass
+
+
+def beside_a_hog():
+    """Time work of 5 ms on the one core that another process uses too."""
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    with subprocess.Popen([sys.executable, "-c", HOG % core], stdout=subprocess.PIPE) as hog:
+        hog.stdout.readline()
+        try:
+            return timing.measure(work, device="cpu", threads=1, seconds=0.3)
+        finally:
+            hog.kill()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_a_process_on_the_same_core_is_seen():
+    times = isolation.call(beside_a_hog, timeout_s=600)
+    assert len(times.strains) == len(times.samples)
+    if times.strains[0].waited is None:
+        pytest.skip("the kernel does not count how long threads wait")
+    assert len(quality.spoiled(times.strains)) >= len(times.samples) / 2
+    reason = quality.disturbance(times.samples, times.strains, {})
+    assert "other work had a core" in reason
+    assert torch.get_num_threads() >= 1
