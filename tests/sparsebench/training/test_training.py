@@ -57,6 +57,9 @@ def outcome(record):
         {"rewiring": "mest", "update_every": 4, "init": "lognormal"},
         {"rewiring": "gse", "update_every": 4},
         {"rewiring": "momentum", "update_every": 7},
+        {"at_start": "snip"},
+        {"at_start": "grasp", "output": "dense"},
+        {"at_start": "synflow", "hidden_layers": 2},
     ],
 )
 def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
@@ -94,6 +97,7 @@ class KillsAfter:
         {"rewiring": "set", "update_every": 5, "fraction": 0.3},
         {"rewiring": "momentum", "update_every": 7},
         {"rewiring": "chts", "annealing": "sigmoid", "anneal_until": 30, "update_every": 5},
+        {"at_start": "snip", "sparsity": 0.9},
     ],
 )
 def test_a_run_that_was_killed_ends_like_one_that_was_not(digits, silent, tmp_path, change):
