@@ -12,6 +12,8 @@ from sparselayers.prune import grasp, prune_by_synflow, prune_to_sparsity, snip
 # GraSP's authors divide the logits by this, so that the gradient flows.
 TEMPERATURE = 200.0
 
+ROUNDS = 100  # of SynFlow, as its authors do it
+
 
 def prune(setting: MLPSetting, network: nn.Module, samples: tuple[Tensor, Tensor] | None) -> None:
     """Prune `network`, whose sparse layers have all connections, if `setting` asks for it.
@@ -24,7 +26,7 @@ def prune(setting: MLPSetting, network: nn.Module, samples: tuple[Tensor, Tensor
         raise ValueError(f"at_start {setting.at_start!r} needs samples of the data")
     images, labels = samples
     if setting.at_start == "synflow":
-        prune_by_synflow(network, setting.sparsity, images[:1])
+        prune_by_synflow(network, setting.sparsity, images[:1], rounds=ROUNDS)
         return
     scale = TEMPERATURE if setting.at_start == "grasp" else 1.0
 
