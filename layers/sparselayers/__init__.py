@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from sparselayers import activationsparsity
 from sparselayers.activation import KWinners, KWinners2d
+from sparselayers.attention import SparseMultiheadAttention
 from sparselayers.averages import AveragedModel
 from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
+from sparselayers.conv1d import SparseConv1d
 from sparselayers.convert import convert_model, sparsify
 from sparselayers.dynamic import SET, RigL
 from sparselayers.groups import parameter_groups
@@ -37,8 +39,10 @@ __all__ = [
     "KWinners2d",
     "Pruner",
     "RigL",
+    "SparseConv1d",
     "SparseConv2d",
     "SparseLinear",
+    "SparseMultiheadAttention",
     "activationsparsity",
     "convert_model",
     "erdos_renyi",

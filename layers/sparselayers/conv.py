@@ -23,7 +23,7 @@ from sparselayers.weight import SparseWeight, as_tensor
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
-_ARGUMENTS = (
+ARGUMENTS = (
     "in_channels",
     "out_channels",
     "kernel_size",
@@ -113,7 +113,7 @@ class SparseConv2d(PublishedMethods):
         return Geometry.of(self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
+    def weight_shape(self) -> tuple[int, ...]:
         """The shape of the weight as nn.Conv2d has it."""
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
@@ -191,10 +191,10 @@ class SparseConv2d(PublishedMethods):
 
     @classmethod
     def _like(cls, layer: nn.Conv2d, **arguments: Any) -> Self:
-        return cls(**{name: getattr(layer, name) for name in _ARGUMENTS}, **arguments)
+        return cls(**{name: getattr(layer, name) for name in ARGUMENTS}, **arguments)
 
     def _dense(self, **factory: Any) -> nn.Conv2d:
-        arguments = {name: getattr(self, name) for name in _ARGUMENTS}
+        arguments = {name: getattr(self, name) for name in ARGUMENTS}
         return nn.Conv2d(**arguments, bias=self.bias is not None, **factory)
 
     def extra_repr(self) -> str:
