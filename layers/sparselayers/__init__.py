@@ -20,6 +20,7 @@ from sparselayers.dynamic import SET, RigL
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
 from sparselayers.prune import Gradual, Pruner
+from sparselayers.saved import load_pretrained, save_pretrained
 from sparselayers.topologies import (
     erdos_renyi,
     erdos_renyi_sparsities,
@@ -49,8 +50,10 @@ __all__ = [
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
+    "load_pretrained",
     "parameter_groups",
     "random",
+    "save_pretrained",
     "small_world",
     "sparsify",
 ]

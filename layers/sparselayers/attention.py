@@ -83,6 +83,23 @@ class SparseMultiheadAttention(nn.Module):
         )
         return dense.follow_rest(new, mha, but=PROJECTIONS)
 
+    @classmethod
+    def shaped(cls, layer: nn.MultiheadAttention) -> SparseMultiheadAttention:
+        """Return one of the sizes of `layer`, with numbers that are still to be loaded."""
+        widths = layer.embed_dim, layer.kdim, layer.vdim, layer.embed_dim
+        bias = layer.in_proj_bias is not None
+        new = cls(
+            layer.num_heads,
+            *(nn.Linear(width, layer.embed_dim, bias, device="meta") for width in widths),
+            dropout=layer.dropout,
+            batch_first=layer.batch_first,
+            add_zero_attn=layer.add_zero_attn,
+            bias_k=layer.bias_k,
+            bias_v=layer.bias_v,
+        )
+        new.to_empty(device=layer.out_proj.weight.device)
+        return dense.follow_rest(new, layer, but=PROJECTIONS)
+
     def to_dense(self) -> nn.MultiheadAttention:
         """Return the nn.MultiheadAttention that computes the same."""
         q, k, v, out = (
