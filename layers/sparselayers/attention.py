@@ -73,7 +73,9 @@ class SparseMultiheadAttention(nn.Module):
         out = SparseLinear.from_dense(mha.out_proj, keep_zeros=True).to_dense()
         new = cls(
             mha.num_heads,
-            *(_linear(w, b, mha) for w, b in zip(weights, biases, strict=True)),
+            _linear(weights[0], biases[0], mha),
+            _linear(weights[1], biases[1], mha),
+            _linear(weights[2], biases[2], mha),
             out,
             dropout=mha.dropout,
             batch_first=mha.batch_first,
@@ -86,11 +88,13 @@ class SparseMultiheadAttention(nn.Module):
     @classmethod
     def shaped(cls, layer: nn.MultiheadAttention) -> SparseMultiheadAttention:
         """Return one of the sizes of `layer`, with numbers that are still to be loaded."""
-        widths = layer.embed_dim, layer.kdim, layer.vdim, layer.embed_dim
-        bias = layer.in_proj_bias is not None
+        width, bias = layer.embed_dim, layer.in_proj_bias is not None
         new = cls(
             layer.num_heads,
-            *(nn.Linear(width, layer.embed_dim, bias, device="meta") for width in widths),
+            nn.Linear(width, width, bias, device="meta"),
+            nn.Linear(layer.kdim, width, bias, device="meta"),
+            nn.Linear(layer.vdim, width, bias, device="meta"),
+            nn.Linear(width, width, bias, device="meta"),
             dropout=layer.dropout,
             batch_first=layer.batch_first,
             add_zero_attn=layer.add_zero_attn,
@@ -101,13 +105,11 @@ class SparseMultiheadAttention(nn.Module):
         return dense.follow_rest(new, layer, but=PROJECTIONS)
 
     def to_dense(self) -> nn.MultiheadAttention:
-        """Return the nn.MultiheadAttention that computes the same."""
-        q, k, v, out = (
-            layer.to_dense() if isinstance(layer, SparseLinear) else layer
-            for layer in (self.q_proj, self.k_proj, self.v_proj, self.out_proj)
-        )
-        assert all(isinstance(layer, nn.Linear) for layer in (q, k, v, out))
-        layers = cast(tuple[nn.Linear, ...], (q, k, v))
+        """Return the nn.MultiheadAttention that computes the same.
+
+        Raises TypeError where a projection is neither a SparseLinear nor an nn.Linear.
+        """
+        *layers, out = (_as_dense(getattr(self, name)) for name in PROJECTIONS)
         new = nn.MultiheadAttention(
             self.embed_dim,
             self.num_heads,
@@ -122,7 +124,7 @@ class SparseMultiheadAttention(nn.Module):
         )
         weights = [layer.weight.detach() for layer in layers]
         trained = any(layer.weight.requires_grad for layer in layers)
-        if new.in_proj_weight is not None:
+        if new._qkv_same_embed_dim:
             new.in_proj_weight = nn.Parameter(torch.cat(weights), trained)
         else:
             for name, weight in zip(PROJECTIONS, weights, strict=False):
@@ -210,7 +212,7 @@ class SparseMultiheadAttention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """Return (N, length, E) as (N, heads, length, E / heads)."""
-        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim).transpose(1, 2)
 
     def _mask(
         self, q: Tensor, k: Tensor, attn_mask: Tensor | None, padding: Tensor | None
@@ -250,6 +252,13 @@ def _linear(weight: Tensor, bias: Tensor | None, layer: nn.MultiheadAttention) -
         trained = dense.original(layer, "in_proj_bias")
         new.bias = nn.Parameter(bias.detach().clone(), trained is None or trained.requires_grad)
     return new.train(layer.training)
+
+
+def _as_dense(layer: nn.Module) -> nn.Linear:
+    new = layer.to_dense() if isinstance(layer, SparseLinear) else layer
+    if not isinstance(new, nn.Linear):
+        raise TypeError(f"expected a Linear as projection, got a {type(layer).__name__}")
+    return new
 
 
 def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:

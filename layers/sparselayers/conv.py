@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ class SparseConv2d(PublishedMethods):
     connection, connections that do not fit, and an unknown `init` or `backend`.
     """
 
-    dense_type = nn.Conv2d
+    dense_type: ClassVar[type[nn.Module]] = nn.Conv2d
 
     def __init__(
         self,
@@ -190,10 +190,10 @@ class SparseConv2d(PublishedMethods):
         return torch.cat(pieces)
 
     @classmethod
-    def _like(cls, layer: nn.Conv2d, **arguments: Any) -> Self:
+    def _like(cls, layer: Any, **arguments: Any) -> Self:
         return cls(**{name: getattr(layer, name) for name in ARGUMENTS}, **arguments)
 
-    def _dense(self, **factory: Any) -> nn.Conv2d:
+    def _dense(self, **factory: Any) -> nn.Module:
         arguments = {name: getattr(self, name) for name in ARGUMENTS}
         return nn.Conv2d(**arguments, bias=self.bias is not None, **factory)
 

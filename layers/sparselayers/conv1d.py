@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class SparseConv1d(SparseConv2d):
     Raises ValueError as SparseConv2d does.
     """
 
-    dense_type = nn.Conv1d
+    dense_type: ClassVar[type[nn.Module]] = nn.Conv1d
 
     def __init__(
         self,
@@ -113,10 +113,6 @@ class SparseConv1d(SparseConv2d):
         if (node := tracing.as_node(self, x)) is not None:
             return node  # type: ignore[no-any-return]
         return super().forward(x.unsqueeze(-2)).squeeze(-2)
-
-    @classmethod
-    def _like(cls, layer: Any, **arguments: Any) -> Self:
-        return cls(**{name: getattr(layer, name) for name in ARGUMENTS}, **arguments)
 
     def _dense(self, **factory: Any) -> nn.Module:
         arguments: Any = {name: getattr(self, name) for name in ARGUMENTS}

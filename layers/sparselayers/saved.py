@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,10 +98,11 @@ def load_pretrained(folder: Path | str, model: Model | Callable[[], Model]) -> M
         if other not in state:
             raise ValueError(f"{folder / CONFIG}: {name} shares {other}, which is not there")
         state[name] = state[other]
-    architecture = model if isinstance(model, nn.Module) else model()
-    if not isinstance(architecture, nn.Module):
-        kind = type(architecture).__name__
+    made: Any = model if isinstance(model, nn.Module) else model()
+    if not isinstance(made, nn.Module):
+        kind = type(made).__name__
         raise ValueError(f"model must be a module or a function that makes one, got {kind}")
+    architecture = cast(Model, made)
     try:
         new = replaced(architecture, _replacements(architecture, config, state), inplace=False)
         missing = [n for n in new.state_dict() if n not in state]
@@ -188,7 +189,7 @@ def _made(path: str, old: nn.Module, about: Any, state: dict[str, Tensor]) -> nn
         return old
     weight: Any = getattr(old, "weight", torch.empty(0))
     if is_transposed(old):
-        old, weight = nn.Linear(*weight.shape, device="meta").train(old.training), weight.t()
+        old, weight = nn.Linear(weight.shape[0], weight.shape[1], device="meta"), weight.t()
     if not dense.is_plain(old, kind.dense_type) or tuple(weight.shape) != shape:
         raise ValueError(
             f"{path or 'the model itself'} is a {type(old).__name__} of shape "

@@ -31,7 +31,7 @@ def as_linear(layer: nn.Module) -> nn.Module:
     weight, bias = (cast(Tensor, dense.value(layer, name)) for name in ("weight", "bias"))
     if weight.is_meta:
         raise ValueError(f"the {type(layer).__name__} is on the meta device: no data")
-    new: Any = nn.Linear(*weight.shape, device="meta")
+    new: Any = nn.Linear(weight.shape[0], weight.shape[1], device="meta")
     new.weight, new.bias = nn.Parameter(weight.t().contiguous()), nn.Parameter(bias.clone())
     new = dense.follow(new, layer, ("weight", "weight"))
     vars(new).pop("nf", None)
