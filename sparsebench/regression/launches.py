@@ -29,7 +29,7 @@ class Driver:
     def __init__(self) -> None:
         self.launched: list[tuple[Any, ...]] = []  # what each was given
         self.keeps = False
-        nvidia = import_module("triton.backends.nvidia.driver")
+        nvidia: Any = import_module("triton.backends.nvidia.driver")
         self.launcher_cls = nvidia.CudaLauncher
         nvidia.PyKernelArg = SimpleNamespace  # of the part in C, which needs a driver to be linked
         self.utils = SimpleNamespace(
@@ -72,8 +72,9 @@ def install() -> Driver:
     driver = Driver()
     runtime.set_active(driver)
     backends = import_module("sparselayers.backends")
-    backends.BACKENDS["triton"].refusal = lambda device: None  # type: ignore[method-assign]
-    backends.BACKENDS["triton"].unavailable = lambda: None  # type: ignore[method-assign]
-    torch.cuda.device = lambda device: nullcontext()  # type: ignore[assignment,misc]
-    torch.cuda.current_device = lambda: None  # type: ignore[assignment]  # as the index of the CPU
+    backends.BACKENDS["triton"].refusal = lambda device: None
+    backends.BACKENDS["triton"].unavailable = lambda: None
+    cuda: Any = torch.cuda
+    cuda.device = lambda device: nullcontext()
+    cuda.current_device = lambda: None  # as the index of the CPU
     return driver
