@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from sparsebench.analysis.estimates import Draws, median_draws
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws, round_draws
 from sparsebench.cases.case import Case
 from sparsebench.records import Record
+from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
@@ -48,17 +51,28 @@ class Point:
     @cached_property
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return median_draws(self.record.samples, name=f"{self.machine} {self.case.key}")
+        return self._draws("samples")
 
     @cached_property
     def hot(self) -> Draws:
         """The same for a GPU with a hot L2 cache; only where that was measured."""
-        return median_draws(self.record.hot_samples, name=f"{self.machine} {self.case.key} hot")
+        return self._draws("hot_samples")
 
     @cached_property
     def wall(self) -> Draws:
         """The same from end to end; only where that was measured."""
-        return median_draws(self.record.wall_samples, name=f"{self.machine} {self.case.key} wall")
+        return self._draws("wall_samples")
+
+    def _draws(self, series: Series) -> Draws:
+        record = self.record
+        # Where rounds begin was not kept at first: then all samples together have the median.
+        value = None if record.rounds else float(np.median(getattr(record, series)))
+        rounds = {n: part for n, part in enumerate(record.by_round(series)) if part}
+        # A round that was disturbed decides nothing as long as there is another.
+        quiet = [n for n in rounds if not (record.rounds and record.rounds[n].disturbed)]
+        kept = {n: rounds[n] for n in quiet or rounds}
+        # Rivals are measured in the same rounds, and so are numbers of threads.
+        return round_draws(kept, name=f"{self.machine} {self.case.contest}", value=value)
 
     @property
     def baseline(self) -> Point | None:

@@ -46,7 +46,13 @@ class Work:
 
 
 class Place(ABC):
-    """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress."""
+    """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress.
+
+    `in_passes`: a round of all cases comes before the next one. Without it the rounds of a contest
+    follow each other, for nothing says that the same machine would measure the next.
+    """
+
+    in_passes = True
 
     def __init__(self, threads: int, talk: Console) -> None:
         self.threads, self._talk = threads, talk
@@ -162,6 +168,8 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
 
 class There(Place):
     """The workers of a cluster."""
+
+    in_passes = False
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         super().__init__(crew.threads, terms.talk)

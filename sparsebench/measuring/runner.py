@@ -30,7 +30,7 @@ from sparsebench.measuring.isolation import Failure
 from sparsebench.measuring.refusals import refusal
 from sparsebench.measuring.timing import SLOW_S
 from sparsebench.measuring.worker import Outcome
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Round, Store
 
 
 def ordered(cases: list[Case], seed: int) -> list[Case]:
@@ -205,6 +205,15 @@ class Turns:
             started=self.started,
             machine=machine,
             run=run | {"rounds": len(times)},
+            rounds=[
+                Round(
+                    samples=len(t.samples),
+                    hot_samples=len(t.hot),
+                    wall_samples=len(t.wall),
+                    calls_per_sample=t.calls_per_sample,
+                )
+                for t in times
+            ],
         )
 
 

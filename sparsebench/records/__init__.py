@@ -14,5 +14,6 @@ from sparsebench.records.record import (
     load,
     merge,
 )
+from sparsebench.records.round import Round
 
-__all__ = ["FILE_NAME", "SCHEMA", "Memory", "Record", "Status", "Store", "load", "merge"]
+__all__ = ["FILE_NAME", "SCHEMA", "Memory", "Record", "Round", "Status", "Store", "load", "merge"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import accumulate, zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 from sparsebench.cases.case import Case
 from sparsebench.records import store
+from sparsebench.records.round import Round
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
 
+Series = Literal["samples", "hot_samples", "wall_samples"]
 Status = Literal["ok", "incorrect", "unsupported", "oom", "timeout", "error"]
 
 
@@ -49,10 +52,29 @@ class Record(BaseModel):
     started: str = ""  # ISO 8601, UTC
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
+    rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:
         return case.described
+
+    @property
+    def round_count(self) -> int:
+        """How many rounds, each a process of its own, gave samples."""
+        return len(self.rounds) or (int(self.run.get("rounds", 1)) if self.samples else 0)
+
+    def by_round(self, series: Series = "samples") -> list[list[float]]:
+        """Return the samples of a series by the round that took them.
+
+        Where the record does not say where rounds begin, they are cut into equal parts: every round
+        is given the same time.
+        """
+        samples: list[float] = getattr(self, series)
+        ends = list(accumulate(getattr(part, series) for part in self.rounds))
+        if not ends or ends[-1] != len(samples):
+            count = max(1, min(self.round_count, len(samples)))
+            ends = [len(samples) * (n + 1) // count for n in range(count)]
+        return [samples[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
     @property
     def identity(self) -> tuple[str, str]:
@@ -65,6 +87,51 @@ class Store(store.Store[Record]):
 
     kind = Record
     file_name = FILE_NAME
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._begun: dict[tuple[str, str], Record] = {}
+
+    def go_on(self, records: Iterable[Record]) -> None:
+        """From now on add what is appended to the rounds of `records`, and of one another."""
+        self._begun |= {record.identity: record for record in records}
+
+    def append(self, record: Record) -> None:
+        """Write `record`, with the rounds before it, as the record that counts."""
+        if (earlier := self._begun.get(record.identity)) is not None:
+            record = joined(earlier, record)
+            self._begun[record.identity] = record
+        super().append(record)
+
+
+def joined(earlier: Record, later: Record) -> Record:
+    """Return `later` with the rounds of `earlier` before its own; one that failed as it is."""
+    if not (earlier.status == later.status == "ok" and earlier.samples and later.samples):
+        return later
+    errors = earlier.errors | later.errors
+    return later.model_copy(
+        update={
+            "samples": [*earlier.samples, *later.samples],
+            "hot_samples": [*earlier.hot_samples, *later.hot_samples],
+            "wall_samples": [*earlier.wall_samples, *later.wall_samples],
+            "rounds": [part for record in (earlier, later) for part in _told(record)],
+            "errors": {k: max(e, earlier.errors.get(k, e)) for k, e in errors.items()},
+            "memory": earlier.memory,
+            "tuning_s": max(earlier.tuning_s, later.tuning_s),
+            "wall_s": round(earlier.wall_s + later.wall_s, 3),
+            "run": later.run | {"rounds": earlier.round_count + later.round_count},
+        }
+    )
+
+
+def _told(record: Record) -> list[Round]:
+    """Return the rounds of a record, told or taken to be equal."""
+    series = [record.by_round(name) for name in get_args(Series)]
+    cut = [
+        Round(samples=len(own), hot_samples=len(hot), wall_samples=len(wall))
+        for own, hot, wall in zip_longest(*series, fillvalue=())
+    ]
+    return record.rounds or cut
 
 
 def load(path: Path) -> list[Record]:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover
-from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
+
+# What stands behind a value without an interval, and what it means.
+UNKNOWN = "°"
+UNKNOWN_MEANS = f"{UNKNOWN}: fewer than {LEAST_ROUNDS} processes, no interval"
+CANNOT_TELL = "can't tell"
 
 _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 
@@ -43,8 +48,14 @@ def percent(fraction: float) -> str:
 def crossing(found: Crossover, *, ends: bool = True) -> str:
     """Return a crossover in words: "84% (82–86%)", "always (≥ 50%)", "never (98% to > 99%)".
 
-    Without `ends`, without the interval: "84%".
+    One whose interval spans the range is "can't tell (50–99%)"; one without an interval has the
+    mark UNKNOWN. Without `ends`, without the interval: "84%".
     """
+    if not found.told:
+        span = f"{percent(found.lowest).removesuffix('%')}–{percent(found.highest)}"
+        return f"{CANNOT_TELL} ({span})" if ends else CANNOT_TELL
+    if not found.sparsity.known:
+        return sparsity(found.sparsity.value) + UNKNOWN
     value, low, high = found.sparsity.value, found.sparsity.low, found.sparsity.high
     lowest, highest = percent(found.lowest), percent(found.highest)
     outside = {ALWAYS: f"< {lowest}", NEVER: f"> {highest}"}
@@ -59,7 +70,12 @@ def crossing(found: Crossover, *, ends: bool = True) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return a ratio with its interval, where that is wider than rounding: 4.1× (3.9–4.3)."""
+    """Return a ratio with its interval, where that is wider than rounding: 4.1× (3.9–4.3).
+
+    One without an interval has the mark UNKNOWN.
+    """
+    if not estimate.known:
+        return ratio(estimate.value) + UNKNOWN
     low, high = (ratio(end) for end in (estimate.low, estimate.high))
     if low == high:
         return ratio(estimate.value)

@@ -85,6 +85,8 @@ def _crossing(layer: Sequence[Point]) -> Cell:
     if found is None:
         return Cell("")
     value = found.sparsity.value
+    if not found.told:
+        return Cell(units.crossing(found), 0.0)
     if value == NEVER:
         return Cell(units.crossing(found, ends=False), -1.0)
     if value == ALWAYS:
@@ -101,4 +103,4 @@ def _speedup(point: Point | None) -> Cell:
     if estimate is None:
         return Cell(point.record.status if not point.ok else "no dense")
     heat = math.log10(estimate.value)
-    return Cell(units.ratio(estimate.value), max(-1.0, min(1.0, heat)))
+    return Cell(units.interval(estimate), max(-1.0, min(1.0, heat)))

@@ -73,7 +73,8 @@ def _draw(
     ends = crossing.sparsity
     value, low, high = (_place(s, crossing, sparsities) for s in (ends.value, ends.low, ends.high))
     axes.plot([low, high], [y, y], color=look["color"], linewidth=1.2)
-    axes.plot(value, y, **look | {"linestyle": ""})
+    hollow = {} if crossing.told and ends.known else {"markerfacecolor": "white"}
+    axes.plot(value, y, **look | {"linestyle": ""} | hollow)
     # Measured over a part of the range only: the crossing is somewhere beyond that part's end.
     beyond = {
         ALWAYS: crossing.lowest > sparsities[0] and ("≤", -6, "right"),
@@ -88,7 +89,7 @@ def _draw(
 
 def _place(sparsity: float, crossing: Crossover, sparsities: Sequence[float]) -> float:
     """Return the density at which to draw a crossing: beyond the measured ones, in its zone."""
-    if math.isfinite(sparsity):
+    if math.isfinite(sparsity) or math.isnan(sparsity):
         return 1.0 - sparsity
     end = crossing.lowest if sparsity == ALWAYS else crossing.highest
     if end not in (sparsities[0], sparsities[-1]):

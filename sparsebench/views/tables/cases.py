@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import Row, Table, labels_of, tidy
+from sparsebench.views.tables.table import Row, Table, labels_of, noted, tidy
 
 
 def measurements(points: Sequence[Point]) -> Table:
@@ -30,7 +30,7 @@ def measurements(points: Sequence[Point]) -> Table:
         numbers.append({"machine": point.machine, **case, **status, **values})
         text.append(labels_of(point) | _shown(point))
     caption = "Every measurement: median time, speed-up over dense with its 95% interval, memory"
-    return Table("measurements", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("measurements", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def failures(points: Sequence[Point]) -> Table:
