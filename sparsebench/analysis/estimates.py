@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,11 @@ class Estimate:
         ordered = np.partition(replicas, (below, above))
         return cls(value, min(float(ordered[below]), value), max(float(ordered[above]), value))
 
+    @classmethod
+    def over(cls, exact: float, divisor: Estimate) -> Estimate:
+        """Return an exact number divided by an estimate."""
+        return cls(exact / divisor.value, exact / divisor.high, exact / divisor.low)
+
     @property
     def known(self) -> bool:
         """Whether there is an interval."""
@@ -86,7 +92,7 @@ def round_draws(
     resampled together, and the machine's speed in a round cancels in a ratio. Different names are
     independent.
     """
-    medians = np.array([float(np.median(samples)) for samples in rounds.values()])
+    medians = np.array([median(samples) for samples in rounds.values()])
     logs = np.log(medians)
     if value is None:
         value = float(medians[0]) if len(medians) == 1 else math.exp(logs.mean())

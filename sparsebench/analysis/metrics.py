@@ -53,7 +53,7 @@ def relative_draws(point: Point) -> Draws | None:
     """Return the time over that of the fastest implementation of the same problem, at least 1."""
     if not point.ok:
         return None
-    return np.asarray(point.time / np.min([p.time for p in point.rivals.values() if p.ok], axis=0))
+    return np.asarray(point.time / point.rivals.best)
 
 
 def peak_bytes(point: Point) -> int | None:
@@ -72,15 +72,20 @@ def memory_ratio(point: Point) -> float | None:
     return own / dense if own is not None and dense else None
 
 
-def throughput_draws(point: Point) -> Draws | None:
+def time(point: Point) -> Estimate | None:
+    """Return the time of a call."""
+    return point.seconds if point.ok else None
+
+
+def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
-    return arithmetic.flops(point.case) / point.time if point.ok else None
+    return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
 
 
-def roofline_draws(point: Point) -> Draws | None:
+def roofline(point: Point) -> Estimate | None:
     """Return the least possible time on this machine over the measured one."""
     limit = roof(point.record.machine)
-    return limit.seconds(point.case) / point.time if point.ok and limit else None
+    return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
 
 
 def _sampled(draws: Callable[[Point], Draws | None]) -> Callable[[Point], Estimate | None]:
@@ -100,7 +105,7 @@ def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estima
 
 
 _ROWS = (
-    Metric("time", "s", "median time of a call", _sampled(lambda p: p.time if p.ok else None)),
+    Metric("time", "s", "median time of a call", time),
     Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
     Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
@@ -126,12 +131,12 @@ _ROWS = (
         "operations per byte moved",
         _counted(lambda p: arithmetic.intensity(p.case)),
     ),
-    Metric("throughput", "FLOP/s", "useful operations per second", _sampled(throughput_draws)),
+    Metric("throughput", "FLOP/s", "useful operations per second", throughput),
     Metric(
         "roofline",
         "1",
         "least possible time here over the measured one",
-        _sampled(roofline_draws),
+        roofline,
     ),
 )
 

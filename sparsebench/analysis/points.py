@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Draws, round_draws
+from sparsebench.analysis.estimates import Draws, Estimate, round_draws
 from sparsebench.cases.case import Case
 from sparsebench.records import Record
 from sparsebench.records.record import Series
@@ -36,7 +36,7 @@ class Point:
 
     record: Record
     machine: str
-    rivals: Mapping[str, Point] = field(repr=False)
+    rivals: Rivals = field(repr=False)
 
     @property
     def case(self) -> Case:
@@ -52,6 +52,11 @@ class Point:
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
         return self._draws("samples")
+
+    @cached_property
+    def seconds(self) -> Estimate:
+        """The same with its interval; only where `ok`."""
+        return Estimate.of(self.time)
 
     @cached_property
     def hot(self) -> Draws:
@@ -90,6 +95,15 @@ class Point:
         return getattr(self, name) if name in ("machine", "size") else getattr(self.case, name)
 
 
+class Rivals(dict[str, Point]):
+    """The points of a problem on a machine by implementation."""
+
+    @cached_property
+    def best(self) -> Draws:
+        """The time of the fastest, replica by replica; only where one has a time."""
+        return np.asarray(np.min([p.time for p in self.values() if p.ok], axis=0))
+
+
 class Group(NamedTuple):
     """Points that agree in some fields: those fields in words, and a name for a file."""
 
@@ -102,7 +116,7 @@ def points(records: Iterable[Record]) -> list[Point]:
     """Return the newest record of every case on every machine as points, in a fixed order."""
     newest = {(_identity(r.machine), r.case.key): r for r in sorted(records, key=_started)}
     names = machine_names(r.machine for r in newest.values())
-    problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
+    problems: dict[tuple[Any, ...], Rivals] = defaultdict(Rivals)
     for (identity, _), record in newest.items():
         rivals = problems[identity, *record.case.problem]
         rivals[record.case.implementation] = Point(record, names[identity], rivals)

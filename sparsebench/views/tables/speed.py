@@ -15,8 +15,8 @@ from sparsebench.views.tables.table import Table, columns, labels_of, noted, tid
 
 def summary(points: Sequence[Point]) -> Table:
     """Return what `ours` gains: a row per phase and layer, with its crossover and memory."""
-    ours = [p for p in points if p.case.implementation == LEAD]
-    ours = [p for p in ours if p.case.phase in main_phases(points)]
+    phases = set(main_phases(points))
+    ours = [p for p in points if p.case.implementation == LEAD and p.case.phase in phases]
     sparsities = sorted({p.case.sparsity for p in ours})
     numbers, text = [], []
     for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
