@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ LEAD = "ours"
 PHASES = ("inference", "forward_backward", "train_step")
 
 _PANELS = 6  # with more layers than this they would be too small to read
+_MOST = 12  # sizes, or batches, in a figure
+
+T = TypeVar("T")
 
 # What has to agree before two points may share a table row or a curve.
 CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed")
@@ -160,13 +163,26 @@ def sizes(points: Iterable[Point]) -> list[str]:
 
 
 def curves(points: Sequence[Point]) -> Sequence[Point]:
-    """Return the points to draw in a panel for each layer: of many, those with most sparsities."""
-    if len(sizes(points)) <= _PANELS:
-        return points
-    layers = group(points, "size", "batch")
-    counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
-    most = max(counts.values())
-    return [p for key, members in layers.items() if counts[key] == most for p in members]
+    """Return the points to draw in a panel for each layer: of many, those with most sparsities.
+
+    Of sizes and batches that are still many some are drawn, from the smallest to the largest: the
+    tables have all.
+    """
+    if len(sizes(points)) > _PANELS:
+        layers = group(points, "size", "batch")
+        counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
+        most = max(counts.values())
+        points = [p for key, members in layers.items() if counts[key] == most for p in members]
+    widths = set(_spread(sizes(points)))
+    batches = set(_spread(sorted({p.case.batch for p in points})))
+    return [p for p in points if p.size in widths and p.case.batch in batches]
+
+
+def _spread(values: Sequence[T]) -> list[T]:
+    """Return at most _MOST of `values`, evenly from the first to the last."""
+    if len(values) <= _MOST:
+        return list(values)
+    return [values[round(n * (len(values) - 1) / (_MOST - 1))] for n in range(_MOST)]
 
 
 def implementations(points: Iterable[Point]) -> list[str]:

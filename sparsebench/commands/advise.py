@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import advisor
+from sparsebench import advisor, output
 from sparsebench.analysis.points import BASELINE
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
@@ -90,5 +90,5 @@ def _show(advice: advisor.Advice, *, by_memory: bool) -> None:
             units.interval(candidate.speedup),
             "" if candidate.memory is None else units.ratio(candidate.memory),
         )
-    console.print(table)
+    output.show(table)
     console.print(f"Source: {advice.source}.", style="dim", highlight=False)

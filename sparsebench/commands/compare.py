@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import records
+from sparsebench import output, records
 from sparsebench.analysis import compare as comparing
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.points import PHASES, points
@@ -79,7 +79,7 @@ def _show(result: comparing.Comparison, tolerance: float) -> None:
     for phase, pairs in phases.items():
         if pairs:
             console.print(Text(f"\n{phase.replace('_', ' ')}", style="bold"))
-            console.print(_table(pairs))
+            output.show(_table(pairs))
     console.print(Text("\nTime in B over time in A, geometric mean", style="bold"))
     for name, mean in result.means().items():
         console.print(f"{name}: {_interval(mean)}", highlight=False)

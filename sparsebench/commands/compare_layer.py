@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench import output
 from sparsebench.analysis.points import BASELINE, LEAD, points
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
@@ -154,7 +155,7 @@ def _compare(
     if as_json:
         print_json([record for record in found if record.case in wanted])
         return
-    console.print(_shown(times))
+    output.show(_shown(times))
     for path in written:
         if path.suffix == ".png" and path.name.startswith("time-"):
             console.print(str(path), highlight=False, soft_wrap=True)

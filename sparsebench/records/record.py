@@ -7,11 +7,12 @@ from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
 from sparsebench.cases.case import Case
 from sparsebench.records import store
 from sparsebench.records.round import Round
+from sparsebench.records.sanity import check_case, check_samples
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
@@ -53,6 +54,9 @@ class Record(BaseModel):
     machine: dict[str, Any] = {}  # the fingerprint of machine.py, roofline probe included
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
     rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
+
+    _no_such_case = field_validator("case")(check_case)
+    _no_time = field_validator("samples", "hot_samples", "wall_samples")(check_samples)
 
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:

@@ -25,6 +25,18 @@ def quantity(value: float, unit: str, *, digits: int = 3) -> str:
     return f"{significant(value / 10.0**exponent, digits)} {_PREFIXES[exponent]}{unit}"
 
 
+def bounded(estimate: Estimate, unit: str) -> str:
+    """Return a quantity with its interval: 583 µs (571–602 µs); marked where it has none."""
+    value = quantity(estimate.value, unit)
+    if not estimate.known:
+        return value + UNKNOWN
+    low, high = (quantity(end, unit) for end in (estimate.low, estimate.high))
+    if low == high:
+        return value
+    same = low.split()[1] == high.split()[1]
+    return f"{value} ({low.split()[0] if same else low}–{high})"
+
+
 def significant(value: float, digits: int) -> str:
     """Return `value` with significant digits, never in exponent notation: 0.0420, 7.31, 1240."""
     if value == 0:

@@ -11,16 +11,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover, crossover
-from sparsebench.analysis.points import BASELINE, PHASES, Point, group, implementations, split
+from sparsebench.analysis.points import (
+    BASELINE,
+    PHASES,
+    Point,
+    curves,
+    group,
+    implementations,
+    split,
+)
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import sparsity_axis
+
+_LINES = 60  # of layers, above which some are drawn
 
 
 def crossovers(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure with a panel per phase and a line per batch and width."""
     for part in split(points):
         shown = [p for p in part.points if p.case.implementation != BASELINE]
+        if len(group(shown, "batch", "size")) > _LINES:
+            shown = list(curves(shown))
         found = {
             key: crossing
             for key, members in group(shown, "phase", "batch", "size", "implementation").items()
