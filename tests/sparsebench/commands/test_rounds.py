@@ -130,7 +130,7 @@ def test_a_precision_adds_rounds_where_intervals_are_wide(tmp_path):
 
 
 def test_a_precision_out_of_reach_ends_and_says_so(tmp_path):
-    said = measure(tmp_path, Here({0.5: 1.0, 0.9: 0.0}), precision=0.001)
+    said = measure(tmp_path, Here({0.5: 0.1, 0.9: 0.0}), precision=0.001)
     assert {r.round_count for r in load(tmp_path)} == {3, MOST_ROUNDS}
     assert f"2 cases are less precise than 0.001 after {MOST_ROUNDS} rounds" in said
 
