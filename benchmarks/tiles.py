@@ -24,8 +24,8 @@ from torch import Tensor
 import sparselayers as sl
 from sparsebench.measuring import gpu
 from sparselayers import Connectivity
-from sparselayers.backends import BACKENDS, Backend
-from sparselayers.backends.kernels import launch, partition
+from sparselayers.backends import BACKENDS, Backend, triton
+from sparselayers.backends.kernels import launch
 from sparselayers.backends.kernels.tiles import Tile, candidates
 
 Products = dict[str, Callable[[Backend], Tensor]]
@@ -98,8 +98,8 @@ def timed(
     """The times of `product` with each tile."""
     for tile in chosen:
         launch.candidates = lambda batch, degree, tile=tile: (tile,)
-        for transposed in (False, True):
-            partition.partition(connectivity, transposed=transposed).tiles.clear()
+        for key in (triton.FORWARD, triton.TRANSPOSED):
+            triton.matrix(connectivity, key).plans.clear()
         try:
             yield tile, both(partial(product, BACKENDS["triton"]))
         except Exception as error:  # too large for the GPU, perhaps

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from sparselayers import activationsparsity
 from sparselayers.activation import KWinners, KWinners2d
+from sparselayers.attention import SparseMultiheadAttention
 from sparselayers.averages import AveragedModel
 from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
+from sparselayers.conv1d import SparseConv1d
 from sparselayers.convert import convert_model, sparsify
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
 from sparselayers.prune import Gradual, Pruner, Sigmoid
+from sparselayers.saved import load_pretrained, save_pretrained
 from sparselayers.topologies import (
     correlated,
     erdos_renyi,
@@ -46,8 +49,10 @@ __all__ = [
     "Pruner",
     "RigL",
     "Sigmoid",
+    "SparseConv1d",
     "SparseConv2d",
     "SparseLinear",
+    "SparseMultiheadAttention",
     "activationsparsity",
     "convert_model",
     "correlated",
@@ -55,9 +60,11 @@ __all__ = [
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
+    "load_pretrained",
     "parameter_groups",
     "random",
     "receptive_fields",
+    "save_pretrained",
     "small_world",
     "sparsify",
 ]

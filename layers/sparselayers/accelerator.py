@@ -32,6 +32,10 @@ class Accelerator(ABC):
     def synchronize(self) -> None:
         """Wait for all work on the device."""
 
+    def is_current(self) -> bool:
+        """Return whether work that is launched now is launched on this one."""
+        return True
+
 
 class Cuda(Accelerator):
     """A GPU as PyTorch sees it."""
@@ -55,6 +59,10 @@ class Cuda(Accelerator):
     def synchronize(self) -> None:
         """Wait for all streams."""
         torch.cuda.synchronize(self._device)
+
+    def is_current(self) -> bool:
+        """Ask the thread."""
+        return self._device.index == torch.cuda.current_device()
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from sparselayers.weight import SparseWeight, as_tensor
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
-_ARGUMENTS = (
+ARGUMENTS = (
     "in_channels",
     "out_channels",
     "kernel_size",
@@ -55,7 +55,7 @@ class SparseConv2d(PublishedMethods):
     connection, connections that do not fit, and an unknown `init` or `backend`.
     """
 
-    dense_type = nn.Conv2d
+    dense_type: ClassVar[type[nn.Module]] = nn.Conv2d
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class SparseConv2d(PublishedMethods):
         return Geometry.of(self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
 
     @property
-    def weight_shape(self) -> tuple[int, int, int, int]:
+    def weight_shape(self) -> tuple[int, ...]:
         """The shape of the weight as nn.Conv2d has it."""
         return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
@@ -190,11 +190,11 @@ class SparseConv2d(PublishedMethods):
         return torch.cat(pieces)
 
     @classmethod
-    def _like(cls, layer: nn.Conv2d, **arguments: Any) -> Self:
-        return cls(**{name: getattr(layer, name) for name in _ARGUMENTS}, **arguments)
+    def _like(cls, layer: Any, **arguments: Any) -> Self:
+        return cls(**{name: getattr(layer, name) for name in ARGUMENTS}, **arguments)
 
-    def _dense(self, **factory: Any) -> nn.Conv2d:
-        arguments = {name: getattr(self, name) for name in _ARGUMENTS}
+    def _dense(self, **factory: Any) -> nn.Module:
+        arguments = {name: getattr(self, name) for name in ARGUMENTS}
         return nn.Conv2d(**arguments, bias=self.bias is not None, **factory)
 
     def extra_repr(self) -> str:

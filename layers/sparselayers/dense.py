@@ -59,7 +59,7 @@ def parameters_of(layer: nn.Module, kind: type[nn.Module]) -> tuple[Tensor, Tens
             + (" with a forward of its own" if isinstance(layer, kind) else "")
         )
     with torch.no_grad():
-        weight, bias = (_tensor(layer, name) for name in ("weight", "bias"))
+        weight, bias = (value(layer, name) for name in ("weight", "bias"))
     if weight is None or weight.is_meta:
         raise ValueError(f"the {kind.__name__} is on the meta device: its weight has no data")
     return weight, bias
@@ -111,13 +111,18 @@ def follow(new: Module, old: nn.Module, weights: tuple[str, str]) -> Module:
     parameters too. `weights` are the names of the weights in both. What torch.nn.utils added stays
     behind: it is in the weights.
     """
-    new.train(old.training)
     for mine, others in (weights, ("bias", "bias")):
         parameter = getattr(new, mine)
         if isinstance(parameter, nn.Parameter):
-            original = _original(old, others)
-            parameter.requires_grad_(original is None or original.requires_grad)
-            vars(parameter).update({} if original is None else vars(original))
+            source = original(old, others)
+            parameter.requires_grad_(source is None or source.requires_grad)
+            vars(parameter).update({} if source is None else vars(source))
+    return follow_rest(new, old)
+
+
+def follow_rest(new: Module, old: nn.Module, *, but: tuple[str, ...] = ()) -> Module:
+    """Give `new` all of `follow` beside what is of parameters; not buffers and modules in `but`."""
+    new.train(old.training)
     for name in HOOKS:
         hooks: Any = getattr(new, name)
         for key, hook in getattr(old, name).items():
@@ -126,7 +131,7 @@ def follow(new: Module, old: nn.Module, weights: tuple[str, str]) -> Module:
     new._is_full_backward_hook = old._is_full_backward_hook
     for kind in ("_buffers", "_modules"):
         for name, value in vars(old)[kind].items():
-            if name not in (*OWN, "parametrizations", "weight_mask", "bias_mask"):
+            if name not in (*OWN, *but, "parametrizations", *_MASKS):
                 vars(new)[kind].setdefault(name, copy.deepcopy(value))
     new._non_persistent_buffers_set |= old._non_persistent_buffers_set & new._buffers.keys()
     for name in extras(old):
@@ -147,6 +152,16 @@ OWN = frozenset(
         *("dynamic", "max_size", "_rewirer"),
         *("_reversed_padding_repeated_twice", "output_padding", "transposed"),
         *("weight", "bias"),
+        # Of attention.
+        *("head_dim", "_qkv_same_embed_dim", "bias_k", "bias_v"),
+    )
+)
+
+_MASKS = tuple(
+    f"{name}_mask"
+    for name in (
+        *("weight", "bias", "in_proj_weight", "in_proj_bias"),
+        *("q_proj_weight", "k_proj_weight", "v_proj_weight"),
     )
 )
 
@@ -173,7 +188,7 @@ def _rebound(hook: Any, old: nn.Module, new: nn.Module) -> Any:
     return _WrappedHook(hook.hook, new if hook.with_module else None)
 
 
-def _tensor(layer: nn.Module, name: str) -> Tensor | None:
+def value(layer: nn.Module, name: str) -> Tensor | None:
     """The value of a parameter, from what it is computed of."""
     if hasattr(layer, f"{name}_orig") and hasattr(layer, f"{name}_mask"):
         pruned: Tensor = getattr(layer, f"{name}_orig") * getattr(layer, f"{name}_mask")
@@ -187,9 +202,9 @@ def _tensor(layer: nn.Module, name: str) -> Tensor | None:
     return None if tensor is None else tensor.detach()
 
 
-def _original(layer: nn.Module, name: str) -> Tensor | None:
+def original(layer: nn.Module, name: str) -> Tensor | None:
     """The parameter that a weight is, or is computed of."""
-    for original in (f"{name}_orig", name):
-        if isinstance(tensor := getattr(layer, original, None), Tensor):
+    for candidate in (f"{name}_orig", name):
+        if isinstance(tensor := getattr(layer, candidate, None), Tensor):
             return tensor
     return None

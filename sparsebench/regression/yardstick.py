@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import gc
+import importlib.util
 import json
 import os
 import statistics
@@ -143,6 +144,27 @@ def construction(features: int, sparsity: float) -> Callable[[str], Step]:
     return make
 
 
+def gpu_host(features: int, batch: int) -> Callable[[str], Step]:
+    """What the host does for a training step on a GPU: launches do nothing (see launches.py)."""
+
+    def make(kind: str) -> Step:
+        sl = _library()
+        # By its path: a revision that is compared with has none.
+        where = Path(__file__).with_name("launches.py")
+        spec = importlib.util.spec_from_file_location("yardstick_launches", where)
+        assert spec is not None
+        assert spec.loader is not None
+        launches = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(launches)
+        launches.install()
+        layer: nn.Module = nn.Linear(features, features)
+        if kind == OURS:
+            layer = sl.SparseLinear(features, features, sparsity=0.9, backend="triton")
+        return _step(layer, torch.randn(batch, features, generator=_generator()), True)
+
+    return make
+
+
 BOTH = (DENSE, CSR)
 WORKLOADS: dict[str, Workload] = {
     "overhead-inference": Workload(make=linear(16, 16, 0.9, 1, train=False), rivals=(DENSE,)),
@@ -168,6 +190,8 @@ WORKLOADS: dict[str, Workload] = {
     "rewiring-1024-90%": Workload(make=rewiring(1024, 0.9)),
     "construction-2048-99%": Workload(make=construction(2048, 0.99)),
 }
+if importlib.util.find_spec("triton") is not None:
+    WORKLOADS["gpu-host-training"] = Workload(make=gpu_host(16, 16), rivals=(DENSE,))
 
 
 class Bench:

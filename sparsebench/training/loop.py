@@ -153,7 +153,7 @@ def _begin(
         setting,
         processes,
         steps_per_epoch=steps_per_epoch(data, setting),
-        samples=data.train_images[: models.SAMPLES],
+        samples=(data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]),
         origin=origin,
         sparse=None if state is None else state["sparse"],
     )

@@ -108,10 +108,15 @@ def _mlp(setting: MLPSetting, samples: Tensor | None, generator: torch.Generator
     sizes = (PIXELS, *[setting.width] * depth, CLASSES)
     shapes = [(sizes[i + 1], sizes[i]) for i in range(depth + 1)]
     layers = [setting] * (depth + 1)
+    if setting.at_start != "none":
+        whole = replace(setting, sparsity=0.0, at_start="none", topology="random")
+        layers = [whole] * (depth + 1)
     if setting.annealing != "none":
         layers = [replace(setting, sparsity=setting.initial_sparsity)] * (depth + 1)
     if setting.output == "dense":
-        layers[-1] = replace(setting, model="dense", annealing="none", rewiring="none")
+        layers[-1] = replace(
+            setting, model="dense", annealing="none", rewiring="none", at_start="none"
+        )
     elif setting.output == "erdos_renyi":
         spread = topologies.erdos_renyi_sparsities(shapes, setting.sparsity)
         layers = [replace(setting, sparsity=sparsity) for sparsity in spread]

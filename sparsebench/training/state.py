@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsebench.training import checkpoint, models
+from sparsebench.training import at_start, checkpoint, models
 from sparsebench.training.cifar import networks
 from sparsebench.training.cifar.schedule import Trained, make_pruner, stages
 from sparsebench.training.processes import ALONE, Processes
@@ -41,13 +41,13 @@ class Progressing:
         processes: Processes = ALONE,
         *,
         steps_per_epoch: int = 1,
-        samples: Tensor | None = None,
+        samples: tuple[Tensor, Tensor] | None = None,
         origin: Trained | None = None,
         sparse: list[str] | None = None,
     ) -> Progressing:
         """Build what `setting` asks for.
 
-        `samples` are inputs, for connections that are chosen by the data.
+        `samples` are images and labels, for connections that are chosen by the data.
         A network of CIFAR-10 begins as the dense network `origin`; `sparse` are the layers that
         were found to be faster when the run that goes on was begun.
         """
@@ -108,10 +108,15 @@ class Progressing:
 
 
 def _build(
-    setting: Setting, samples: Tensor | None, origin: Trained | None, sparse: list[str] | None
+    setting: Setting,
+    samples: tuple[Tensor, Tensor] | None,
+    origin: Trained | None,
+    sparse: list[str] | None,
 ) -> networks.Built:
     if isinstance(setting, MLPSetting):
-        return networks.Built(models.build(setting, samples))
+        network = models.build(setting, None if samples is None else samples[0])
+        at_start.prune(setting, network, samples)
+        return networks.Built(network)
     assert isinstance(setting, CifarSetting)
     return networks.build(
         setting,

@@ -93,7 +93,7 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
     made: list[_Timed] = []
 
     def begin() -> None:
-        samples = own.train_images[: models.SAMPLES]
+        samples = own.train_images[: models.SAMPLES], own.train_labels[: models.SAMPLES]
         made.append(_Timed(Progressing.start(setting, samples=samples), endless))
         made[0].advance(WARM_UP)
 

@@ -56,9 +56,9 @@ def _share(runs: Sequence[list[LayerConnections]], part: str, whole: str) -> flo
     return statistics.fmean(sum(p) / w for p, w in zip(parts, wholes, strict=True))
 
 
-def _text(name: str, value: Any) -> Any:
+def _text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if name == "connections":
         return f"{value:,}"
-    return units.percent(value) if isinstance(value, float) else value
+    return units.percent(value) if isinstance(value, float) else str(value)

@@ -19,8 +19,9 @@ def warm_up(setting: Setting) -> None:
     """
     if setting.device != "cpu":
         same = replace(setting, experiment="", row="", seed=0, epochs=1)
-        if isinstance(same, MLPSetting) and same.topology == "correlated":
-            same = replace(same, topology="random")  # there are no data yet
+        if isinstance(same, MLPSetting):  # there are no data yet to choose connections by
+            topology = "random" if same.topology == "correlated" else same.topology
+            same = replace(same, topology=topology, at_start="none")
         _warm_up(same)
         return
     _warm_up(_small(setting))

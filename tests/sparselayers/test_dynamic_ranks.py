@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import sparselayers as sl
-from sparselayers.dynamic import SET, RigL
+from sparselayers.dynamic import GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
 
@@ -106,6 +106,34 @@ def all_alike(rank):
     torch.testing.assert_close(weights(dynamic), weights(single))
 
 
+def newer_rules_alike(rank):
+    """All other rules: the ranks have the same connections and weights after every rewiring."""
+    gradual = sl.Gradual(initial=0.7, final=0.8, stop_after=4, update_every=2)
+    for rule, settings in (
+        (MEST, {}),
+        (GSE, {"sampling": "bound"}),
+        (GSE, {"sampling": "estimate"}),
+        (MomentumGrowth, {"window": 3}),
+        (CHTs, {"chain": ["module.0", "module.2"], "removal": "relative"}),
+        (GraNet, {"schedule": gradual}),
+    ):
+        torch.manual_seed(rank)
+        model = build()
+        ddp = DistributedDataParallel(model)
+        optimizer = torch.optim.SGD(ddp.parameters(), lr=0.05)
+        rewirer = rule(ddp, optimizer, update_every=2, stop_after=20, **settings)
+        initial = weights(model) != 0
+        for x in batches(5):
+            if rule is GraNet:
+                ddp = DistributedDataParallel(model)  # whose buckets have the sizes of before
+            step(ddp, optimizer, x[rank::2])
+            rewirer.step()
+        both = [torch.empty_like(weights(model)) for _ in range(2)]
+        dist.all_gather(both, weights(model))
+        assert torch.equal(both[0], both[1]), rule
+        assert not torch.equal(both[0] != 0, initial), rule
+
+
 def differing(rank):
     """Ranks that differ are told so before anything is changed; independent ones are left alone."""
     model = build(seed=rank)
@@ -168,5 +196,5 @@ def unevenly_used(rank):
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
 def test_two_ranks(tmp_path):
     in_two_processes(
-        [all_alike, differing, unevenly_used], tmp_path
+        [all_alike, newer_rules_alike, differing, unevenly_used], tmp_path
     )  # which begin once: that takes the longest

@@ -42,7 +42,7 @@ def test_a_kernel_that_does_not_compile_warns_once(monkeypatch):
     def fails(*args):
         raise CompilationError("at 3:4:\nunknown instruction")
 
-    for product in ("_forward", "_grad_input", "_grad_values"):
+    for product in ("_forward", "_grad_input", "_grad_values", "_grad_values_and_bias"):
         monkeypatch.setattr(triton, product, fails)
     monkeypatch.setattr(triton, "_interpreting", lambda: False)
     backend, given = triton.Triton(), numbers(torch.float32)

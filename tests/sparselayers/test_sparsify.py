@@ -136,7 +136,7 @@ def test_bad_input(model):
         sparsify(model, x, threshold=80)
     with pytest.raises(ValueError, match="criterion must be one of time, memory, got 'speed'"):
         sparsify(model, x, criterion="speed")
-    with pytest.raises(ValueError, match="no Linear or Conv2d 'norm' to skip"):
+    with pytest.raises(ValueError, match="no Linear or Conv2d or Conv1d 'norm' to skip"):
         sparsify(model, x, skip=["norm"])
     with pytest.raises(ValueError, match="format must be one of coo, csr"):
         sparsify(model, x, format="dense")

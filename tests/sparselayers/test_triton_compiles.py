@@ -14,8 +14,8 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _INTEGERS = ("pieces", "long_rows", "rows", "batch", "cut", "blocks")
 _INDICES = ("ptr", "index", "permutation", "order", "piece_row", "piece_begin", "piece_ptr")
-_MATRICES = ("x", "y", "dy", "values", "bias", "result")
-_ABSENT = ("order", "piece_row", "piece_begin", "permutation", "bias")
+_MATRICES = ("x", "y", "dy", "values", "bias", "result", "sums")
+_ABSENT = ("order", "piece_row", "piece_begin", "permutation", "bias", "partial", "sums")
 
 
 def compiled(kernel, capability, dtype, constants, *, absent=(), index="i32"):
@@ -79,7 +79,7 @@ def test_plain(capability, batch, tmp_path):
     tile = candidates(batch, 200.0)[0]
     flags = {"ORDERED": False, "SPLIT": False}
     product = {"HAS_BIAS": False, "PERMUTED": False}
-    for kernel, of_kernel in ((multiply, flags | product), (sample, flags)):
+    for kernel, of_kernel in ((multiply, flags | product), (sample, flags | {"HAS_BIAS": False})):
         given = constants(tile, **of_kernel)
         made = compiled(kernel, capability, torch.float32, given, absent=_ABSENT)
         assert "atom" not in made.asm["ptx"]  # the result is the same every time
@@ -98,7 +98,8 @@ def test_every_branch(tmp_path):
     flags = {"ORDERED": True, "SPLIT": True}
     of_products = constants(tile, **flags, HAS_BIAS=True, PERMUTED=True)
     of_sums = {"HAS_BIAS": True, "OFFSET": tl.int64, "WIDE": tl.float32, "BATCH": 64}
-    kernels = ((multiply, of_products), (sample, constants(tile, **flags)), (combine, of_sums))
+    of_gradients = constants(tile, **flags, HAS_BIAS=True)
+    kernels = ((multiply, of_products), (sample, of_gradients), (combine, of_sums))
     for kernel, given in kernels:
         made = compiled(kernel, 90, torch.bfloat16, given, index="i64")
         assert spilled(made, 90, tmp_path) in (0, None)

@@ -60,6 +60,8 @@ def zeroed(model):
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 module.weight[torch.rand_like(module.weight) < 0.8] = 0
+            if isinstance(module, nn.MultiheadAttention):
+                module.in_proj_weight[torch.rand_like(module.in_proj_weight) < 0.8] = 0
     return model.double()
 
 
@@ -80,6 +82,7 @@ def test_sparse_as_dense(name, mode):
     dense = zeroed(make())
     training, context = MODES[mode]
     sparse = [sl.convert_model(dense, nn.Linear, target) for target in ("coo", "csr")]
+    sparse.append(sl.convert_model(dense, (nn.Linear, nn.MultiheadAttention), "csr"))
     if name.startswith("encoder,") or name == "encoder":
         sparse.append(some_sparse(dense))
     for model in (dense, *sparse):
@@ -112,10 +115,13 @@ def test_sparsify_measures_what_inference_fuses():
     """In evaluation without gradients the fused encoder calls none of its linear layers."""
     dense = zeroed(nn.TransformerEncoder(encoder_layer(), 2)).eval().requires_grad_(False)
     result = sl.sparsify(dense, {"src": X}, threshold=0.1, criterion="memory", seconds=0)
+    layers = [f"linear{j}" for j in (1, 2)] + [
+        f"self_attn.{p}_proj" for p in ("q", "k", "v", "out")
+    ]
     assert {d.path for d in result.decisions} == {
-        f"layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2)
+        f"layers.{i}.{layer}" for i in (0, 1) for layer in layers
     }
-    assert result.skipped["layers.0.self_attn.out_proj"] == "its parent reads its weight itself"
+    assert not result.skipped
     given = {"src": X, "src_key_padding_mask": PADDING}
     torch.testing.assert_close(outputs(result.model, given), outputs(dense, given))
 

@@ -9,15 +9,17 @@ from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from sparselayers import accelerator
-from sparselayers.backends.base import Backend
+from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
 from sparselayers.connectivity import Connectivity
+
+T = TypeVar("T")
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
@@ -62,7 +64,10 @@ class Triton(Backend):
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` feature-major, so that a connection's samples are read in one go."""
         del connectivity
-        return x if x.t().is_contiguous() else x.t().contiguous().t()
+        if x.stride() == (1, x.shape[0]):  # what these kernels return
+            return x
+        turned = x.t()
+        return x if turned.is_contiguous() else turned.contiguous().t()
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -82,9 +87,31 @@ class Triton(Backend):
         dy, x = self.arrange(dy, connectivity), self.arrange(x, connectivity)
         return self._try(_grad_values, self._instead.grad_values, dy, x, connectivity)
 
-    def _try(
-        self, product: Callable[..., Tensor], instead: Callable[..., Tensor], *args: Any
-    ) -> Tensor:
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients asked for; one kernel computes those of values and bias."""
+        if x is None or not (needs[1] and needs[2]):
+            return super().backward(dy, x, values, connectivity, needs=needs)
+        dy = self.arrange(dy, connectivity)
+        dx = None
+        if needs[0]:
+            dx = self._try(_grad_input, self._instead.grad_input, dy, values, connectivity)
+        own = self._try(_grad_values_and_bias, self._instead_of_both, dy, x, connectivity)
+        return Gradients(dx, *own)
+
+    def _instead_of_both(
+        self, dy: Tensor, x: Tensor, connectivity: Connectivity
+    ) -> tuple[Tensor, Tensor]:
+        return self._instead.grad_values(dy, x, connectivity), dy.sum(0)
+
+    def _try(self, product: Callable[..., T], instead: Callable[..., T], *args: Any) -> T:
         """Compute a product; where its kernel does not compile, warn once and do without."""
         if not self.broken:
             try:
@@ -117,44 +144,54 @@ def is_of_the_compiler(error: Exception) -> bool:
 
 
 def _forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
-    y: Tensor = _launch().multiply(x.t(), values, bias, _matrix(connectivity, transposed=False))
-    return y.t()
+    y: Tensor = _launch().multiply(x, values, bias, matrix(connectivity, FORWARD))
+    return y
 
 
 def _grad_input(dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-    dx: Tensor = _launch().multiply(dy.t(), values, None, _matrix(connectivity, transposed=True))
-    return dx.t()
+    dx: Tensor = _launch().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
+    return dx
 
 
 def _grad_values(dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-    matrix = _matrix(connectivity, transposed=False)
-    result: Tensor = _launch().sample(dy.t(), x.t(), matrix)
+    result: Tensor = _launch().sample(dy, x, matrix(connectivity, FORWARD))[0]
     return result
 
 
-def _matrix(connectivity: Connectivity, *, transposed: bool) -> Any:
-    """Return the connections as the kernels take them.
+def _grad_values_and_bias(
+    dy: Tensor, x: Tensor, connectivity: Connectivity
+) -> tuple[Tensor, Tensor]:
+    both: tuple[Tensor, Tensor]
+    both = _launch().sample(dy, x, matrix(connectivity, FORWARD), bias=True)
+    return both
+
+
+# Under which the matrix is kept, and whether it is that of Wᵀ.
+FORWARD, TRANSPOSED = ("triton", False), ("triton", True)
+
+
+def matrix(connectivity: Connectivity, key: tuple[str, bool]) -> Any:
+    """Return the connections as the kernels take them; made once, and kept with them.
 
     Raises RuntimeError where they would have to be shared out while a CUDA graph is captured.
     """
-    partitions, device = (
-        import_module("sparselayers.backends.kernels.partition"),
-        connectivity.device,
-    )
-    if (
-        device.type == "cuda"
-        and not partitions.known(connectivity, transposed=transposed)
-        and accelerator.of(device).capturing()
-    ):
+    return connectivity.derive(key, lambda: _made(connectivity, transposed=key[1]))
+
+
+def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
+    device = connectivity.device
+    if device.type == "cuda" and accelerator.of(device).capturing():
         raise RuntimeError(
             "a CUDA graph is being captured before the layer was ever run with these connections: "
             "run it forward and backward once before, and again after rewiring"
         )
-    split = partitions.partition(connectivity, transposed=transposed)
+    partition = import_module("sparselayers.backends.kernels.partition").partition
+    split = partition(connectivity, transposed=transposed)
+    out_features, in_features = connectivity.shape
     if transposed:
         turned = connectivity.transposed
-        return _launch().Matrix(turned.col_ptr, turned.row, turned.permutation, split)
-    return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split)
+        return _launch().Matrix(turned.col_ptr, turned.row, turned.permutation, split, out_features)
+    return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split, in_features)
 
 
 @cache

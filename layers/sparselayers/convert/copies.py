@@ -37,12 +37,17 @@ def replaced(model: Model, new: Mapping[nn.Module, nn.Module], *, inplace: bool)
     return result
 
 
-def scratch(model: nn.Module) -> tuple[nn.Module, dict[int, Any]]:
+def scratch(
+    model: nn.Module, instead: Mapping[nn.Module, nn.Module]
+) -> tuple[nn.Module, dict[int, Any]]:
     """Return a copy of `model` with the parameters of the model itself, and what became of what.
 
-    Whatever it does to its buffers and attributes, the model is as it was.
+    Where `instead` has another module for one, a copy of that stands. Whatever it does to its
+    buffers and attributes, the model is as it was.
     """
-    memo: dict[int, Any] = {id(parameter): parameter for parameter in model.parameters()}
+    modules = (model, *instead.values())
+    memo: dict[int, Any] = {id(p): p for module in modules for p in module.parameters()}
+    memo |= {id(old): deep_copy(new, memo) for old, new in instead.items()}
     return deep_copy(model, memo), memo
 
 

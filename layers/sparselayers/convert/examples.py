@@ -14,17 +14,21 @@ from sparselayers.convert.copies import scratch
 
 
 def inputs(
-    model: nn.Module, example: Any, layers: Iterable[nn.Module]
+    model: nn.Module,
+    example: Any,
+    layers: Iterable[nn.Module],
+    instead: Mapping[nn.Module, nn.Module],
 ) -> tuple[dict[nn.Module, Tensor], set[nn.Module]]:
     """Return a random input like the one that each layer gets, and whose weights others read.
 
-    The model runs once, as in evaluation; a copy does of all but its parameters.
+    The model runs once, as in evaluation; a copy does of all but its parameters, in which others
+    stand for the modules that `instead` has.
 
     Raises what the model raises.
     """
     found: dict[nn.Module, Tensor] = {}
     layers = [*layers]
-    running, copies = scratch(model)
+    running, copies = scratch(model, instead)
     originals = {copies[id(layer)]: layer for layer in layers}
     watch = _Readers(layers)
 

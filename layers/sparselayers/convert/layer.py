@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from sparselayers.conv import SparseConv2d
+from sparselayers.conv1d import SparseConv1d
+from sparselayers.convert import attention
+from sparselayers.convert.transposed import as_linear, is_transposed
 from sparselayers.dense import HOOKS, NothingLeft, check_mask, extras, follow, is_plain
 from sparselayers.layer import SparseLayer
 from sparselayers.linear import SparseLinear
 
 Target = Literal["dense", "coo", "csr"]
 
-SPARSE: tuple[type[SparseLayer], ...] = (SparseLinear, SparseConv2d)
+SPARSE: tuple[type[SparseLayer], ...] = (SparseLinear, SparseConv2d, SparseConv1d)
 
 
 def convert(
     layer: nn.Module, target: Target, *, mask: Tensor | None = None, keep_zeros: bool = False
 ) -> nn.Module:
-    """Return `layer` (Linear, Conv2d, SparseLinear or SparseConv2d) as `target`; it is unchanged.
+    """Return `layer` (a dense or sparse one of these) as `target`; it is unchanged.
 
-    "dense" makes an nn.Linear or nn.Conv2d; "coo" and "csr" make a sparse layer whose `weight`
-    shows that layout. All of them train, and all sparse ones compute alike. Zeros are dropped
-    unless `keep_zeros`; with `mask`, a boolean tensor of the weight's shape, weights outside it
-    are dropped too. Hooks, attributes and buffers that were given to the layer, training flag,
-    `requires_grad`, type and device follow; a mask of torch.nn.utils.prune and parametrizations
-    become part of the weight.
+    Linear, Conv1d, Conv2d and MultiheadAttention of torch.nn, and their sparse counterparts, are
+    converted; so is Conv1D of transformers, which comes back as an nn.Linear. "dense" makes a
+    layer of torch.nn; "coo" and "csr" make a sparse layer whose `weight` shows that layout. All of
+    them train, and all sparse ones compute alike. Zeros are dropped unless `keep_zeros`; with
+    `mask`, a boolean tensor of the weight's shape, weights outside it are dropped too. Hooks,
+    attributes and buffers that were given to the layer, training flag, `requires_grad`, type and
+    device follow; a mask of torch.nn.utils.prune and parametrizations become part of the weight.
 
     Raises ValueError for an unknown target, a mask of the wrong shape or type, and where no
     connection would be left; TypeError for a layer of another type.
     """
     if target not in get_args(Target):
         raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
+    if attention.is_attention(layer):
+        if mask is not None:
+            raise ValueError("attention has four weights: give masks of its projections")
+        return convert_attention(layer, target, {}, keep_zeros=keep_zeros)
+    if is_transposed(layer):
+        layer, mask = as_linear(layer), mask.t() if isinstance(mask, Tensor) else mask
     if isinstance(layer, SparseLayer):
         chosen = _chosen(layer, mask, drop_zeros=not keep_zeros and target != "dense")
         if target == "dense":
@@ -55,12 +66,25 @@ def convert(
     raise TypeError(
         f"cannot convert a {type(layer).__name__}"
         + (" with a forward of its own" if is_convertible_kind(layer) else "")
-        + ": expected Linear, Conv2d, SparseLinear or SparseConv2d"
+        + ": expected Linear, Conv2d, SparseLinear, SparseConv2d, or Conv1d or MultiheadAttention"
     )
+
+
+def convert_attention(
+    layer: nn.Module, target: Target, masks: Mapping[str, Tensor], *, keep_zeros: bool
+) -> nn.Module:
+    """Return attention with all its projections as `target`; `masks` are by their names."""
+
+    def one(projection: nn.Module, mask: Tensor | None) -> nn.Module:
+        return convert(projection, target, mask=mask, keep_zeros=keep_zeros)
+
+    return attention.converted(layer, one, masks, to_dense=target == "dense")
 
 
 def is_convertible(layer: nn.Module) -> bool:
     """Return whether `convert` knows this type of layer."""
+    if attention.is_attention(layer) or is_transposed(layer):
+        return True
     return isinstance(layer, SparseLayer) or any(is_plain(layer, s.dense_type) for s in SPARSE)
 
 

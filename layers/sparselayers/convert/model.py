@@ -8,9 +8,12 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
+from sparselayers.attention import PROJECTIONS, SparseMultiheadAttention
+from sparselayers.convert import ties
+from sparselayers.convert.attention import is_attention, rebuilt
 from sparselayers.convert.copies import replaced
-from sparselayers.convert.layer import Target, convert
-from sparselayers.dense import NothingLeft
+from sparselayers.convert.layer import Target, convert, convert_attention
+from sparselayers.dense import NothingLeft, is_plain
 
 Model = TypeVar("Model", bound=nn.Module)
 Skip = Iterable[str] | Callable[[str, nn.Module], bool]
@@ -33,10 +36,14 @@ def convert_model(
     they are in, or a function of path and layer. With `inplace` the model itself is changed and
     returned, all of it or nothing; optimizers made before hold the old parameters.
 
-    A module that is used in several places is converted once and stays shared. Layers whose parent
-    reads their weight where no sparse one will do (inside nn.MultiheadAttention) stay as they are,
-    and so, with a warning, do layers whose weights are all zero. A weight that several layers
-    share becomes one of each, with a warning.
+    A module that is used in several places is converted once and stays shared. Attention is a type
+    of its own: nn.MultiheadAttention becomes a SparseMultiheadAttention, whose projections
+    `q_proj`, `k_proj`, `v_proj` and `out_proj` are layers, by whose paths masks are given; it
+    becomes an nn.MultiheadAttention again when all of them are dense. Otherwise layers inside of
+    nn.MultiheadAttention stay as they are, for it reads their weight itself. So, with a warning, do
+    layers whose weights are all zero, and those that share their weight with a module that is not
+    converted, such as an embedding. A weight that several converted layers share becomes one of
+    each, with a warning.
 
     Raises ValueError or TypeError as `convert` does, naming the module's path, for a mask of no
     layer, for a path in `skip` that is no module with such a layer, and where nothing is of
@@ -47,11 +54,19 @@ def convert_model(
     zero: list[str] = []
     private = private_modules(model)
     skipped = to_skip(model, layer_type, skip)
+    tied = ties.outside(model, layer_type)
     for path, module in model.named_modules():
         if isinstance(module, layer_type) and module not in private and module not in skipped:
+            if module in tied:
+                warnings.warn(f"{path} {tied[module]}: left as it is", stacklevel=2)
+                continue
             mask = masks.pop(path, None)
             try:
-                new[module] = convert(module, target, mask=mask, keep_zeros=keep_zeros)
+                if is_attention(module) and mask is None:
+                    own = {n: masks.pop(k) for n in PROJECTIONS if (k := f"{path}.{n}") in masks}
+                    new[module] = convert_attention(module, target, own, keep_zeros=keep_zeros)
+                else:
+                    new[module] = convert(module, target, mask=mask, keep_zeros=keep_zeros)
             except (TypeError, ValueError) as error:
                 if isinstance(error, NothingLeft) and mask is None:
                     zero.append(path)
@@ -59,7 +74,7 @@ def convert_model(
                 raise type(error)(f"{path or 'the model itself'}: {error}") from error
     if masks:
         raise ValueError(f"no layer that is converted is called {next(iter(masks))!r}")
-    if not new and not zero and not skipped:
+    if not new and not zero and not skipped and not tied:
         raise ValueError(f"the model has no layer of type {_names(layer_type)}")
     if zero:
         warnings.warn(
@@ -67,7 +82,19 @@ def convert_model(
             "left as it is",
             stacklevel=2,
         )
+    if target == "dense":
+        _close(model, new)
     return replace_modules(model, new, inplace=inplace)
+
+
+def _close(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
+    """Let attention whose projections all become dense be an nn.MultiheadAttention."""
+    for module in model.modules():
+        if isinstance(module, SparseMultiheadAttention) and module not in new:
+            projections = [getattr(module, name) for name in PROJECTIONS]
+            after = [new.get(layer, layer) for layer in projections]
+            if after != projections and all(is_plain(layer, nn.Linear) for layer in after):
+                new[module] = rebuilt(module, after).to_dense()
 
 
 def replace_modules(
@@ -85,9 +112,13 @@ def replace_modules(
 
 
 def to_skip(
-    model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], skip: Skip
+    model: nn.Module,
+    kinds: type[nn.Module] | tuple[type[nn.Module], ...],
+    skip: Skip,
+    *,
+    more: Mapping[str, nn.Module] | None = None,
 ) -> set[nn.Module]:
-    """Return the modules of these kinds that `skip` says to leave alone.
+    """Return the modules of these kinds, and of `more` by path, that `skip` says to leave alone.
 
     Raises TypeError for what is neither paths nor a function, and ValueError for a path without.
     """
@@ -96,6 +127,7 @@ def to_skip(
         for path, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, kinds)
     ]
+    every += (more or {}).items()
     if callable(skip):
         return {module for path, module in every if skip(path, module)}
     paths = [skip] if isinstance(skip, str) else [*skip] if isinstance(skip, Iterable) else [skip]

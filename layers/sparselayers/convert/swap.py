@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -9,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sparselayers import dense
+from sparselayers.attention import PROJECTIONS, SparseMultiheadAttention
 from sparselayers.conv import SparseConv2d
-from sparselayers.convert import examples
+from sparselayers.convert import examples, ties, transposed
+from sparselayers.convert.attention import rebuilt
 from sparselayers.convert.layer import SPARSE
 from sparselayers.convert.measure import Times, compare
 from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
@@ -44,7 +47,7 @@ class Decision:
 class Sparsified(Generic[Model]):
     """The new model, and why each of its layers is what it is.
 
-    `skipped` says of every other Linear and Conv2d why it was not measured.
+    `skipped` says of every other layer with a weight that could be sparse why it was not measured.
     """
 
     model: Model
@@ -98,18 +101,21 @@ def sparsify(
 ) -> Sparsified[Model]:
     """Return a copy of `model` with sparse layers in place of dense ones that they beat.
 
-    Every nn.Linear and nn.Conv2d of which at least `threshold` of the weights are zero is measured
-    beside its sparse twin, with inputs of the shape that the model gives it for `example_input`:
-    forward and backward, or forward only if not `training`. It is replaced if the sparse one is
-    faster, with 95% confidence; by `criterion="memory"` if it is smaller. `seconds` limits the
-    time spent on a layer whose two times are close. `verbose` prints the table of the result.
+    Every layer that `convert` knows, and every projection of nn.MultiheadAttention, of which at
+    least `threshold` of the weights are zero is measured beside its sparse twin, with inputs of
+    the shape that the model gives it for `example_input`: forward and backward, or forward only if
+    not `training`. It is replaced if the sparse one is faster, with 95% confidence; by
+    `criterion="memory"` if it is smaller. `seconds` limits the time spent on a layer whose two
+    times are close. `verbose` prints the table of the result.
 
     A tuple as `example_input` holds the arguments of the model; a dict holds keyword arguments,
     where the model has those; anything else is the one argument (put into a tuple, a dict is too).
     `skip` leaves layers alone: paths of them, or of modules that they are in, or a function of
     path and layer. With `inplace` the model itself is changed at the end, and returned.
 
-    A layer that is used several times stays shared and is measured with its first input. The model
+    A layer that is used several times stays shared and is measured with its first input. One that
+    shares its weight with another layer, such as an embedding, stays as it is. Attention of which a
+    projection is replaced becomes a SparseMultiheadAttention. The model
     runs once, as in evaluation, and as a copy of all but its parameters: what it keeps in buffers
     and attributes is as before.
 
@@ -122,10 +128,11 @@ def sparsify(
     if criterion not in ("time", "memory"):
         raise ValueError(f"criterion must be one of time, memory, got {criterion!r}")
     check_format(format)
-    if inplace and isinstance(model, KINDS):
+    if inplace and isinstance(model, (*kinds(), nn.MultiheadAttention)):
         raise ValueError("the model itself is a layer: it has no place to be replaced in")
-    candidates, skipped = _candidates(model, threshold, skip)
-    inputs, read = examples.inputs(model, example_input, candidates.values())
+    opened = _opened(model, threshold)
+    candidates, skipped = _candidates(model, threshold, skip, opened)
+    inputs, read = examples.inputs(model, example_input, candidates.values(), opened)
     decisions, new = [], dict[nn.Module, nn.Module]()
     for path, layer in candidates.items():
         if layer not in inputs:
@@ -136,23 +143,61 @@ def sparsify(
         decisions.append(decision)
         if decision.chosen == "sparse":
             new[layer] = sparse
+    for attention, projections in opened.items():
+        layers = [getattr(projections, name) for name in PROJECTIONS]
+        if any(layer in new for layer in layers):
+            new[attention] = rebuilt(projections, [new.pop(layer, layer) for layer in layers])
     result = Sparsified(replace_modules(model, new, inplace=inplace), tuple(decisions), skipped)
     if verbose:
         print(result.table())
     return result
 
 
-KINDS = tuple(sparse.dense_type for sparse in SPARSE)
 READ = "its parent reads its weight itself"
+NONE: dict[type[nn.Module], str] = {
+    nn.Embedding: "it looks rows up and multiplies nothing",
+    nn.EmbeddingBag: "it looks rows up and multiplies nothing",
+    nn.Bilinear: "there is no sparse Bilinear: its weight has two inputs",
+    nn.RNNBase: "there is no sparse recurrent layer: PyTorch fuses its steps",
+    nn.RNNCellBase: "there is no sparse recurrent layer",
+    nn.Conv3d: "there is no sparse Conv3d",
+    nn.ConvTranspose1d: "there is no sparse transposed convolution",
+    nn.ConvTranspose2d: "there is no sparse transposed convolution",
+    nn.ConvTranspose3d: "there is no sparse transposed convolution",
+}
+
+
+def kinds() -> tuple[type[nn.Module], ...]:
+    """Return the types of layers that have a sparse twin."""
+    return (*(sparse.dense_type for sparse in SPARSE), *transposed.kinds())
+
+
+def _opened(model: nn.Module, threshold: float) -> dict[nn.Module, SparseMultiheadAttention]:
+    """Return for attention with enough zeros one that computes the same by layers."""
+    opened = {}
+    for module in model.modules():
+        if dense.is_plain(module, nn.MultiheadAttention):
+            try:
+                new = SparseMultiheadAttention.from_dense(module)
+            except (TypeError, ValueError):
+                continue  # its own layers are named as skipped
+            if any(_sparsity(getattr(new, name)) >= threshold for name in PROJECTIONS):
+                opened[module] = new
+    return opened
 
 
 def _candidates(
-    model: nn.Module, threshold: float, skip: Skip
+    model: nn.Module,
+    threshold: float,
+    skip: Skip,
+    opened: Mapping[nn.Module, SparseMultiheadAttention],
 ) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """Return the layers to measure by path, and why the others are not."""
-    found = {path: layer for path, layer in model.named_modules() if isinstance(layer, KINDS)}
-    candidates, private, asked = {}, private_modules(model), to_skip(model, KINDS, skip)
-    skipped: dict[str, str] = {}
+    found = _layers(model, opened)
+    private, shared = private_modules(model), ties.tied(model)
+    asked = to_skip(model, kinds(), skip, more=found)
+    candidates: dict[str, nn.Module] = {}
+    skipped = {path: why for path, module in model.named_modules() if (why := _none(module))}
     for path, layer in found.items():
         if layer in asked:
             skipped[path] = "asked to skip"
@@ -168,12 +213,35 @@ def _candidates(
             skipped[path] = f"{sparsity:.1%} of its weights are zero"
         elif sparsity == 1.0:
             skipped[path] = "all of its weights are zero"
+        elif layer in shared:
+            skipped[path] = ties.sharing([path for path, _ in shared[layer]])
         else:
             candidates[path] = layer
     return candidates, skipped
 
 
+def _layers(
+    model: nn.Module, opened: Mapping[nn.Module, SparseMultiheadAttention]
+) -> dict[str, nn.Module]:
+    """Return the layers that have sparse twins by path; of opened attention its projections."""
+    inside = {layer for attention in opened for layer in attention.children()}
+    found: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        if module in opened:
+            prefix = f"{path}." if path else ""
+            found |= {f"{prefix}{name}": getattr(opened[module], name) for name in PROJECTIONS}
+        elif isinstance(module, kinds()) and module not in inside:
+            found[path] = module
+    return found
+
+
+def _none(module: nn.Module) -> str | None:
+    """Say why a layer with a weight has no sparse twin, or None."""
+    return next((why for kind, why in NONE.items() if isinstance(module, kind)), None)
+
+
 def _twin(layer: nn.Module, format: Format) -> SparseLayer:
+    layer = transposed.as_linear(layer)
     for sparse in SPARSE:
         if dense.is_plain(layer, sparse.dense_type):
             return sparse.from_dense(layer, format=format)
@@ -233,6 +301,8 @@ def _step(layer: nn.Module, x: Tensor, training: bool) -> Any:
 
 
 def _sparsity(layer: nn.Module) -> float:
-    kind = next(s.dense_type for s in SPARSE if isinstance(layer, s.dense_type))
+    layer = transposed.as_linear(layer)
+    own = (s.dense_type for s in SPARSE if isinstance(layer, s.dense_type))
+    kind = next(own, nn.Linear)  # which says what it is not
     weight, _ = dense.parameters_of(layer, kind)
     return 1.0 - int(torch.count_nonzero(weight)) / weight.numel()

@@ -1,4 +1,4 @@
-"""The products of a convolution by the C++ kernels for CPUs (csrc/correlate.h)."""
+"""The products of a convolution by the C++ kernels for CPUs (csrc/convolution)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How the native kernels go through a convolution: offsets into planes, and blocks of both.
 
-See layers/sparselayers/csrc/convolution.h for what the numbers mean there.
+See layers/sparselayers/csrc/convolution/convolution.h for what the numbers mean there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Machine(NamedTuple):
 
     @property
     def max_tile(self) -> int:
-        """Registers of sums, as in layers/sparselayers/csrc/correlate.h."""
+        """Registers of sums, as in layers/sparselayers/csrc/convolution/correlate.h."""
         return 16 if self.lanes * self.itemsize == 64 else 12
 
 

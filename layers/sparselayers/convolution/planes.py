@@ -1,6 +1,6 @@
 """Images as the native kernels see them: planes of pixels, and where each window lies in them.
 
-See layers/sparselayers/csrc/convolution.h for what the numbers mean there.
+See layers/sparselayers/csrc/convolution/convolution.h for what the numbers mean there.
 """
 
 from __future__ import annotations

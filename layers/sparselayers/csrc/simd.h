@@ -4,11 +4,9 @@
 // AVX-512 could be the one that the linker keeps for everybody.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <utility>
 
-#include "kernels.h"
+#include "numbers.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -197,75 +195,5 @@ SB_INLINE float widened(bfloat16 value) { return Vector<float, 1>::load(&value).
 SB_INLINE void keep(float value, float& kept) { kept = value; }
 SB_INLINE void keep(double value, double& kept) { kept = value; }
 SB_INLINE void keep(float value, bfloat16& kept) { Vector<float, 1>::fill(value).store(&kept); }
-
-// interleave: low = a0 b0 a1 b1 …, high = the same of the upper halves.
-template <class T>
-SB_INLINE void interleave(Vector<T, 1> a, Vector<T, 1> b, Vector<T, 1>& low, Vector<T, 1>& high) {
-  low = a, high = b;
-}
-template <class T>
-SB_INLINE void interleave(Vector<T, 2> a, Vector<T, 2> b, Vector<T, 2>& low, Vector<T, 2>& high) {
-  using M = typename Vector<T, 2>::Mask;
-  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 2);
-  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 1, 3);
-}
-template <class T>
-SB_INLINE void interleave(Vector<T, 4> a, Vector<T, 4> b, Vector<T, 4>& low, Vector<T, 4>& high) {
-  using M = typename Vector<T, 4>::Mask;
-  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 4, 1, 5);
-  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 2, 6, 3, 7);
-}
-template <class T>
-SB_INLINE void interleave(Vector<T, 8> a, Vector<T, 8> b, Vector<T, 8>& low, Vector<T, 8>& high) {
-  using M = typename Vector<T, 8>::Mask;
-  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 8, 1, 9, 2, 10, 3, 11);
-  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 4, 12, 5, 13, 6, 14, 7, 15);
-}
-template <class T>
-SB_INLINE void interleave(Vector<T, 16> a, Vector<T, 16> b, Vector<T, 16>& low,
-                          Vector<T, 16>& high) {
-  using M = typename Vector<T, 16>::Mask;
-  low.raw = SB_SHUFFLE(a.raw, b.raw, M, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  high.raw = SB_SHUFFLE(a.raw, b.raw, M, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15,
-                        31);
-}
-
-// Transpose a square of registers: log₂ N perfect shuffles of its rows.
-template <class T, int N>
-SB_INLINE void transpose(Vector<T, N> (&rows)[N]) {
-  for (int step = 1; step < N; step *= 2) {
-    Vector<T, N> shuffled[N];
-    for (int i = 0; i < N / 2; ++i)
-      interleave(rows[i], rows[i + N / 2], shuffled[2 * i], shuffled[2 * i + 1]);
-    for (int i = 0; i < N; ++i) rows[i] = shuffled[i];
-  }
-}
-
-// Lanes with bit H clear get x[l] + x[l ^ H], the others the same of y.
-template <int H, class T, int N, size_t... L>
-SB_INLINE Vector<T, N> fold(Vector<T, N> x, Vector<T, N> y, std::index_sequence<L...>) {
-  using M = typename Vector<T, N>::Mask;
-  const auto kept = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + L : L)...);
-  const auto swapped = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + (L ^ H) : L ^ H)...);
-  return {kept + swapped};
-}
-
-template <int H, class T, int N>
-SB_INLINE Vector<T, N> folded(Vector<T, N> (&terms)[N]) {
-  if constexpr (H == 0) {
-    return terms[0];
-  } else {
-    for (int i = 0; i < H; ++i)
-      terms[i] = fold<H>(terms[i], terms[i + H], std::make_index_sequence<N>{});
-    return folded<H / 2>(terms);
-  }
-}
-
-// The sums of N registers, lane i that of register i: N − 1 folds, of a blend, a shuffle and an
-// addition each, where a horizontal sum of every register would take N log₂ N additions.
-template <class T, int N>
-SB_INLINE Vector<T, N> sums(Vector<T, N> (&terms)[N]) {
-  return folded<N / 2>(terms);
-}
 
 }  // namespace

@@ -322,7 +322,9 @@ class Rewirer(ABC):
             count = min(int(share * remaining), _places(site) - site.present.numel())
             kept[name] = stay[name]
             if count:
-                importance = self.importance(site, worth[name]).masked_fill(~kept[name], torch.inf)
+                importance = self.importance(site, worth[name])
+                if remaining < importance.numel():
+                    importance = importance.masked_fill(~kept[name], torch.inf)
                 kept[name] = kept[name].clone()
                 kept[name][importance.topk(count, largest=False, sorted=False).indices] = False
         kept = self.percolate(sites, kept)

@@ -118,8 +118,8 @@ def _files(text: str) -> Iterator[tuple[Path, str, str | None]]:
     for given, tensor in ((text, None), _parted(text)):
         if not (places := _places(given)):
             continue
-        for place in places:
-            yield from ((file, name, tensor) for file, name in _below(place))
+        for place, called in places:
+            yield from ((file, name, tensor) for file, name in _below(place, called))
         return
     raise InputError(f"weights = {text!r}: no such file or folder; looked in {_looked()}")
 
@@ -129,36 +129,38 @@ def _parted(text: str) -> tuple[str, str | None]:
     return (path, tensor) if colon else (text, None)
 
 
-def _places(text: str) -> list[Path]:
+def _places(text: str) -> list[tuple[Path, str]]:
+    """Return what a path or a pattern means, in the first place that has it, and how it is called.
+
+    What a pattern finds is called by as much of its path as the pattern has.
+    """
     path = Path(text).expanduser()
     for base in (Path(), *(folder for _, folder in places_to_look())):
         if (base / path).exists():
-            return [base / path]
-        if not path.is_absolute() and re.search(r"[*?\[]", text) and (f := _matching(base, text)):
-            return f
+            return [(base / path, Path(os.path.abspath(base / path)).name)]
+        if not path.is_absolute() and re.search(r"[*?\[]", text):
+            found = sorted(base.glob(text))
+            if found:
+                return [(place, place.relative_to(base).as_posix()) for place in found]
     return []
 
 
-def _matching(base: Path, pattern: str) -> list[Path]:
-    return sorted(base.glob(pattern))
-
-
-def _below(place: Path) -> Iterator[tuple[Path, str]]:
+def _below(place: Path, called: str) -> Iterator[tuple[Path, str]]:
     """Yield the files at and below `place` that may hold weights, with their names."""
     if place.is_file():
         if place.suffix not in SUFFIXES:
             raise InputError(f"{place}: no format that is read: {', '.join(SUFFIXES)}")
-        yield place, _name(place, place.name)
+        yield place, _name(place, called)
         return
-    folder_name, some = Path(os.path.abspath(place)).name, False
+    some = False
     inside: set[Path] = set()
     for path in [place, *sorted(place.rglob("*"))]:
         if inside & set(path.parents):
             continue
-        name = f"{folder_name}/{path.relative_to(place).as_posix()}" if path != place else ""
+        name = called if path == place else f"{called}/{path.relative_to(place).as_posix()}"
         if path.is_dir() and checkpoints.is_folder(path):
             inside.add(path)
-            yield path, _name(path, name or folder_name)
+            yield path, _name(path, name)
             some = True
         elif path.is_file() and path.suffix in SUFFIXES:
             yield path, _name(path, name)

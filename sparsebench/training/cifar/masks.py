@@ -39,7 +39,7 @@ def prune_to(network: nn.Module, sparsity: float) -> int:
         keep, before = round((1.0 - sparsity) * mask.numel()), int(mask.sum())
         if keep < before:
             # Of the weights as they are now: `layer.weight` is that of the last forward pass.
-            chosen = largest((weight.detach() * mask).flatten(), keep).view(mask.shape)
+            chosen = largest((weight.detach() * mask).abs().flatten(), keep).view(mask.shape)
             prune.custom_from_mask(layer, "weight", chosen)  # type: ignore[no-untyped-call]
             masked += before - keep
     return masked

@@ -20,10 +20,11 @@ COLUMNS: dict[str, Any] = {
     "hidden_layers": 1, "norm": "layer",
     "removal": "magnitude", "score": "ch2_l3n", "randomness": 0.25,
     "annealing": "none", "initial_sparsity": 0.5, "anneal_from": 0, "anneal_until": 0,
+    "at_start": "none",
 }  # fmt: skip
 
 # Columns that settings did not have when they got their names: no part of the key at these values.
 LATER = frozenset({
     "hidden_layers", "norm", "removal", "score", "randomness",
-    "annealing", "initial_sparsity", "anneal_from", "anneal_until",
+    "annealing", "initial_sparsity", "anneal_from", "anneal_until", "at_start",
 })  # fmt: skip

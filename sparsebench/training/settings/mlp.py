@@ -18,6 +18,7 @@ Output = Literal["sparse", "dense", "erdos_renyi"]
 Init = Literal["linear", "fan_in", "kaiming", "lognormal"]
 Norm = Literal["layer", "none"]
 Annealing = Literal["none", "cubic", "sigmoid"]
+AtStart = Literal["none", "snip", "grasp", "synflow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,9 @@ class MLPSetting(Setting):
     `removal` and `score` are those of CHT and CHTs, which also drop links that lead nowhere;
     `randomness` is that of receptive fields. With `annealing` layers begin at `initial_sparsity`
     and reach `sparsity` between the steps `anneal_from` and `anneal_until`, pruned every
-    `update_every` steps; without `rewiring` that is gradual magnitude pruning.
+    `update_every` steps; without `rewiring` that is gradual magnitude pruning. With `at_start` the
+    connections are those that a method which prunes before training leaves of all, with one
+    threshold for all sparse layers; the topology has no say then.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = digits.SHAPE
@@ -57,6 +60,7 @@ class MLPSetting(Setting):
     initial_sparsity: float = 0.5
     anneal_from: int = 0
     anneal_until: int = 0
+    at_start: AtStart = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,6 +78,10 @@ class MLPSetting(Setting):
             allowed = f"a multiple of the {pixels} pixels, with correlated layers above"
             self._require("width", tiled or dense, allowed)
         self._check_annealing()
+        if self.at_start != "none":
+            self._require("model", self.model == "sparse", "sparse with at_start")
+            self._require("output", self.output != "erdos_renyi", "sparse or dense with at_start")
+            self._require("annealing", self.annealing == "none", "none with at_start")
 
     def _check_annealing(self) -> None:
         if self.annealing == "none":

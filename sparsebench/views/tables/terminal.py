@@ -65,6 +65,7 @@ def _matrices(every: Sequence[Point]) -> list[RenderableType]:
     """Return the leagues of matrices from files, by network and by sparsity."""
     blocks: list[RenderableType] = []
     for part in split(from_files(every), conditions=SHARED):
+        blocks.append(_heading("Matrices from files", part.title))
         for make in (networks, sparsities):
             blocks += [Text(), printed(make(part.points))]
         blocks += _failures(part.points)

@@ -54,13 +54,15 @@ def test_a_product_is_the_oracles(name, batch, dtype, tmp_path):
     assert outcome.memory.training_peak is None
 
 
-@pytest.mark.parametrize("name", ["native", "reference"])
+@pytest.mark.parametrize("name", ["native", "lanes", "bitmaps", "panels", "reference"])
 @pytest.mark.parametrize("batch", [1, 3, 128, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_a_backends_product_is_its_forward_without_a_bias(name, batch, dtype):
     backend = backends.BACKENDS[name]
     if reason := backend.unavailable():
         pytest.skip(reason)
+    if not backend.supports(torch.device("cpu"), dtype):
+        pytest.skip(f"{name} does not serve {dtype}")
     made = problem.make(replace(PRODUCT, batch=batch))
     x, values = made.x.to(dtype), made.values.to(dtype)
     y = backend.product(x, values, made.connectivity)

@@ -166,6 +166,7 @@ def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, sil
     assert second.effective_units <= 40 - second.dead_outputs
     assert TrainingRecord.model_validate_json(record.model_dump_json()) == record
     (table,) = [t for t in tables.of_training([record]) if t.name == "connections-own"]
+    assert [type(cell) for cell in table.text.iloc[0]] == [str] * len(table.text.columns)
     row = table.numbers.iloc[0]
     assert row["connections"] == 1648
     assert row["outputs without any"] == (first.dead_outputs + second.dead_outputs) / 80

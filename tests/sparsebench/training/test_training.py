@@ -3,10 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sparsebench.training import checkpoint, loop
+from sparsebench.training import at_start, checkpoint, loop
 from sparsebench.training.batches import batches
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.settings import MLPSetting
+from sparsebench.training.state import Progressing
 
 SPARSE = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=40, epochs=4, batch=32, lr=0.05,
@@ -57,6 +58,7 @@ def outcome(record):
         {"rewiring": "mest", "update_every": 4, "init": "lognormal"},
         {"rewiring": "gse", "update_every": 4},
         {"rewiring": "momentum", "update_every": 7},
+        {"at_start": "snip"},
     ],
 )
 def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
@@ -67,6 +69,19 @@ def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
     assert record.epochs[-1].accuracy > 0.5
     assert outcome(loop.train(setting, digits, silent)) == outcome(record)
     assert outcome(loop.train(replace(setting, seed=1), digits, silent)) != outcome(record)
+
+
+@pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])
+def test_pruning_before_training_leaves_what_was_asked_for(digits, method, monkeypatch):
+    monkeypatch.setattr(at_start, "ROUNDS", 3)
+    setting = replace(SPARSE, at_start=method, output="dense", sparsity=0.9)
+    samples = digits.train_images, digits.train_labels
+    network = Progressing.start(setting, samples=samples).network
+    assert network.hidden.weights.numel() == round(0.1 * 784 * 40)
+    again = Progressing.start(setting, samples=samples).network
+    assert torch.equal(network.hidden.col, again.hidden.col)
+    with pytest.raises(ValueError, match=f"at_start '{method}' needs samples"):
+        Progressing.start(setting)
 
 
 class Killed(BaseException):
@@ -94,6 +109,7 @@ class KillsAfter:
         {"rewiring": "set", "update_every": 5, "fraction": 0.3},
         {"rewiring": "momentum", "update_every": 7},
         {"rewiring": "chts", "annealing": "sigmoid", "anneal_until": 30, "update_every": 5},
+        {"at_start": "snip", "sparsity": 0.9},
     ],
 )
 def test_a_run_that_was_killed_ends_like_one_that_was_not(digits, silent, tmp_path, change):

@@ -1,11 +1,14 @@
 """The three products on one device: allocate what comes out, choose a tile, launch.
 
-Activations are feature-major, (features, batch) and contiguous. Nothing here synchronises or
-copies to the host, and memory comes from PyTorch's caching allocator alone.
+Activations are (batch, features) with the samples of a feature side by side: feature-major.
+Nothing here synchronises or copies to the host, and memory comes from PyTorch's caching allocator
+alone. What a batch and a type decide is decided once, and kept with the connections (`Plan`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -16,131 +19,165 @@ from torch import Tensor
 from sparselayers import accelerator
 from sparselayers.backends.kernels import multiply as multiplying
 from sparselayers.backends.kernels import sample as sampling
+from sparselayers.backends.kernels.launcher import Launch
 from sparselayers.backends.kernels.partition import Partition
 from sparselayers.backends.kernels.tiles import Tile, candidates, power_of_two
 from sparselayers.backends.kernels.tuning import TUNER
 
 _INT32_MAX = 2**31 - 1
+_MOST_PLANS = 256  # of one matrix: batches of many lengths
 INTERPRETED = not isinstance(multiplying.multiply, triton.JITFunction)
 
 
-class Matrix(NamedTuple):
+class Plan(NamedTuple):
+    """How one product of a shape and type is computed: its kernels, ready to be launched."""
+
+    product: Launch
+    combine: Launch | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
     """Connections in the order of their rows: of W, or of Wᵀ.
 
-    `permutation` says where the values of Wᵀ are among those of W; None for W itself.
+    `permutation` says where the values of Wᵀ are among those of W; None for W itself. `plans`
+    keeps what was decided for a batch and a type: a launch looks no further.
     """
 
     ptr: Tensor
     columns: Tensor
     permutation: Tensor | None
     partition: Partition
+    features: int
+    plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
 
 
 def multiply(x: Tensor, values: Tensor, bias: Tensor | None, matrix: Matrix) -> Tensor:
-    """Return the product (rows, batch) of `matrix` and `x` (features, batch), plus `bias`."""
-    batch, split = x.shape[1], matrix.partition
-    y = x.new_empty(split.rows, batch, dtype=values.dtype)
-    if y.numel() == 0:
+    """Return the product (batch, rows) of `x` (batch, features) and `matrix`ᵀ, plus `bias`."""
+    batch, dtype, split = x.shape[0], values.dtype, matrix.partition
+    y = torch.empty_strided((batch, split.rows), (1, batch), dtype=dtype, device=x.device)
+    if batch == 0:
         return y
-    wide = _wide(values.dtype)
-    partial = x.new_empty(split.pieces, batch, dtype=wide)
-    common = {
-        "HAS_BIAS": bias is not None,
-        "OFFSET": _offset(max(x.numel(), y.numel(), partial.numel())),
-        "WIDE": _TYPES[wide],
-    }
+    partial = None
+    if split.pieces:
+        partial = x.new_empty(split.pieces, batch, dtype=_wide(dtype))
 
-    def run(tile: Tile) -> None:
-        blocks, samples = triton.cdiv(split.tasks, tile.rows), triton.cdiv(batch, tile.batch)
-        multiplying.multiply[(blocks * samples,)](
-            x,
-            values,
-            bias,
-            y,
-            partial,
-            matrix.ptr,
-            matrix.columns,
-            matrix.permutation,
-            *_cut(split),
-            batch,
-            split.cut,
-            blocks,
-            PERMUTED=matrix.permutation is not None,
-            **_flags(split),
-            **common,
-            **_constants(tile),
-        )
-        if split.long_rows:
-            block = min(128, power_of_two(batch))
-            multiplying.combine[(split.long_rows * triton.cdiv(batch, block),)](
-                partial,
-                bias,
-                y,
-                split.order,
-                split.piece_ptr,
-                batch,
-                split.long_rows,
-                BATCH=block,
-                **common,
-            )
+    def run(plan: Plan) -> None:
+        plan.product(x, values, bias, y, partial)
+        if plan.combine is not None:
+            plan.combine(partial, bias, y)
 
-    name = "multiply" if matrix.permutation is None else "multiply-transposed"
-    _launch(name, run, x, values.dtype, matrix)
+    has_bias = bias is not None
+    key = "multiply", batch, dtype, has_bias
+    _run(run, key, x, matrix, lambda tile: _of_multiply(tile, batch, dtype, has_bias, matrix))
     return y
 
 
-def sample(dy: Tensor, x: Tensor, matrix: Matrix) -> Tensor:
-    """Return Σ_b dy[row p, b] · x[index p, b], (nnz,), of (rows, batch) and (features, batch)."""
-    batch, split = x.shape[1], matrix.partition
-    if batch == 0:
-        return x.new_zeros(matrix.columns.numel())
-    result = x.new_empty(matrix.columns.numel())
-    if result.numel() == 0:
-        return result
+def sample(
+    dy: Tensor, x: Tensor, matrix: Matrix, *, bias: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return Σ_b dy[b, row p] · x[b, index p], (nnz,), and Σ_b dy, (rows,), if `bias`.
 
-    def run(tile: Tile) -> None:
-        blocks = triton.cdiv(split.tasks, tile.rows)
-        sampling.sample[(blocks,)](
-            dy,
-            x,
-            result,
-            matrix.ptr,
-            matrix.columns,
-            *_cut(split),
-            batch,
-            split.cut,
-            blocks,
-            OFFSET=_offset(max(x.numel(), dy.numel())),
-            WIDE=_TYPES[_wide(x.dtype)],
-            **_flags(split),
-            **_constants(tile),
-        )
+    `dy` is (batch, rows) and `x` (batch, features).
+    """
+    batch, dtype = x.shape[0], x.dtype
+    nnz, rows = matrix.columns.shape[0], matrix.partition.rows
+    if batch == 0 or nnz == 0:
+        return x.new_zeros(nnz), dy.sum(0) if bias else None
+    result = torch.empty(nnz, dtype=dtype, device=x.device)
+    sums = torch.empty(rows, dtype=dy.dtype, device=x.device) if bias else None
 
-    _launch("sample", run, x, x.dtype, matrix)
-    return result
+    def run(plan: Plan) -> None:
+        plan.product(dy, x, result, sums)
+
+    key = "sample", batch, dtype, bias
+    _run(run, key, x, matrix, lambda tile: _of_sample(tile, batch, dtype, bias, matrix))
+    return result, sums
 
 
-def _launch(name: str, run: Any, x: Tensor, dtype: torch.dtype, matrix: Matrix) -> None:
-    """Run with the best tile for the class of shapes; the kernel is compiled where it is new."""
-    kept, degree = matrix.partition.tiles, matrix.columns.numel() / matrix.partition.rows
-    if INTERPRETED:
-        run(candidates(x.shape[1], degree)[0])
+def _of_multiply(
+    tile: Tile, batch: int, dtype: torch.dtype, has_bias: bool, matrix: Matrix
+) -> Plan:
+    split, wide = matrix.partition, _wide(dtype)
+    blocks, samples = triton.cdiv(split.tasks, tile.rows), triton.cdiv(batch, tile.batch)
+    common = {
+        "HAS_BIAS": has_bias,
+        "OFFSET": _offset(batch * max(matrix.features, split.rows, split.pieces)),
+        "WIDE": _TYPES[wide],
+    }
+    product = Launch(
+        multiplying.multiply,
+        blocks * samples,
+        (matrix.ptr, matrix.columns, matrix.permutation, *_cut(split), batch, split.cut, blocks),
+        {"PERMUTED": matrix.permutation is not None} | _flags(split) | common | _constants(tile),
+    )
+    if not split.long_rows:
+        return Plan(product)
+    block = min(128, power_of_two(batch))
+    combine = Launch(
+        multiplying.combine,
+        split.long_rows * triton.cdiv(batch, block),
+        (split.order, split.piece_ptr, batch, split.long_rows),
+        common | {"BATCH": block},
+    )
+    return Plan(product, combine)
+
+
+def _of_sample(tile: Tile, batch: int, dtype: torch.dtype, bias: bool, matrix: Matrix) -> Plan:
+    split = matrix.partition
+    blocks = triton.cdiv(split.tasks, tile.rows)
+    constants = {
+        "HAS_BIAS": bias,
+        "OFFSET": _offset(batch * max(matrix.features, split.rows)),
+        "WIDE": _TYPES[_wide(dtype)],
+    }
+    fixed = (matrix.ptr, matrix.columns, *_cut(split), batch, split.cut, blocks)
+    constants |= _flags(split) | _constants(tile)
+    return Plan(Launch(sampling.sample, blocks, fixed, constants))
+
+
+def _run(
+    run: Callable[[Plan], None],
+    key: tuple[Any, ...],
+    x: Tensor,
+    matrix: Matrix,
+    make: Callable[[Tile], Plan],
+) -> None:
+    """Run with the plan of the shape; made, with the best tile, where the shape is new."""
+    plan = matrix.plans.get(key)
+    if INTERPRETED or accelerator.of(x.device).is_current():
+        run(plan or _planned(run, key, x, matrix, make))
         return
     with torch.cuda.device(x.device):  # Triton launches on the current device and stream
-        kind = name, dtype, x.shape
-        if (tile := kept.get(kind)) is None:
-            tiles, key = candidates(x.shape[1], degree), _key(name, x, dtype, matrix)
-            tile = TUNER.choose(key, tiles, run, accelerator.of(x.device))
-            if tile is None:
-                tile = tiles[0]
-            else:
-                kept[kind] = tile
-        run(tile)
+        run(plan or _planned(run, key, x, matrix, make))
 
 
-def _key(name: str, x: Tensor, dtype: torch.dtype, matrix: Matrix) -> str:
+def _planned(
+    run: Callable[[Plan], None],
+    key: tuple[Any, ...],
+    x: Tensor,
+    matrix: Matrix,
+    make: Callable[[Tile], Plan],
+) -> Plan:
+    """Return a plan with the best tile for the class of shapes; its kernels are compiled for it."""
+    kind, batch, dtype, _ = key
+    tiles = candidates(batch, matrix.columns.numel() / matrix.partition.rows)
+    if INTERPRETED:
+        return make(tiles[0])
+    name = f"{kind}-transposed" if matrix.permutation is not None else kind
+    made = {tile: make(tile) for tile in tiles}
+    words = _words(name, batch, dtype, matrix)
+    chosen = TUNER.choose(words, tiles, lambda tile: run(made[tile]), accelerator.of(x.device))
+    if chosen is None:
+        return made[tiles[0]]
+    if len(matrix.plans) >= _MOST_PLANS:
+        matrix.plans.clear()
+    return matrix.plans.setdefault(key, made[chosen])
+
+
+def _words(name: str, batch: int, dtype: torch.dtype, matrix: Matrix) -> str:
     """Name a class of shapes: sizes count by their powers of two."""
-    rows, features, batch = matrix.partition.rows, *x.shape
+    rows, features = matrix.partition.rows, matrix.features
     sizes = (power_of_two(size) for size in (batch, matrix.columns.numel() / rows, rows, features))
     types = f"{dtype} {matrix.columns.dtype}".replace("torch.", "")
     return (

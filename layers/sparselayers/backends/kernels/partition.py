@@ -5,13 +5,11 @@ Made once for a connectivity and kept for as long as that lives; only the making
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sparselayers.backends.kernels.tiles import Tile
 from sparselayers.connectivity import Connectivity
 
 # A row longer than both is cut in pieces of the longer: so many connections, or so many times as
@@ -26,8 +24,7 @@ class Partition:
     `order` (rows,) lists the rows from the longest to the shortest; None where they are about as
     long, and are taken as they come. `piece_row` and `piece_begin` (pieces,) say whose piece it is
     and where it begins, `piece_ptr` (long_rows + 1,) delimits the pieces of each row of `order`;
-    None where no row is long. A piece has `cut` connections, the last of a row fewer. `tiles` keeps
-    what was chosen for these tasks, by kind of product: a launch looks no further.
+    None where no row is long. A piece has `cut` connections, the last of a row fewer.
     """
 
     rows: int
@@ -38,7 +35,6 @@ class Partition:
     piece_row: Tensor | None = None
     piece_begin: Tensor | None = None
     piece_ptr: Tensor | None = None
-    tiles: dict[tuple[Any, ...], Tile] = field(default_factory=dict)
 
     @property
     def tasks(self) -> int:
@@ -54,11 +50,6 @@ def partition(connectivity: Connectivity, *, transposed: bool) -> Partition:
         return share_out(ptr, connectivity.nnz)
 
     return connectivity.derive(("partition", transposed), made)
-
-
-def known(connectivity: Connectivity, *, transposed: bool) -> bool:
-    """Return whether `partition` will find what it returns."""
-    return connectivity.has_derived(("partition", transposed))
 
 
 def share_out(ptr: Tensor, nnz: int) -> Partition:

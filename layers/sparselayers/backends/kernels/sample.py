@@ -1,4 +1,7 @@
-"""Products of both ends of every connection, summed over the batch: the gradient of the values."""
+"""Products of both ends of every connection, summed over the batch: the gradient of the values.
+
+And the sums over the batch alone, the gradient of the bias: the same programs read them anyway.
+"""
 
 import triton
 import triton.language as tl
@@ -11,6 +14,7 @@ def sample(
     dy,
     x,
     result,
+    sums,
     ptr,
     index,
     order,
@@ -22,6 +26,7 @@ def sample(
     batch,
     cut,
     blocks,
+    HAS_BIAS: tl.constexpr,
     ORDERED: tl.constexpr,
     SPLIT: tl.constexpr,
     OFFSET: tl.constexpr,
@@ -33,7 +38,8 @@ def sample(
     """Write result[p] = Σ_b dy[row p, b] · x[index p, b] for the connections of ROWS tasks.
 
     `dy` is (rows, batch), `x` (features, batch): a task reads its row of dy once for CONNECTIONS
-    connections. A piece of a long row writes its own connections: nothing is left to combine.
+    connections. A piece of a long row writes its own connections: nothing is left to combine. With
+    HAS_BIAS also sums[r] = Σ_b dy[r, b], by the first piece of a row or by the row's own task.
     """
     _, row, begin, length, live, _ = take(
         tl.program_id(0),
@@ -51,6 +57,20 @@ def sample(
     )
     lane = tl.arange(0, CONNECTIONS)
     own = row.to(OFFSET) * batch
+    if HAS_BIAS:
+        sum_of = tl.zeros([ROWS], WIDE)
+        for start in range(0, batch, BATCH):
+            number = start + tl.arange(0, BATCH)
+            mine = tl.load(
+                dy + own[:, None] + number[None, :],
+                mask=live[:, None] & (number < batch)[None, :],
+                other=0,
+            ).to(WIDE)
+            sum_of += tl.sum(mine, 1)
+        first_one = live
+        if SPLIT:
+            first_one = live & (begin == tl.load(ptr + row, mask=live, other=0))
+        tl.store(sums + row, sum_of.to(sums.dtype.element_ty), mask=first_one)
     for first in range(0, tl.max(length, 0), CONNECTIONS):
         place = begin[:, None] + first + lane[None, :]
         here = first + lane[None, :] < length[:, None]

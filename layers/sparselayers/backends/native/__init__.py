@@ -54,6 +54,11 @@ class Native(Backend):
         way = choose("y", x.shape[0], connectivity, values.dtype).way
         return WAYS[way].forward(x, values, bias, connectivity)
 
+    def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return y = x Wᵀ, laid out feature by feature."""
+        way = choose("y", x.shape[0], connectivity, values.dtype).way
+        return WAYS[way].product(x, values, connectivity)
+
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
         way = choose("dx", dy.shape[0], connectivity, values.dtype).way

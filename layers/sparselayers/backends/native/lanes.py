@@ -20,7 +20,7 @@ from sparselayers.backends.native.library import (
 )
 from sparselayers.connectivity import Connectivity
 
-# Layers of no more features on either side name them in 16 bits: see kernels.h.
+# Layers of no more features on either side name them in 16 bits: see layer.h.
 _FEATURES_16 = 1 << 16
 # In which type activations are arranged and sums made, where that is not the type of the values.
 _COMPUTE = {torch.bfloat16: torch.float32}
@@ -223,7 +223,7 @@ def _make_columns(connectivity: Connectivity) -> _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How the kernels count connections and name features: see kernels.h."""
+    """How the kernels count connections and name features: see layer.h."""
 
     rows: Any
     features: torch.dtype

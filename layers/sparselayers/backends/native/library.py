@@ -42,7 +42,7 @@ def isa() -> tuple[str, str]:
     supported = kernels.supported()
     wanted = os.environ.get(_VARIABLE)
     if not wanted:
-        return supported[-1], "the widest that this CPU supports"
+        return supported[-1], "the widest that this CPU and build have"
     if wanted not in INSTRUCTION_SETS:
         raise ValueError(f"{_VARIABLE}={wanted}: choose one of {', '.join(INSTRUCTION_SETS)}")
     if wanted not in supported:

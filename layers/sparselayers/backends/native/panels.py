@@ -62,6 +62,18 @@ class Panels(Backend):
                     torch.addmm(bias[begin:end], x, panel, out=y[:, begin:end])
         return y
 
+    def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return y = x Wᵀ, a panel's outputs at a time as they are to lie."""
+        if not all_finite(rows_of(x.t())):
+            return _LANES.product(x, values, connectivity)
+        outputs, inputs = connectivity.shape
+        y = values.new_empty(outputs, x.shape[0])
+        with _as_it_is():
+            for begin, end in _panels(outputs, inputs, values):
+                panel = _laid_out(values, connectivity, (begin, end), (0, inputs))
+                torch.mm(panel, x.t(), out=y[begin:end])
+        return y.t()
+
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
         if not all_finite(rows_of(dy)):

@@ -5,9 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "kernels.h"
-
-namespace nanobind { class module_; }
+#include "numbers.h"
 
 namespace sparsebench {
 
@@ -92,8 +90,5 @@ constexpr int64_t gradient_numbers = part_rows * tile_pitch_of(tile_words / 4);
 constexpr int64_t grad_values_room(int64_t batch) {
   return gradient_numbers + large_tile(batch) + rounded(batch, large_block) * part_rows;
 }
-
-void use_bitmaps(const char* name);
-void bind_bitmaps(nanobind::module_& module);
 
 }  // namespace sparsebench

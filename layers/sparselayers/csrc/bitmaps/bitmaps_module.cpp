@@ -2,12 +2,12 @@
 // caller, and panels.py.
 #include <nanobind/nanobind.h>
 
-#include <string.h>
-
 #include <string>
 
+#include "instruction_sets.h"
 #include "memory_error.h"
 #include "passes.h"
+#include "ways.h"
 
 namespace nb = nanobind;
 
@@ -81,12 +81,10 @@ void bind(nb::module_& module, const std::string& suffix) {
 
 }  // namespace
 
-void use_bitmaps(const char* name) {
-  if (!strcmp(name, "scalar")) bitmap_loops = &scalar::bitmaps;
-#ifdef SPARSEBENCH_X86
-  else if (!strcmp(name, "avx2")) bitmap_loops = &avx2::bitmaps;
-  else if (!strcmp(name, "avx512")) bitmap_loops = &avx512::bitmaps;
-#endif
+void use_bitmaps(const std::string& set) {
+#define SB_USE(name) if (set == #name) bitmap_loops = &name::bitmaps;
+  SB_EACH_SET(SB_USE)
+#undef SB_USE
 }
 
 void bind_bitmaps(nb::module_& module) {

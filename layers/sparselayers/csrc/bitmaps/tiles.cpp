@@ -1,6 +1,7 @@
 // The three products on tiles of the weights, which are laid out as a dense matrix in L1 first: the
 // arithmetic of a dense product, whose weights come from memory in half the bytes.
 #include "places.h"
+#include "sums.h"
 
 namespace {
 

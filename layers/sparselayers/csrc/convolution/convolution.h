@@ -4,8 +4,6 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace nanobind { class module_; }
-
 namespace sparsebench {
 
 // Images (count, channels, rows, cols), contiguous, as planes of packed rows and columns.
@@ -57,8 +55,5 @@ struct Convolution {
 namespace scalar { extern const Convolution convolution; }
 namespace avx2 { extern const Convolution convolution; }
 namespace avx512 { extern const Convolution convolution; }
-
-void use_convolution(const char* name);
-void bind_convolution(nanobind::module_& module);
 
 }  // namespace sparsebench

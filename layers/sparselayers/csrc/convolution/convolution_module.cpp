@@ -2,7 +2,6 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/vector.h>
 
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,7 +10,9 @@
 #include <vector>
 
 #include "convolution.h"
+#include "instruction_sets.h"
 #include "memory_error.h"
+#include "ways.h"
 
 namespace nb = nanobind;
 
@@ -19,7 +20,7 @@ namespace sparsebench {
 
 namespace {
 
-const Convolution* in_use = &scalar::convolution;
+const Convolution* in_use = nullptr;
 
 template <class T> const ConvolutionOf<T>& of();
 template <> const ConvolutionOf<float>& of<float>() { return in_use->f32; }
@@ -104,12 +105,10 @@ int64_t cache_bytes() {
 
 }  // namespace
 
-void use_convolution(const char* name) {
-  if (!strcmp(name, "scalar")) in_use = &scalar::convolution;
-#ifdef SPARSEBENCH_X86
-  else if (!strcmp(name, "avx2")) in_use = &avx2::convolution;
-  else if (!strcmp(name, "avx512")) in_use = &avx512::convolution;
-#endif
+void use_convolution(const std::string& set) {
+#define SB_USE(name) if (set == #name) in_use = &name::convolution;
+  SB_EACH_SET(SB_USE)
+#undef SB_USE
 }
 
 void bind_convolution(nb::module_& module) {

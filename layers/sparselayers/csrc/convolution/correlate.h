@@ -9,6 +9,7 @@
 
 #include "planes.h"
 #include "scratch.h"
+#include "sums.h"
 
 namespace {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "convolution.h"
-#include "simd.h"
+#include "transpose.h"
 
 namespace {
 

@@ -1,5 +1,7 @@
 // The gradient of the values: the rows of one tile over one arranged block of a batch.
 #include "connections.h"
+#include "gradient.h"
+#include "sums.h"
 
 namespace {
 

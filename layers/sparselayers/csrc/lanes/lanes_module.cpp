@@ -1,15 +1,20 @@
 // The lanes' part of the Python module; layers/sparselayers/backends/native/lanes.py is its only caller.
 #include <nanobind/nanobind.h>
 
-#include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#define SB_X86
+#include <cpuid.h>
+#endif
 
 #include <string>
+#include <utility>
 
 #include "blocks.h"
-#include "loops.h"
+#include "instruction_sets.h"
 #include "memory_error.h"
 #include "order.h"
 #include "passes.h"
+#include "ways.h"
 
 namespace nb = nanobind;
 
@@ -17,15 +22,28 @@ namespace sparsebench {
 
 namespace {
 
-// The loops of one instruction set, each in a table of its own.
-#define SB_LOOPS(isa, bytes) \
-  const Loops isa##_loops = {bytes, &isa::multiply, &isa::gradient, &isa::narrow, &isa::packing};
-SB_LOOPS(scalar, 16)
-#ifdef SPARSEBENCH_X86
-SB_LOOPS(avx2, 32)
-SB_LOOPS(avx512, 64)
-#endif
+// The loops of each instruction set.
+#define SB_LOOPS(set)                                                                           \
+  const Loops set##_loops = {set::register_bytes, &set::multiply, &set::gradient, &set::narrow, \
+                             &set::packing};
+SB_EACH_SET(SB_LOOPS)
 #undef SB_LOOPS
+
+// AMD's Zen 5 loads numbers one by one faster than it gathers them, Zen 4 and Intel's processors do
+// not (README.md). Families are counted up, so this holds for what follows until it is measured.
+bool loads_single_numbers_fast() {
+#ifdef SB_X86
+  constexpr unsigned zen5 = 0x1a;
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  if (!__get_cpuid(0, &eax, &ebx, &ecx, &edx)) return false;
+  if (ebx != signature_AMD_ebx || ecx != signature_AMD_ecx || edx != signature_AMD_edx)
+    return false;
+  __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+  return ((eax >> 8) & 0xf) + ((eax >> 20) & 0xff) >= zen5;
+#else
+  return false;
+#endif
+}
 
 template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(address); }
 
@@ -129,12 +147,12 @@ void bind(nb::module_& module, const std::string& suffix) {
 
 }  // namespace
 
-void use_lanes(const char* name) {
-  if (!strcmp(name, "scalar")) loops = &scalar_loops;
-#ifdef SPARSEBENCH_X86
-  else if (!strcmp(name, "avx2")) loops = &avx2_loops;
-  else if (!strcmp(name, "avx512")) loops = &avx512_loops;
-#endif
+bool single_loads = loads_single_numbers_fast();
+
+void use_lanes(const std::string& set) {
+#define SB_USE(name) if (set == #name) loops = &name##_loops;
+  SB_EACH_SET(SB_USE)
+#undef SB_USE
 }
 
 void bind_lanes(nb::module_& module) {
@@ -144,6 +162,9 @@ void bind_lanes(nb::module_& module) {
   bind<float>(module, "f32");
   bind<double>(module, "f64");
   bind<bfloat16>(module, "bf16");
+  module.def(
+      "use_single_loads", [](bool yes) { return std::exchange(single_loads, yes); },
+      "Say whether single numbers are loaded instead of gathered; return whether they were.");
 }
 
 }  // namespace sparsebench

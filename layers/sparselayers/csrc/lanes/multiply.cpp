@@ -1,5 +1,7 @@
 // y, and dx over the transpose: the rows of one tile times one arranged block of a batch.
 #include "connections.h"
+#include "gathers.h"
+#include "multiply.h"
 
 namespace {
 

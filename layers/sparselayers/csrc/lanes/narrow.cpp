@@ -1,7 +1,10 @@
 // The backward pass of tiny batches, where memory limits and not arithmetic: one pass over the
 // connections for both products. dx is added up by scattering, so each thread has a dx of its own,
 // and the transposed connectivity is not needed.
-#include "connections.h"
+#include "gathers.h"
+#include "narrow.h"
+#include "prefetch.h"
+#include "sums.h"
 
 namespace {
 

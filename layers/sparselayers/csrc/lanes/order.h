@@ -1,7 +1,7 @@
 // Other orders of the connections, made once for a connectivity: its transpose, and its tiles.
 #pragma once
 
-#include "kernels.h"
+#include "layer.h"
 
 namespace sparsebench {
 

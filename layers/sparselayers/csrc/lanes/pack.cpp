@@ -1,11 +1,11 @@
 // Moving activations between PyTorch's layouts and the arranged one (blocks.h), tile by tile in
 // registers; the gradient of the bias.
+#include "pack.h"
+#include "transpose.h"
 #include "widths.h"
 
 namespace {
 
-using sparsebench::Activations;
-using sparsebench::Arranged;
 using sparsebench::strip_features;
 
 // to[feature * pitch + row] = from[row, feature].

@@ -3,12 +3,37 @@
 
 #include <cstddef>
 
-#include "kernels.h"
+#include "gradient.h"
+#include "multiply.h"
+#include "narrow.h"
+#include "pack.h"
 
 namespace sparsebench {
 
-struct Loops;
+// What an instruction set's copy of the loops offers.
+struct Loops {
+  int bytes;  // of a register
+  const OfAll<Multiply>* multiply;
+  const OfAll<Gradient>* gradient;
+  const OfAll<Narrow>* narrow;
+  const PackingOfAll* packing;
+};
 extern const Loops* loops;  // that are in use
+
+// What a product reads. A batch of one block (blocks.h) is arranged already: T, whose batch stride
+// is 1. One of several comes as it is, W with any strides, and each block is arranged in its turn,
+// where the next level of the cache still holds it.
+template <class W>
+struct Input {
+  const void* data;
+  int64_t batch_stride, feature_stride;
+  Arranged<const Compute<W>> arranged() const {
+    return {static_cast<const Compute<W>*>(data), feature_stride};
+  }
+  Activations<const W> as_it_is() const {
+    return {static_cast<const W*>(data), batch_stride, feature_stride};
+  }
+};
 
 // What a pass returns: how many bytes of memory it wanted in vain, or 0. Then it did nothing.
 using Missing = size_t;

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "loops.h"
+#include "narrow.h"
 
 namespace sparsebench {
 

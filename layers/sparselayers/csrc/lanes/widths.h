@@ -1,5 +1,5 @@
 // The tables of loops (loops.h) of the instruction set that is being compiled, from a template of
-// one loop: Make<Vector, registers>::loop.
+// one loop: Make<Vector, registers>::loop. And what the instances of these templates go by.
 #pragma once
 
 #include "loops.h"
@@ -7,14 +7,34 @@
 
 namespace {
 
+using sparsebench::Activations;
+using sparsebench::Arranged;
 using sparsebench::ByUnit;
 using sparsebench::ByWidth;
 using sparsebench::Compute;
 using sparsebench::Indices16;
 using sparsebench::Indices32;
 using sparsebench::Indices64;
+using sparsebench::line_bytes;
+using sparsebench::Range;
+using sparsebench::Rows;
+using sparsebench::Tile;
 
 template <class T> constexpr int native = SB_VECTOR_BYTES / sizeof(T);
+
+// Layers of 2³¹ connections and more are bound by memory, and rare: not worth an instance for every
+// number of registers.
+template <class Index>
+constexpr bool few_instances = sizeof(typename Index::Feature) == 8;
+
+// Whether registers of one type are ever so many that their features are fetched in advance
+// (is_far in tiles.h): 65536 of them may not be.
+template <class V, int R, class Index>
+constexpr bool may_be_far() {
+  constexpr int64_t bytes = V::lanes * sizeof(typename V::Scalar);
+  constexpr bool all = sizeof(typename Index::Feature) > 2;
+  return R == 1 && V::lanes > 1 && (all || (bytes << 16) > sparsebench::far_bytes);
+}
 
 template <class Loop, class T, int N, template <class, int> class Make>
 constexpr Loop narrower() {

@@ -56,6 +56,11 @@ def test_files_of_a_data_folder_are_called_by_their_place_in_it(data, monkeypatc
 def test_other_files_are_called_by_what_was_named(data, tmp_path, monkeypatch):
     monkeypatch.delenv(datafolders.VARIABLE)
     assert names(str(data / "dlmc" / "transformer")) == ["transformer/random_pruning/0.5/ffn.smtx"]
+    monkeypatch.chdir(data)  # what a pattern finds is called by as much as the pattern has
+    assert names("dlmc/*/*/0.5/*.smtx") == ["dlmc/transformer/random_pruning/0.5/ffn.smtx"]
+    monkeypatch.chdir(data / "dlmc")
+    assert names("*/*/0.5") == ["transformer/random_pruning/0.5/ffn.smtx"]
+    monkeypatch.chdir(tmp_path / "here")
     odd = tmp_path / "here" / "my net, 2:4@home.smtx"
     write_smtx(odd, torch.eye(3))
     assert names(odd.name) == ["my_net__2_4_home.smtx"]

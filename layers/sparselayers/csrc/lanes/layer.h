@@ -1,14 +1,9 @@
-// What a layer is to the kernels: its activations, its values, its connections.
+// What a layer is to the lanes: its activations and its connections.
 #pragma once
 
-#include <cstdint>
+#include "numbers.h"
 
 namespace sparsebench {
-
-// The upper half of a float. Weights and activations may be kept so; nothing is computed in it.
-struct bfloat16 {
-  uint16_t bits;
-};
 
 // A matrix (batch, features) of activations somewhere in memory; strides count elements.
 template <class T>
@@ -60,31 +55,5 @@ struct Rows {
   int64_t tiles;
   const Pointer* tile_ptr;
 };
-
-// In what type numbers kept as W are arranged, multiplied and added up.
-template <class W> struct ComputeOf { using type = W; };
-template <> struct ComputeOf<bfloat16> { using type = float; };
-template <class W> using Compute = typename ComputeOf<W>::type;
-
-// What a product reads. A batch of one block (blocks.h) is arranged already: T, whose batch stride
-// is 1. One of several comes as it is, W with any strides, and each block is arranged in its turn,
-// where the next level of the cache still holds it.
-template <class W>
-struct Input {
-  const void* data;
-  int64_t batch_stride, feature_stride;
-  Arranged<const Compute<W>> arranged() const {
-    return {static_cast<const Compute<W>*>(data), feature_stride};
-  }
-  Activations<const W> as_it_is() const {
-    return {static_cast<const W*>(data), batch_stride, feature_stride};
-  }
-};
-
-// What of the CPU the kernels go by; see module.cpp.
-//
-// Whether numbers from all over the memory are better loaded one by one than gathered into a
-// register: depends on the CPU, not on the instruction set.
-extern bool single_loads;
 
 }  // namespace sparsebench

@@ -1,0 +1,25 @@
+// Fetching in advance what the loops read next.
+#pragma once
+
+#include "widths.h"
+
+namespace {
+
+template <class Index> using Pointer = typename Index::Pointer;
+
+constexpr int64_t prefetch_rows = 4;
+constexpr int64_t prefetch_connections = 256;
+constexpr int64_t far_connections = 64;
+
+// Streams of connections are longer than what the hardware's prefetcher learns from one row.
+template <bool Transposed, class W, class Index>
+SB_INLINE void prefetch(const Rows<Index>& rows, const W* values, int64_t p) {
+  if constexpr (Transposed) {
+    __builtin_prefetch(rows.entries + p);
+  } else {
+    __builtin_prefetch(rows.col + p);
+    __builtin_prefetch(values + p);
+  }
+}
+
+}  // namespace
