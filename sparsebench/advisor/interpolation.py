@@ -70,9 +70,9 @@ def _interpolated(question: Question, known: Sequence[Point], by_memory: bool) -
     curves: dict[str, dict[Place, Point]] = {}
     for point in known:
         name = point.case.implementation
-        speedup = METRICS["speedup"].of(point)
+        found_here = METRICS["speedup"].of(point)
         # Fewer than three processes decide nothing: then it is measured now.
-        known_well = speedup is not None and speedup.known
+        known_well = found_here is not None and found_here.known
         if name != BASELINE and as_exact(name) and usable(name) and known_well:
             curves.setdefault(name, {})[_place(point.case)] = point
     target = _place(question)

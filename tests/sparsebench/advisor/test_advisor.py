@@ -42,7 +42,7 @@ def test_a_measured_point_is_answered_as_measured():
     assert advice.best.speedup.value == pytest.approx(5.0)
     assert advice.best.speedup.low < 5.0 < advice.best.speedup.high
     assert advice.crossover.sparsity.value == pytest.approx(0.5)
-    assert advice.source == "from 4 records of this machine"
+    assert advice.source == "from 3 records of this machine"
 
 
 @pytest.mark.parametrize("batch", [1, 7, 128])
