@@ -7,14 +7,36 @@ import sys
 import unicodedata
 from io import TextIOWrapper
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 console = Console()
 errors = Console(stderr=True)
+_WIDEST = 400  # columns
+
+
+def show(answer: RenderableType) -> None:
+    """Print an answer, tables above all, as wide as it needs: a narrow terminal wraps its lines.
+
+    To cut cells, as rich does, would cut numbers.
+    """
+    free = console.options.update(width=_WIDEST)
+    needed = Measurement.get(console, free, answer).maximum
+    if needed <= console.width:
+        console.print(answer)
+        return
+    wide = Console(
+        file=console.file,
+        width=needed,
+        force_terminal=console.is_terminal,
+        no_color=console.no_color,
+    )
+    wide.print(answer)
+
 
 _SUBSTITUTES = str.maketrans(
     {"→": "->", "×": "x", "−": "-", "–": "-", "—": "-", "…": "...", "≥": ">=", "≤": "<=", "≈": "~"}
-    | {"·": "*", "•": "*", "∓": "-+", "±": "+-", "µ": "u", "μ": "u", "’": "'", "‘": "'"}
+    | {"°": "*", "·": "*", "•": "*", "∓": "-+", "±": "+-", "µ": "u", "μ": "u", "’": "'", "‘": "'"}
     | {raised: f"^{digit}" for digit, raised in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
 )
 

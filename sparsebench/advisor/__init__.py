@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,12 +35,14 @@ def advise(
     threads: int | None = None,
     folders: Iterable[Path | str] = (FOLDER,),
     measure_now: bool = True,
+    told: Callable[[str], None] = lambda what: None,
 ) -> Advice | None:
     """Say which implementation serves a linear layer of random connections best on this machine.
 
     Sizes count features, `batch` samples; `train` asks for forward and backward instead of
     inference. Records below `folders` answer where they cover the question. Otherwise it is
-    measured now, in some 20 seconds, and the records are kept in the first folder's `advise`;
+    measured now, in some 20 seconds and three processes of each case, alone on this machine, and
+    the records are kept in the first folder's `advise`; `told` is called with what it waits for.
     None without `measure_now`. Raises InputError for numbers that make no sense and for a problem
     that cannot be measured here.
     """
@@ -61,6 +63,6 @@ def advise(
     advice = from_records(question, known, here, by_memory=by_memory)
     if advice is not None or not measure_now:
         return advice
-    found = list(measure(question, (places or [FOLDER])[0] / "advise"))
+    found = list(measure(question, (places or [FOLDER])[0] / "advise", told=told))
     advice = from_records(question, found, here, by_memory=by_memory)
     return None if advice is None else replace(advice, source="measured now")

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from sparsebench.advisor.question import Advice, Candidate, Question
+from sparsebench.advisor.question import Advice, Candidate, Question, usable
 from sparsebench.analysis.crossover import Crossover, crossover_of
 from sparsebench.analysis.estimates import Draws, Estimate
-from sparsebench.analysis.metrics import memory_ratio, speedup_draws
+from sparsebench.analysis.metrics import METRICS, memory_ratio, speedup_draws
 from sparsebench.analysis.points import BASELINE, Point, points
 from sparsebench.cases.case import Case
 from sparsebench.implementations import as_exact
@@ -70,10 +70,14 @@ def _interpolated(question: Question, known: Sequence[Point], by_memory: bool) -
     curves: dict[str, dict[Place, Point]] = {}
     for point in known:
         name = point.case.implementation
-        if name != BASELINE and as_exact(name) and speedup_draws(point) is not None:
+        found_here = METRICS["speedup"].of(point)
+        # Fewer than three processes decide nothing: then it is measured now.
+        known_well = found_here is not None and found_here.known
+        if name != BASELINE and as_exact(name) and usable(name) and known_well:
             curves.setdefault(name, {})[_place(point.case)] = point
     target = _place(question)
     found: dict[str, Candidate] = {}
+    draws: dict[str, Draws] = {}
     used: set[str] = set()
     for name, places in curves.items():
         weights = _weights(target, places)
@@ -82,6 +86,7 @@ def _interpolated(question: Question, known: Sequence[Point], by_memory: bool) -
         speedup = _mean(weights, places, speedup_draws)
         if speedup is None:
             continue
+        draws[name] = speedup
         memory = _mean(weights, places, _memory_draws)
         found[name] = Candidate(
             name, Estimate.of(speedup), None if memory is None else float(memory[0])
@@ -99,7 +104,18 @@ def _interpolated(question: Question, known: Sequence[Point], by_memory: bool) -
     source = f"from {count} record{'s' * (count != 1)} of this machine"
     if not exact:
         source += ", interpolated between them in the logarithms of size, batch and density"
-    return Advice(question, ordered, _crossover(target, curves[sparse]), source)
+    draws[BASELINE] = np.ones_like(draws[sparse])
+    ties = [] if by_memory else _ties(ordered[0].implementation, draws)
+    return Advice(question, ordered, _crossover(target, curves[sparse]), source, ties)
+
+
+def _ties(best: str, draws: Mapping[str, Draws]) -> list[str]:
+    """Return those that are not surely slower than the best: the interval of a ratio holds 1."""
+    return [
+        name
+        for name, speedup in draws.items()
+        if name != best and not Estimate.of(draws[best] / speedup).low > 1
+    ]
 
 
 def _by_time(candidate: Candidate) -> float:

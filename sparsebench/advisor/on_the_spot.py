@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from sparsebench.advisor.question import Question
+from sparsebench.advisor.question import Question, usable
+from sparsebench.analysis.estimates import LEAST_ROUNDS
 from sparsebench.analysis.points import BASELINE, LEAD
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS, as_exact
-from sparsebench.measuring import runner
+from sparsebench.measuring import hostlock, machine, runner
 from sparsebench.measuring.description import fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.refusals import refusal
@@ -21,26 +22,32 @@ from sparsebench.records import Record, Store
 
 LIMIT_S = 20.0  # for everything; no new problem is begun after the share below
 _SHARE = 0.6
-_SETTINGS = Settings(rounds=1, sample_s=0.1, timeout_s=LIMIT_S)
+_SETTINGS = Settings(rounds=LEAST_ROUNDS, sample_s=0.03, timeout_s=LIMIT_S)
+_QUIET = 0.2  # the fraction of all CPUs that others may take without a word
 
 # Sparsities at which `ours` is measured too, to find from where on it pays.
 _AROUND = (0.5, 0.8, 0.95)
 
-# Those that no one would use for speed: they show what it costs.
-_NEVER = ("reference", "masked")
+_NEVER: tuple[str, ...] = ()  # not to be measured; for tests
 
 
-def measure(question: Question, folder: Path) -> Iterator[Record]:
+def measure(
+    question: Question, folder: Path, *, told: Callable[[str], None] = lambda what: None
+) -> Iterator[Record]:
     """Measure the question's own problem, then others for the crossover; yield each record.
 
-    Records are kept in `folder`, for the next question. Raises InputError where the dense layer or
+    In the way of a sweep: alone on this machine, in turn, every case in three processes. `told` is
+    called with what it waits for, and where other programs are busy. Records are kept in `folder`,
+    for the next question. Raises InputError where the dense layer or
     ours cannot be measured, with the reason.
     """
     for name in (BASELINE, LEAD):
         if reason := refusal(question.case(name)):
             raise InputError(f"{name} cannot be measured here: {reason}")
-    end = time.monotonic() + _SHARE * LIMIT_S
-    with Store(folder) as store:
+    if (busy := machine.busy()) > _QUIET:
+        told(f"other programs take {busy:.0%} of the CPU: intervals will be wide, or wrong")
+    with hostlock.measuring(waiting=told), Store(folder) as store:
+        end = time.monotonic() + _SHARE * LIMIT_S
         for cases in (_rivals(question), _around(question)):
             yield from runner.run(cases, store, _SETTINGS, machine=fingerprint, deadline=end)
 
@@ -60,7 +67,7 @@ def _rivals(question: Question) -> list[Case]:
 
 
 def _serves(name: str) -> bool:
-    return name not in _NEVER and as_exact(name)
+    return name not in _NEVER and usable(name) and as_exact(name)
 
 
 def _around(question: Question) -> list[Case]:

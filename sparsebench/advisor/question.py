@@ -10,6 +10,15 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
 
+# What nobody can put into a model: a choice that this suite makes, a mask in every step, the
+# library's own oracle.
+_NOT_FOR_MODELS = ("auto", "masked", "reference")
+
+
+def usable(implementation: str) -> bool:
+    """Whether it can be imported in a model."""
+    return implementation not in _NOT_FOR_MODELS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
@@ -59,16 +68,24 @@ class Candidate:
 class Advice:
     """The answer: the best candidate first, the dense layer among them.
 
-    `crossover` is the sparsity from which the best sparse candidate is faster than dense, None
-    where too few sparsities are known; `source` says where the answer comes from.
+    `ties` names those whose time the intervals do not tell from the best one's: with any, which of
+    them is the fastest cannot be told. `crossover` is the sparsity from which the best sparse
+    candidate is faster than dense, None where too few sparsities are known; `source` says where the
+    answer comes from.
     """
 
     question: Question
     candidates: Sequence[Candidate]
     crossover: Crossover | None
     source: str
+    ties: Sequence[str] = ()
+
+    @property
+    def told(self) -> bool:
+        """Whether one is better than all others, as far as intervals can tell."""
+        return not self.ties
 
     @property
     def best(self) -> Candidate:
-        """The one to use."""
+        """The one to use, or the first of those that cannot be told from each other."""
         return self.candidates[0]

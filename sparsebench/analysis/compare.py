@@ -1,9 +1,9 @@
 """Two sets of records: what became faster, what slower, and what cannot be told.
 
-A ratio is the median time in B over that in A of the same case, and its interval comes from
-bootstrap replicas of both medians, drawn independently. The interval knows the scatter of samples
-within each set, and not how the machine changed between them: to decide about a change of code,
-measure both sides in turn.
+A ratio is the time in B over that in A of the same case, and its interval comes from bootstrap
+replicas of both, drawn independently. The interval knows the scatter of the processes within each
+set, minutes apart, and not how the machine changed between the sets: to decide about a change of
+code, measure both sides in turn.
 """
 
 from __future__ import annotations
@@ -62,12 +62,17 @@ class Comparison:
     differences: list[tuple[str, str, str]]
 
     @property
+    def unsure(self) -> int:
+        """How many pairs have no interval: too few processes, on one side at the least."""
+        return sum(not pair.estimate.known for pair in self.pairs)
+
+    @property
     def counts(self) -> Counter[Verdict]:
         """How many pairs have each verdict."""
         return Counter(pair.verdict for pair in self.pairs)
 
     def means(self) -> dict[str, Estimate]:
-        """Return the geometric mean of the ratios for each implementation."""
+        """Return the geometric mean of the ratios for each implementation, over these problems."""
         ratios: dict[str, list[Draws]] = {}
         for pair in self.pairs:
             ratios.setdefault(pair.a.case.implementation, []).append(pair.ratio)
@@ -78,7 +83,7 @@ def verdict(ratio: Estimate, tolerance: float) -> Verdict:
     """Judge a ratio of times by its whole interval.
 
     "same" when all of it lies within 1/(1 + tolerance) to 1 + tolerance, "slower" or "faster" when
-    none of it does, on one side; otherwise "can't tell".
+    none of it does, on one side; otherwise, and without an interval, "can't tell".
     """
     high, low = 1 + tolerance, 1 / (1 + tolerance)
     if ratio.low > high:

@@ -13,6 +13,7 @@ from sparsebench.analysis.metrics import speedup_draws
 from sparsebench.analysis.points import Point
 
 ALWAYS, NEVER = -math.inf, math.inf
+_ROUNDING = 1e-12  # of a logarithm: equal times are equal
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,17 @@ class Crossover:
     """The sparsity from which sparse pays, within the range that was measured.
 
     ALWAYS: faster at every measured sparsity; NEVER: not even at the highest. Either can be an end
-    of the interval, too.
+    of the interval, too; where both are, nothing can be told.
     """
 
     sparsity: Estimate
     lowest: float
     highest: float
+
+    @property
+    def told(self) -> bool:
+        """Whether the interval, if there is one, leaves out anything."""
+        return not (self.sparsity.low == ALWAYS and self.sparsity.high == NEVER)
 
 
 def crossover(points: Sequence[Point]) -> Crossover | None:
@@ -35,7 +41,8 @@ def crossover(points: Sequence[Point]) -> Crossover | None:
     at every measured sparsity. Between two measured points the logarithm of the speed-up is taken
     as linear in the logarithm of the density: the time of a sparse product is close to a power of
     the density, and dense time does not depend on it. The interval is that of the same
-    computation on bootstrap replicas. None where no speed-up is known that other work left alone.
+    computation on bootstrap replicas; there is none where a speed-up has none. None where no
+    speed-up is known that other work left alone.
     """
     sure = (p for p in points if not p.unsure)
     curve = [(p.case.sparsity, draws) for p in sure if (draws := speedup_draws(p)) is not None]
@@ -47,15 +54,15 @@ def crossover_of(curve: Sequence[tuple[float, Draws]]) -> Crossover:
     curve = sorted(curve, key=lambda place: place[0])
     sparsities = np.array([sparsity for sparsity, _ in curve])
     speedups = np.log(np.stack([draws for _, draws in curve]))
-    return Crossover(
-        Estimate.of(_last_rise(sparsities, speedups)), float(sparsities[0]), float(sparsities[-1])
-    )
+    crossings = _last_rise(sparsities, speedups)
+    crossings[np.isnan(speedups).any(axis=0)] = np.nan
+    return Crossover(Estimate.of(crossings), float(sparsities[0]), float(sparsities[-1]))
 
 
 def _last_rise(sparsities: Draws, speedups: Draws) -> Draws:
     """Return, for each replica, where log speed-ups (sparsities, replicas) last rise through 0."""
     count, replicas = speedups.shape
-    slower = speedups <= 0
+    slower = speedups <= _ROUNDING
     last = np.where(slower.any(axis=0), count - 1 - slower[::-1].argmax(axis=0), -1)
     left = np.clip(last, 0, max(count - 2, 0))
     right, each = np.minimum(left + 1, count - 1), np.arange(replicas)

@@ -27,6 +27,8 @@ def speedup_draws(point: Point) -> Draws | None:
     """Return the time of the dense layer on the same problem over this one's."""
     if not point.ok or point.baseline is None:
         return None
+    if point.baseline is point:
+        return np.ones_like(point.time)  # whatever it took
     return np.asarray(point.baseline.time / point.time)
 
 
@@ -54,8 +56,8 @@ def relative_draws(point: Point) -> Draws | None:
     """
     if not point.ok:
         return None
-    fastest = [p.time for p in point.rivals.values() if p.decides] or [point.time]
-    return np.asarray(point.time / np.min(fastest, axis=0))
+    fastest = point.rivals.best
+    return np.asarray(point.time / (point.time if fastest is None else fastest))
 
 
 def peak_bytes(point: Point) -> int | None:
@@ -74,15 +76,20 @@ def memory_ratio(point: Point) -> float | None:
     return own / dense if own is not None and dense else None
 
 
-def throughput_draws(point: Point) -> Draws | None:
+def time(point: Point) -> Estimate | None:
+    """Return the time of a call."""
+    return point.seconds if point.ok else None
+
+
+def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
-    return arithmetic.flops(point.case) / point.time if point.ok else None
+    return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
 
 
-def roofline_draws(point: Point) -> Draws | None:
+def roofline(point: Point) -> Estimate | None:
     """Return the least possible time on this machine over the measured one."""
     limit = roof(point.record.machine)
-    return limit.seconds(point.case) / point.time if point.ok and limit else None
+    return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
 
 
 def _sampled(draws: Callable[[Point], Draws | None]) -> Callable[[Point], Estimate | None]:
@@ -102,7 +109,7 @@ def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estima
 
 
 _ROWS = (
-    Metric("time", "s", "median time of a call", _sampled(lambda p: p.time if p.ok else None)),
+    Metric("time", "s", "median time of a call", time),
     Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
     Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
@@ -128,12 +135,12 @@ _ROWS = (
         "operations per byte moved",
         _counted(lambda p: arithmetic.intensity(p.case)),
     ),
-    Metric("throughput", "FLOP/s", "useful operations per second", _sampled(throughput_draws)),
+    Metric("throughput", "FLOP/s", "useful operations per second", throughput),
     Metric(
         "roofline",
         "1",
         "least possible time here over the measured one",
-        _sampled(roofline_draws),
+        roofline,
     ),
 )
 

@@ -7,9 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sparsebench.analysis.estimates import Draws, median_draws
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws, Estimate, round_draws
 from sparsebench.cases.case import Case
 from sparsebench.records import Record, software
 from sparsebench.records.record import Series
@@ -19,6 +21,9 @@ LEAD = "ours"
 PHASES = ("inference", "forward_backward", "train_step")
 
 _PANELS = 6  # with more layers than this they would be too small to read
+_MOST = 12  # sizes, or batches, in a figure
+
+T = TypeVar("T")
 
 # What has to agree before two points may share a table row or a curve.
 CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed")
@@ -34,7 +39,7 @@ class Point:
 
     record: Record
     machine: str
-    rivals: Mapping[str, Point] = field(repr=False)
+    rivals: Rivals = field(repr=False)
 
     @property
     def case(self) -> Case:
@@ -49,23 +54,32 @@ class Point:
     @cached_property
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return median_draws(self._samples("samples"), name=f"{self.machine} {self.case.key}")
+        return self._draws("samples")
+
+    @cached_property
+    def seconds(self) -> Estimate:
+        """The same with its interval; only where `ok`."""
+        return Estimate.of(self.time)
 
     @cached_property
     def hot(self) -> Draws:
         """The same for a GPU with a hot L2 cache; only where that was measured."""
-        name = f"{self.machine} {self.case.key} hot"
-        return median_draws(self._samples("hot_samples"), name=name)
+        return self._draws("hot_samples")
 
     @cached_property
     def wall(self) -> Draws:
         """The same from end to end; only where that was measured."""
-        name = f"{self.machine} {self.case.key} wall"
-        return median_draws(self._samples("wall_samples"), name=name)
+        return self._draws("wall_samples")
 
-    def _samples(self, series: Series) -> list[float]:
-        """Return those that other work did not disturb; all where it disturbed every round."""
-        return [s for samples in self.record.clean_rounds(series).values() for s in samples]
+    def _draws(self, series: Series) -> Draws:
+        record = self.record
+        # Where rounds begin was not kept at first: then all samples together have the median.
+        value = None if record.rounds else float(np.median(getattr(record, series)))
+        numbers = record.numbers
+        # Those that other work did not disturb; all where it disturbed every round.
+        kept = {numbers[n]: part for n, part in record.clean_rounds(series).items()}
+        # Rivals are measured in the same rounds, and so are numbers of threads.
+        return round_draws(kept, name=f"{self.machine} {self.case.contest}", value=value)
 
     @cached_property
     def disturbed(self) -> str:
@@ -98,6 +112,16 @@ class Point:
         return getattr(self, name) if name in ("machine", "size") else getattr(self.case, name)
 
 
+class Rivals(dict[str, Point]):
+    """The points of a problem on a machine by implementation."""
+
+    @cached_property
+    def best(self) -> Draws | None:
+        """The time of the fastest that other work left alone, replica by replica, if one has."""
+        sure = [p.time for p in self.values() if p.decides]
+        return np.asarray(np.min(sure, axis=0)) if sure else None
+
+
 class Group(NamedTuple):
     """Points that agree in some fields: those fields in words, and a name for a file."""
 
@@ -115,7 +139,7 @@ def points(records: Iterable[Record]) -> list[Point]:
     ordered = sorted(records, key=_started)
     newest = {(_identity(r.machine), r.case.key): r for r in ordered}
     names = machine_names(r.machine for r in newest.values())
-    problems: dict[tuple[Any, ...], dict[str, Point]] = defaultdict(dict)
+    problems: dict[tuple[Any, ...], Rivals] = defaultdict(Rivals)
     for record in ordered:
         identity = _identity(record.machine)
         rivals = problems[identity, software.shared(record.software), *record.case.problem]
@@ -162,13 +186,26 @@ def sizes(points: Iterable[Point]) -> list[str]:
 
 
 def curves(points: Sequence[Point]) -> Sequence[Point]:
-    """Return the points to draw in a panel for each layer: of many, those with most sparsities."""
-    if len(sizes(points)) <= _PANELS:
-        return points
-    layers = group(points, "size", "batch")
-    counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
-    most = max(counts.values())
-    return [p for key, members in layers.items() if counts[key] == most for p in members]
+    """Return the points to draw in a panel for each layer: of many, those with most sparsities.
+
+    Of sizes and batches that are still many some are drawn, from the smallest to the largest: the
+    tables have all.
+    """
+    if len(sizes(points)) > _PANELS:
+        layers = group(points, "size", "batch")
+        counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
+        most = max(counts.values())
+        points = [p for key, members in layers.items() if counts[key] == most for p in members]
+    widths = set(_spread(sizes(points)))
+    batches = set(_spread(sorted({p.case.batch for p in points})))
+    return [p for p in points if p.size in widths and p.case.batch in batches]
+
+
+def _spread(values: Sequence[T]) -> list[T]:
+    """Return at most _MOST of `values`, evenly from the first to the last."""
+    if len(values) <= _MOST:
+        return list(values)
+    return [values[round(n * (len(values) - 1) / (_MOST - 1))] for n in range(_MOST)]
 
 
 def implementations(points: Iterable[Point]) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product"]
@@ -72,21 +73,21 @@ class Case:
     def described(self) -> dict[str, Any]:
         """The fields by name, in the order of their definition; a window's only where it is one."""
         hidden = (*(() if self.operation == "conv2d" else WINDOW), "path")
-        return {name: value for name, value in asdict(self).items() if name not in hidden}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The fields as `name=value`."""
         return " ".join(f"{name}={value}" for name, value in self.described.items())
 
-    @property
+    @cached_property
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation."""
         return tuple(
             getattr(self, f.name) for f in fields(self) if f.compare and f.name != "implementation"
         )
 
-    @property
+    @cached_property
     def contest(self) -> tuple[Any, ...]:
         """What cases that are measured in turns have in common: their problem but for the threads.
 

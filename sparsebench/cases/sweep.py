@@ -23,18 +23,16 @@ class Sweep(BaseModel):
 
     An `exclude` holds conditions on fields, which all have to hold: a value, a list of values, or
     a comparison such as "<0.9". An `include` is a grid that takes what it does not say from
-    `grid`. `confirm` is how often points that the table `cliffs` names are measured again, beside
-    their neighbours, before they count. The other fields say how cases are measured:
-    `settings.Settings`.
+    `grid`. The other fields say how cases are measured: `settings.Settings`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = ""
-    rounds: Annotated[StrictInt, Field(ge=1)] = 2
+    rounds: Annotated[StrictInt, Field(ge=1)] = 3
+    precision: Annotated[float, Field(gt=0)] | None = None
     sample_s: Annotated[float, Field(gt=0)] = 0.1
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
-    confirm: Annotated[StrictInt, Field(ge=0)] = 0
     retake: Annotated[float, Field(ge=0)] = 0.5
     grid: Grid
     exclude: tuple[dict[str, Any], ...] = ()
@@ -82,13 +80,8 @@ class Sweep(BaseModel):
 
     def settings(self, seed: int) -> Settings:
         """Return how the cases are to be measured, in an order drawn from `seed`."""
-        return Settings(
-            rounds=self.rounds,
-            sample_s=self.sample_s,
-            timeout_s=self.timeout_s,
-            seed=seed,
-            retake=self.retake,
-        )
+        names = ("rounds", "sample_s", "timeout_s", "precision", "retake")
+        return Settings(seed=seed, **{name: getattr(self, name) for name in names})
 
     def cases(self, devices: Sequence[str], threads: Sequence[int]) -> list[Case]:
         """Return all cases, each once; `devices` and `threads` are for grids that name none."""

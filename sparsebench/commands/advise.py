@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import advisor
+from sparsebench import advisor, output
 from sparsebench.analysis.points import BASELINE
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
@@ -53,7 +53,7 @@ def advise(
     advice = advisor.advise(in_features, out_features, **asked, measure_now=False)  # type: ignore[arg-type]
     if advice is None:
         errors.print("no records of this machine cover this: measuring, for some 20 seconds")
-        advice = advisor.advise(in_features, out_features, **asked)  # type: ignore[arg-type]
+        advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[arg-type]
     if advice is None:
         raise InputError("no time could be taken: see the failures in results/advise/records.jsonl")
     if as_json:
@@ -62,9 +62,22 @@ def advise(
         _show(advice, by_memory=memory)
 
 
+def _name(implementation: str) -> str:
+    return "the dense layer" if implementation == BASELINE else implementation
+
+
+def _say(what: str) -> None:
+    errors.print(what, style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
 def _show(advice: advisor.Advice, *, by_memory: bool) -> None:
     best = advice.best
-    if best.implementation == BASELINE:
+    if not advice.told:
+        names = [_name(name) for name in (best.implementation, *advice.ties)]
+        sentence = (
+            f"Can't tell {', '.join(names[:-1])} and {names[-1]} apart: their intervals meet."
+        )
+    elif best.implementation == BASELINE:
         sentence = "Use the dense layer: nothing sparse is better here."
     else:
         gain = units.interval(best.speedup)
@@ -90,5 +103,5 @@ def _show(advice: advisor.Advice, *, by_memory: bool) -> None:
             units.interval(candidate.speedup),
             "" if candidate.memory is None else units.ratio(candidate.memory),
         )
-    console.print(table)
+    output.show(table)
     console.print(f"Source: {advice.source}.", style="dim", highlight=False)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
 from sparsebench.analysis.points import points
+from sparsebench.analysis.precision import imprecise
 from sparsebench.cases.case import Case
-from sparsebench.cases.settings import Settings
+from sparsebench.cases.settings import MOST_ROUNDS, Settings
 from sparsebench.commands import retakes
 from sparsebench.commands.places import Here, Place, Work
 from sparsebench.commands.report import load
@@ -25,7 +28,6 @@ from sparsebench.measuring.progress import duration, title
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
 from sparsebench.records import Record, Store
-from sparsebench.views.tables.cliffs import suspects
 
 
 def measure(
@@ -40,7 +42,7 @@ def measure(
     place: Place | None = None,
     talk: Console = console,
 ) -> None:
-    """Measure those of `cases` of which `folder` has no record; without `resume` all of them.
+    """Measure those of `cases` that `folder` lacks rounds of; without `resume` all of them.
 
     Records of other software than is here now are named, and kept; with `stale` their cases are
     measured anew, beside their rivals. What other work disturbed is taken again at the end. That
@@ -61,12 +63,18 @@ def measure(
         if skipped := len(cases) - len(pending):
             talk.print(f"{skipped} of {len(cases)} cases have a record in {folder} already")
         _name_old([record for case, record in old.items() if case not in pending], place, talk)
+        work, begun = Work(pending, store, settings, earlier, deadline), time.monotonic()
+        if place.in_passes:
+            # Those of other software are kept as they are.
+            here = current.keys() | set(pending)
+            going = [case for case in cases if case in here]
+            pending = _rounds(place, going, current, work, talk)
+        elif pending:
+            _measure(place, work, talk)
         if not pending:
             return
-        work, begun = Work(pending, store, settings, earlier, deadline), time.monotonic()
-        _measure(place, work, talk)
         try:
-            told = retakes.take(place, work, time.monotonic() - begun)
+            told = retakes.take(place, replace(work, cases=pending), time.monotonic() - begun)
         except Interrupted:
             errors.print(
                 "interrupted while disturbed cases were taken again: every case has a record in "
@@ -97,33 +105,76 @@ def _name_old(records: list[Record], place: Place, talk: Console) -> None:
         )  # fmt: skip
 
 
-def confirm(
-    cases: list[Case],
-    folder: Path,
-    settings: Settings,
-    *,
-    place: Place,
-    deadline: float | None,
-    talk: Console = console,
-) -> bool:
-    """Measure again what the table of cliffs says of `cases`; return whether there was any.
+def _rounds(
+    place: Place, cases: list[Case], current: dict[Case, Record], work: Work, talk: Console
+) -> list[Case]:
+    """Measure every case once, then every one again: the rounds of a case lie minutes apart.
 
-    Neighbours of different sizes are measured minutes apart, so that a moment's disturbance of a
-    shared machine looks like a cliff. One that is there comes out again.
+    Those of `work` begin, others go on where they stopped; one that failed is over. With a
+    precision, contests of which an interval is wider get more rounds: what came out plays no part.
+    Return those that had a round, in the order of `cases`.
     """
-    current, _ = _known(cases, load(folder), place)
-    found = suspects(points(current[case] for case in cases if case in current))
-    if not found or (deadline is not None and time.monotonic() > deadline):
-        return False
-    talk.print(f"{len(found)} cases beside a cliff are measured again")
-    asked = {case: case for case in cases}  # which know where their files are, as records do not
-    again = [asked[point.case] for point in found]
-    measure(again, folder, settings, resume=False, deadline=deadline, place=place, talk=talk)
-    return True
+    settings, store = work.settings, work.store
+    again, done = set(work.cases), set[Case]()
+    have = {case: current[case] for case in cases if case in current and case not in again}
+    store.go_on(have.values())
+    for number, lacking, of in _passes(cases, have, settings, talk):
+        if settings.rounds > 1:
+            talk.print(f"round {number + 1}{of}: {len(lacking)} cases", highlight=False)
+        once = replace(settings, rounds=1, seed=settings.seed + number)
+        earlier = [*{r.identity: r for r in (*work.earlier, *have.values())}.values()]
+        ended = _measure(place, replace(work, cases=lacking, settings=once, earlier=earlier), talk)
+        found, _ = _known(lacking, load(store.folder), place)
+        have.update(found)
+        store.go_on(found.values())
+        done |= found.keys()
+        if not ended:
+            break
+    return [case for case in cases if case in done]
 
 
-def _measure(place: Place, work: Work, talk: Console) -> None:
-    """Do `work`; on Ctrl-C, or when a cluster is lost, say how to go on and leave."""
+def _passes(
+    cases: list[Case], have: Mapping[Case, Record], settings: Settings, talk: Console
+) -> Iterator[tuple[int, list[Case], str]]:
+    """Yield the cases of each round, its number and of how many, by the records there are then."""
+    for number in range(settings.rounds):
+        lacking = [case for case in cases if _count(have.get(case)) <= number]
+        if lacking:
+            yield number, lacking, f" of {settings.rounds}"
+    while settings.precision and (wide := _imprecise(cases, have, settings.precision)):
+        number = int(min(_count(have[case]) for case in wide))
+        if number >= MOST_ROUNDS:
+            talk.print(
+                f"{len(wide)} cases are less precise than {settings.precision:.3g} after "
+                f"{MOST_ROUNDS} rounds: their intervals say how much",
+                highlight=False,
+            )
+            return
+        yield number, wide, ""
+
+
+def _count(record: Record | None) -> float:
+    """Return how many rounds there are in their place; more than any for a case that failed."""
+    if record is None:
+        return 0
+    if record.status != "ok":
+        return math.inf
+    return record.round_count - sum(bool(part.retaken) for part in record.rounds)
+
+
+def _imprecise(cases: list[Case], have: Mapping[Case, Record], precision: float) -> list[Case]:
+    """Return the cases of contests with an interval that is too wide: both sides of a ratio."""
+    of = set(cases)
+    found = imprecise(points(r for case, r in have.items() if case in of), precision)
+    contests = {point.case.contest for point in found}
+    return [c for c in cases if c.contest in contests and _count(have.get(c)) < math.inf]
+
+
+def _measure(place: Place, work: Work, talk: Console) -> bool:
+    """Do `work`, and return whether all was done.
+
+    On Ctrl-C, or when a cluster is lost, say how to go on and leave.
+    """
     cases, store = work.cases, work.store
     try:
         measured = place.measure(work)
@@ -145,6 +196,7 @@ def _measure(place: Place, work: Work, talk: Console) -> None:
             f"the budget is used up: {left} of {len(cases)} cases are left; "
             "the same command again goes on"
         )
+    return not left
 
 
 def list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None:

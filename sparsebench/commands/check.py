@@ -17,6 +17,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from sparsebench import output
 from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS, InputError
 from sparsebench.measuring import hostlock, machine
 from sparsebench.output import console, errors
@@ -150,17 +151,18 @@ def _against_base(
     if as_json:
         typer.echo(found.model_dump_json())
     else:
-        console.print(views.table(found))
+        output.show(views.table(found))
         console.print(views.sentence(found), highlight=False, soft_wrap=True)
     if found.failures:
         raise typer.Exit(FOUND_WHAT_FAILS)
 
 
 def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) -> None:
-    file = wires.load(wires.FILE)
+    path = wires.file()
+    file = wires.load(path)
     chosen = [wire for wire in file.wires if wire.workload in names]
     if not chosen:
-        raise InputError(f"{wires.FILE}: has no wire for {', '.join(names)}")
+        raise InputError(f"{path}: has no wire for {', '.join(names)}")
     _need_kernels()
     start, started = time.monotonic(), _now()
     with hostlock.measuring(waiting=_say):
@@ -177,7 +179,7 @@ def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) ->
     if as_json:
         typer.echo(found.model_dump_json())
     else:
-        console.print(views.wires(found.findings))
+        output.show(views.wires(found.findings))
     if not all(finding.held for finding in found.findings):
         errors.print(
             "If that is right, say so: sparsebench check --update-trip-wires --because '…'",
@@ -193,7 +195,8 @@ def _update(because: str | None, names: Sequence[str], *, as_json: bool) -> None
     if not because:
         raise InputError("--update-trip-wires needs --because: say what changed, and why")
     _need_kernels()
-    old = wires.load(wires.FILE) if wires.FILE.exists() else wires.WireFile((), ())
+    path = wires.file(shipped=False)
+    old = wires.load(path) if path.exists() else wires.WireFile((), ())
     rivals = [name for name in names if yardstick.WORKLOADS[name].rivals]
     with hostlock.measuring(waiting=_say):
         new = wires.measured(_measured(rivals, 0.15) for _ in range(_UPDATES))
@@ -205,7 +208,7 @@ def _update(because: str | None, names: Sequence[str], *, as_json: bool) -> None
         cpu=str(machine.fingerprint()["cpu"]["model"]),
         because=because,
     )
-    wires.write(wires.FILE, wires.WireFile((*old.changes, change), (*kept, *new)))
+    wires.write(path, wires.WireFile((*old.changes, change), (*kept, *new)))
     if as_json:
         sides = wires.explained(old.wires, (*kept, *new))
         plain = [[None if wire is None else vars(wire) for wire in pair] for pair in sides]
@@ -223,8 +226,8 @@ def _update(because: str | None, names: Sequence[str], *, as_json: bool) -> None
             for wire in (before, after)
         ]
         shown.add_row(one.workload, one.measure, one.against, *numbers)
-    console.print(shown)
-    console.print(f"{wires.FILE}: written, because: {because}", highlight=False, markup=False)
+    output.show(shown)
+    console.print(f"{path}: written, because: {because}", highlight=False, markup=False)
 
 
 def _measured(names: Sequence[str], seconds: float) -> Mapping[str, Any]:

@@ -12,9 +12,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from sparsebench import records
+from sparsebench import output, records
 from sparsebench.analysis import compare as comparing
-from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.points import PHASES, points
 from sparsebench.errors import FOUND_WHAT_FAILS, InputError
 from sparsebench.output import console, errors
@@ -79,7 +79,7 @@ def _show(result: comparing.Comparison, tolerance: float) -> None:
     for phase, pairs in phases.items():
         if pairs:
             console.print(Text(f"\n{phase.replace('_', ' ')}", style="bold"))
-            console.print(_table(pairs))
+            output.show(_table(pairs))
     console.print(Text("\nTime in B over time in A, geometric mean", style="bold"))
     for name, mean in result.means().items():
         console.print(f"{name}: {_interval(mean)}", highlight=False)
@@ -89,6 +89,13 @@ def _show(result: comparing.Comparison, tolerance: float) -> None:
         "same, and not listed)",
         highlight=False,
     )
+    if result.unsure:
+        console.print(
+            f"{result.unsure} cannot be told because a side has fewer than {LEAST_ROUNDS} "
+            "processes: measure it with more rounds",
+            highlight=False,
+            style="yellow",
+        )
     for count, where in (
         (len(result.untimed), "without a time on one side or both"),
         (len(result.only_a), "only in A"),
@@ -122,10 +129,9 @@ def _table(pairs: list[comparing.Pair]) -> Table:
 
 def _interval(ratio: Estimate) -> str:
     """Return a ratio near 1 with the digits that matter there."""
-    low, value, high = (
-        units.significant(v, 3 if v >= 1 else 2) for v in (ratio.low, ratio.value, ratio.high)
-    )
-    return f"{value} ({low}–{high})"
+    ends = ratio.value, ratio.low, ratio.high
+    value, low, high = ("" if v != v else units.significant(v, 3 if v >= 1 else 2) for v in ends)
+    return f"{value} ({low}–{high})" if ratio.known else value + units.UNKNOWN
 
 
 def _write(result: comparing.Comparison, folder: Path) -> None:
@@ -148,12 +154,12 @@ def _plain(result: comparing.Comparison) -> dict[str, object]:
                 "case": asdict(pair.a.case),
                 "a_s": float(pair.a.time[0]),
                 "b_s": float(pair.b.time[0]),
-                "ratio": asdict(pair.estimate),
+                "ratio": pair.estimate.plain,
                 "verdict": pair.verdict,
             }
             for pair in result.pairs
         ],
-        "geometric_mean": {name: asdict(mean) for name, mean in result.means().items()},
+        "geometric_mean": {name: mean.plain for name, mean in result.means().items()},
         "counts": dict(result.counts),
         "untimed": [x.case.key for x, _ in result.untimed],
         "only_a": [p.case.key for p in result.only_a],

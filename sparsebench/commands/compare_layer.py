@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench import output
 from sparsebench.analysis.points import BASELINE, LEAD, points
 from sparsebench.cases.case import Case
 from sparsebench.cases.grid import Grid
@@ -46,7 +47,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all by de
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Dtype = Annotated[str, typer.Option(help="Type of the weights.")]
 Seconds = Annotated[
-    float, typer.Option(min=0.001, help="To time a case for, in each of two rounds.")
+    float, typer.Option(min=0.001, help="To time a case for, in each of three rounds.")
 ]
 Folder = Annotated[
     Path | None,
@@ -140,7 +141,7 @@ def _compare(
 ) -> None:
     """Measure dense and `names` over the sparsities; write records, tables and plots; print."""
     cases = _cases(asked, _named(names) if names else None)
-    settings = Settings(rounds=2, sample_s=seconds)
+    settings = Settings(rounds=3, sample_s=seconds)
     # JSON has the output to itself.
     measure(cases, folder, settings, talk=errors if as_json else console)
     isolation.end()  # its memory is free for drawing
@@ -154,7 +155,7 @@ def _compare(
     if as_json:
         print_json([record for record in found if record.case in wanted])
         return
-    console.print(_shown(times))
+    output.show(_shown(times))
     for path in written:
         if path.suffix == ".png" and path.name.startswith("time-"):
             console.print(str(path), highlight=False, soft_wrap=True)

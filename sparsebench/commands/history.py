@@ -11,6 +11,7 @@ import typer
 from rich import box
 from rich.table import Table
 
+from sparsebench import output
 from sparsebench.output import console
 from sparsebench.regression.results import FOLDER
 
@@ -46,7 +47,7 @@ def history(
         shown.add_column(title, no_wrap=title != "workload", overflow="ellipsis")
     for number in sorted(last.values()):
         shown.add_row(*map(str, every.text.iloc[number]))
-    console.print(shown)
+    output.show(shown)
     count = len(of_checks.commits(entries))
     console.print(
         f"{len(entries)} ratios of {count} commits: {folder}/history.png, .svg, .csv, .md, .tex",

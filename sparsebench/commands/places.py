@@ -49,9 +49,12 @@ class Work:
 class Place(ABC):
     """Where cases are measured, by default on `threads` CPU threads; `talk` shows progress.
 
+    `in_passes`: a round of all cases comes before the next one. Without it the rounds of a contest
+    follow each other, for nothing says that the same machine would measure the next.
     `takes_again`: whether a case that was disturbed can be measured once more, on its machine.
     """
 
+    in_passes = True
     takes_again = True
 
     def __init__(self, threads: int, talk: Console) -> None:
@@ -183,7 +186,7 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
 class There(Place):
     """The workers of a cluster."""
 
-    takes_again = False  # the next one would be another machine's
+    in_passes = takes_again = False  # the next one would be another machine's
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         super().__init__(crew.threads, terms.talk)

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from sparsebench import records
+from sparsebench import output, records
 from sparsebench.cases.case import Case
 from sparsebench.errors import InputError
-from sparsebench.output import console
+from sparsebench.output import console, errors
 from sparsebench.records import Record
+
+_MANY = 5000  # records, from which on it takes long enough to say what is being done
 
 
 def report(
@@ -94,11 +97,34 @@ def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> N
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
     from sparsebench.views import report, tables  # pandas: not while cases are measured
 
-    report.write(found, folder)
+    with Progress(len(found)) as progress:
+        report.write(found, folder, told=progress.told)
     if of is None:
-        console.print(tables.terminal(found))
+        output.show(tables.terminal(found))
     else:
         print_json([record for record in found if record.case in of])
+
+
+class Progress:
+    """What is being written, on the errors: a line that changes, or lines where there are many."""
+
+    def __init__(self, records: int) -> None:
+        self._lines = not errors.is_terminal and records > _MANY
+        self._status = errors.status(f"reading {records} records")
+
+    def __enter__(self) -> Progress:
+        if errors.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._status.stop()
+
+    def told(self, what: str) -> None:
+        """Say what comes next."""
+        self._status.update(escape(what))
+        if self._lines:
+            errors.print(what, highlight=False, markup=False)
 
 
 def print_json(found: list[Record]) -> None:

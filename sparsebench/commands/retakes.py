@@ -82,9 +82,9 @@ def take(place: Place, work: Work, measured_s: float) -> Retakes:
 
 def _records(folder: Path, work: Work, place: Place) -> dict[Case, Record]:
     """Return the newest records of the cases with the software that is here."""
-    asked = set(work.cases)
+    asked = {case: case for case in work.cases}  # which know where their files are: records do not
     here = [r for r in load(folder) if r.case in asked and place.knows(r) and not place.differs(r)]
-    return {record.case: record for record in here}
+    return {asked[record.case]: record for record in here}
 
 
 def _lacking(found: Mapping[Case, Record]) -> dict[Case, Record]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -80,6 +81,13 @@ def run(
             help="Measure what was measured with other software than is here now, and its rivals.",
         ),
     ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="More rounds until every speed-up's 95% interval is this narrow, such as 5%.",
+        ),
+    ] = None,
     threads: Annotated[
         list[int] | None, typer.Option(min=1, help="CPU threads; may be repeated.")
     ] = None,
@@ -159,6 +167,8 @@ def run(
     terms = Terms(timeout_s=timeout, allow_mixed=allow_mixed, together=gpus_at_once, talk=talk)
     folder = out or Path("results") / ("weights" if own and weights else Path(name).stem)
     settings = asked.settings(seed or 0)
+    if precision is not None:
+        settings = replace(settings, precision=_share(precision))
     with there(target, terms) if target and not dry_run else nullcontext(Here(talk)) as place:
         cases = [
             case
@@ -179,11 +189,6 @@ def run(
             cases, folder, settings, resume=resume, retry_failed=retry_failed, stale=stale,
             deadline=deadline, place=place, talk=talk,
         )  # fmt: skip
-        for _ in range(asked.confirm):
-            if not campaign.confirm(
-                cases, folder, settings, place=place, deadline=deadline, talk=talk
-            ):
-                break
     found = load(folder)
     if as_json and not found:
         print_json([])
@@ -199,3 +204,15 @@ def run(
                 soft_wrap=True,
             )
             raise
+
+
+def _share(text: str) -> float:
+    """Return what --precision says as a share: 5% and 0.05 are the same."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise InputError(f"--precision {text}: give a share between 0 and 1, such as 5% or 0.05")
+    return share

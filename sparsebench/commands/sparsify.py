@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+import math
+import pickle
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -14,7 +17,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from sparsebench.errors import InputError
+from sparsebench.errors import InputError, StoreError
 from sparsebench.measuring import machine, memory
 from sparselayers.convert import Sparsified, convert_model
 from sparselayers.convert import sparsify as swap
@@ -24,6 +27,8 @@ from sparselayers.prune import Distribution, prune_to_sparsity
 from sparselayers.sizes import nbytes
 
 console = Console()
+
+_WITHIN = ("state_dict", "model_state_dict", "model")  # where training scripts keep it
 
 
 def sparsify(
@@ -58,6 +63,14 @@ def sparsify(
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the model's weights and the input.")] = 0,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Weights for the model: a state dict, as torch.save wrote it."),
+    ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write the sparse model there, for torch.load with weights_only=False."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Swap sparse layers into a model where they pay, and measure it before and after."""
@@ -70,6 +83,8 @@ def sparsify(
     shape = _shape(input_shape)
     try:
         before = load(model).to(device)
+        if checkpoint is not None:
+            restore(before, checkpoint)
         x = torch.randn(shape, device=device)
         if sparsity is not None:
             before = pruned(before, sparsity, distribution)
@@ -85,10 +100,13 @@ def sparsify(
         )
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{model}: {error}") from error
+    if save is not None:
+        _save(result.model, save)
     if as_json:
         typer.echo(json.dumps(_plain(measure(before, result, x, training=not inference), result)))
         return
     console.print(result.table(), highlight=False, soft_wrap=True)
+    console.print(_shares(result), highlight=False, soft_wrap=True)
     for path, reason in result.skipped.items():
         console.print(f"{path}: not measured: {reason}", highlight=False, soft_wrap=True)
     console.print(_summary(measure(before, result, x, training=not inference)), highlight=False)
@@ -118,6 +136,38 @@ def load(name: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise InputError(f"{name} returned a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+def restore(model: nn.Module, checkpoint: Path) -> None:
+    """Load the weights in a file into `model`: a state dict, alone or under a usual name.
+
+    Raises InputError, naming the file, where there is none or it does not fit. Nothing in the file
+    is executed.
+    """
+    try:
+        found = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{checkpoint}: no such file") from None
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{checkpoint}: cannot be read: {reason}") from None
+    for name in _WITHIN:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+    if not isinstance(found, Mapping) or not any(isinstance(v, Tensor) for v in found.values()):
+        within = ", ".join(_WITHIN)
+        raise InputError(f"{checkpoint}: holds no state dict, nor one under {within}")
+    try:
+        model.load_state_dict(dict(found))
+    except RuntimeError as error:
+        raise InputError(f"{checkpoint}: {error}") from None
+
+
+def _save(model: nn.Module, path: Path) -> None:
+    try:
+        torch.save(model, path)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"{path}: cannot be written: {error}") from None
 
 
 def pruned(model: nn.Module, sparsity: float, distribution: str) -> nn.Module:
@@ -175,8 +225,23 @@ def _plain(found: WholeModel, result: Sparsified[nn.Module]) -> dict[str, Any]:
             "training": found.training,
             "before": {"time_s": found.times.first, "held": found.held[0], "peak": found.peak[0]},
             "after": {"time_s": found.times.second, "held": found.held[1], "peak": found.peak[1]},
+            "share_of_time": {
+                "value": found.times.ratio,
+                "low": found.times.low,
+                "high": found.times.high if math.isfinite(found.times.high) else None,
+            },
         },
     }
+
+
+def _shares(result: Sparsified[nn.Module]) -> str:
+    """Return, layer by layer, sparse time over dense, with its interval."""
+    lines = [
+        f"{d.path or '(the model)'}: sparse takes {d.times.ratio:.2f} "
+        f"({d.times.low:.2f}–{d.times.high:.2f}) of the time of dense"
+        for d in result.decisions
+    ]
+    return "\n".join(["", *lines])
 
 
 def _summary(found: WholeModel) -> str:
@@ -187,13 +252,21 @@ def _summary(found: WholeModel) -> str:
             phase,
             [f"{t * 1e3:.1f} ms" for t in (times.first, times.second)],
             times.first / times.second,
+            f" ({1 / times.high:.2f}–{1 / times.low:.2f})" if times.low > 0 else " (can't tell)",
         ),
-        ("parameters", megabytes[0], found.held[0] / found.held[1]),
-        ("peak above", megabytes[1], found.peak[0] / max(1, found.peak[1])),
+        ("parameters", megabytes[0], found.held[0] / found.held[1], ""),
+        ("peak above", megabytes[1], found.peak[0] / max(1, found.peak[1]), ""),
     ]
     head = f"{'whole model':<20}{'before':>12}{'after':>12}{'ratio':>8}"
     return "\n".join(
-        ["", head, *(f"{name:<20}{a:>12}{b:>12}{ratio:>7.2f}×" for name, (a, b), ratio in rows)]
+        [
+            "",
+            head,
+            *(
+                f"{name:<20}{a:>12}{b:>12}{ratio:>7.2f}×{ends}"
+                for name, (a, b), ratio, ends in rows
+            ),
+        ]
     )
 
 

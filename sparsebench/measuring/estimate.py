@@ -22,12 +22,12 @@ class Estimator:
 
     def __init__(self, settings: Settings, earlier: Iterable[Record] = ()) -> None:
         self._settings = settings
-        self._earlier = {record.case.key: record.wall_s for record in earlier}
+        self._earlier = {r.case.key: r.wall_s / max(1, r.round_count) for r in earlier}
 
     def __call__(self, case: Case) -> float:
         """Return the seconds that `case` will take."""
         if seconds := self._earlier.get(case.key):
-            return seconds
+            return seconds * self._settings.rounds
         implementation = IMPLEMENTATIONS[case.implementation]
         if implementation.unavailable() or implementation.unsupported(case):
             return 0.0

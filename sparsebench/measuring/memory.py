@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -15,9 +17,11 @@ import torch
 from sparsebench.measuring import allocator, gpu
 from sparsebench.measuring.gpu import Meters
 
-_CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 _GROUP = Path("/sys/fs/cgroup")
-_RESET_PEAK = "5"  # proc(5): resets VmHWM to the resident set size
+_REPEATS = 3  # of a step after a first, at most, while they take
+_QUICK_S = 0.2  # seconds: what libraries keep for the next call can only add to a rise
+_EMPTY = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
 
 
 def available(device: str) -> int:
@@ -39,22 +43,38 @@ def available(device: str) -> int:
 def held(device: str) -> int:
     """Return the bytes that this process holds on `device`, after garbage is given back.
 
-    On a CPU these are resident anonymous pages: pages of code and of mapped files do not count.
+    On a CPU these are the bytes in use of the C library's malloc, or, where it does not tell,
+    resident anonymous pages: pages of code and of mapped files do not count.
     """
     gc.collect()
     if device != "cpu":
         _meters(device).synchronize()
         return _meters(device).allocated()
     allocator.trim()
+    allocator.in_use()  # asking takes memory, once
+    if (used := allocator.in_use()) is not None:
+        return used
     with suppress(OSError):
         return _status("RssAnon")
     return int(psutil.Process().memory_info().rss)
 
 
-def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
-    """Run `step` once; return how far memory rose above where it began, in bytes, and the method.
+def peak(
+    step: Callable[[], object],
+    device: str,
+    *,
+    forget: Callable[[], object] | None = None,
+    alone: bool = True,
+) -> tuple[int, str]:
+    """Run `step`; return how far memory rose above where it began, in bytes, and the method.
 
-    `step` should have run before: the first call also loads code and fills caches.
+    On a CPU that is the rise of the address space, with every block of a page or more mapped by
+    itself: what is in use, whatever was freed before, and whichever pages of code the system has
+    dropped and reads again. `step` should have run before: the first call also loads code, starts
+    threads and fills caches. With `forget`, which frees what a step leaves, it runs two to four
+    times, and the least rise counts: what a library keeps between calls, for whichever comes next,
+    is no layer's. Where times are taken within `step`, it is not `alone`: memory
+    is then handed out as usual, and it runs once.
     """
     gc.collect()
     if device != "cpu":
@@ -65,19 +85,50 @@ def peak(step: Callable[[], object], device: str) -> tuple[int, str]:
         step()
         meters.synchronize()
         return meters.peak() - baseline, "torch.cuda.max_memory_allocated"
-    allocator.trim()
     try:
-        _CLEAR_REFS.write_text(_RESET_PEAK)
-        baseline = _status("VmHWM")
+        _status("VmPeak")
     except OSError:
+        allocator.trim()
         return _sampled_peak(step), "RSS sampled every ms"
-    step()
-    return max(0, _status("VmHWM") - baseline), "VmHWM"
+    if not alone:
+        return _rise(step, alone=False), "VmPeak"
+    with allocator.exact():
+        rises, start = [_rise(step)], time.perf_counter()
+        while forget is not None and len(rises) <= _REPEATS:
+            forget()
+            rises.append(_rise(step))
+            if time.perf_counter() - start > _QUICK_S:
+                break
+    return min(rises), "VmPeak"
+
+
+def _rise(step: Callable[[], object], *, alone: bool = True) -> int:
+    """Return how far the size of the address space rises while `step` runs.
+
+    The system keeps the largest size ever: an empty mapping lifts the present one up to it.
+    """
+    with allocator.without_holes() if alone else nullcontext():
+        missing = _status("VmPeak") - _status("VmSize")
+        filled = mmap.mmap(-1, missing, flags=_EMPTY, prot=0) if missing > 0 else None
+        try:
+            before = _status("VmPeak")
+            step()
+            return _status("VmPeak") - before
+        finally:
+            if filled is not None:
+                filled.close()
 
 
 def settle(device: str, dtype: torch.dtype) -> None:
-    """Let libraries that compute on a GPU allocate what they keep: no layer's own memory."""
-    _meters(device).settle(dtype)
+    """Let libraries that compute there allocate what they keep: no layer's own memory."""
+    if device != "cpu":
+        _meters(device).settle(dtype)
+        return
+    layer = torch.nn.Linear(16, 16, dtype=dtype)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.0)
+    x = torch.ones(16, 16, dtype=dtype, requires_grad=True)
+    torch.autograd.backward(layer(x), torch.ones_like(x))
+    optimizer.step()
 
 
 def _meters(device: str) -> Meters:
@@ -86,7 +137,7 @@ def _meters(device: str) -> Meters:
 
 def _status(field: str) -> int:
     """Read a size from /proc/self/status, in bytes. Raises OSError where there is none."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:
             return int(value.split()[0]) * 1024

@@ -33,7 +33,7 @@ def shared(machine: dict[str, Any]) -> dict[str, str]:
     preloaded = " ".join(Path(path).name for path in os.environ.get("LD_PRELOAD", "").split())
     set_here = (f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ)
     return told | {
-        "allocator": told["allocator"] + f", {preloaded} preloaded" * bool(preloaded),
+        "allocator": told.get("allocator", "") + f", {preloaded} preloaded" * bool(preloaded),
         "threads": " ".join(set_here) or "default",
         "method": METHOD,
     }

@@ -5,18 +5,22 @@ from __future__ import annotations
 import statistics
 import zlib
 from collections.abc import Iterable
-from itertools import accumulate, zip_longest
+from itertools import accumulate, count, zip_longest
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
 from sparsebench.cases.case import Case
 from sparsebench.records import software, store
 from sparsebench.records.round import Round
+from sparsebench.records.sanity import check_case, check_samples
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
+
+# Between the medians of the rounds of a case: if they are further apart, one is wrong.
+APART = 1.5
 
 # Between the medians of the rounds of a case: if they are further apart, one is wrong.
 APART = 1.5
@@ -59,6 +63,9 @@ class Record(BaseModel):
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
     rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
+    _no_such_case = field_validator("case")(check_case)
+    _no_time = field_validator("samples", "hot_samples", "wall_samples")(check_samples)
+
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:
         return case.described
@@ -71,15 +78,25 @@ class Record(BaseModel):
     def by_round(self, series: Series = "samples") -> list[list[float]]:
         """Return the samples of a series by the round that took them.
 
-        Those of records that do not say where rounds begin are cut into equal parts: every round
+        Where the record does not say where rounds begin, they are cut into equal parts: every round
         is given the same time.
         """
         samples: list[float] = getattr(self, series)
         ends = list(accumulate(getattr(part, series) for part in self.rounds))
-        if not ends:
-            count = max(1, min(self.round_count, len(samples)))
-            ends = [len(samples) * (n + 1) // count for n in range(count)]
+        if not ends or ends[-1] != len(samples):
+            parts = max(1, min(self.round_count, len(samples)))
+            ends = [len(samples) * (n + 1) // parts for n in range(parts)]
         return [samples[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+    @property
+    def numbers(self) -> list[int]:
+        """The number of each round: rivals' rounds of a number were measured beside each other.
+
+        Those that were taken again come after all others, whatever has been appended since.
+        """
+        again = [bool(part.retaken) for part in self.rounds] or [False] * max(1, self.round_count)
+        first, later = count(), count(again.count(False))
+        return [next(later if taken else first) for taken in again]
 
     @property
     def clean(self) -> list[int]:

@@ -186,11 +186,8 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
             try:
                 yield kind.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors()[0]
-                place = ".".join(str(part) for part in first["loc"])
                 warnings.warn(
-                    f"{path}, line {number} is no record and is left out: "
-                    f"{place + ': ' if place else ''}{first['msg']}",
+                    f"{path}, line {number} is no record and is left out: {_told(error)}",
                     stacklevel=2,
                 )
     for schema, lines in foreign.items():
@@ -201,12 +198,26 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
         )
 
 
-def _known_schema(kind: type[Line]) -> object:
-    return cast(Any, kind).model_fields["schema_version"].default
+def _known_schema(kind: type[Line]) -> int:
+    known: int = cast(Any, kind).model_fields["schema_version"].default
+    return known
 
 
-def _schema(line: bytes, known: object) -> object:
+def _told(error: ValidationError) -> str:
+    """Return the first thing that is wrong in a line: the field, what is, and what was expected."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    value = first["input"]
+    # What we say ourselves names the value; a whole record would hide the message.
+    given = "" if first["type"] == "value_error" or not place else f" = {value!r:.60}"
+    return f"{place}{given}: {message}" if place else message
+
+
+def _schema(line: bytes, known: int) -> object:
     """Return which schema a line says it has; the known one where it says none."""
+    if line.startswith(b'{"schema_version":%d,' % known):  # as it is written here: all but always
+        return known
     try:
         content = json.loads(line)
     except ValueError:

@@ -37,7 +37,7 @@ class Finding(_Line):
     """One workload: what each process took on both sides, and the verdict.
 
     `base` and `head` are medians of processes, in seconds or bytes: of those that decided, which
-    are fresh ones where `again`.
+    are fresh ones where `again`. `first` has those that made it suspect, of both sides.
     """
 
     workload: str
@@ -47,6 +47,7 @@ class Finding(_Line):
     ratio: Estimate | None = None
     verdict: Verdict
     again: bool = False
+    first: dict[str, list[float]] = {}
     message: str = ""
 
 

@@ -1,14 +1,16 @@
 """Base and head in turn, each time in a fresh process; and the verdict.
 
-A process's time of a workload is the median of its samples. Processes of both sides alternate as
-A B B A, so that a steady drift of the machine cancels. The ratio is that of the medians over
-processes; its interval comes from resampling the processes of each side, because processes differ
-by more (the layout of memory, who else was running) than the samples within one do.
+Processes of both sides alternate as A B B A, so that a steady drift of the machine cancels. What
+others do on the machine only ever adds to a time, and to all of a process's times: so a side's time
+is the geometric mean of the quickest two fifths of its processes. The interval of the ratio comes
+from resampling the processes of each side, because processes differ by more (the layout of memory,
+who else was running) than the samples within one do.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import zlib
@@ -19,14 +21,19 @@ from typing import Any
 import numpy as np
 
 from sparsebench.analysis.compare import verdict
-from sparsebench.analysis.estimates import RESAMPLES, Estimate
+from sparsebench.analysis.estimates import RESAMPLES, Draws, Estimate
 from sparsebench.regression import yardstick
 from sparsebench.regression.builds import BuildError
 from sparsebench.regression.results import Finding, Measure
 
 LEAST_PROCESSES = 5
-MOST_AGAIN = 3
+MOST_AGAIN = 6
 TOLERANCE = 0.10
+QUICKEST = 0.4  # of the processes: with three in ten disturbed, those are hardly among them
+# A workload is measured again above this share of the tolerance: five processes of each side miss
+# one that is slower by twice the tolerance in a percent of cases. docs/performance-check.md has
+# how often each slow-down is caught; benchmarks/check_power.py measures it.
+_SUSPECT = 0.4
 # Bytes: less than this is pages and pools, and no matter.
 _MEMORY_FLOOR = 1 << 18
 
@@ -45,9 +52,9 @@ def judged(
 ) -> list[Finding]:
     """Measure `names` on both sides and judge each; what is suspect is measured again first.
 
-    Suspect is what took longer by more than the tolerance, however uncertain. Its verdict comes
-    from fresh processes alone: the ones that made it suspect are biased against it. As long as
-    these cannot tell, more are run, for MOST_AGAIN rounds.
+    Suspect is what took longer by more than a part of the tolerance, however uncertain. Its verdict
+    comes from fresh processes alone: the ones that made it suspect are biased against it, and stay
+    in the finding. As long as these cannot tell, more are run, for MOST_AGAIN rounds.
     """
     say(f"{len(names)} workloads, {processes} processes of each side in turn")
     findings = _findings(_measured(probe, names, processes, say), names, tolerance, again=False)
@@ -63,28 +70,40 @@ def judged(
             fresh[side] += answers
         wanted = {(f.workload, f.measure) for f in suspects}
         found = _findings(fresh, again, tolerance, again=True)
-        decided |= {_key(f): f for f in found if _key(f) in wanted}
+        decided |= {_key(f): _with_first(f, findings) for f in found if _key(f) in wanted}
         suspects = [
             f for f in found
-            if _key(f) in wanted and _exceeds(f, tolerance) and f.verdict == "can't tell"
+            if _key(f) in wanted and _exceeds(f, tolerance) and f.verdict not in ("slower", "same")
         ]  # fmt: skip
     return [decided.get(_key(f), f) for f in findings]
 
 
 def ratio(base: Sequence[float], head: Sequence[float], *, name: str) -> Estimate:
-    """Return head over base, medians over processes, with its 95% bootstrap interval.
+    """Return head over base, of the quickest processes, with its 95% bootstrap interval.
 
     The log ratio is resampled: each side's processes with replacement. `name` seeds the draws.
     """
     rng = np.random.default_rng(zlib.crc32(name.encode()))
 
-    def draws(values: Sequence[float]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def draws(values: Sequence[float]) -> Draws:
         logs = np.log(np.asarray(values, dtype=np.float64))
-        resampled = rng.choice(logs, (RESAMPLES, len(logs)))
-        return np.concatenate([[np.median(logs)], np.median(resampled, axis=1)])
+        chosen = rng.integers(len(logs), size=(RESAMPLES + 1, len(logs)))
+        chosen[0] = np.arange(len(logs))
+        return _quickest(logs[chosen])
 
     below = draws(base)
     return Estimate.of(np.asarray(np.exp(draws(head) - below)))
+
+
+def typical(values: Sequence[float]) -> float:
+    """Return a side's time, or its bytes, from those of its processes: of the quickest."""
+    return float(np.exp(_quickest(np.log(np.asarray([values], dtype=np.float64)))[0]))
+
+
+def _quickest(logs: Draws) -> Draws:
+    """Return, along the last axis, the mean of the lowest QUICKEST of the values."""
+    count = math.ceil(QUICKEST * logs.shape[-1])
+    return np.asarray(np.partition(logs, count - 1, axis=-1)[..., :count].mean(axis=-1))
 
 
 def probe_with(pythons: Mapping[str, Path], folder: Path, seconds: float) -> Probe:
@@ -119,7 +138,13 @@ def _key(finding: Finding) -> tuple[str, Measure]:
 
 
 def _exceeds(finding: Finding, tolerance: float) -> bool:
-    return finding.ratio is not None and finding.ratio.value > 1 + tolerance
+    return finding.ratio is not None and finding.ratio.value > 1 + _SUSPECT * tolerance
+
+
+def _with_first(finding: Finding, first: Sequence[Finding]) -> Finding:
+    """Add what the processes took that made a workload suspect."""
+    made = next(f for f in first if _key(f) == _key(finding))
+    return finding.model_copy(update={"first": {"base": made.base, "head": made.head}})
 
 
 def _measured(

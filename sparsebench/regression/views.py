@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.regression.results import UNITS, Check, Commit, Finding, WireFinding
+from sparsebench.regression.turns import typical
 from sparsebench.views import units
 
 _STYLES = {"slower": "red", "broken": "red", "faster": "green", "can't tell": "yellow"}
@@ -91,13 +92,8 @@ def _cells(finding: Finding) -> list[str]:
     word = finding.verdict + (" (again)" if finding.again else "")
     if finding.ratio is None:
         return [finding.workload, finding.measure, "", "", "", _clipped(word, finding.message)]
-    middles = [units.quantity(_middle(side), unit) for side in (finding.base, finding.head)]
-    return [finding.workload, finding.measure, *middles, interval(finding.ratio), word]
-
-
-def _middle(values: Sequence[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    sides = [units.quantity(typical(side), unit) for side in (finding.base, finding.head)]
+    return [finding.workload, finding.measure, *sides, interval(finding.ratio), word]
 
 
 def _clipped(word: str, message: str) -> str:

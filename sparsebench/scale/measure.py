@@ -80,7 +80,7 @@ class _Run:
             made.append(result)
 
         before = memory.held("cpu")
-        rise, self.method = memory.peak(timed, "cpu")
+        rise, self.method = memory.peak(timed, "cpu", alone=False)
         self.costs[name] = Cost(
             samples=samples, peak=before - self.base + rise, held=memory.held("cpu") - self.base
         )
@@ -100,7 +100,7 @@ class _Run:
 
         step()
         before = memory.held("cpu")
-        rise, _ = memory.peak(timed, "cpu")
+        rise, _ = memory.peak(timed, "cpu", alone=False)
         self.costs[name] = Cost(
             samples=samples, peak=before - self.base + rise, held=memory.held("cpu") - self.base
         )

@@ -18,6 +18,7 @@ from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.schedule import Trained, keep_trained, start_of
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.evaluation import accuracy
+from sparsebench.training.peak import peak_of
 from sparsebench.training.processes import ALONE, ProcessError, Processes
 from sparsebench.training.records import Epoch, Status, Timing, TrainingRecord
 from sparsebench.training.settings import CifarSetting, Setting
@@ -80,8 +81,11 @@ def train(
             whole_run()  # converting a network to prune it takes more than training it
             if folder is not None and setting.pruning == "none":
                 keep_trained(folder, setting, state[0].network)
+        elif setting.device == "cpu" and processes is ALONE:
+            peak, method = peak_of(setting, data)
+            whole_run()
         else:
-            peak, method = memory.peak(whole_run, setting.device)
+            peak, method = memory.peak(whole_run, setting.device, alone=False)
     except _DivergedError as error:
         status, message = "diverged", str(error)
     except checkpoint.CheckpointError:

@@ -18,6 +18,7 @@ from sparsebench.training.batches import batches, steps_per_epoch
 from sparsebench.training.campaign import TrainingStore, data_of
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.loop import failure, sizes
+from sparsebench.training.peak import peak_of
 from sparsebench.training.records import Status, Timing, TrainingRecord
 from sparsebench.training.settings import CifarSetting, Setting
 from sparsebench.training.state import Progressing
@@ -98,7 +99,11 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
         made[0].advance(WARM_UP)
 
     warm_up(setting)
-    peak, method = memory.peak(begin, setting.device)
+    if setting.device == "cpu":
+        peak, method = peak_of(setting, own)
+        begin()
+        return replace(made[0], peak=peak, method=method)
+    peak, method = memory.peak(begin, setting.device, alone=False)
     return replace(made[0], peak=peak, method=f"{method} of building and {WARM_UP} steps")
 
 

@@ -57,9 +57,7 @@ def logged(show: AbstractContextManager[Show], folder: Path) -> Iterator[Show]:
     Raises InputError where TensorBoard is missing.
     """
     if find_spec("tensorboard") is None:
-        raise InputError(
-            "--tensorboard needs TensorBoard; install with: pip install 'sparsebench[tensorboard]'"
-        )
+        raise InputError("--tensorboard needs TensorBoard; install with: pip install tensorboard")
     with show as inner:
         logging = _Logging(inner, folder)
         try:

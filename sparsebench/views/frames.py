@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench import records
 from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
-from sparsebench.views.tables.cases import measurements
+from sparsebench.views.tables.cases import numbers
 
 
 def load_frame(*sources: Path | str) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def frame_of(found: Sequence[records.Record]) -> pd.DataFrame:
     """Return records as the DataFrame that `load_frame` describes."""
     if not found:
         raise InputError("no records: measure some with `sparsebench run`")
-    return measurements(points(found)).numbers
+    return numbers(points(found))
 
 
 def _load(source: Path) -> list[records.Record]:

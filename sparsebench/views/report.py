@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sparsebench.analysis.points import points
@@ -11,10 +11,16 @@ from sparsebench.records import Record
 from sparsebench.views import plots, tables
 
 
-def write(records: Iterable[Record], folder: Path | str) -> list[Path]:
+def write(
+    records: Iterable[Record],
+    folder: Path | str,
+    *,
+    told: Callable[[str], None] = lambda what: None,
+) -> list[Path]:
     """Write `folder`/tables and `folder`/plots from `records`; return the paths written.
 
-    Nothing is measured. Raises InputError where there is no record to show.
+    Nothing is measured. `told` is called with what is written next. Raises InputError where there
+    is no record to show.
     """
     every = points(records)
     if not every:
@@ -23,7 +29,9 @@ def write(records: Iterable[Record], folder: Path | str) -> list[Path]:
     for name in ("tables", "plots"):
         (Path(folder) / name).mkdir(parents=True, exist_ok=True)
     for table in tables.tables(every):
+        told(f"table {table.name}")
         written += tables.write(table, Path(folder) / "tables")
     for name, figure in plots.figures(every):
+        told(f"plot {name}")
         written += plots.save(figure, Path(folder) / "plots" / name)
     return written

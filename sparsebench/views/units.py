@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover
-from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
+
+# What stands behind a value without an interval, and what it means.
+UNKNOWN = "°"
+UNKNOWN_MEANS = f"{UNKNOWN}: fewer than {LEAST_ROUNDS} processes, no interval"
+CANNOT_TELL = "can't tell"
 
 _PREFIXES = {-9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
-
 
 # Of a time, or a ratio, in which a time is that other work disturbed.
 DISTURBED = "!"
@@ -16,8 +20,9 @@ DISTURBED_MEANS = f"{DISTURBED}: disturbed by other work, decides nothing"
 
 
 def doubtful(text: str, disturbed: object) -> str:
-    """Return `text` with the mark DISTURBED where something is."""
-    return f"{text}{DISTURBED}" if disturbed else text
+    """Return `text` with the mark DISTURBED where something is, before an interval."""
+    value, bracket, ends = text.partition(" (")
+    return f"{value}{DISTURBED}{bracket}{ends}" if disturbed else text
 
 
 def quantity(value: float, unit: str, *, digits: int = 3) -> str:
@@ -28,6 +33,18 @@ def quantity(value: float, unit: str, *, digits: int = 3) -> str:
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))) / 3) * 3
     exponent = min(max(exponent, -9), 12)
     return f"{significant(value / 10.0**exponent, digits)} {_PREFIXES[exponent]}{unit}"
+
+
+def bounded(estimate: Estimate, unit: str) -> str:
+    """Return a quantity with its interval: 583 µs (571–602 µs); marked where it has none."""
+    value = quantity(estimate.value, unit)
+    if not estimate.known:
+        return value + UNKNOWN
+    low, high = (quantity(end, unit) for end in (estimate.low, estimate.high))
+    if low == high:
+        return value
+    same = low.split()[1] == high.split()[1]
+    return f"{value} ({low.split()[0] if same else low}–{high})"
 
 
 def significant(value: float, digits: int) -> str:
@@ -53,8 +70,14 @@ def percent(fraction: float) -> str:
 def crossing(found: Crossover, *, ends: bool = True) -> str:
     """Return a crossover in words: "84% (82–86%)", "always (≥ 50%)", "never (98% to > 99%)".
 
-    Without `ends`, without the interval: "84%".
+    One whose interval spans the range is "can't tell (50–99%)"; one without an interval has the
+    mark UNKNOWN. Without `ends`, without the interval: "84%".
     """
+    if not found.told:
+        span = f"{percent(found.lowest).removesuffix('%')}–{percent(found.highest)}"
+        return f"{CANNOT_TELL} ({span})" if ends else CANNOT_TELL
+    if not found.sparsity.known:
+        return sparsity(found.sparsity.value) + UNKNOWN
     value, low, high = found.sparsity.value, found.sparsity.low, found.sparsity.high
     lowest, highest = percent(found.lowest), percent(found.highest)
     outside = {ALWAYS: f"< {lowest}", NEVER: f"> {highest}"}
@@ -69,7 +92,12 @@ def crossing(found: Crossover, *, ends: bool = True) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Return a ratio with its interval, where that is wider than rounding: 4.1× (3.9–4.3)."""
+    """Return a ratio with its interval, where that is wider than rounding: 4.1× (3.9–4.3).
+
+    One without an interval has the mark UNKNOWN.
+    """
+    if not estimate.known:
+        return ratio(estimate.value) + UNKNOWN
     low, high = (ratio(end) for end in (estimate.low, estimate.high))
     if low == high:
         return ratio(estimate.value)

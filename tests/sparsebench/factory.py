@@ -1,11 +1,12 @@
 """Records made from formulas, so that tests know what tables and plots have to say."""
 
 import itertools
+import zlib
 
 import numpy as np
 
 from sparsebench.cases.case import Case
-from sparsebench.records import Memory, Record
+from sparsebench.records import Memory, Record, Round
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
 MACHINE = {"id": "0a1b", "cpu": {"model": "Anvil 9000"}}
@@ -26,17 +27,22 @@ def case(**changes):
 
 
 def record(seconds=None, *, noise=0.0, count=9, machine=MACHINE, memory=None, **changes):
-    """A record whose median is `seconds`; samples spread evenly by ± `noise` around it."""
+    """A record whose time is `seconds`; the medians of its 9 rounds spread by ± `noise` around it.
+
+    Every round takes one sample. Which round is slow differs from case to case.
+    """
     of = case(
         **{k: v for k, v in changes.items() if k in Case.__dataclass_fields__ or k == "width"}
     )
     rest = {k: v for k, v in changes.items() if k not in Case.__dataclass_fields__ and k != "width"}
-    spread = 1.0 + noise * np.linspace(-1.0, 1.0, count)
+    spread = np.exp(noise * np.linspace(-1.0, 1.0, count))
+    np.random.default_rng(zlib.crc32(of.key.encode())).shuffle(spread)
     samples = [] if seconds is None else list(seconds * spread)
     rest = {"status": "error" if seconds is None else "ok"} | rest
     return Record(
         case=of,
         samples=samples,
+        rounds=[Round(samples=1)] * len(samples),
         calls_per_sample=1,
         machine=machine,
         memory=memory or Memory(),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sparsebench.analysis.estimates import Estimate
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws
 from sparsebench.analysis.points import Point, group, points
 from sparsebench.errors import InputError
 from sparsebench.records import Record
@@ -73,20 +76,27 @@ def _document(timed: Sequence[Point], commit: str) -> dict[str, Any]:
 
 
 def _results(members: Sequence[Point]) -> list[Any]:
-    estimates = [Estimate.of(point.time) for point in members]
+    """Return the columns: the interval is that of 99% asv asks for, where there is one."""
+    samples = [point.record.samples for point in members]
+    times = [point.time for point in members]
     return [
-        [e.value for e in estimates],
+        [float(time[0]) for time in times],
         [[repr(_problem(point)) for point in members]],
         "1",
         _milliseconds(min(point.record.started for point in members)),
         sum(point.record.wall_s for point in members),
-        [e.low for e in estimates],
-        [e.high for e in estimates],
-        [e.low for e in estimates],
-        [e.high for e in estimates],
+        *([_quantile(time[1:], share) for time in times] for share in (0.005, 0.995)),
+        *([float(np.quantile(own, share)) for own in samples] for share in (0.25, 0.75)),
         [point.record.calls_per_sample for point in members],
-        [len(point.record.samples) for point in members],
+        [len(own) for own in samples],
+        samples,
+        None,
     ]
+
+
+def _quantile(replicas: Draws, share: float) -> float | None:
+    found = float(np.quantile(replicas, share))
+    return None if math.isnan(found) else found
 
 
 def _problem(point: Point) -> str:
@@ -94,6 +104,7 @@ def _problem(point: Point) -> str:
     return (
         f"{case.operation} {point.size} {case.sparsity:g} batch {case.batch} {case.dtype} "
         f"{case.device} {case.threads} threads {case.topology}"
+        + (f" seed {case.seed}" if case.seed else "")
     )
 
 

@@ -14,5 +14,5 @@ from sparsebench.views.frames import frame_of
 def write(found: Sequence[Record], path: Path) -> None:
     """Write the frame of `found`. Raises InputError where pyarrow is missing."""
     if find_spec("pyarrow") is None:
-        raise InputError("Parquet needs pyarrow; install with: pip install 'sparsebench[export]'")
+        raise InputError("Parquet needs pyarrow; install with: pip install pyarrow")
     frame_of(found).to_parquet(path, engine="pyarrow", index=False)

@@ -85,6 +85,8 @@ def _crossing(layer: Sequence[Point]) -> Cell:
     if found is None:
         return Cell("")
     value = found.sparsity.value
+    if not found.told:
+        return Cell(units.crossing(found), 0.0)
     if value == NEVER:
         return Cell(units.crossing(found, ends=False), -1.0)
     if value == ALWAYS:
@@ -103,4 +105,4 @@ def _speedup(point: Point | None) -> Cell:
     if point.unsure:
         return Cell(units.doubtful(units.ratio(estimate.value), point.unsure))
     heat = math.log10(estimate.value)
-    return Cell(units.ratio(estimate.value), max(-1.0, min(1.0, heat)))
+    return Cell(units.interval(estimate), max(-1.0, min(1.0, heat)))

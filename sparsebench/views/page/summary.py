@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover, crossover
+from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import LEAD, Point, group, main_phases, split
 from sparsebench.views import units
@@ -41,16 +42,38 @@ def _sentence(layer: Sequence[Point]) -> str:
     width = f"a {point.size}-wide layer" if "→" not in point.size else f"a {point.size} layer"
     head = f"{_VERBS[point.case.phase]} {width} at batch {point.case.batch}"
     at = units.percent(point.case.sparsity)
-    faster = speedup.value >= 1
-    gain = units.ratio(speedup.value if faster else 1 / speedup.value)
     at = "there" if found.lowest == found.highest else f"at {at}"
-    tail = f"{at} it is {gain} {'faster' if faster else 'slower'} than dense"
+    tail = f"{at} it {_gains(speedup)}"
     if memory is not None:
         tail += f" and takes {100 * memory.value:.0f}% of the memory"
     return f"{head} {_pays(found)}; {tail}."
 
 
+def _gains(speedup: Estimate) -> str:
+    """Say how much faster or slower it is than dense, if the interval says that it is either."""
+    if not speedup.known:
+        few = f"too few processes for an interval: fewer than {LEAST_ROUNDS}"
+        return f"took {units.ratio(1 / speedup.value)} the time of dense ({few})"
+    if speedup.low <= 1 <= speedup.high:
+        return f"cannot be told from dense in time: {units.interval(speedup)} as fast"
+    if speedup.value >= 1:
+        return f"is {units.interval(speedup)} as fast as dense"
+    slower = Estimate(1 / speedup.value, 1 / speedup.high, 1 / speedup.low)
+    return f"is {units.interval(slower)} slower than dense"
+
+
 def _pays(found: Crossover) -> str:
+    if not found.told:
+        return (
+            f"cannot be told to pay or not between {units.percent(found.lowest)} and "
+            f"{units.percent(found.highest)}"
+        )
+    if not found.sparsity.known:
+        return f"{_pays_at(found)}, as far as one or two processes can tell"
+    return _pays_at(found)
+
+
+def _pays_at(found: Crossover) -> str:
     value = found.sparsity.value
     if found.lowest == found.highest:
         verdict = "pays" if value == ALWAYS else "does not pay"
@@ -59,4 +82,4 @@ def _pays(found: Crossover) -> str:
         return f"pays at every sparsity measured, from {units.percent(found.lowest)} on"
     if value == NEVER:
         return f"does not pay, not even at {units.percent(found.highest)}"
-    return f"pays from {units.sparsity(value)} sparsity"
+    return f"pays from {units.crossing(found).removesuffix(units.UNKNOWN)} sparsity"

@@ -33,8 +33,8 @@ def comparison(found: Comparison) -> Figure:
         axes = figure.subplots()
         for line, pair in enumerate(pairs):
             _draw(axes, pair, line)
-        limits = [pair.estimate for pair in pairs]
-        low, high = min(e.low for e in limits), max(e.high for e in limits)
+        ends = [v for p in pairs for v in (p.estimate.low, p.estimate.value, p.estimate.high)]
+        low, high = min(v for v in ends if v == v), max(v for v in ends if v == v)
         ratio_axis(axes, min(low, 0.9) / 1.08, max(high, 1.1) * 1.08, which="x")
         axes.set_xticks([t for t in _TICKS if low / 1.2 <= t <= high * 1.2 or 0.8 <= t <= 1.2])
         axes.axvline(1, color="black", linewidth=1.2, zorder=1)

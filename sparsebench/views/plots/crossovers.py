@@ -11,16 +11,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover, crossover
-from sparsebench.analysis.points import BASELINE, PHASES, Point, group, implementations, split
+from sparsebench.analysis.points import (
+    BASELINE,
+    PHASES,
+    Point,
+    curves,
+    group,
+    implementations,
+    split,
+)
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import sparsity_axis
+
+_LINES = 60  # of layers, above which some are drawn
 
 
 def crossovers(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure with a panel per phase and a line per batch and width."""
     for part in split(points):
         shown = [p for p in part.points if p.case.implementation != BASELINE]
+        if len(group(shown, "batch", "size")) > _LINES:
+            shown = list(curves(shown))
         found = {
             key: crossing
             for key, members in group(shown, "phase", "batch", "size", "implementation").items()
@@ -73,7 +85,8 @@ def _draw(
     ends = crossing.sparsity
     value, low, high = (_place(s, crossing, sparsities) for s in (ends.value, ends.low, ends.high))
     axes.plot([low, high], [y, y], color=look["color"], linewidth=1.2)
-    axes.plot(value, y, **look | {"linestyle": ""})
+    hollow = {} if crossing.told and ends.known else {"markerfacecolor": "white"}
+    axes.plot(value, y, **look | {"linestyle": ""} | hollow)
     # Measured over a part of the range only: the crossing is somewhere beyond that part's end.
     beyond = {
         ALWAYS: crossing.lowest > sparsities[0] and ("≤", -6, "right"),
@@ -88,7 +101,7 @@ def _draw(
 
 def _place(sparsity: float, crossing: Crossover, sparsities: Sequence[float]) -> float:
     """Return the density at which to draw a crossing: beyond the measured ones, in its zone."""
-    if math.isfinite(sparsity):
+    if math.isfinite(sparsity) or math.isnan(sparsity):
         return 1.0 - sparsity
     end = crossing.lowest if sparsity == ALWAYS else crossing.highest
     if end not in (sparsities[0], sparsities[-1]):

@@ -89,7 +89,7 @@ def _message(points: Sequence[Point]) -> str:
     layer = f"{size if case.operation == 'linear' else case.size}, batch {case.batch}"
     parts = []
     if speedup is not None:
-        parts.append(f"{units.ratio(speedup.value)} as fast as dense")
+        parts.append(f"{units.interval(speedup)} as fast as dense")
     if memory is not None:
         parts.append(f"in {units.percent(float(f'{memory.value:.2g}'))} of its memory")
     at = units.percent(typical.case.sparsity)
@@ -117,6 +117,10 @@ def _annotate(axes: Axes, ours: Sequence[Point]) -> None:
         words = {ALWAYS: "faster than dense throughout", NEVER: "not faster than dense"}
         value = found.sparsity.value
         text = words.get(value, f"faster than dense from {units.sparsity(value)}")
+        if not found.told:
+            text = f"{units.CANNOT_TELL} whether it is faster than dense"
+        elif not found.sparsity.known:
+            text += f" ({units.UNKNOWN_MEANS})"
         axes.set_title(f"Time: {text}", loc="left")
 
 

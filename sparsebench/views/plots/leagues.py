@@ -8,12 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.league import Standing, league
+from sparsebench.analysis.league import Outcome, Standing, league
 from sparsebench.analysis.metrics import relative_draws
 from sparsebench.analysis.points import Point, group, main_phases, split
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis
+
+_SAID: dict[Outcome, str] = {"win": "won", "tie": "tied", "fastest": f"ahead{units.UNKNOWN}"}
 
 
 def leagues(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -58,8 +60,10 @@ def _draw(
     if standing.relative_time is not None:
         axes.plot(standing.relative_time.value, line, **look | {"markersize": 8})
     time = standing.relative_time
-    words = [] if time is None else [units.ratio(time.value)]
-    words += [f"{standing.wins} of {standing.problems} won"] if standing.wins else []
+    words = [] if time is None else [units.interval(time)]
+    for outcome, said in _SAID.items():
+        if count := standing.outcomes[outcome]:
+            words.append(f"{count} of {standing.problems} {said}")
     words += [f"{n} {status}" for status, n in sorted(standing.failures.items())]
     axes.annotate(
         ", ".join(words),

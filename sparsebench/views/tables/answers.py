@@ -48,17 +48,22 @@ def _pays(points: Sequence[Point]) -> Text:
     found = [c for m in group(points, "size").values() if (c := crossover(m)) is not None]
     if not found:
         return Text("dense was not timed", style="yellow")
-    found.sort(key=lambda crossing: crossing.sparsity.value)
-    text = " to ".join(
-        dict.fromkeys(units.sparsity(c.sparsity.value) for c in (found[0], found[-1]))
-    )
-    never = [c.sparsity.value == NEVER for c in found]
+    told = sorted((c for c in found if c.told), key=lambda crossing: crossing.sparsity.value)
+    if not told:
+        return Text(units.CANNOT_TELL, style="yellow")
+    text = " to ".join(dict.fromkeys(units.sparsity(c.sparsity.value) for c in (told[0], told[-1])))
+    text += units.UNKNOWN * any(not c.sparsity.known for c in told)
+    never = [c.sparsity.value == NEVER for c in told]
+    if len(told) < len(found):
+        return Text(f"{text}, or {units.CANNOT_TELL}", style="yellow")
     return Text(text, style="red" if all(never) else "yellow" if any(never) else "green")
 
 
 def _range(points: Sequence[Point], metric: str) -> str:
     sure = [p for p in points if metric == "memory_ratio" or not p.unsure]
-    values = [e.value for p in sure if (e := METRICS[metric].of(p)) is not None]
-    if not values:
+    found = [e for p in sure if (e := METRICS[metric].of(p)) is not None]
+    if not found:
         return ""
-    return " to ".join(dict.fromkeys((units.ratio(min(values)), units.ratio(max(values)))))
+    values = [e.value for e in found]
+    text = " to ".join(dict.fromkeys((units.ratio(min(values)), units.ratio(max(values)))))
+    return text + units.UNKNOWN * any(not e.known for e in found)

@@ -10,31 +10,34 @@ import pandas as pd
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import Row, Table, labels_of, tidy
+from sparsebench.views.tables.table import Row, Table, labels_of, noted, tidy
 
 
 def measurements(points: Sequence[Point]) -> Table:
     """Return every case with every metric; a case that failed says why."""
-    numbers, text = [], []
-    names = dict.fromkeys(name for point in points for name in point.case.described)
-    for point in points:
-        case = {name: point.get(name) for name in names}
-        status = {
-            "status": point.record.status,
-            "message": point.record.message,
-            "disturbed": point.disturbed,
-        }
-        values: Row = {}
-        for metric in METRICS.values():
-            estimate = metric.of(point)
-            column = f"{metric.name} [{metric.unit}]"
-            values[column] = None if estimate is None else estimate.value
-            if estimate is not None and estimate.low < estimate.high:
-                values[f"{column} low"], values[f"{column} high"] = estimate.low, estimate.high
-        numbers.append({"machine": point.machine, **case, **status, **values})
-        text.append(labels_of(point) | _shown(point))
+    text = [labels_of(point) | _shown(point) for point in points]
     caption = "Every measurement: median time, speed-up over dense with its 95% interval, memory"
-    return Table("measurements", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("measurements", noted(caption, text), numbers(points), tidy(text))
+
+
+def numbers(points: Sequence[Point]) -> pd.DataFrame:
+    """Return every case with every metric, and its interval where it has one."""
+    names = dict.fromkeys(name for p in points for name in (*p.case.described,))
+    columns: dict[str, list[Any]] = {"machine": [p.machine for p in points]}
+    columns |= {name: [getattr(p.case, name) for p in points] for name in names}
+    columns["status"] = [p.record.status for p in points]
+    columns["message"] = [p.record.message for p in points]
+    columns["disturbed"] = [p.disturbed for p in points]
+    for metric in METRICS.values():
+        found = [metric.of(point) for point in points]
+        column = f"{metric.name} [{metric.unit}]"
+        columns[column] = [None if e is None else e.value for e in found]
+        wide = [e is not None and e.low < e.high for e in found]
+        if any(wide):
+            for end in ("low", "high"):
+                ends = zip(found, wide, strict=True)
+                columns[f"{column} {end}"] = [getattr(e, end) if w else None for e, w in ends]
+    return pd.DataFrame(columns)
 
 
 def failures(points: Sequence[Point]) -> Table:

@@ -11,7 +11,7 @@ import pandas as pd
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, labels_of, tidy
+from sparsebench.views.tables.table import Table, labels_of, noted, tidy
 
 LIMIT = 1.3
 
@@ -61,19 +61,7 @@ def cliffs(points: Sequence[Point]) -> Table:
                 }
             )
     caption = f"Cliffs: time over that of the next larger point, and where it is over {LIMIT}×"
-    return Table("cliffs", caption, pd.DataFrame(numbers), tidy(text))
-
-
-def suspects(points: Sequence[Point]) -> list[Point]:
-    """Return the points that take over 1.3 times as long as the next larger one, and those."""
-    beyond = [
-        step
-        for members in _comparable(points)
-        for by in _FIELDS
-        for step in _steps(members, by)
-        if step.ratio.value > LIMIT
-    ]
-    return list(dict.fromkeys(point for step in beyond for point in (step.smaller, step.larger)))
+    return Table("cliffs", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _comparable(points: Sequence[Point]) -> Iterable[list[Point]]:

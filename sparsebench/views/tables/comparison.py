@@ -6,7 +6,7 @@ import pandas as pd
 
 from sparsebench.analysis.compare import Comparison
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
 def comparison(found: Comparison) -> Table:
@@ -21,4 +21,4 @@ def comparison(found: Comparison) -> Table:
         about["sparsity"] = units.percent(pair.a.case.sparsity)
         text.append(about | shown | {"B/A": units.interval(ratio), "verdict": pair.verdict})
     caption = "Time in B over time in A, with its 95% interval; below 1, B is faster"
-    return Table("comparison", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("comparison", noted(caption, text), pd.DataFrame(numbers), tidy(text))

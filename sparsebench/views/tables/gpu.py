@@ -11,7 +11,7 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Row, Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Row, Table, columns, labels_of, noted, tidy
 
 _RIVAL = "torch_csr"
 _SHORT = ("dense_tf32", "dense_bf16")  # dense as well, on tensor cores
@@ -67,7 +67,7 @@ def tensor_cores(points: Sequence[Point]) -> Table:
             text.append(row | {"ours is faster from": units.crossing(found)})
     caption = "Sparsity from which on `ours`, in full float32, is faster than a dense layer that "
     caption += "multiplies in TF32 or bfloat16, with its 95% interval"
-    return Table("tensor-cores", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("tensor-cores", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _ratio(other: Point | None, point: Point, cache: str) -> Estimate | None:

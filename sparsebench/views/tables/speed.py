@@ -10,13 +10,13 @@ from sparsebench.analysis.crossover import crossover
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group, main_phases
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
 def summary(points: Sequence[Point]) -> Table:
     """Return what `ours` gains: a row per phase and layer, with its crossover and memory."""
-    ours = [p for p in points if p.case.implementation == LEAD]
-    ours = [p for p in ours if p.case.phase in main_phases(points)]
+    phases = set(main_phases(points))
+    ours = [p for p in points if p.case.implementation == LEAD and p.case.phase in phases]
     sparsities = sorted({p.case.sparsity for p in ours})
     numbers, text = [], []
     for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
@@ -32,7 +32,7 @@ def summary(points: Sequence[Point]) -> Table:
             labels | shown | {"faster than dense from": units.crossing(found) if found else ""}
         )
     caption = "Speed-up of `ours` over the dense layer by sparsity, and from where on it is faster"
-    return Table("summary", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("summary", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def speedups(points: Sequence[Point]) -> Table:
@@ -51,7 +51,7 @@ def speedups(points: Sequence[Point]) -> Table:
         shown = {units.percent(s): _speedup(cells.get(s)) for s in sparsities}
         text.append(labels | shown)
     caption = "Speed-up over the dense layer by sparsity (above 1×: sparse is faster)"
-    return Table("speedup", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("speedup", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def crossovers(points: Sequence[Point]) -> Table:
@@ -72,7 +72,7 @@ def crossovers(points: Sequence[Point]) -> Table:
             }
         )
     caption = "Sparsity from which on sparse is faster than dense, with its 95% interval"
-    return Table("crossover", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("crossover", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _speedup(point: Point | None) -> str:
@@ -83,4 +83,4 @@ def _speedup(point: Point | None) -> str:
     estimate = METRICS["speedup"].of(point)
     if estimate is None:
         return "no dense"
-    return units.doubtful(units.ratio(estimate.value), point.unsure)
+    return units.doubtful(units.interval(estimate), point.unsure)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sparsebench.analysis.league import league
+from sparsebench.analysis.league import Standing, league
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
 def standings(points: Sequence[Point]) -> Table:
@@ -22,7 +22,13 @@ def standings(points: Sequence[Point]) -> Table:
             time, memory = place.relative_time, place.memory_ratio
             failures = ", ".join(f"{n} {status}" for status, n in sorted(place.failures.items()))
             row = labels | {"implementation": place.implementation}
-            counts = {"wins": place.wins, "timed": place.timed, "problems": place.problems}
+            counts = {
+                "wins": place.wins,
+                "ties": place.outcomes["tie"],
+                "fastest, no interval": place.outcomes["fastest"],
+                "timed": place.timed,
+                "problems": place.problems,
+            }
             numbers.append(
                 row
                 | columns("relative_time", time)
@@ -33,12 +39,22 @@ def standings(points: Sequence[Point]) -> Table:
                 row
                 | {
                     "time over best": "" if time is None else units.interval(time),
-                    "wins": str(place.wins),
+                    "wins": wins(place),
+                    "ties": str(place.outcomes["tie"]),
                     "timed": f"{place.timed} of {place.problems}",
                     "failures": failures,
                     "memory over dense": "" if memory is None else units.ratio(memory),
                 }
             )
-    caption = "League: geometric mean of the time over that of the fastest at each problem, "
-    caption += "problems won, failures, geometric mean of peak memory over dense"
-    return Table("league", caption, pd.DataFrame(numbers), tidy(text))
+    caption = "League: geometric mean of the time over that of the fastest at each problem, with "
+    caption += "its 95% interval over problems and processes; problems won, where intervals tell "
+    caption += "the fastest from all others, and shared with others; failures; geometric mean of "
+    caption += "peak memory over dense"
+    return Table("league", noted(caption, text), pd.DataFrame(numbers), tidy(text))
+
+
+def wins(place: Standing) -> str:
+    """Return the problems won; marked those where only one process each says so."""
+    unsure = place.outcomes["fastest"]
+    parts = [str(place.wins)] if place.wins or not unsure else []
+    return " + ".join(parts + [f"{unsure}{units.UNKNOWN}"] * (unsure > 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import CONDITIONS, Point
+from sparsebench.views import units
 
 Row = dict[str, Any]
 
@@ -34,6 +36,12 @@ def columns(name: str, estimate: Estimate | None) -> Row:
     if estimate is None:
         return {name: None, f"{name} low": None, f"{name} high": None}
     return {name: estimate.value, f"{name} low": estimate.low, f"{name} high": estimate.high}
+
+
+def noted(caption: str, rows: Sequence[Row]) -> str:
+    """Return a caption that explains the sign for an interval that is not there, where one is."""
+    marked = any(units.UNKNOWN in str(cell) for row in rows for cell in row.values())
+    return f"{caption} ({units.UNKNOWN_MEANS})" if marked else caption
 
 
 def tidy(rows: list[Row]) -> pd.DataFrame:

@@ -21,6 +21,13 @@ from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
 from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.printed import printed
+from sparsebench.views.tables.standings import wins
+
+_UNDECIDED = "?"
+_SIGNS = {
+    _UNDECIDED: f"{_UNDECIDED}: the 95% interval holds 1×",
+    units.UNKNOWN: units.UNKNOWN_MEANS,
+}
 
 
 def terminal(records: Iterable[Record]) -> RenderableType:
@@ -41,6 +48,7 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         for phase, members in phases.items():
             blocks.append(_heading(f"Speed-up over dense, {_words(phase)}", part.title))
             blocks.append(_speedups(members))
+            blocks += _signs(members)
         blocks.append(_heading("All implementations", part.title))
         blocks.append(_league(part.points))
         blocks += _failures(part.points)
@@ -104,6 +112,13 @@ def _shown(layer: Sequence[Point]) -> list[str]:
     return [name for name in (LEAD,) if name in means] + others[:1]
 
 
+def _signs(members: Sequence[Point]) -> list[RenderableType]:
+    """Return a line that explains the signs in the table of speed-ups, if there are any."""
+    cells = [_cell(p, faded=False).plain for p in members if p.case.implementation != BASELINE]
+    used = [means for sign, means in _SIGNS.items() if any(sign in cell for cell in cells)]
+    return [Text("; ".join(used), style="dim")] if used else []
+
+
 def _cell(point: Point | None, *, faded: bool) -> Text:
     if point is None:
         return Text("")
@@ -114,7 +129,9 @@ def _cell(point: Point | None, *, faded: bool) -> Text:
         return Text("no dense", style="dim")
     # Only an interval on one side of 1 is a verdict.
     colour = "green" if speedup.low > 1 else "red" if speedup.high < 1 else "yellow"
-    words = units.doubtful(units.ratio(speedup.value), point.unsure)
+    undecided = colour == "yellow" and not point.unsure
+    sign = units.UNKNOWN if not speedup.known else _UNDECIDED if undecided else ""
+    words = units.doubtful(units.ratio(speedup.value) + sign, point.unsure)
     colour = "yellow" if point.unsure else colour
     return Text(words, style=f"dim {colour}" if faded else f"bold {colour}")
 
@@ -122,15 +139,16 @@ def _cell(point: Point | None, *, faded: bool) -> Text:
 def _league(members: Sequence[Point]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
-    for title in ("time/best", "wins", "timed", "memory/dense"):
+    for title in ("time/best", "wins", "ties", "timed", "memory/dense"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("failures")
     for place in league(members):
         failures = ", ".join(f"{n} {status}" for status, n in sorted(place.failures.items()))
         table.add_row(
             Text(place.implementation, style="bold" if place.implementation == LEAD else ""),
-            "" if place.relative_time is None else units.ratio(place.relative_time.value),
-            str(place.wins),
+            "" if place.relative_time is None else units.interval(place.relative_time),
+            wins(place),
+            str(place.outcomes["tie"]),
             f"{place.timed} of {place.problems}",
             "" if place.memory_ratio is None else units.ratio(place.memory_ratio),
             Text(failures, style="magenta"),

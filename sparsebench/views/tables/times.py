@@ -9,7 +9,7 @@ import pandas as pd
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
 def times(points: Sequence[Point]) -> Table:
@@ -25,8 +25,8 @@ def times(points: Sequence[Point]) -> Table:
             for p in members
         ]
         text.append(labels | {units.percent(s): _time(cells.get(s)) for s in sparsities})
-    caption = "Median time of a call by sparsity"
-    return Table("time", caption, pd.DataFrame(numbers), tidy(text))
+    caption = "Time of a call by sparsity, with its 95% interval"
+    return Table("time", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _time(point: Point | None) -> str:
@@ -35,4 +35,4 @@ def _time(point: Point | None) -> str:
     estimate = METRICS["time"].of(point)
     if estimate is None:
         return point.record.status
-    return units.doubtful(units.quantity(estimate.value, "s"), point.disturbed)
+    return units.doubtful(units.bounded(estimate, "s"), point.disturbed)

@@ -9,7 +9,7 @@ import pandas as pd
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 _EVEN = "random"
 _OTHER = tuple(name for name in CONDITIONS if name != "topology")
@@ -37,4 +37,4 @@ def topologies(points: Sequence[Point]) -> Table:
         labels["sparsity"] = units.percent(even.case.sparsity)
         text.append(labels | {name: shown.get(name, "") for name in others})
     caption = "Time over that of as many random connections, whose rows are of about equal lengths"
-    return Table("topologies", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("topologies", noted(caption, text), pd.DataFrame(numbers), tidy(text))

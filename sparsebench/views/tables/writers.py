@@ -68,6 +68,6 @@ def conditions(table: Table) -> str:
     names = [c for c in CONDITIONS if c in table.numbers and c not in table.text]
     parts = [f"{name}: {table.numbers[name].iloc[0]}" for name in names]
     cells = table.text.astype(str).stack()
-    if any(cells.str.fullmatch(r".*[×sB]" + re.escape(units.DISTURBED))):
+    if any(cells.str.fullmatch(rf".*[×sB{units.UNKNOWN}]{re.escape(units.DISTURBED)}(?: \(.*\))?")):
         parts.append(units.DISTURBED_MEANS)
     return "; ".join(parts) + "." if parts else ""

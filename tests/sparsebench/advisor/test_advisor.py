@@ -1,6 +1,7 @@
 """Advice from records that follow known laws, and once from real measurements."""
 
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from typer.testing import CliRunner
 
 import sparsebench
 from sparsebench import advisor, cli
-from sparsebench.advisor import Question
+from sparsebench.advisor import Question, on_the_spot
 from sparsebench.advisor.interpolation import from_records
 from sparsebench.analysis.points import points
+from sparsebench.commands import advise as command
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.records import Store, load
@@ -34,13 +36,13 @@ def test_a_measured_point_is_answered_as_measured():
         "ours",
         "peer",
         "dense",
-        "masked",
         "coo",
     ]
+    assert advice.told
     assert advice.best.speedup.value == pytest.approx(5.0)
     assert advice.best.speedup.low < 5.0 < advice.best.speedup.high
     assert advice.crossover.sparsity.value == pytest.approx(0.5)
-    assert advice.source == "from 4 records of this machine"
+    assert advice.source == "from 3 records of this machine"
 
 
 @pytest.mark.parametrize("batch", [1, 7, 128])
@@ -97,7 +99,7 @@ def test_another_machines_records_do_not_count():
 def test_holes_in_the_grid_cost_the_candidates_that_have_them():
     holed = [r for r in RECORDS if not (r.case.implementation == "ours" and r.case.batch == 1)]
     names = {c.implementation for c in from_records(question(batch=7), holed, HERE).candidates}
-    assert names == {"dense", "masked", "peer", "coo"}
+    assert names == {"dense", "peer", "coo"}
     failed = [*RECORDS, record(None, implementation="ours", width=2048, phase="inference",
                                started="2999")]  # fmt: skip
     names = {c.implementation for c in from_records(question(), failed, HERE).candidates}
@@ -154,14 +156,72 @@ def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
     speedup = {c.implementation: c.speedup.value for c in advice.candidates}
     assert speedup["ours"] == pytest.approx(ratio)
     assert advice.best.implementation == ("ours" if ratio > 1 else "dense")
+    assert {r.round_count for r in found} == {3}
+    assert advice.told == (not advice.ties)
     assert advice.source == "measured now"
     assert {r.case.phase for r in found} == {"forward_backward"}
     # The next time it is known, and nothing is measured.
-    monkeypatch.setattr(advisor, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(advisor, "measure", lambda *_, **__: pytest.fail("measured again"))
     assert (
         sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True).candidates
         == advice.candidates
     )
+
+
+def shaken(records, noise):
+    """The records with rounds that differ, and that of `ours` as fast as dense."""
+    return [
+        record(2.0, noise=noise, implementation=r.case.implementation, width=2048,
+               phase="inference", sparsity=r.case.sparsity)
+        for r in records if r.case.implementation in ("ours", "dense")
+        and r.case.in_features == 2048 and r.case.batch == 128
+    ]  # fmt: skip
+
+
+def test_what_intervals_do_not_tell_is_not_told(monkeypatch):
+    advice = from_records(question(), shaken(RECORDS, 0.2), HERE)
+    assert not advice.told
+    assert {advice.best.implementation, *advice.ties} == {"ours", "dense"}
+    said = []
+    monkeypatch.setattr(command.console, "print", lambda text, **_: said.append(text))
+    monkeypatch.setattr(command.output, "show", lambda table: None)
+    command._show(advice, by_memory=False)
+    assert said[0].startswith("Can't tell ")
+    assert "the dense layer" in said[0]
+
+
+def test_what_no_user_has_is_never_recommended():
+    quick = [
+        record(1e-9, implementation=name, width=2048, phase="inference")
+        for name in ("auto", "reference", "masked")
+    ]
+    advice = from_records(question(), [*RECORDS, *quick], HERE)
+    assert advice.best.implementation == "ours"
+    assert not {"auto", "reference", "masked"} & {c.implementation for c in advice.candidates}
+    assert not any(on_the_spot._serves(name) for name in ("auto", "reference", "masked"))
+
+
+def test_two_processes_are_no_answer():
+    few = [r.model_copy(update={"rounds": r.rounds[:2], "samples": r.samples[:2]}) for r in RECORDS]
+    assert from_records(question(), few, HERE) is None
+
+
+def test_it_measures_alone_and_says_when_others_are_busy(tmp_path, monkeypatch):
+    held, said = [], []
+
+    @contextmanager
+    def measuring(*, waiting):
+        held.append("held")
+        yield
+        held.append("left")
+
+    monkeypatch.setattr(on_the_spot.hostlock, "measuring", measuring)
+    monkeypatch.setattr(on_the_spot.machine, "busy", lambda: 0.5)
+    monkeypatch.setattr(on_the_spot.runner, "run", lambda *_, **__: iter([held.append("ran")] * 0))
+    asked = question(in_features=64, out_features=64)
+    assert list(on_the_spot.measure(asked, tmp_path, told=said.append)) == []
+    assert held == ["held", "left"] or held[0] == "held"
+    assert "other programs take 50% of the CPU" in said[0]
 
 
 def test_what_cannot_be_measured_says_why(tmp_path, monkeypatch):

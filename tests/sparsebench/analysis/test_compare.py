@@ -12,7 +12,7 @@ from sparsebench.analysis.compare import compare, verdict
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
-from sparsebench.records import Store
+from sparsebench.records import Round, Store
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 OTHER = {"id": "beef", "cpu": {"model": "Bellows 7"}, "torch": {"version": "3.0"}}
@@ -57,13 +57,28 @@ def test_a_known_slowdown_is_found_and_nothing_else():
 
 
 def test_both_sides_scatter_independently():
-    """Two medians of n samples each: the ratio's variance is the sum of theirs."""
-    rng = np.random.default_rng(0)
-    noisy = [record(1.0, count=101).model_copy(update={"samples": list(rng.normal(1, 0.02, 101))})]
-    (pair,) = compare(points(noisy), points(noisy)).pairs
+    """Two means of n rounds each: the ratio's variance is the sum of theirs."""
+    noisy = points([record(1.0, count=101, noise=0.02 * np.sqrt(3))])  # uniform: a deviation of 2%
+    (pair,) = compare(noisy, noisy).pairs
     half = (np.log(pair.estimate.high) - np.log(pair.estimate.low)) / 2
-    sigma = 0.02 * np.sqrt(np.pi / 2 / 101)  # the standard error of a normal sample's median
-    assert half == pytest.approx(1.96 * np.sqrt(2) * sigma, rel=0.35)
+    assert half == pytest.approx(1.98 * np.sqrt(2) * 0.02 / np.sqrt(101), rel=0.1)
+
+
+def test_two_processes_decide_nothing_and_it_says_so(call, tmp_path):
+    few = [
+        r.model_copy(update={"rounds": [Round(samples=5), Round(samples=4)]}) for r in scaled(3.0)
+    ]
+    found = compare(points(sweep(**SMALL)), points(few))
+    assert found.counts == {"can't tell": 30}
+    assert found.unsure == 30
+    with Store(tmp_path / "few") as store:
+        for each in few:
+            store.append(each)
+    done = call("a", "few", "--fail-on", "slower")
+    assert done.exit_code == 0
+    assert "30 cannot be told because a side has fewer than 3 processes" in done.output
+    answer = json.loads(call("a", "few", "--json").stdout)
+    assert {c["ratio"]["low"] for c in answer["cases"]} == {None}
 
 
 def test_what_has_no_partner_or_no_time_is_counted():

@@ -58,6 +58,24 @@ def test_an_end_of_the_interval_may_be_beyond_what_was_measured():
     assert found.low == ALWAYS
 
 
+def test_an_interval_over_the_whole_range_tells_nothing():
+    found = find(lambda s: 1.0, noise=0.15, sparsities=(0.5, 0.99))
+    assert not found.told
+    assert find(lambda s: 0.15 / (1 - s), noise=0.02).told
+
+
+def test_too_few_processes_have_a_crossover_without_an_interval():
+    records = [
+        record(seconds, implementation=name, sparsity=sparsity, count=2)
+        for sparsity, ours in ((0.5, 2.0), (0.9, 0.5))
+        for name, seconds in (("dense", 1.0), ("ours", ours))
+    ]
+    found = crossover([p for p in points(records) if p.case.implementation == "ours"])
+    assert 0.5 < found.sparsity.value < 0.9
+    assert found.told
+    assert not found.sparsity.known
+
+
 def test_failures_leave_a_gap_and_no_dense_layer_no_answer():
     records = [
         record(seconds, implementation=name, sparsity=sparsity)

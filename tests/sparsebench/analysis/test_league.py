@@ -4,7 +4,7 @@ import pytest
 
 from sparsebench.analysis.league import league
 from sparsebench.analysis.points import points
-from sparsebench.records import Memory
+from sparsebench.records import Memory, Round
 from tests.sparsebench.factory import record
 
 TIMES = {  # seconds by sparsity: who is the fastest changes
@@ -39,6 +39,35 @@ def test_standings():
     assert table["broken"].failures == {"incorrect": 3}
     assert table["broken"].relative_time is None
     assert table["ours"].memory_ratio == pytest.approx(0.25)
+
+
+def duel(ours, dense):
+    """The counts of two implementations whose rounds took these seconds."""
+    records = [
+        record(1.0, implementation=name).model_copy(
+            update={"samples": seconds, "rounds": [Round(samples=1)] * len(seconds)}
+        )
+        for name, seconds in (("ours", ours), ("dense", dense))
+    ]
+    return {s.implementation: dict(s.outcomes) for s in league(points(records))}
+
+
+def test_a_win_needs_an_interval_that_excludes_1():
+    assert duel([1.0, 1.01, 1.02], [2.0, 2.01, 2.02]) == {"ours": {"win": 1}, "dense": {}}
+    unsure = duel([1.0, 1.01, 1.02], [1.5, 1.0, 1.1])
+    assert unsure == {"ours": {"tie": 1}, "dense": {"tie": 1}}
+    assert duel([1.0, 1.01], [2.0, 2.01]) == {"ours": {"fastest": 1}, "dense": {}}
+
+
+def test_the_interval_of_a_league_is_that_of_its_problems_too():
+    """Ours is certain at each problem, and far ahead at some only."""
+    records = [
+        record(seconds, implementation=name, sparsity=sparsity)
+        for n, sparsity in enumerate((0.5, 0.6, 0.7, 0.8, 0.9, 0.95))
+        for name, seconds in (("ours", 1.0), ("dense", 2.0 ** (n % 2 * 4)))
+    ]
+    dense = next(s for s in league(points(records)) if s.implementation == "dense")
+    assert dense.relative_time.low < 2 < 4 < 8 < dense.relative_time.high
 
 
 def test_problems_of_two_machines_are_won_on_each():

@@ -21,6 +21,7 @@ from sparsebench.records import Record
 from sparselayers.backends import BACKENDS
 
 SWEEP = """\
+rounds = 1
 sample_s = 0.001
 [grid]
 implementation = ["dense", "ours"]
@@ -280,7 +281,7 @@ def test_options_say_where_and_how(call, measured):
     ("arguments", "parts"),
     [
         (("run", "nothing"), ("no sweep 'nothing'", "default")),
-        (("run", "bad.toml"), ("bad.toml, line 5: grid.sparsity[0] = 2", "less than 1")),
+        (("run", "bad.toml"), ("bad.toml, line 6: grid.sparsity[0] = 2", "less than 1")),
         (("run", "mine.toml", "-f", "size=3"), ("no field 'size'", "width")),
         (("run", "mine.toml", "-f", "width=3"), ("no case of mine.toml", "width=3")),
         (("run", "mine.toml", "--device", "tpu"), ("--device tpu", "cpu")),

@@ -71,7 +71,8 @@ def test_every_sparsity_is_timed_dense_and_ours(arguments, folder, call):
     }
     assert {r.status for r in found} == {"ok"}
     table = pd.read_csv(where / "tables" / "time.csv")
-    assert set(zip(table["implementation"], table["sparsity"], table["time [s]"], strict=True)) == {
+    rows = zip(table["implementation"], table["sparsity"], table["time [s]"].round(9), strict=True)
+    assert set(rows) == {
         (name, s, t) for name, t in (("dense", 2e-3), ("ours", 5e-4)) for s in (0.5, 0.9)
     }
     lines = [line.split() for line in out.splitlines()]
@@ -138,5 +139,5 @@ def test_the_table_of_times_says_what_failed_and_sets_in_latex():
     )
     table = tables.times(found)
     dense = table.text[table.text["implementation"] == "dense"].iloc[0]
-    assert dense["90%"] == dense["99%"] == "655 ns"
+    assert [dense[s].split(" (")[0] for s in ("90%", "99%")] == ["655 ns"] * 2
     assert "8$^2$" in latex(table)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from sparsebench.cli import app
 from sparsebench.commands.sparsify import load, pruned
 from sparsebench.errors import InputError
+from sparselayers.layer import SparseLayer
 
 
 def tiny():
@@ -73,6 +74,46 @@ def test_bad_names(name, message):
 def test_bad_options(options, message):
     result = CliRunner().invoke(app, ["sparsify", f"{HERE}:tiny", *options])
     assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
+
+
+def arguments(*options):
+    return ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8", "--seconds", "0", *options]
+
+
+@pytest.mark.parametrize("wrapped", [None, "state_dict", "model"])
+def test_a_checkpoint_is_read_and_what_was_made_is_saved(wrapped, tmp_path):
+    trained = pruned(tiny(), 0.95, "uniform")
+    state = trained.state_dict()
+    torch.save(state if wrapped is None else {wrapped: state, "epoch": 3}, tmp_path / "in.pt")
+    options = ("--checkpoint", str(tmp_path / "in.pt"), "--save", str(tmp_path / "out.pt"))
+    result = CliRunner().invoke(app, arguments("--inference", "--criterion", "memory", *options))
+    assert result.exit_code == 0, result.output
+    assert "of the time of dense" in result.output
+    made = torch.load(tmp_path / "out.pt", weights_only=False)
+    assert any(isinstance(m, SparseLayer) for m in made.modules())
+    x = torch.randn(4, 3, 8, 8)
+    torch.testing.assert_close(made(x), trained(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file"),
+        (b"not a checkpoint", "cannot be read"),
+        ({"epoch": 3}, "holds no state dict, nor one under state_dict"),
+        ({"0.weight": torch.zeros(2)}, "0.weight"),
+    ],
+)
+def test_a_checkpoint_that_is_none_is_named(content, message, tmp_path):
+    path = tmp_path / "in.pt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    result = CliRunner().invoke(app, arguments("--checkpoint", str(path)))
+    assert isinstance(result.exception, InputError)
+    assert str(path) in str(result.exception)
     assert message in str(result.exception)
 
 

@@ -92,6 +92,24 @@ def test_memory_is_what_the_module_and_its_training_step_need(tmp_path):
     assert outcome.memory.inference_peak < weight / 3
 
 
+@pytest.mark.parametrize(("name", "width", "weight"), [("dense", 64, 64**2), ("ours", 256, 6554)])
+def test_memory_repeats_and_is_the_layers_own(name, width, weight, tmp_path):
+    case = replace(
+        CASE, implementation=name, in_features=width, out_features=width, phase="train_step"
+    )
+    isolation.call(worker.prepare, case, tmp_path, timeout_s=600)
+    first, second = (
+        isolation.call(worker.measure, case, tmp_path, 1e-4, None, timeout_s=600).memory
+        for _ in range(2)
+    )
+    for part in ("held", "inference_peak", "training_peak"):
+        a, b = getattr(first, part), getattr(second, part)
+        assert a == pytest.approx(b, rel=0.05, abs=2 * 4096)
+    least = 4 * weight * (1 if name == "dense" else 2)  # values, and columns of a sparse one
+    assert least <= first.held <= 1.2 * least + 12_000  # the objects of Python are the rest
+    assert first.training_peak >= 4 * weight  # the gradient
+
+
 def test_what_the_module_shares_with_the_problem_counts_as_held(tmp_path):
     case = replace(CASE, in_features=2048, out_features=2048, sparsity=0.8, phase="inference")
     isolation.call(worker.prepare, case, tmp_path, timeout_s=600)

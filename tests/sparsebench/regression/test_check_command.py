@@ -182,7 +182,8 @@ def test_what_is_slower_fails_and_is_named(measured):
         (("--trip-wires",), "trip-wires.toml: no such file"),
     ],
 )
-def test_wrong_input_is_one_message(arguments, message, repository):
+def test_wrong_input_is_one_message(arguments, message, repository, monkeypatch):
+    monkeypatch.setattr(wires, "CHECKOUT", repository)
     done = call(*arguments)
     assert isinstance(done.exception, InputError)
     assert message in str(done.exception)
@@ -203,6 +204,16 @@ def wired(repository, monkeypatch):
         monkeypatch.setattr(check, "_measured", lambda *_: answer)
 
     return measure
+
+
+def test_trip_wires_are_found_from_any_folder(wired, monkeypatch):
+    wired(0.4)
+    (Path.cwd() / "deep" / "down").mkdir(parents=True)
+    monkeypatch.chdir(Path.cwd() / "deep" / "down")
+    assert "1 trip wires hold" in call("--trip-wires").stdout
+    monkeypatch.chdir("/")
+    assert wires.file() == ROOT / wires.FILE
+    assert wires.load(wires.file()).wires
 
 
 def test_trip_wires_hold_or_fail(wired):

@@ -3,9 +3,6 @@
 import pytest
 
 from sparsebench.analysis.points import points
-from sparsebench.cases.settings import Settings
-from sparsebench.commands import campaign as command
-from sparsebench.records import Store
 from sparsebench.views.tables.cliffs import cliffs
 from tests.sparsebench.factory import record
 
@@ -50,26 +47,3 @@ def test_implementations_and_failures_are_no_neighbours():
         record(None, batch=64, implementation="ours"),
     ]
     assert cliffs(points(records)).text.empty
-
-
-def test_what_looks_like_a_cliff_is_measured_again_with_its_neighbour(tmp_path, monkeypatch):
-    slow, larger, fine = (
-        record(time, width=256, batch=batch) for batch, time in ((16, 4e-3), (17, 2e-3), (64, 5e-3))
-    )
-    with Store(tmp_path) as store:
-        for each in (slow, larger, fine):
-            store.append(each)
-    again = []
-    monkeypatch.setattr(command, "measure", lambda cases, *_, resume, **__: again.append(cases))
-    given = {"place": Everywhere(), "deadline": None}
-    assert command.confirm([r.case for r in (slow, larger, fine)], tmp_path, Settings(), **given)
-    assert again == [[slow.case, larger.case]]
-    assert not command.confirm([larger.case, fine.case], tmp_path, Settings(), **given)
-    assert len(again) == 1
-
-
-class Everywhere:
-    """A place that knows every record."""
-
-    def knows(self, _):
-        return True

@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -66,7 +67,7 @@ def test_parquet_holds_the_same_frame(folder, tmp_path):
 
 def test_parquet_without_its_library_is_one_message(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("sparsebench.views.exports.parquet.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs pyarrow; install with: pip install"):
+    with pytest.raises(InputError, match=r"needs pyarrow; install with: pip install pyarrow$"):
         FORMATS["parquet"](load(folder), tmp_path / "f.parquet")
 
 
@@ -105,12 +106,27 @@ def test_asv_has_a_result_for_every_parameter(folder, tmp_path):
         )
     )
     assert len(results["result"]) == len(results["params"][0]) == 12
+    samples = results["samples"]
+    for column, share in (("stats_q_25", 25), ("stats_q_75", 75)):
+        assert results[column] == pytest.approx([np.percentile(own, share) for own in samples])
+    assert results["stats_repeat"] == [len(own) for own in samples]
+    timed = [r for r in load(folder) if r.case.implementation == "ours" and r.status == "ok"]
+    assert sorted(samples) == sorted(r.samples for r in timed)
     assert all(
         low < value < high
         for low, value, high in zip(
             results["stats_ci_99_a"], results["result"], results["stats_ci_99_b"], strict=True
         )
     )
+
+
+def test_asv_tells_seeds_apart_and_has_null_for_no_interval(tmp_path):
+    path = tmp_path / "asv.json"
+    found = [record(1.0, seed=seed, count=2, machine=COMMIT) for seed in (0, 1)]
+    FORMATS["asv"](found, path)
+    (row,) = json.loads(path.read_text())["results"].values()
+    assert len(set(row[1][0])) == 2
+    assert row[5] == row[6] == [None, None]
 
 
 def test_formats_for_one_machine_refuse_two(folder, tmp_path):

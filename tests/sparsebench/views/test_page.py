@@ -104,9 +104,10 @@ def test_sentences_say_what_the_records_hold():
     """`ours` takes twice its density of the dense time: it pays from 50%, at 90% five times."""
     (said,) = sentences(points(sweep(phases=("train_step",), sparsities=(0.4, 0.9)))).values()
     assert said[0].startswith("A training step of a 4096-wide layer at batch 1 pays from 50%")
-    assert "at 90% it is 5.0× faster than dense" in said[0]
+    assert re.search(r"at 90% it is 5\.0× \(.*–.*\) as fast as dense", said[0])
     (said,) = sentences(points(sweep(phases=("inference",), sparsities=(0.2,)))).values()
-    assert "does not pay at 20%, the only sparsity measured; there it is 1.6× slower" in said[0]
+    only = r"does not pay at 20%, the only sparsity measured; there it is 1\.6× \(.*\) slower"
+    assert re.search(only, said[0])
 
 
 def test_maps_hold_crossovers_and_speedups():
@@ -117,7 +118,7 @@ def test_maps_hold_crossovers_and_speedups():
     assert all(cell.text.startswith("50%") for _, cells in crossings.rows for cell in cells)
     (speedups,) = speedup_maps(every)
     for _, cells in speedups.rows:
-        assert [cell.text for cell in cells] == ["0.83×", "5.0×"]
+        assert [cell.text.split()[0] for cell in cells] == ["0.83×", "5.0×"]
         assert cells[0].heat < 0 < cells[1].heat
 
 

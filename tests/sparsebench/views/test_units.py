@@ -51,7 +51,9 @@ def test_ratio(value, text):
         ((NEVER, NEVER, NEVER), "never (≤ 99%)"),
         ((ALWAYS, ALWAYS, 0.52), "always (< 50% to 52%)"),
         ((NEVER, 0.984, NEVER), "never (98.4% to > 99%)"),
-        ((0.9, ALWAYS, NEVER), "90% (< 50% to > 99%)"),
+        ((0.9, ALWAYS, NEVER), "can't tell (50–99%)"),
+        ((0.9, math.nan, math.nan), "90%°"),
+        ((NEVER, math.nan, math.nan), "never°"),
     ],
 )
 def test_crossing(ends, text):
