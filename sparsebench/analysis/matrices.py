@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Estimate, geometric_mean
+from sparsebench.analysis.estimates import Estimate, over_problems
 from sparsebench.analysis.metrics import speedup_draws
 from sparsebench.analysis.points import CONDITIONS, Point
 from sparsebench.cases import weights
@@ -64,7 +64,7 @@ def bands(points: Iterable[Point]) -> dict[str, list[Point]]:
 def mean_speedup(points: Iterable[Point]) -> Estimate | None:
     """Return the geometric mean of the speed-up over dense; None where there is none."""
     found = [draws for p in points if (draws := speedup_draws(p)) is not None]
-    return Estimate.of(geometric_mean(found)) if found else None
+    return Estimate.of(over_problems(found)) if found else None
 
 
 def over_mkl(points: Iterable[Point]) -> Estimate | None:
@@ -77,7 +77,7 @@ def over_mkl(points: Iterable[Point]) -> Estimate | None:
         theirs = [rival.time for name in _MKL if (rival := point.rivals.get(name)) and rival.ok]
         if point.ok and theirs and point.case.implementation not in _MKL:
             found.append(np.min(theirs, axis=0) / point.time)
-    return Estimate.of(geometric_mean(found)) if found else None
+    return Estimate.of(over_problems(found)) if found else None
 
 
 def count(points: Iterable[Point]) -> int:

@@ -9,6 +9,7 @@ from itertools import islice
 import torch
 
 from sparsebench.measuring import memory
+from sparsebench.training import models
 from sparsebench.training.batches import batches
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.evaluation import TEST_BATCH
@@ -32,7 +33,8 @@ def peak_of(setting: Setting, data: Dataset) -> tuple[int, str]:
     numbers = torch.get_rng_state()
 
     def whole() -> None:
-        progress = Progressing.start(short)
+        samples = data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]
+        progress = Progressing.start(short, samples=samples)
         for images, labels in islice(batches(data, short, 0), STEPS):
             progress.step(images, labels)
         progress.network.eval()

@@ -132,5 +132,5 @@ def test_tensorboard_gets_every_epoch(tmp_path):
 
 def test_tensorboard_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("sparsebench.training.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'sparsebench\[tensorboard\]'"):
+    with pytest.raises(InputError, match="pip install tensorboard"):
         run(*SMALL, "--epochs", 1, "--out", tmp_path, "--tensorboard", tmp_path / "logs")
