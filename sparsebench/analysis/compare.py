@@ -42,9 +42,14 @@ class Pair:
         return Estimate.of(self.ratio)
 
     @property
+    def decides(self) -> bool:
+        """Whether other work left both sides alone."""
+        return self.a.decides and self.b.decides
+
+    @property
     def verdict(self) -> Verdict:
         """What the whole interval says; a ratio within the tolerance is the same."""
-        return verdict(self.estimate, self.tolerance)
+        return verdict(self.estimate, self.tolerance) if self.decides else "can't tell"
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,12 @@ class Comparison:
     @property
     def unsure(self) -> int:
         """How many pairs have no interval: too few processes, on one side at the least."""
-        return sum(not pair.estimate.known for pair in self.pairs)
+        return sum(not pair.estimate.known for pair in self.pairs if pair.decides)
+
+    @property
+    def disturbed(self) -> int:
+        """How many pairs decide nothing, because other work disturbed a side."""
+        return sum(not pair.decides for pair in self.pairs)
 
     @property
     def counts(self) -> Counter[Verdict]:
@@ -72,10 +82,11 @@ class Comparison:
         return Counter(pair.verdict for pair in self.pairs)
 
     def means(self) -> dict[str, Estimate]:
-        """Return the geometric mean of the ratios for each implementation, over these problems."""
+        """Return the geometric mean of the ratios that decide, for each implementation."""
         ratios: dict[str, list[Draws]] = {}
         for pair in self.pairs:
-            ratios.setdefault(pair.a.case.implementation, []).append(pair.ratio)
+            if pair.decides:
+                ratios.setdefault(pair.a.case.implementation, []).append(pair.ratio)
         return {name: Estimate.of(geometric_mean(draws)) for name, draws in ratios.items()}
 
 

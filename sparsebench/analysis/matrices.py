@@ -62,8 +62,12 @@ def bands(points: Iterable[Point]) -> dict[str, list[Point]]:
 
 
 def mean_speedup(points: Iterable[Point]) -> Estimate | None:
-    """Return the geometric mean of the speed-up over dense; None where there is none."""
-    found = [draws for p in points if (draws := speedup_draws(p)) is not None]
+    """Return the geometric mean of the speed-up over dense; None where there is none.
+
+    Times that other work disturbed count for nothing, here and below.
+    """
+    sure = (p for p in points if not p.unsure)
+    found = [draws for p in sure if (draws := speedup_draws(p)) is not None]
     return Estimate.of(over_problems(found)) if found else None
 
 
@@ -74,8 +78,10 @@ def over_mkl(points: Iterable[Point]) -> Estimate | None:
     """
     found = []
     for point in points:
-        theirs = [rival.time for name in _MKL if (rival := point.rivals.get(name)) and rival.ok]
-        if point.ok and theirs and point.case.implementation not in _MKL:
+        theirs = [
+            rival.time for name in _MKL if (rival := point.rivals.get(name)) and rival.decides
+        ]
+        if point.decides and theirs and point.case.implementation not in _MKL:
             found.append(np.min(theirs, axis=0) / point.time)
     return Estimate.of(over_problems(found)) if found else None
 

@@ -96,6 +96,12 @@ def _show(result: comparing.Comparison, tolerance: float) -> None:
             highlight=False,
             style="yellow",
         )
+    if result.disturbed:
+        console.print(
+            f"{result.disturbed} cannot be told because other work disturbed a side",
+            highlight=False,
+            style="yellow",
+        )
     for count, where in (
         (len(result.untimed), "without a time on one side or both"),
         (len(result.only_a), "only in A"),

@@ -21,6 +21,7 @@ from sparsebench.measuring.isolation import public
 from sparsebench.measuring.verification import Incorrect, drop_gradients, judge, verify
 from sparsebench.records import Memory, Round, Status
 from sparselayers import backends
+from sparselayers.backends import native
 from sparselayers.backends.kernels.tuning import TUNER
 
 _SLOW_SETUP_S = 1.0  # one that compiles for so long does it for its problem alone
@@ -69,6 +70,8 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     given = problem.load(folder / "problem.pt", case.device, case.phase)
     x, dy = given.x, given.dy
     memory.settle(case.device, x.dtype)
+    if case.device == "cpu":
+        native.settle(x.dtype)
     settled = None if earlier else _settle(implementation, case)
     if case.device != "cpu":
         tensor_cores(use=False)
@@ -152,15 +155,25 @@ def take_memory(
     )
 
 
-def _settle(implementation: Implementation, case: Case) -> nn.Module | None:
-    """Let a small layer take a step, so that what is loaded and kept for all is no layer's own.
+def _settle(implementation: Implementation, case: Case) -> list[nn.Module | None]:
+    """Let small layers take a step, so that what is loaded and kept for all is no layer's own.
 
-    Return it, to be kept: sparselab knows what it caches by the identity of objects, and a new one
-    may have that of one that is gone.
+    There are two, of many connections and of few: each may be computed in a way of its own. The
+    second is large enough for all threads, each of which has memory to work in. Return them, to be
+    kept: sparselab knows what it caches by the identity of objects, and a new one may have that of
+    one that is gone.
     """
+    return [_small(implementation, case, width, some) for width, some in ((8, 0.5), (512, 0.9))]
+
+
+def _small(
+    implementation: Implementation, case: Case, width: int, sparsity: float
+) -> nn.Module | None:
+    width = max(8, min(width, case.in_features, case.out_features))
+    each = max(1, width // case.groups)  # channels of a group
     small = replace(
-        case, in_features=8 * case.groups, out_features=8 * case.groups, sparsity=0.5, batch=8,
-        topology="random", image=max(case.kernel, min(case.image, 4)),
+        case, in_features=each * case.groups, out_features=each * case.groups, batch=8,
+        sparsity=sparsity, topology="random", image=max(case.kernel, min(case.image, 4)),
     )  # fmt: skip
     slow = implementation.setup_s >= _SLOW_SETUP_S
     if slow or case.device != "cpu" or implementation.unsupported(small):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sparselayers as sl
-from sparselayers.backends import BACKENDS
+from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import calibration
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, estimate
@@ -270,3 +270,11 @@ def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):
         for _ in range(2)
     ]
     assert said == [["1", "1"], ["1", "0"]]
+
+
+def test_settling_measures_before_a_layer_does(monkeypatch):
+    asked = []
+    monkeypatch.setattr(calibration, "costs", asked.append)
+    for dtype in torch.float32, torch.bfloat16, torch.float64, torch.float16:
+        native.settle(dtype)
+    assert asked == [torch.float32, torch.bfloat16]

@@ -81,6 +81,23 @@ def test_two_processes_decide_nothing_and_it_says_so(call, tmp_path):
     assert {c["ratio"]["low"] for c in answer["cases"]} == {None}
 
 
+def test_what_other_work_disturbed_decides_nothing():
+    """Three times as slow in B, where something else ran in every round of `ours`."""
+    found = [
+        r.model_copy(
+            update={"rounds": [t.model_copy(update={"disturbed": "busy"}) for t in r.rounds]}
+        )
+        if r.case.implementation == "ours"
+        else r
+        for r in scaled(3.0)
+    ]
+    result = compare(points(sweep(**SMALL)), points(found))
+    ours = [p for p in result.pairs if p.a.case.implementation == "ours"]
+    assert {p.verdict for p in ours} == {"can't tell"}
+    assert (result.disturbed, result.unsure) == (len(ours), 0)
+    assert "ours" not in result.means()
+
+
 def test_what_has_no_partner_or_no_time_is_counted():
     a, b = sweep(**SMALL), sweep(**SMALL | {"batches": (1, 7)})
     b[0] = record(None, **{"implementation": "dense", "width": 512, "sparsity": 0.5, "batch": 1,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import library
+from sparselayers.backends.native import calibration, library
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -21,7 +21,13 @@ from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.plan import Plan
 from sparselayers.connectivity import Connectivity
 
-__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "isa"]
+__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "isa", "settle"]
+
+
+def settle(dtype: torch.dtype) -> None:
+    """Have what the ways cost for `dtype` measured now, before a layer has to do it."""
+    if library.kernels is not None and WAYS["bitmaps"].supports(torch.device("cpu"), dtype):
+        calibration.costs(dtype)
 
 
 class Native(Backend):
