@@ -106,9 +106,7 @@ def test_memory_repeats_and_is_the_layers_own(name, width, weight, tmp_path):
         a, b = getattr(first, part), getattr(second, part)
         assert a == pytest.approx(b, rel=0.05, abs=2 * 4096)
     least = 4 * weight * (1 if name == "dense" else 2)  # values, and columns of a sparse one
-    assert (
-        least <= first.held <= 1.2 * least + 40_000
-    )  # the objects of Python and what is kept for all are the rest
+    assert least <= first.held <= 1.2 * least + 40_000  # the rest are objects of Python
     assert first.training_peak >= 4 * weight  # the gradient
 
 
