@@ -35,7 +35,7 @@ def test_a_cliff_is_found_where_it_is():
 
 
 def test_what_noise_may_have_done_is_not_certain():
-    noisy = [record(1.35, batch=17, noise=0.5), record(1.0, batch=32, noise=0.5)]
+    noisy = [record(1.35, batch=17, noise=0.2), record(1.0, batch=32, noise=0.2)]
     assert rows(noisy)["batch"]["beyond"] == 1
     assert rows(noisy)["batch"]["certain"] == 0
 
