@@ -55,7 +55,10 @@ def advise(
         errors.print("no records of this machine cover this: measuring, for some 20 seconds")
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[arg-type]
     if advice is None:
-        raise InputError("no time could be taken: see the failures in results/advise/records.jsonl")
+        raise InputError(
+            "no time could be taken that other work left alone: see results/advise/records.jsonl, "
+            "and ask again when the machine is quieter"
+        )
     if as_json:
         typer.echo(json.dumps(asdict(advice)))
     else:

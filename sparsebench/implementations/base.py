@@ -132,6 +132,10 @@ class _Product(Implementation):
     def __init__(self, whole: Implementation) -> None:
         self._whole = whole
 
+    def unsupported(self, case: Case) -> str | None:
+        """Say why `case` is beyond the other one; None if it is not."""
+        return self._whole.unsupported(case)
+
     def load(self) -> None:
         """Import what the other one needs."""
         self._whole.load()

@@ -108,7 +108,8 @@ def test_whatever_ends_a_run_the_next_one_goes_on(folder):
     assert "torn by a crash" in output
     assert f"{after_kill} of {CASES} cases have a record" in output
     found = records.load(folder / "out")
-    assert lines(folder) == len(found) == CASES
+    assert len(found) == CASES
+    assert all(record.round_count >= 2 for record in found if record.status == "ok")
     failed = [record for record in found if record.status != "ok"]
     assert all(record.message == "the process was killed by SIGKILL" for record in failed)
     assert len(failed) <= 1
