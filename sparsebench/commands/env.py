@@ -59,7 +59,7 @@ def _print_costs() -> None:
         return
     kept = calibration.stored()
     if not kept:
-        console.print("ways on the CPU: measured when a layer first needs it, in 0.3 s")
+        console.print("ways on the CPU: measured when a layer first needs it, in half a second")
         return
     console.print(f"ways on the CPU: costs kept in {calibration.path()}, of", soft_wrap=True)
     for key, costs in kept.items():

@@ -1,4 +1,4 @@
-"""What the ways to compute cost on this machine: measured once, in a third of a second, and kept.
+"""What the ways to compute cost on this machine: measured once, in half a second, and kept.
 
 A small layer is computed by every way, in turns, at two densities: so a way's time for a place of
 the weight and that for a connection are told apart. The least of several times counts, for what
