@@ -6,6 +6,9 @@ features first, in every call.
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,16 +38,19 @@ class ScipyCSR(Implementation):
         return _ScipyProduct(problem)
 
 
+def matrix_of(problem: Problem, kind: str) -> Any:
+    """Return a copy of the problem's weight as SciPy's `kind`, csr_array or csr_matrix."""
+    connectivity = problem.connectivity
+    arrays = (problem.values, connectivity.col, connectivity.row_ptr)
+    return getattr(importlib.import_module("scipy.sparse"), kind)(
+        tuple(array.numpy() for array in arrays), shape=connectivity.shape, copy=True
+    )
+
+
 class _ScipyProduct(nn.Module):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        from scipy.sparse import csr_array
-
-        connectivity = problem.connectivity
-        arrays = (problem.values, connectivity.col, connectivity.row_ptr)
-        self.matrix = csr_array(
-            tuple(array.numpy() for array in arrays), shape=connectivity.shape, copy=True
-        )
+        self.matrix = matrix_of(problem, "csr_array")
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(self.matrix @ x.t().numpy()).t()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
+from sparsebench.implementations.scipy_csr import matrix_of
 
 _LIBRARY = "MKL_RT"  # where sparse-dot-mkl is told to look
 
@@ -64,15 +65,9 @@ class SparseDotMKL(Implementation):
 class _Product(nn.Module):
     def __init__(self, problem: Problem) -> None:
         super().__init__()
-        from scipy.sparse import csr_matrix
-
         self._dot: Any = importlib.import_module("sparse_dot_mkl").dot_product_mkl
         threadpool_limits(torch.get_num_threads())
-        connectivity = problem.connectivity
-        arrays = (problem.values, connectivity.col, connectivity.row_ptr)
-        self.matrix = csr_matrix(
-            tuple(array.numpy() for array in arrays), shape=connectivity.shape, copy=True
-        )
+        self.matrix = matrix_of(problem, "csr_matrix")
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = torch.from_numpy(self._dot(self.matrix, x.t().numpy())).t()

@@ -7,19 +7,17 @@ process tries anew. `SPARSEBENCH_TUNING=off` takes a fixed choice instead.
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from sparselayers.accelerator import Accelerator
+from sparselayers.backends import kept
 from sparselayers.backends.kernels.tiles import Tile
 
 _VARIABLE = "SPARSEBENCH_TUNING"
@@ -54,7 +52,7 @@ class Tuner:
     @property
     def path(self) -> Path | None:
         """The file that keeps what was found, if there is a place for one."""
-        return self._file or _of_the_user()
+        return self._file or kept.of_the_user("triton-tiles.json")
 
     @property
     def cost(self) -> float:
@@ -100,34 +98,17 @@ class Tuner:
 
     def stored(self) -> dict[str, Choice]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""
-        path = self.path
-        if path is None:
-            return {}
-        with suppress(OSError, ValueError, TypeError, AttributeError):
-            read = json.loads(path.read_text())
-            return {key: Choice(Tile(*tile), seconds) for key, (tile, seconds) in read.items()}
-        return {}
+        return kept.read(self.path, _choice)
 
     def _save(self) -> None:
         """Write all that is known, whole or not at all; a cache that cannot be written is none."""
-        path = self.path
-        if path is None:
-            return
-        known = self.stored() | (self._chosen or {})  # other processes may have added some
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-                json.dump(known, file, indent=0)
-            Path(file.name).replace(path)
+        # Other processes may have added some.
+        kept.write(self.path, self.stored() | (self._chosen or {}))
 
 
-def _of_the_user() -> Path | None:
-    """Return the file in the user's cache, which platformdirs knows."""
-    try:
-        from platformdirs import user_cache_path
-    except ImportError:
-        return None
-    return user_cache_path("sparsebench") / "triton-tiles.json"
+def _choice(entry: Any) -> Choice:
+    tile, seconds = entry
+    return Choice(Tile(*tile), seconds)
 
 
 def fastest(

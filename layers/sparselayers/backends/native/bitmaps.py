@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import library
 from sparselayers.backends.native.lanes import Lanes
-from sparselayers.backends.native.library import SUFFIXES, address, ready, threads
+from sparselayers.backends.native.library import address, ready, threads
 from sparselayers.connectivity import Connectivity
 
 WORD = 64  # places of a word
@@ -22,7 +23,19 @@ _DTYPES = (torch.float32, torch.bfloat16)
 _MOST_INPUTS = 1 << 16
 
 
-class Bitmaps(Backend):
+class LaidOut(Backend):
+    """A way that lays weights out with their zeros, by bitmaps."""
+
+    def unavailable(self) -> str | None:
+        """Say how to get the kernels where they were not built."""
+        return library.unavailable()
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve float32 and bfloat16 on CPUs."""
+        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
+
+
+class Bitmaps(LaidOut):
     """Multiplies tiles of the weights as dense matrices, which come from memory as bits and values.
 
     A place takes one bit and a half of one, where a column takes 16 for each connection and its
@@ -33,14 +46,6 @@ class Bitmaps(Backend):
 
     name = "bitmaps"
 
-    def unavailable(self) -> str | None:
-        """Say how to get the kernels where they were not built."""
-        return library.unavailable()
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve float32 and bfloat16 on CPUs."""
-        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
-
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
@@ -50,7 +55,7 @@ class Bitmaps(Backend):
             return _LANES.forward(x, values, bias, connectivity)
         batch, (outputs, _) = x.shape[0], connectivity.shape
         y = values.new_empty(batch, outputs)
-        of(values.dtype).multiply(
+        of(values.dtype).bitmap_multiply(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             address(bias),
@@ -70,7 +75,7 @@ class Bitmaps(Backend):
             return _LANES.grad_input(dy, values, connectivity)
         batch, (_, inputs) = dy.shape[0], connectivity.shape
         dx = values.new_empty(batch, inputs)
-        of(values.dtype).grad_input(
+        of(values.dtype).bitmap_grad_input(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             dy.data_ptr(),
@@ -86,7 +91,7 @@ class Bitmaps(Backend):
         """Return the gradient of the values."""
         dy, x, batch = rows_of(dy), rows_of(x), dy.shape[0]
         result = x.new_empty(connectivity.nnz)
-        of(x.dtype).grad_values(
+        of(x.dtype).bitmap_grad_values(
             bitmap_of(connectivity).kernel,
             dy.data_ptr(),
             dy.stride(0),
@@ -137,22 +142,11 @@ def _make(connectivity: Connectivity) -> Bitmap:
     return Bitmap(kernel, (bits, before, starts))
 
 
-class Of:
-    """The kernels for one type of values."""
-
-    def __init__(self, kernels: Any, suffix: str) -> None:
-        self.multiply = getattr(kernels, f"bitmap_multiply_{suffix}")
-        self.grad_input = getattr(kernels, f"bitmap_grad_input_{suffix}")
-        self.grad_values = getattr(kernels, f"bitmap_grad_values_{suffix}")
-        self.expand = getattr(kernels, f"bitmap_expand_{suffix}")
-        self.compress = getattr(kernels, f"bitmap_compress_{suffix}")
-        self.all_finite = getattr(kernels, f"all_finite_{suffix}")
-
-
 @cache
-def of(dtype: torch.dtype) -> Of:
+def of(dtype: torch.dtype) -> SimpleNamespace:
     """Return the kernels for values of `dtype`."""
-    return Of(ready(), SUFFIXES[dtype])
+    names = "multiply", "grad_input", "grad_values", "expand", "compress"
+    return library.loops(dtype, *(f"bitmap_{name}" for name in names), "all_finite")
 
 
 def rows_of(x: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from sparselayers.backends import kept
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import library
 from sparselayers.backends.native.bitmaps import Bitmaps
@@ -100,7 +100,7 @@ class Calibration:
     @property
     def path(self) -> Path | None:
         """The file that keeps what was found, if there is a place for one."""
-        return self._file or _of_the_user()
+        return self._file or kept.of_the_user("cpu-costs.json")
 
     def costs(self, dtype: torch.dtype) -> Costs:
         """Return the costs for `dtype` with the threads that PyTorch uses now."""
@@ -120,23 +120,12 @@ class Calibration:
 
     def stored(self) -> dict[str, Costs]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""
-        if self.path is None:
-            return {}
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            read = json.loads(self.path.read_text())
-            return {key: _read(each) for key, each in read.items()}
-        return {}
+        return kept.read(self.path, _read)
 
     def _save(self, key: str, found: Costs) -> None:
         """Write all that is known, whole or not at all; a cache that cannot be written is none."""
-        if self.path is None:
-            return
-        known = {k: _written(c) for k, c in (self.stored() | {key: found}).items()}
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as file:
-                json.dump(known, file, indent=0)
-            Path(file.name).replace(self.path)
+        known = self.stored() | {key: found}  # other processes may have added some
+        kept.write(self.path, {k: _written(costs) for k, costs in known.items()})
 
 
 _CALIBRATION = Calibration()
@@ -276,15 +265,6 @@ def _cpu_name() -> str:
         named = {name.strip(): value.strip() for name, value in about.items()}
         return " ".join(named[key] for key in keys if key in named)
     return platform.processor() or platform.machine()
-
-
-def _of_the_user() -> Path | None:
-    """Return the file in the user's cache, which platformdirs knows."""
-    try:
-        from platformdirs import user_cache_path
-    except ImportError:
-        return None
-    return user_cache_path("sparsebench") / "cpu-costs.json"
 
 
 def _written(costs: Costs) -> dict[str, Any]:

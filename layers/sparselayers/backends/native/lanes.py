@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -261,22 +262,11 @@ def _tiled(rows: _Rows, filled: int, features: int, nnz: int) -> _Rows:
     return _Rows(rows.count, rows.kernel.tiled(tiles, address), (*rows.arrays, tile_ptr))
 
 
-class _Of:
-    """The kernels for one type of values."""
-
-    def __init__(self, kernels: Any, suffix: str) -> None:
-        self.unit = getattr(kernels, f"unit_{suffix}")
-        self.blocks = getattr(kernels, f"blocks_{suffix}")
-        self.pitch = getattr(kernels, f"pitch_{suffix}")
-        self.pack = getattr(kernels, f"pack_{suffix}")
-        self.multiply = getattr(kernels, f"multiply_{suffix}")
-        self.backward = getattr(kernels, f"backward_{suffix}")
-        self.backward_narrow = getattr(kernels, f"backward_narrow_{suffix}")
-
-
 @cache
-def _of(dtype: torch.dtype) -> _Of:
-    return _Of(ready(), SUFFIXES[dtype])
+def _of(dtype: torch.dtype) -> SimpleNamespace:
+    """The kernels for one type of values."""
+    names = "unit", "blocks", "pitch", "pack", "multiply", "backward", "backward_narrow"
+    return library.loops(dtype, *names)
 
 
 def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
@@ -351,7 +341,7 @@ def _place(matrix: Tensor | None) -> tuple[int, int, int]:
     return matrix.data_ptr(), matrix.stride(0), matrix.stride(1)
 
 
-def _pitch(x: Tensor, kernels: _Of) -> int | None:
+def _pitch(x: Tensor, kernels: SimpleNamespace) -> int | None:
     """The pitch of `x` if kernels can read it as it is: see blocks.h."""
     batch, features = x.shape
     if batch == 0:

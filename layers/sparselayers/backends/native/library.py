@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -56,6 +56,12 @@ def ready() -> ModuleType:
     assert kernels is not None
     kernels.use(isa()[0])
     return kernels
+
+
+def loops(dtype: torch.dtype, *names: str) -> SimpleNamespace:
+    """Return the kernels of these names for values of `dtype`, each under its name."""
+    made = {name: getattr(ready(), f"{name}_{SUFFIXES[dtype]}") for name in names}
+    return SimpleNamespace(**made)
 
 
 def threads(moved: int) -> int:

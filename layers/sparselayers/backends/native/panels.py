@@ -13,15 +13,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend
-from sparselayers.backends.native import library
-from sparselayers.backends.native.bitmaps import WORD, all_finite, bitmap_of, of, rows_of
+from sparselayers.backends.native.bitmaps import WORD, LaidOut, all_finite, bitmap_of, of, rows_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity
 
 _LANES = Lanes()
-_DTYPES = (torch.float32, torch.bfloat16)
 # A panel is a quarter of the weight, within these bounds: a dense product of fewer rows or columns
 # is slower (2048², batch 512: 0.57 to 0.87 of the whole product at 1 MB, 0.94 at 8 MB), and
 # larger panels gain nothing. It has at least so many rows.
@@ -29,21 +26,13 @@ _LEAST_BYTES, _MOST_BYTES = 4 << 20, 16 << 20
 _LEAST = 128
 
 
-class Panels(Backend):
+class Panels(LaidOut):
     """Serves float32 and bfloat16 on CPUs, by PyTorch's dense product of one panel at a time.
 
     Numbers that are not finite are left to the lanes: a zero of the weight would pass them on.
     """
 
     name = "panels"
-
-    def unavailable(self) -> str | None:
-        """Say how to get the kernels where they were not built."""
-        return library.unavailable()
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve float32 and bfloat16 on CPUs."""
-        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -94,7 +83,7 @@ class Panels(Backend):
         for begin, end in _panels(outputs, inputs, x):
             with _as_it_is():
                 panel = torch.mm(dy[begin:end], x)
-            of(x.dtype).compress(
+            of(x.dtype).bitmap_compress(
                 bitmap,
                 begin,
                 end,
@@ -130,7 +119,7 @@ def _laid_out(
     shape = rows[1] - rows[0], columns[1] - columns[0]
     panel = values.new_empty(shape)
     words = columns[0] // WORD, -(-columns[1] // WORD)
-    of(values.dtype).expand(
+    of(values.dtype).bitmap_expand(
         bitmap_of(connectivity).kernel,
         *rows,
         *words,
