@@ -25,8 +25,8 @@ import sparselayers as sl
 from sparsebench.measuring import gpu
 from sparselayers import Connectivity
 from sparselayers.backends import BACKENDS, Backend, triton
-from sparselayers.backends.kernels import launch
-from sparselayers.backends.kernels.tiles import Tile, candidates
+from sparselayers.backends.triton_kernels import launch
+from sparselayers.backends.triton_kernels.tiles import Tile, candidates
 
 Products = dict[str, Callable[[Backend], Tensor]]
 

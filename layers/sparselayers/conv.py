@@ -18,7 +18,7 @@ from sparselayers.convolution.geometry import Geometry, Padding, Pair, pair
 from sparselayers.functional import sparse_conv2d
 from sparselayers.initialization import Init
 from sparselayers.layer import only
-from sparselayers.topologies import choice
+from sparselayers.topologies import arguments
 from sparselayers.weight import SparseWeight, as_tensor
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -91,7 +91,7 @@ class SparseConv2d(PublishedMethods):
         if isinstance(connectivity, Tensor) and connectivity.dim() == 4:
             connectivity = _as_matrix(connectivity, (*shape[:1], in_channels // groups), geometry)
         super().__init__(
-            choice.choose(shape, sparsity, connectivity, generator=generator, device=device),
+            arguments.choose(shape, sparsity, connectivity, generator=generator, device=device),
             bias=bias,
             init=init,
             dtype=dtype,

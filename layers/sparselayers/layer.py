@@ -17,7 +17,7 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.dense_form import HasDenseForm
 from sparselayers.functional import sparse_linear
 from sparselayers.initialization import Init, check_init
-from sparselayers.topologies.choice import Choice
+from sparselayers.topologies.arguments import Choice
 from sparselayers.topology_change import TopologyChange
 from sparselayers.tracing import Arrays, is_jit, is_traced
 from sparselayers.weight import Format, SparseWeight, as_tensor

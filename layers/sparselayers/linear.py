@@ -15,7 +15,7 @@ from sparselayers.dynamic.automatic import SelfRewiring
 from sparselayers.functional import linear_of, of_layer, sparse_linear
 from sparselayers.initialization import Init
 from sparselayers.layer import only
-from sparselayers.topologies import choice
+from sparselayers.topologies import arguments
 
 torch.fx.wrap("linear_of")
 
@@ -75,7 +75,7 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         shape = check_shape((out_features, in_features))
         if connectivity is not None and small_world:
             raise ValueError("choose one: connectivity, or small_world=True")
-        chosen = choice.choose(
+        chosen = arguments.choose(
             shape,
             sparsity,
             connectivity,

@@ -13,8 +13,8 @@ from sparsebench.measuring import machine
 from sparsebench.output import console
 from sparselayers import accelerator
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.kernels.tuning import TUNER, Choice
 from sparselayers.backends.native import calibration
+from sparselayers.backends.triton_kernels.tuning import TUNER, Choice
 
 _TYPE = torch.float32
 

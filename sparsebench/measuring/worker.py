@@ -22,7 +22,7 @@ from sparsebench.measuring.verification import Incorrect, drop_gradients, judge,
 from sparsebench.records import Memory, Round, Status
 from sparselayers import backends
 from sparselayers.backends import native
-from sparselayers.backends.kernels.tuning import TUNER
+from sparselayers.backends.triton_kernels.tuning import TUNER
 
 _SLOW_SETUP_S = 1.0  # one that compiles for so long does it for its problem alone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsebench.training import campaign, curves, plots, report, tables
+from sparsebench.training import curves, plots, report, series, tables
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.views.page.chapter import Chapter, Section
@@ -29,7 +29,7 @@ def chapters(sources: Sequence[Path]) -> list[Chapter]:
 
 
 def _about(name: str, folders: Sequence[Path]) -> list[Chapter]:
-    runs = [run for folder in folders for run in campaign.load(folder)]
+    runs = [run for folder in folders for run in series.load(folder)]
     compared = [curve for folder in folders for curve in curves.load(folder)]
     models = [record for folder in folders for record in model_records.load(folder)]
     made = [*tables.of_training(runs), *tables.of_curves(compared), *of_models(models)]

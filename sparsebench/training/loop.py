@@ -24,7 +24,7 @@ from sparsebench.training.records import Epoch, Status, Timing, TrainingRecord
 from sparsebench.training.settings import CifarSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
-from sparselayers.backends.kernels.tuning import TUNER
+from sparselayers.backends.triton_kernels.tuning import TUNER
 
 LOOK_EVERY = 50  # steps between two looks at whether the loss is still finite
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from sparsebench.measuring import gpu, machine, memory
 from sparsebench.training import models
 from sparsebench.training.batches import batches, steps_per_epoch
-from sparsebench.training.campaign import TrainingStore, data_of
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.loop import failure, sizes
 from sparsebench.training.peak import peak_of
 from sparsebench.training.records import Status, Timing, TrainingRecord
+from sparsebench.training.series import TrainingStore, data_of
 from sparsebench.training.settings import CifarSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up

@@ -10,7 +10,7 @@ import torch
 
 import sparselayers as sl
 from sparsebench.measuring import gpu
-from sparselayers.backends.kernels.tuning import Tuner
+from sparselayers.backends.triton_kernels.tuning import Tuner
 from tests.gpu.conftest import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -103,7 +103,7 @@ def test_an_input_on_another_device_is_refused():
 
 def test_the_tuner_measures_on_the_device(monkeypatch, tmp_path):
     monkeypatch.setenv("SPARSEBENCH_TUNING", "on")
-    launch = pytest.importorskip("sparselayers.backends.kernels.launch")
+    launch = pytest.importorskip("sparselayers.backends.triton_kernels.launch")
     tuner = Tuner(tmp_path / "tiles")
     monkeypatch.setattr(launch, "TUNER", tuner)
     layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")

@@ -46,7 +46,7 @@ for _ in range(2):
 assert losses[1] < losses[0], losses
 convolution = sl.SparseConv2d(4, 8, 3, sparsity=0.5)
 convolution(torch.randn(2, 4, 8, 8)).sum().backward()
-from sparselayers.backends.kernels.tuning import Tuner
+from sparselayers.backends.triton_kernels.tuning import Tuner
 assert Tuner().path is None and Tuner().stored() == {}
 assert not refused & {name.partition(".")[0] for name in sys.modules}
 """

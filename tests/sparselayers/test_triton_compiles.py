@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparselayers.backends.kernels.tiles import candidates
+from sparselayers.backends.triton_kernels.tiles import candidates
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -73,8 +73,8 @@ def constants(tile, **flags):
 
 @pytest.mark.parametrize(("capability", "batch"), [(80, 128), (90, 1), (90, 128)])
 def test_plain(capability, batch, tmp_path):
-    from sparselayers.backends.kernels.multiply import multiply
-    from sparselayers.backends.kernels.sample import sample
+    from sparselayers.backends.triton_kernels.multiply import multiply
+    from sparselayers.backends.triton_kernels.sample import sample
 
     tile = candidates(batch, 200.0)[0]
     flags = {"ORDERED": False, "SPLIT": False}
@@ -91,8 +91,8 @@ def test_plain(capability, batch, tmp_path):
 def test_every_branch(tmp_path):
     import triton.language as tl
 
-    from sparselayers.backends.kernels.multiply import combine, multiply
-    from sparselayers.backends.kernels.sample import sample
+    from sparselayers.backends.triton_kernels.multiply import combine, multiply
+    from sparselayers.backends.triton_kernels.sample import sample
 
     tile = candidates(4, 30.0)[0]
     flags = {"ORDERED": True, "SPLIT": True}

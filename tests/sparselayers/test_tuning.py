@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from sparselayers.backends.kernels.partition import share_out
-from sparselayers.backends.kernels.tiles import Tile, candidates, power_of_two
-from sparselayers.backends.kernels.tuning import Choice, Tuner
+from sparselayers.backends.triton_kernels.partition import share_out
+from sparselayers.backends.triton_kernels.tiles import Tile, candidates, power_of_two
+from sparselayers.backends.triton_kernels.tuning import Choice, Tuner
 from tests.fake_gpu import FakeGpu
 
 TILES = (Tile(1, 8, 64, 4), Tile(1, 16, 64, 4), Tile(2, 8, 32, 2))

@@ -1,8 +1,9 @@
 """Ways to compute the three products; the only place where one is chosen.
 
 `select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
-their instruction set; `triton` calls those in `kernels/` on GPUs, where `kernels.tuning` chooses
-the tile. `csr` is PyTorch's own sparse product, `reference` the oracle; `base` is what all are.
+their instruction set; `triton` calls those in `triton_kernels/` on GPUs, where
+`triton_kernels.tuning` chooses the tile. `csr` is PyTorch's own sparse product, `reference` the
+oracle; `base` is what all are.
 """
 
 from __future__ import annotations

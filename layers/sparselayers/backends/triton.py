@@ -185,7 +185,7 @@ def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
             "a CUDA graph is being captured before the layer was ever run with these connections: "
             "run it forward and backward once before, and again after rewiring"
         )
-    partition = import_module("sparselayers.backends.kernels.partition").partition
+    partition = import_module("sparselayers.backends.triton_kernels.partition").partition
     split = partition(connectivity, transposed=transposed)
     out_features, in_features = connectivity.shape
     if transposed:
@@ -197,7 +197,7 @@ def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
 @cache
 def _launch() -> Any:
     """What needs Triton, imported when it is needed first."""
-    return import_module("sparselayers.backends.kernels.launch")
+    return import_module("sparselayers.backends.triton_kernels.launch")
 
 
 @cache

@@ -13,7 +13,7 @@ SEEN = """
 import json, torch, sparselayers as sl
 from sparsebench.regression import launches
 driver = launches.install()
-from sparselayers.backends.kernels import launcher
+from sparselayers.backends.triton_kernels import launcher
 
 def of(call):
     driver.keeps, driver.launched = True, []

@@ -17,12 +17,12 @@ import triton.language as tl
 from torch import Tensor
 
 from sparselayers import accelerator
-from sparselayers.backends.kernels import multiply as multiplying
-from sparselayers.backends.kernels import sample as sampling
-from sparselayers.backends.kernels.launcher import Launch
-from sparselayers.backends.kernels.partition import Partition
-from sparselayers.backends.kernels.tiles import Tile, candidates, power_of_two
-from sparselayers.backends.kernels.tuning import TUNER
+from sparselayers.backends.triton_kernels import multiply as multiplying
+from sparselayers.backends.triton_kernels import sample as sampling
+from sparselayers.backends.triton_kernels.launcher import Launch
+from sparselayers.backends.triton_kernels.partition import Partition
+from sparselayers.backends.triton_kernels.tiles import Tile, candidates, power_of_two
+from sparselayers.backends.triton_kernels.tuning import TUNER
 
 _INT32_MAX = 2**31 - 1
 _MOST_PLANS = 256  # of one matrix: batches of many lengths

@@ -6,7 +6,7 @@ And the sums over the batch alone, the gradient of the bias: the same programs r
 import triton
 import triton.language as tl
 
-from sparselayers.backends.kernels.tasks import SIZES, take
+from sparselayers.backends.triton_kernels.tasks import SIZES, take
 
 
 @triton.jit(do_not_specialize=SIZES)

@@ -18,7 +18,7 @@ import torch
 
 from sparselayers.accelerator import Accelerator
 from sparselayers.backends import kept
-from sparselayers.backends.kernels.tiles import Tile
+from sparselayers.backends.triton_kernels.tiles import Tile
 
 _VARIABLE = "SPARSEBENCH_TUNING"
 _MS = {"warmup": 1, "rep": 2}  # for each tile

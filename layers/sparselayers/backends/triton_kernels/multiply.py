@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from sparselayers.backends.kernels.tasks import SIZES, take
+from sparselayers.backends.triton_kernels.tasks import SIZES, take
 
 
 @triton.jit(do_not_specialize=SIZES)
