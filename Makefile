@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format readme docs-figures plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format docs readme docs-figures plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,10 +100,16 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write the README's tables of figures from results/reference
+docs: $(STAMP)  ## build the documentation into build/site, without a network
+	@$(BIN)/python -c 'import material, mkdocstrings' 2>/dev/null || \
+	  $(BIN)/python -m pip install --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
+	@echo 'build/site/index.html'
+
+readme: $(STAMP)  ## write the tables of figures in README and docs/ from results/reference
 	$(BIN)/python -m tests.readme_tables
 
-docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show from results/reference
+docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show, from results/reference
 	$(BIN)/python -m tests.docs_figures
 
 plots: $(STAMP)  ## draw tables and plots from the records that are there
