@@ -181,8 +181,8 @@ def _measure(place: Place, work: Work, talk: Console) -> bool:
         measured = place.measure(work)
     except Interrupted:
         errors.print(
-            f"interrupted: {store.appended - before} of {len(cases)} cases were measured and are in "
-            f"{store.path}, the one under way is dropped; resume with the same command",
+            f"interrupted: {store.appended - before} of {len(cases)} cases were measured and are "
+            f"in {store.path}, the one under way is dropped; resume with the same command",
             highlight=False,
             soft_wrap=True,
         )
