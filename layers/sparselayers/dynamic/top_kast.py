@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from sparselayers.change import check_changeable
+from sparselayers.change import change_connections, check_changeable
 from sparselayers.layer import SparseLayer
-from sparselayers.prune.magnitude import sparse_layers
-from sparselayers.prune.remove import remove_connections
 from sparselayers.topologies.keys import number_of_connections
 
 
@@ -50,7 +48,11 @@ class TopKAST:
             raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
         if update_every < 1:
             raise ValueError(f"update_every must be at least 1, got {update_every}")
-        self.layers = sparse_layers(model)
+        self.layers = {p: m for p, m in model.named_modules() if isinstance(m, SparseLayer)}
+        if not self.layers:
+            raise ValueError(
+                "the model has no sparse layers: convert it first (sparselayers.convert_model)"
+            )
         self.update_every, self.steps = update_every, 0
         check_changeable(self.layers, self.layers, None)
         counts = {
@@ -91,7 +93,7 @@ class TopKAST:
             part, weights = self._parts[path], _original(layer)
             part.choose(weights)
             parametrize.remove_parametrizations(layer, "weights", leave_parametrized=False)
-            remove_connections(layer, part.active, optimizer)
+            change_connections(layer, layer.connectivity.select(part.active), optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the steps made; what is used is in the state dict of the model."""
