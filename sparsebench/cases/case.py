@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product"]
-Phase = Literal["inference", "forward_backward", "train_step"]
+Phase = Literal["inference", "forward_backward", "train_step", "rewiring"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
 # pixel over an image of one.
@@ -26,14 +26,15 @@ class Case:
     (out_features, in_features / groups · kernel²).
 
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
-    feature. It is measured in inference.
+    feature. It is measured in inference. A `rewiring` is a training step of a linear layer after
+    which connections are dropped and others grow, with all that this makes necessary.
 
     `topology` says how connections are drawn, or is `file:NAME@DIGEST` for those of a matrix in a
     file (see `cases.weights`). `path` is where that file is on this machine, and no part of what
     the case is.
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
-    and for a product in another phase.
+    and for a product in another phase, or a rewiring of what is no linear layer.
     """
 
     implementation: str
@@ -58,6 +59,8 @@ class Case:
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
+        if self.phase == "rewiring" and self.operation != "linear":
+            raise ValueError(f"operation = {self.operation}: only linear layers are rewired")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(

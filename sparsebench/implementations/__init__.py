@@ -15,9 +15,12 @@ from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
 from sparsebench.implementations.dense_tf32 import DenseTF32
 from sparsebench.implementations.masked import Masked
+from sparsebench.implementations.masked_rigl import MaskedRigL
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
+from sparsebench.implementations.rigl import RigL
 from sparsebench.implementations.scipy_csr import ScipyCSR
+from sparsebench.implementations.set import SET
 from sparsebench.implementations.sparse_dot_mkl import SparseDotMKL
 from sparsebench.implementations.sparselab import SparseLab
 from sparsebench.implementations.sparselinear import SparseLinearPackage
@@ -51,6 +54,9 @@ OWN: dict[str, Implementation] = {
         Reference(),
         Ours(),
         Auto(),
+        RigL(),
+        SET(),
+        MaskedRigL(),
     )
 }
 
@@ -63,14 +69,17 @@ def _brought(extension: Extension) -> Implementation:
     except Unusable as why:
         return Missing(extension.name, str(why))
     except Exception as error:  # anything may go wrong in another's code
-        return Missing(extension.name, f"{extension.owner} brings it: {error}")
+        return _missing(extension, f"brings it, and it cannot be made: {error}")
     if not isinstance(made, Implementation):
-        why = f"brings it, and it is no Implementation but a {type(made).__name__}"
-        return Missing(extension.name, f"{extension.owner} {why}")
+        kind = type(made).__name__
+        return _missing(extension, f"brings it, and it is no Implementation but a {kind}")
     if getattr(made, "name", None) != extension.name:
-        why = f"brings it as {extension.name!r}, and it calls itself {made.name!r}"
-        return Missing(extension.name, f"{extension.owner} {why}")
+        return _missing(extension, f"brings it, and it calls itself {made.name!r}")
     return made
+
+
+def _missing(extension: Extension, why: str) -> Implementation:
+    return Missing(extension.name, f"{extension.owner} {why}")
 
 
 IMPLEMENTATIONS: Registry[Implementation] = Registry(extensions.IMPLEMENTATIONS, OWN, _brought)

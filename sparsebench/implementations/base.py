@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from importlib import import_module
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -29,7 +29,9 @@ class Implementation(ABC):
     Every implementation computes all gradients of a training step: of the input, of the weights
     and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
 
-    One that names the operation "product" overrides `product` too.
+    One that names the operation "product" overrides `product` too. One whose connections change
+    while it trains says how they `grow`, builds a module that is `phases.Rewired`, and overrides
+    `now`.
     """
 
     name: ClassVar[str]
@@ -39,6 +41,9 @@ class Implementation(ABC):
     # The type it multiplies in, where that is another than the case's: how exact it has to be.
     precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.
+    grow: ClassVar[Literal["", "gradient", "anywhere"]] = ""
+    regrows: ClassVar[bool] = False  # whether what was just dropped may grow again at once
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
     # Packages of this project that are part of it: a change of their sources makes it another.
@@ -70,6 +75,8 @@ class Implementation(ABC):
                 return f"{self.name} does not support {name} {value} (only {', '.join(allowed)})"
         if case.phase != "inference" and not self.trains:
             return f"{self.name} has no backward pass"
+        if case.phase == "rewiring" and not self.grow:
+            return f"{self.name} keeps its connections: there is no rewiring"
         return None
 
     def of(self, case: Case) -> Implementation:
@@ -122,6 +129,11 @@ class Implementation(ABC):
         Nothing to do where only the problem's weights are trained.
         """
         del module, problem
+
+    def now(self, module: nn.Module, problem: Problem) -> Problem:
+        """Return `problem` with the connections and values that `module` has by now."""
+        del module
+        return problem
 
 
 class _Product(Implementation):

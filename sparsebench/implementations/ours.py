@@ -21,6 +21,7 @@ class Ours(Implementation):
     gflops = 30.0
     stands_on = ("sparselayers",)
     backend: ClassVar[str | None] = None
+    linear: ClassVar[type[SparseLinear]] = SparseLinear
 
     def build(self, problem: Problem) -> nn.Module:
         """Make the layer of the problem's connections and copy its numbers."""
@@ -43,7 +44,7 @@ class Ours(Implementation):
                 **given,
             )
         else:
-            layer = SparseLinear(in_features, out_features, **given)
+            layer = self.linear(in_features, out_features, **given)
         with torch.no_grad():
             layer.weights.copy_(problem.values)
             layer.bias.copy_(problem.bias)  # type: ignore[union-attr]

@@ -11,6 +11,7 @@ from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
@@ -41,6 +42,7 @@ _DRAWN: tuple[Make, ...] = (
     standings,
     cliffs,
     topologies,
+    dynamic,
 )
 
 
