@@ -259,7 +259,7 @@ def _slug(name: str, value: Any) -> str:
 def _extent(case: Case) -> tuple[int, ...]:
     """Return what layers are ordered by: 3×3 convolutions before 1×1, networks in their order."""
     window = (-case.kernel, case.stride, case.in_features, case.out_features)
-    return *window, case.image, case.padding, case.groups
+    return *window, case.image, case.padding, case.groups, round(1e4 * case.input_sparsity)
 
 
 def _rank(implementation: str) -> tuple[int, str]:

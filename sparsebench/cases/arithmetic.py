@@ -20,8 +20,11 @@ def flops(case: Case) -> int:
 
     Every sample uses each weight once, in a convolution once a window. Inference is one product
     (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
-    Bias and optimizer are left out: they are of lower order. So is what a rewiring needs at least.
+    Activations multiply nothing. Bias and optimizer are left out: they are of lower order. So is
+    what a rewiring needs at least.
     """
+    if case.operation == "k_winners":
+        return 0
     return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
 
 
@@ -70,9 +73,13 @@ def intensity(case: Case) -> float:
 
 
 def _parameters(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     bias = 0 if case.operation == "product" else case.out_features
     return (case.nnz + bias) * VALUE_BYTES[case.dtype]
 
 
 def _indices(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     return (case.nnz + case.out_features + 1) * INDEX_BYTES

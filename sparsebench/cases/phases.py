@@ -30,6 +30,11 @@ class Rewired(Protocol):
         """Begin to count steps."""
 
 
+def training(module: nn.Module) -> Phase:
+    """Return the phase that trains `module`: its optimizer's step too, where it has weights."""
+    return "train_step" if any(True for _ in module.parameters()) else "forward_backward"
+
+
 def step(
     module: nn.Module,
     x: Tensor,

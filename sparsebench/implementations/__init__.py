@@ -10,12 +10,15 @@ from sparsebench import extensions
 from sparsebench.extensions import Extension, Registry, Unusable
 from sparsebench.implementations.auto import Auto
 from sparsebench.implementations.base import Implementation, Missing
+from sparsebench.implementations.csc_nonzero import CSCNonzero
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
+from sparsebench.implementations.dense_nonzero import DenseNonzero
 from sparsebench.implementations.dense_tf32 import DenseTF32
 from sparsebench.implementations.masked import Masked
 from sparsebench.implementations.masked_rigl import MaskedRigL
+from sparsebench.implementations.nupic_formula import NupicFormula
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.rigl import RigL
@@ -26,6 +29,7 @@ from sparsebench.implementations.sparselab import SparseLab
 from sparsebench.implementations.sparselinear import SparseLinearPackage
 from sparsebench.implementations.sparseprop import SparseProp
 from sparsebench.implementations.sparseprop_pixels import SparsePropPixels
+from sparsebench.implementations.top_k_mask import TopKMask
 from sparsebench.implementations.torch_coo import TorchCOO
 from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
@@ -57,6 +61,10 @@ OWN: dict[str, Implementation] = {
         RigL(),
         SET(),
         MaskedRigL(),
+        TopKMask(),
+        NupicFormula(),
+        DenseNonzero(),
+        CSCNonzero(),
     )
 }
 

@@ -29,7 +29,8 @@ class Implementation(ABC):
     Every implementation computes all gradients of a training step: of the input, of the weights
     and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
 
-    One that names the operation "product" overrides `product` too. One whose connections change
+    One that names the operation "product" overrides `product` too; "k_winners", `activation`, and
+    `boost` where units compete with others than their own values. One whose connections change
     while it trains says how they `grow`, builds a module that is `phases.Rewired`, and overrides
     `now`.
     """
@@ -41,6 +42,8 @@ class Implementation(ABC):
     # The type it multiplies in, where that is another than the case's: how exact it has to be.
     precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    # What its activation computes.
+    activates: ClassVar[Literal["k_winners", "relu"]] = "k_winners"
     # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.
     grow: ClassVar[Literal["", "gradient", "anywhere"]] = ""
     regrows: ClassVar[bool] = False  # whether what was just dropped may grow again at once
@@ -80,8 +83,9 @@ class Implementation(ABC):
         return None
 
     def of(self, case: Case) -> Implementation:
-        """Return what measures `case`: itself, or its product alone."""
-        return _Product(self) if case.operation == "product" else self
+        """Return what measures `case`: itself, or its product or activation alone."""
+        wrapped = {"product": _Product, "k_winners": _Activation}.get(case.operation)
+        return wrapped(self) if wrapped else self
 
     def flops(self, case: Case) -> float:
         """Return the floating point operations of one product: two for each use of a weight."""
@@ -113,6 +117,19 @@ class Implementation(ABC):
         """
         raise NotImplementedError(f"{self.name} names no operation product")
 
+    def activation(self, problem: Problem) -> nn.Module:
+        """Return a module that lets the `winners` of the problem's units through, and no others.
+
+        Of images all units of a sample compete, whatever their channel. It trains, and counts who
+        wins, unless the problem's phase is inference.
+        """
+        raise NotImplementedError(f"{self.name} names no operation k_winners")
+
+    def boost(self, module: nn.Module) -> Tensor | None:
+        """Return what units, or channels, are multiplied by to compete; None where by nothing."""
+        del module
+        return None
+
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the weights that exist, (nnz,), in the problem's order."""
         del problem
@@ -136,10 +153,8 @@ class Implementation(ABC):
         return problem
 
 
-class _Product(Implementation):
-    """The product of another implementation: nothing of it trains."""
-
-    trains = False
+class _Part(Implementation):
+    """A part of another implementation, that is measured by itself."""
 
     def __init__(self, whole: Implementation) -> None:
         self._whole = whole
@@ -152,9 +167,31 @@ class _Product(Implementation):
         """Import what the other one needs."""
         self._whole.load()
 
+
+class _Product(_Part):
+    """The product of another implementation: nothing of it trains."""
+
+    trains = False
+
     def build(self, problem: Problem) -> nn.Module:
         """Return the module of the product."""
         return self._whole.product(problem)
+
+
+class _Activation(_Part):
+    """The activation of another implementation."""
+
+    def __init__(self, whole: Implementation) -> None:
+        super().__init__(whole)
+        self.activates = whole.activates  # type: ignore[misc]  # that of the one it is a part of
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Return the module of the activation."""
+        return self._whole.activation(problem)
+
+    def boost(self, module: nn.Module) -> Tensor | None:
+        """Return what its units compete with."""
+        return self._whole.boost(module)
 
 
 class Missing(Implementation):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.cases import phases, problem
-from sparsebench.cases.case import Case, Phase
+from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.cases.topologies import Undrawable
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
@@ -57,7 +57,8 @@ def prepare(case: Case, folder: Path) -> Outcome:
     except Undrawable as why:
         return Outcome("unsupported", str(why))
     problem.save(drawn, folder / "problem.pt")
-    torch.save(oracle.expected(drawn), folder / "expected.pt")
+    if not drawn.winners:
+        torch.save(oracle.expected(drawn), folder / "expected.pt")
     return Outcome("ok")
 
 
@@ -160,7 +161,7 @@ def take_memory(
     inference_peak, method = memory.peak(inference, case.device, forget=lambda: None)
     training_peak = None
     if implementation.trains:
-        phase: Phase = "rewiring" if case.phase == "rewiring" else "train_step"
+        phase = "rewiring" if case.phase == "rewiring" else phases.training(module)
         training = phases.step(module, x, dy, phase, learning_rate=0.0)
         training_peak, method = memory.peak(
             training, case.device, forget=lambda: drop_gradients(module, x)
@@ -198,7 +199,8 @@ def _small(
         given = problem.make(small)
         module = implementation.build(given)
         if implementation.trains:
-            phases.step(module, given.x, given.dy, "train_step", learning_rate=0.0)()
+            training = phases.training(module)
+            phases.step(module, given.x, given.dy, training, learning_rate=0.0)()
         phases.step(module, given.x, given.dy, "inference")()
         return module
     return None

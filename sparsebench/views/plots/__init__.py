@@ -23,6 +23,7 @@ from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.plots.times import times
+from sparsebench.views.plots.zeros import zeros
 
 __all__ = ["PLOTS", "figures", "save"]
 
@@ -38,6 +39,7 @@ PLOTS: tuple[Plot, ...] = (
     rooflines,
     leagues,
     dynamic,
+    zeros,
 )
 
 

@@ -13,6 +13,7 @@ from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.k_winners import k_winners
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -25,6 +26,7 @@ from sparsebench.views.tables.terminal import terminal
 from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
+from sparsebench.views.tables.zeros import zeros
 
 __all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
@@ -43,6 +45,8 @@ _DRAWN: tuple[Make, ...] = (
     cliffs,
     topologies,
     dynamic,
+    k_winners,
+    zeros,
 )
 
 
