@@ -58,6 +58,7 @@ def _alike(case: Case, question: Question) -> bool:
         all(getattr(case, name) == getattr(question, name) for name in names)
         and case.operation == "linear"
         and case.topology == "random"
+        and not case.input_sparsity
     )
 
 

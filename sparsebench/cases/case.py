@@ -6,13 +6,15 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
-Operation = Literal["linear", "conv2d", "product"]
-Phase = Literal["inference", "forward_backward", "train_step"]
+Operation = Literal["linear", "conv2d", "product", "k_winners"]
+Phase = Literal["inference", "forward_backward", "train_step", "rewiring"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
 # pixel over an image of one.
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 WINDOW = ("kernel", "stride", "padding", "groups", "image")
+# And those of a case that are said where they are not at their defaults alone.
+_RARE = ("input_sparsity",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +28,20 @@ class Case:
     (out_features, in_features / groups · kernel²).
 
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
-    feature. It is measured in inference.
+    feature. It is measured in inference. A `rewiring` is a training step of a linear layer after
+    which connections are dropped and others grow, with all that this makes necessary.
+
+    `k_winners` is an activation, without weights: of `in_features` = `out_features` units, with an
+    `image` of channels on square images, the share `sparsity` is set to zero. `input_sparsity` is
+    the share of the zeros in each sample of a linear layer's input, as k-winners leave them.
 
     `topology` says how connections are drawn, or is `file:NAME@DIGEST` for those of a matrix in a
     file (see `cases.weights`). `path` is where that file is on this machine, and no part of what
     the case is.
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
-    and for a product in another phase.
+    for a product in another phase, a rewiring of what is no linear layer, k-winners whose units are
+    not as many before and after or that are to be trained, and zeros in what is no linear layer's.
     """
 
     implementation: str
@@ -53,11 +61,20 @@ class Case:
     padding: int = 0
     groups: int = 1
     image: int = 1
+    input_sparsity: float = 0.0
     path: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
+        if self.phase == "rewiring" and self.operation != "linear":
+            raise ValueError(f"operation = {self.operation}: only linear layers are rewired")
+        if self.input_sparsity and self.operation != "linear":
+            raise ValueError(
+                f"operation = {self.operation}: only linear layers have zeros as input"
+            )
+        if self.operation == "k_winners":
+            self._check_units()
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(
@@ -69,10 +86,21 @@ class Case:
                 f"with padding = {self.padding}"
             )
 
+    def _check_units(self) -> None:
+        if self.in_features != self.out_features:
+            raise ValueError(
+                f"out_features = {self.out_features}: k-winners have as many as in_features = "
+                f"{self.in_features}"
+            )
+        if self.phase not in ("inference", "forward_backward"):
+            raise ValueError(f"phase = {self.phase}: k-winners have no weights to train")
+
     @property
     def described(self) -> dict[str, Any]:
         """The fields by name, in the order of their definition; a window's only where it is one."""
-        hidden = (*(() if self.operation == "conv2d" else WINDOW), "path")
+        shown = {"conv2d": WINDOW, "k_winners": ("image",)}.get(self.operation, ())
+        hidden = {"path", *WINDOW}.difference(shown)
+        hidden |= {f.name for f in fields(self) if f.name in _RARE and not getattr(self, f.name)}
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
     @cached_property
@@ -102,12 +130,14 @@ class Case:
 
     @property
     def weights(self) -> int:
-        """The number of weights of the dense layer."""
+        """The number of weights of the dense layer; of an activation, of its units."""
+        if self.operation == "k_winners":
+            return self.in_features
         return self.columns * self.out_features
 
     @property
     def nnz(self) -> int:
-        """The number of connections."""
+        """The number of connections; of an activation, of winners among the units of a pixel."""
         return round((1.0 - self.sparsity) * self.weights)
 
     @property
@@ -130,7 +160,10 @@ class Case:
         """The layer in short: 512, 784→2000, or 64→128 3×3/2 32² with stride 2, images of 32²."""
         if self.operation != "conv2d":
             same = self.in_features == self.out_features
-            return str(self.in_features) if same else f"{self.in_features}→{self.out_features}"
+            text = str(self.in_features) if same else f"{self.in_features}→{self.out_features}"
+            text += f" {self.image}²" if self.image > 1 else ""
+            zeros = f", {100 * self.input_sparsity:.4g}% zeros in"
+            return text + zeros if self.input_sparsity else text
         step = "" if self.stride == 1 else f"/{self.stride}"
         text = f"{self.in_features}→{self.out_features} {self.kernel}×{self.kernel}{step}"
         text += f" {self.image}²"
