@@ -1,0 +1,1 @@
+"""Structure among the connections of a layer: found, not declared."""
