@@ -10,21 +10,23 @@
 
 namespace sparsebench {
 
-const RowBlockLoopsOfAll* row_block_loops = nullptr;
+const OfBlocks<ManyLoops>* many_loops = nullptr;
+const OfBlocks<FewLoops>* few_loops = nullptr;
 
 namespace {
 
 constexpr int64_t spans_per_thread = 4;  // more than one even out what else the machine does
 constexpr int64_t span_rows = 256;       // at most, whose sums L2 holds
 
-template <class W, class F>
-const RowBlockLoops<W, F>& loops_of() {
-  const auto& of = [&]() -> const RowBlockLoopsOf<F>& {
-    if constexpr (std::is_same_v<F, uint16_t>) return row_block_loops->of16;
-    else return row_block_loops->of32;
+// The loops for one type of values and kind of columns.
+template <class W, class F, template <class, class> class Table>
+const Table<W, F>& of(const OfBlocks<Table>* all) {
+  const auto& columns = [all]() -> const auto& {
+    if constexpr (std::is_same_v<F, uint16_t>) return all->of16;
+    else return all->of32;
   }();
-  if constexpr (std::is_same_v<W, float>) return of.f32;
-  else return of.bf16;
+  if constexpr (std::is_same_v<W, float>) return columns.f32;
+  else return columns.bf16;
 }
 
 // How activations of one type are moved, in registers of so many lanes.
@@ -72,20 +74,22 @@ struct Block {
   }
 };
 
-// Arranges a block of the batch; threads share this out. Lanes behind the batch are zeros.
-template <class W>
+// Arranges a block of the batch, tile after tile or (`Whole`) each feature with all tiles; threads share
+// this out. Lanes behind the batch are zeros.
+template <bool Whole, class W>
 void take(const Block<W>& block, Activations<const W> from, int64_t features, float* to) {
   constexpr int64_t chunk = 64;
   const int64_t chunks = (features + chunk - 1) / chunk;
 #pragma omp for
   for (int64_t item = 0; item < block.tiles.count * chunks; ++item) {
-    const int64_t tile = item / chunks, feature = item % chunks * chunk;
-    const int64_t pitch = block.tiles.pitch(tile), rows = block.rows(tile);
+    const int64_t tile = item % block.tiles.count, feature = item / block.tiles.count * chunk;
+    const int64_t pitch = Whole ? block.tiles.pitch() : block.tiles.pitch(tile);
+    const int64_t rows = block.rows(tile), lane = block.tiles.first_lane(tile);
     const int64_t count = std::min(chunk, features - feature);
-    float* target = to + block.tiles.first_lane(tile) * features + feature * pitch;
+    float* target = to + (Whole ? lane : lane * features) + feature * pitch;
     moves<W>().pack(block.of(from, tile, feature), rows, count, {target, pitch});
-    for (int64_t lane = rows; lane < pitch; ++lane)
-      for (int64_t i = 0; i < count; ++i) target[i * pitch + lane] = 0.0f;
+    for (int64_t behind = rows; behind < block.tiles.pitch(tile); ++behind)
+      for (int64_t i = 0; i < count; ++i) target[i * pitch + behind] = 0.0f;
   }
 }
 
@@ -110,7 +114,7 @@ void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* 
     const int64_t first = item % spans * span, last = std::min(first + span, blocks.rows);
     float* sums = room + omp_get_thread_num() * (span_rows * most_registers * block.tiles.lanes);
     for (int64_t part = 0; part < blocks.parts; ++part)
-      loops_of<W, F>().multiply[block.tiles.width(tile) - 1](
+      of<W, F>(many_loops).multiply[block.tiles.width(tile) - 1](
           blocks, part, first / blocks.height, last / blocks.height, values, bias,
           x + block.tiles.first_lane(tile) * blocks.columns, sums);
     for (int64_t row = first; row < last; row += strip_features)
@@ -129,8 +133,8 @@ void grad_input_block(const RowBlocks<F>& blocks, const Block<W>& block, const W
     const int64_t first = blocks.first_column(part), last = blocks.last_column(part);
     float* sums = room +
         omp_get_thread_num() * (blocks.part_columns * most_registers * block.tiles.lanes);
-    loops_of<W, F>().grad_input[block.tiles.width(tile) - 1](
-        blocks, part, values, dy + block.tiles.first_lane(tile) * blocks.rows, sums);
+    of<W, F>(many_loops).grad_input[block.tiles.width(tile) - 1](
+        blocks, part, values, dy + block.tiles.first_lane(tile), block.tiles.pitch(), sums);
     for (int64_t column = first; column < last; column += strip_features)
       moves<W>().unpack({sums + (column - first) * pitch, pitch}, block.rows(tile),
                         std::min(strip_features, last - column), block.of(dx, tile, column));
@@ -145,8 +149,8 @@ void grad_values_block(const RowBlocks<F>& blocks, const Block<W>& block, const 
 #pragma omp for schedule(dynamic)
   for (int64_t item = 0; item < blocks.parts * spans; ++item) {
     const int64_t begin = item % spans * span, end = std::min(begin + span, blocks.rows);
-    loops_of<W, F>().grad_values(blocks, item / spans, begin / blocks.height, end / blocks.height,
-                                 block.tiles, dy, x, first, result);
+    of<W, F>(many_loops).grad_values(blocks, item / spans, begin / blocks.height, end / blocks.height,
+                                 dy, x, block.tiles.pitch(), first, result);
   }
 }
 
@@ -189,7 +193,7 @@ size_t multiply_few(const RowBlocks<F>& blocks, const W* values, const W* bias,
   const int64_t parts = threads == 1 ? 1 : threads * spans_per_thread;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
   for (int64_t part = 0; part < parts; ++part)
-    loops_of<W, F>().multiply_few[batch - 1](
+    of<W, F>(few_loops).multiply[batch - 1](
         blocks, first_block(blocks, part, parts), first_block(blocks, part + 1, parts), values, bias,
         from.data, from.pitch, memory + omp_get_thread_num() * each, y.data, y.batch_stride);
   return 0;
@@ -215,7 +219,7 @@ size_t backward_few(const RowBlocks<F>& blocks, const W* values, Activations<con
     const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
     float* own = dx.data ? sums + part * length : nullptr;
     packing.clear(own, length);
-    loops_of<W, F>().backward_few[batch - 1](
+    of<W, F>(few_loops).backward[batch - 1](
         blocks, first_block(blocks, part, parts), first_block(blocks, part + 1, parts), values,
         by.data, by.pitch, from.data, from.pitch, memory + part * each, own, grad_values);
     if (dx.data) {
@@ -252,7 +256,7 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < count; ++index) {
     const Block<W> block(index, count, batch);
-    take(block, x, blocks.columns, from);
+    take<false>(block, x, blocks.columns, from);
     multiply_block(blocks, block, values, bias, from, y, reinterpret_cast<float*>(sums.data),
                    threads);
   }
@@ -280,8 +284,8 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < count; ++index) {
     const Block<W> block(index, count, batch);
-    take(block, dy, blocks.rows, by);
-    if (grad_values) take(block, x, blocks.columns, from);
+    take<true>(block, dy, blocks.rows, by);
+    if (grad_values) take<true>(block, x, blocks.columns, from);
     if (dx.data)
       grad_input_block(blocks, block, values, by, dx, reinterpret_cast<float*>(sums.data));
     if (grad_values)

@@ -33,8 +33,9 @@ struct RowBlocks {
   }
 };
 
-// A block of the batch is cut into tiles of one to three registers, whose features lie side by side:
-// number (feature, lane) of a tile is at feature · pitch + lane, and tiles follow each other.
+// A block of the batch is cut into tiles of one to three registers. Forward, number (feature, lane) of a
+// tile is at feature · pitch + lane, and tiles follow each other; backward a feature has all tiles of a
+// block side by side.
 constexpr int most_registers = 3;
 constexpr int64_t block_lanes = 128;  // of the batch, that are arranged at a time
 
@@ -55,47 +56,61 @@ struct Tiles {
     return (registers / count * tile + (tile < larger ? tile : larger)) * lanes;
   }
   SB_ALWAYS int64_t pitch(int64_t tile) const { return int64_t{width(tile)} * lanes; }
+  SB_ALWAYS int64_t pitch() const { return registers * lanes; }
 };
 
-// At most so large a batch has columns in its lanes: it is bound by memory, and values come by whole
-// registers.
-constexpr int64_t few = 4;
-
+// Loops for larger batches, which lie in the lanes (many.cpp).
 template <class W, class F>
-struct RowBlockLoops {
+struct ManyLoops {
   using Layer = RowBlocks<F>;
   // sums (blocks · height, pitch) += W x for blocks [begin, end), whose bias they begin with in the
   // first part. [registers of the tile − 1], of a part of the columns.
   void (*multiply[most_registers])(const Layer&, int64_t part, int64_t begin, int64_t end,
                                    const W* values, const W* bias, const float* x, float* sums);
-  // dx (columns of the part, pitch) = Wᵀ dy.
+  // dx (columns of the part, pitch of the tile) = Wᵀ dy, whose features are `dy_pitch` apart.
   void (*grad_input[most_registers])(const Layer&, int64_t part, const W* values, const float* dy,
-                                     float* dx);
-  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), a part of the columns, all tiles.
-  void (*grad_values)(const Layer&, int64_t part, int64_t begin, int64_t end, const Tiles&,
-                      const float* dy, const float* x, bool first, W* result);
-  // A batch of few, [batch − 1]: rows of x and dy are `pitch` apart. `room` is few_room() numbers.
-  void (*multiply_few[few])(const Layer&, int64_t begin, int64_t end, const W* values,
-                            const W* bias, const float* x, int64_t x_pitch, float* room, W* y,
-                            int64_t y_pitch);
-  // Both gradients: dx (batch, columns) is added to, where there is one, as is `result` written.
-  void (*backward_few[few])(const Layer&, int64_t begin, int64_t end, const W* values,
-                            const float* dy, int64_t dy_pitch, const float* x, int64_t x_pitch,
-                            float* room, float* dx, W* result);
+                                     int64_t dy_pitch, float* dx);
+  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), a part of the columns. Features of dy
+  // and x are `pitch` apart: a whole block of the batch, and zeros behind it.
+  void (*grad_values)(const Layer&, int64_t part, int64_t begin, int64_t end, const float* dy,
+                      const float* x, int64_t pitch, bool first, W* result);
 };
 
-template <class F>
-struct RowBlockLoopsOf {
-  RowBlockLoops<float, F> f32;
-  RowBlockLoops<bfloat16, F> bf16;
+// At most so large a batch has columns in its lanes: it is bound by memory, and values come by whole
+// registers (few.cpp).
+constexpr int64_t few = 4;
+template <class W, class F>
+struct FewLoops {
+  using Layer = RowBlocks<F>;
+  // [batch − 1]: rows of x and dy are `pitch` apart. `room` is few_room() numbers.
+  void (*multiply[few])(const Layer&, int64_t begin, int64_t end, const W* values, const W* bias,
+                        const float* x, int64_t x_pitch, float* room, W* y, int64_t y_pitch);
+  // Both gradients: dx (batch, columns) is added to, where there is one, as is `result` written.
+  void (*backward[few])(const Layer&, int64_t begin, int64_t end, const W* values, const float* dy,
+                        int64_t dy_pitch, const float* x, int64_t x_pitch, float* room, float* dx,
+                        W* result);
 };
-struct RowBlockLoopsOfAll {
-  RowBlockLoopsOf<uint16_t> of16;
-  RowBlockLoopsOf<int32_t> of32;
+
+// For every kind of columns and every type of values.
+template <template <class, class> class Table>
+struct OfBlocks {
+  template <class F>
+  struct OfColumns {
+    Table<float, F> f32;
+    Table<bfloat16, F> bf16;
+  };
+  OfColumns<uint16_t> of16;
+  OfColumns<int32_t> of32;
 };
-namespace scalar { extern const RowBlockLoopsOfAll row_blocks; }
-namespace avx2 { extern const RowBlockLoopsOfAll row_blocks; }
-namespace avx512 { extern const RowBlockLoopsOfAll row_blocks; }
+#define SB_TABLES(set)                                                                       \
+  namespace set {                                                                            \
+  extern const OfBlocks<ManyLoops> many_loops;                                               \
+  extern const OfBlocks<FewLoops> few_loops;                                                 \
+  }
+SB_TABLES(scalar)
+SB_TABLES(avx2)
+SB_TABLES(avx512)
+#undef SB_TABLES
 
 // Numbers that a batch of few wants for a thread: what a block meets, gathered, and what goes back.
 template <class F>

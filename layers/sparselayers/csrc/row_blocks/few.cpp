@@ -1,29 +1,11 @@
 // Batches of a few rows, which memory bounds: lanes hold columns. What a block meets is gathered once,
 // for all of its rows; their values are contiguous, and come by whole registers.
-#pragma once
-
-#include "row_blocks.h"
-#include "simd.h"
-#include "sums.h"
+#include "registers.h"
 
 namespace {
 
-using sparsebench::RowBlocks;
-
-constexpr int N = SB_VECTOR_BYTES / sizeof(float);
-using V = Vector<float, N>;
-
 // What is to be read is fetched so many bytes ahead.
 constexpr int64_t ahead_bytes = 1024;
-
-// The first `count` lanes, by way of the stack: to store some lanes alone takes AMD's processors as long
-// as twenty whole stores.
-template <class W>
-SB_INLINE void store_some(V v, W* to, int64_t count) {
-  W aside[N];
-  v.store(aside);
-  for (int64_t i = 0; i < count; ++i) to[i] = aside[i];
-}
 
 // met[b][k] = x[b][col k]; zeros up to a whole register.
 template <int B, class F>
@@ -157,4 +139,16 @@ void backward_few(const RowBlocks<F>& blocks, int64_t begin, int64_t end, const 
   }
 }
 
+template <class W, class F>
+constexpr sparsebench::FewLoops<W, F> loops_of() {
+  return {{multiply_few<1, W, F>, multiply_few<2, W, F>, multiply_few<3, W, F>,
+           multiply_few<4, W, F>},
+          {backward_few<1, W, F>, backward_few<2, W, F>, backward_few<3, W, F>,
+           backward_few<4, W, F>}};
+}
+
 }  // namespace
+
+const sparsebench::OfBlocks<sparsebench::FewLoops> sparsebench::SB_ISA::few_loops = {
+    {loops_of<float, uint16_t>(), loops_of<bfloat16, uint16_t>()},
+    {loops_of<float, int32_t>(), loops_of<bfloat16, int32_t>()}};

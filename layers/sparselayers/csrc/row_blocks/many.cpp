@@ -1,17 +1,20 @@
 // Batches in the lanes: one load of a feature serves several rows of a block, from registers.
-#include "row_blocks.h"
-#include "few.h"
-#include "sums.h"
+#include "registers.h"
 
 namespace {
-
-using sparsebench::RowBlocks;
-using sparsebench::Tiles;
 
 // Rows that are taken together: their sums and what they meet fit the registers.
 constexpr int small_group = 4, large_group = 8;
 template <int R>
 constexpr bool takes_large_groups = R == 1 || SB_VECTOR_BYTES == 64;
+
+// The values of the next rows are as many streams, each too short for the hardware to learn: what lies
+// where this group reads, of the next, is fetched once for each line.
+constexpr int64_t line_numbers = 64 / sizeof(float);
+template <int G>
+SB_INLINE void fetch_next(const float* w, int64_t pitch, int64_t k) {
+  for (int g = 0; g < G; ++g) __builtin_prefetch(w + (G + g) * pitch + k);
+}
 
 // sums[g] += Σ_k w[g][k] · x[col k] of G rows, whose values are `pitch` apart. U columns at a time have
 // sums of their own where there are few: additions need not wait for each other.
@@ -39,8 +42,11 @@ __attribute__((noinline)) void multiply_group(const float* w, int64_t pitch, con
     }
   };
   int64_t k = 0;
-  for (; k + U <= count; k += U)
-    for (int u = 0; u < U; ++u) add(u, k + u);
+  for (; k + line_numbers <= count; k += line_numbers) {
+    fetch_next<G>(w, pitch, k);
+    for (int64_t i = 0; i < line_numbers; i += U)
+      for (int u = 0; u < U; ++u) add(u, k + i + u);
+  }
   for (; k < count; ++k) add(0, k);
   for (int g = 0; g < G; ++g)
     for (int r = 0; r < R; ++r) {
@@ -53,14 +59,14 @@ __attribute__((noinline)) void multiply_group(const float* w, int64_t pitch, con
 template <int G, int R, class F>
 __attribute__((noinline)) void scatter_group(const float* w, int64_t pitch, const F* col,
                                              int64_t count, const float* __restrict dy,
-                                             float* __restrict dx) {
+                                             int64_t dy_pitch, float* __restrict dx) {
   V by[G][R];
   for (int g = 0; g < G; ++g)
     for (int r = 0; r < R; ++r) {
-      by[g][r] = V::load(dy + (g * R + r) * N);
+      by[g][r] = V::load(dy + g * dy_pitch + r * N);
       by[g][r].keep_in_register();
     }
-  for (int64_t k = 0; k < count; ++k) {
+  const auto add = [&](int64_t k) {
     float* to = dx + int64_t{col[k]} * (R * N);
     V sum[R];
     for (int r = 0; r < R; ++r) sum[r] = V::load(to + r * N);
@@ -69,7 +75,13 @@ __attribute__((noinline)) void scatter_group(const float* w, int64_t pitch, cons
       for (int r = 0; r < R; ++r) sum[r].add_product(weight, by[g][r]);
     }
     for (int r = 0; r < R; ++r) sum[r].store(to + r * N);
+  };
+  int64_t k = 0;
+  for (; k + line_numbers <= count; k += line_numbers) {
+    fetch_next<G>(w, pitch, k);
+    for (int64_t i = 0; i < line_numbers; ++i) add(k + i);
   }
+  for (; k < count; ++k) add(k);
 }
 
 // Calls body(w, pitch, first column, how many) for the values of G rows as floats: what is kept in half
@@ -143,7 +155,7 @@ void multiply(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_t e
 
 template <int R, class W, class F>
 void grad_input(const RowBlocks<F>& blocks, int64_t part, const W* values, const float* dy,
-                float* dx) {
+                int64_t dy_pitch, float* dx) {
   constexpr int64_t pitch = R * N;
   const int64_t first_column = blocks.first_column(part);
   const int64_t numbers = (blocks.last_column(part) - first_column) * pitch;
@@ -151,13 +163,13 @@ void grad_input(const RowBlocks<F>& blocks, int64_t part, const W* values, const
   float* from_first = dx - first_column * pitch;
   for (int64_t block = 0; block < blocks.count; ++block) {
     const Run<const W> run(blocks, part, block, values);
-    const float* by = dy + block * blocks.height * pitch;
+    const float* by = dy + block * blocks.height * dy_pitch;
     in_groups<R>(blocks.height, [&](auto group, int64_t row) {
       constexpr int G = decltype(group)::value;
       as_floats<G>(run.values + row * run.length, run.length, run.count,
                    [&](const float* w, int64_t apart, int64_t first, int64_t count) {
                      scatter_group<G, R>(w, apart, blocks.col + run.begin + first, count,
-                                         by + row * pitch, from_first);
+                                         by + row * dy_pitch, dy_pitch, from_first);
                    });
     });
   }
@@ -167,28 +179,24 @@ void grad_input(const RowBlocks<F>& blocks, int64_t part, const W* values, const
 constexpr int dot_rows = small_group, dot_columns = SB_VECTOR_BYTES == 64 ? 4 : 3;
 constexpr int piece_columns = 48;
 
-// terms[g][c] = Σ over the registers of all tiles of dy[row + g] · x[col c], a register each.
+// terms[g][c] = Σ over the registers of a block of the batch of dy[g] · x[col c], a register each.
 template <class F>
-SB_INLINE void dots(const Tiles& tiles, const float* dy, int64_t rows, int64_t row, const float* x,
-                    int64_t columns, const F* col, V (&terms)[dot_rows][dot_columns]) {
+SB_INLINE void dots(const float* dy, const float* x, int64_t pitch, const F* col,
+                    V (&terms)[dot_rows][dot_columns]) {
   for (int g = 0; g < dot_rows; ++g)
     for (int c = 0; c < dot_columns; ++c) terms[g][c] = V::zero();
-  for (int64_t tile = 0; tile < tiles.count; ++tile) {
-    const int64_t pitch = tiles.pitch(tile), lane = tiles.first_lane(tile);
-    const float* from_y = dy + lane * rows + row * pitch;
-    const float* from_x[dot_columns];
-    for (int c = 0; c < dot_columns; ++c)
-      from_x[c] = x + lane * columns + int64_t{col[c]} * pitch;
-    for (int64_t i = 0; i < pitch; i += N) {
-      V met[dot_columns];
-      for (int c = 0; c < dot_columns; ++c) {
-        met[c] = V::load(from_x[c] + i);
-        met[c].keep_in_register();
-      }
-      for (int g = 0; g < dot_rows; ++g) {
-        const V by = V::load(from_y + g * pitch + i);
-        for (int c = 0; c < dot_columns; ++c) terms[g][c].add_product(by, met[c]);
-      }
+  const float* from[dot_columns];
+  for (int c = 0; c < dot_columns; ++c) from[c] = x + int64_t{col[c]} * pitch;
+  for (int64_t i = 0; i < pitch; i += N) {
+    V met[dot_columns];
+    for (int c = 0; c < dot_columns; ++c) {
+      met[c] = V::load(from[c] + i);
+      met[c].keep_in_register();
+    }
+    for (int g = 0; g < dot_rows; ++g) {
+      V by = V::load(dy + g * pitch + i);
+      by.keep_in_register();
+      for (int c = 0; c < dot_columns; ++c) terms[g][c].add_product(by, met[c]);
     }
   }
 }
@@ -212,7 +220,7 @@ void add_up(const float* terms, int64_t count, bool first, W* result) {
 
 template <class W, class F>
 void grad_values(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_t end,
-                 const Tiles& tiles, const float* dy, const float* x, bool first, W* result) {
+                 const float* dy, const float* x, int64_t pitch, bool first, W* result) {
   alignas(64) float terms[dot_rows][piece_columns * N];
   for (int64_t block = begin; block < end; ++block) {
     const Run<W> run(blocks, part, block, result);
@@ -224,7 +232,7 @@ void grad_values(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_
           F col[dot_columns];  // the last is repeated
           for (int c = 0; c < dot_columns; ++c) col[c] = of_run[from + smaller(k + c, count - 1)];
           V found[dot_rows][dot_columns];
-          dots(tiles, dy, blocks.rows, block * blocks.height + row, x, blocks.columns, col, found);
+          dots(dy + (block * blocks.height + row) * pitch, x, pitch, col, found);
           for (int g = 0; g < dot_rows; ++g)
             for (int c = 0; c < dot_columns; ++c) found[g][c].store(terms[g] + (k + c) * N);
         }
@@ -236,18 +244,14 @@ void grad_values(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_
 }
 
 template <class W, class F>
-constexpr sparsebench::RowBlockLoops<W, F> loops_of() {
+constexpr sparsebench::ManyLoops<W, F> loops_of() {
   return {{multiply<1, W, F>, multiply<2, W, F>, multiply<3, W, F>},
           {grad_input<1, W, F>, grad_input<2, W, F>, grad_input<3, W, F>},
-          grad_values<W, F>,
-          {multiply_few<1, W, F>, multiply_few<2, W, F>, multiply_few<3, W, F>,
-           multiply_few<4, W, F>},
-          {backward_few<1, W, F>, backward_few<2, W, F>, backward_few<3, W, F>,
-           backward_few<4, W, F>}};
+          grad_values<W, F>};
 }
 
 }  // namespace
 
-const sparsebench::RowBlockLoopsOfAll sparsebench::SB_ISA::row_blocks = {
+const sparsebench::OfBlocks<sparsebench::ManyLoops> sparsebench::SB_ISA::many_loops = {
     {loops_of<float, uint16_t>(), loops_of<bfloat16, uint16_t>()},
     {loops_of<float, int32_t>(), loops_of<bfloat16, int32_t>()}};
