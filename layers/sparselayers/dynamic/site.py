@@ -42,10 +42,15 @@ class Site:
     earlier: tuple[Step, ...] = field(default=())
 
     @property
+    def places(self) -> int:
+        """How many connections there could be."""
+        rows, columns = self.layer.shape
+        return rows * columns
+
+    @property
     def vacancies(self) -> int:
         """How many connections may grow."""
-        rows, columns = self.layer.shape
-        return rows * columns - self.taken.numel()
+        return self.places - self.taken.numel()
 
     def gradient(self, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, in float32 or better.
