@@ -40,13 +40,16 @@ def planned(
     sparsity: float | None,
     distribution: shrink.Distribution,
 ) -> dict[str, Tensor]:
-    """Return the ascending keys that layers are to have, of those that change.
+    """Return the ascending keys (of units) that layers are to have, of those that change.
 
     Down to `sparsity` what is worth least goes for good; of the rest, `share` makes room.
 
     Raises RuntimeError where ranks, or gradients, do not agree.
     """
-    worth = {name: rule.worth(site) for name, site in sites.items()}
+    worth = {
+        name: site.structure.sums(site.layer.connectivity, rule.worth(site))
+        for name, site in sites.items()
+    }
     stay = shrink.surviving(sites, worth, sparsity, distribution)
     plans = {}
     for name, changed in _dropped(rule, sites, worth, stay, share).items():
@@ -71,6 +74,10 @@ def _dropped(
             importance = rule.importance(site, worth[name])
             if remaining < importance.numel():
                 importance = importance.masked_fill(~kept[name], torch.inf)
+            may_go = site.structure.replaceable(site.layer.shape, importance)
+            if may_go is not None:
+                importance = importance.masked_fill(~may_go, torch.inf)
+                count = min(count, int(may_go.sum()))
             kept[name] = kept[name].clone()
             kept[name][importance.topk(count, largest=False, sorted=False).indices] = False
     kept = rule.percolate(sites, kept)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers import structures
 from sparselayers.change import change_connections, check_changeable
 from sparselayers.dynamic import shrink
 from sparselayers.dynamic.activity import Step
@@ -20,6 +21,7 @@ from sparselayers.dynamic.site import Site
 from sparselayers.dynamic.watching import Watch
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
+from sparselayers.structures import Structure
 from sparselayers.topologies.keys import from_keys, keys_of
 
 if TYPE_CHECKING:
@@ -46,6 +48,12 @@ class Rewirer(ABC):
     dropped to make room for others, those that are worth least go until the target of the step is
     met, by `distribution` in each layer ("uniform") or with one threshold for all ("global").
 
+    With a `structure` (`sparselayers.structures`, or its name such as "8x1" or "fan-in") all layers
+    have to have it, and keep it: whole blocks are dropped and grow, by the sums of what decides
+    over their weights; with N:M or a constant fan-in each group or output grows as many as it lost,
+    as in SRigL (Lasby et al. 2023, arXiv 2305.02299, section 3.1, without its ablation of neurons).
+    Rules that cannot keep one refuse it.
+
     Layers whose weights are frozen, or got no gradient in the step, stay as they are. Steps that
     the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
     DistributedDataParallel rewire alike: gradients are summed over them, random numbers are the
@@ -64,12 +72,13 @@ class Rewirer(ABC):
     gradients it sees.
 
     Raises ValueError where a setting is out of range, there is no layer to rewire, layers share
-    their weights, or all are frozen and the rule needs gradients; `step` raises RuntimeError where
-    ranks or gradients differ, and ValueError for an optimizer whose state cannot follow. Nothing
-    has changed then.
+    their weights or lack the structure, or all are frozen and the rule needs gradients; `step`
+    raises RuntimeError where ranks or gradients differ, and ValueError for an optimizer whose state
+    cannot follow. Nothing has changed then.
     """
 
     needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
+    keeps_structure: ClassVar[bool] = False  # whether `grow` asks site.largest or site.anywhere
     window: int = (
         1  # how many steps' gradients a rule sees: those before it, and the one it acts on
     )
@@ -90,6 +99,7 @@ class Rewirer(ABC):
         check_gradient: bool = True,
         schedule: Schedule | None = None,
         distribution: shrink.Distribution = "uniform",
+        structure: Structure | str | None = None,
     ) -> None:
         self.update_every = _at_least_one("update_every", update_every)
         self.stop_after = _at_least_one("stop_after", stop_after)
@@ -102,11 +112,13 @@ class Rewirer(ABC):
             allowed = ", ".join(get_args(shrink.Distribution))
             raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")
         self.schedule, self.distribution = schedule, distribution
+        self.structure = structures.named(structure)
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
         self.process_group, self.check_gradient = process_group, check_gradient
         self.generator = generator or torch.Generator().manual_seed(_any_number())
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
         layers = _rewirable(model, optimizer)
+        self._check_structure(layers)
         self._watch = Watch(layers, window=self.window, keeps_pairs=self.needs_gradient)
         if optimizer is not None:
             check_changeable(layers, layers, optimizer)
@@ -119,7 +131,7 @@ class Rewirer(ABC):
         """Return the keys of `count` connections to grow, none of them in `site.taken`."""
 
     def worth(self, site: Site) -> Tensor:
-        """Return what each connection of `site.present` is worth, (nnz,): the least goes first."""
+        """Return what each connection of the layer is worth, (nnz,): the least goes first."""
         return site.layer.weights.detach().abs()
 
     def importance(self, site: Site, worth: Tensor) -> Tensor:
@@ -184,6 +196,30 @@ class Rewirer(ABC):
         self.optimizer = optimizer
         return True
 
+    def _check_structure(self, layers: dict[str, SparseLayer]) -> None:
+        """Raise ValueError where the rule, or a layer, does not keep the structure."""
+        if self.structure == structures.Unstructured():
+            return
+        if not self.keeps_structure:
+            raise ValueError(
+                f"{type(self).__name__} cannot keep the structure {self.structure}: it chooses "
+                "connections one by one; RigL, SET, MEST, MomentumGrowth and GraNet can"
+            )
+        for name, layer in layers.items():
+            if self.schedule is not None and self.structure.group(layer.shape) is not None:
+                raise ValueError(
+                    f"with a schedule connections are not kept {self.structure}: use blocks, or "
+                    "prune with sparselayers.Pruner"
+                )
+            self._units(name, layer)
+
+    def _units(self, name: str, layer: SparseLayer) -> Tensor:
+        """Return the keys of a layer's units, or raise ValueError where it has no whole ones."""
+        try:
+            return self.structure.units(layer.connectivity)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
+
     def _check_trained(self, layers: dict[str, SparseLayer]) -> None:
         """Raise ValueError where a rule that needs gradients would never get one."""
         trained = any(layer.weights.requires_grad for layer in layers.values())
@@ -240,7 +276,8 @@ class Rewirer(ABC):
         if self.window == 1:
             self._watch.clear(chosen)
         for name, new in plans.items():
-            change_connections(layers[name], from_keys(new, layers[name].shape), self.optimizer)
+            keys = self.structure.keys(new, layers[name].shape)
+            change_connections(layers[name], from_keys(keys, layers[name].shape), self.optimizer)
 
     def _site(self, name: str, step: Step | None, ranks: Ranks) -> Site:
         """Return what is known about a layer before anything is dropped."""
@@ -248,17 +285,19 @@ class Rewirer(ABC):
         keys, step = keys_of(layer.connectivity), step or Step([], None, used=False)
         seed = ranks.of_first(_any_number(self.generator), keys.device)
         ranks.check(f"layer {name!r}: weights and connections", layer.weights.detach(), keys)
+        units = self._units(name, layer)
         return Site(
             layer=layer,
-            present=keys,
-            kept=keys,
-            taken=keys,
+            present=units,
+            kept=units,
+            taken=units,
             step=step,
             agreement=Agreement(layer, keys, step, ranks),
             ranks=ranks,
             generator=torch.Generator().manual_seed(seed),
             max_size=self.max_size,
             earlier=self._watch.earlier(name),
+            structure=self.structure,
         )
 
 
