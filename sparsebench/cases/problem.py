@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import sparselayers as sl
-from sparsebench.cases import uneven, weights
+from sparsebench.cases import topologies, weights
 from sparsebench.cases.case import Case, Phase
 from sparsebench.cases.weights import resnet50
 from sparsebench.cases.weights.matrix import Matrix
 from sparselayers import Connectivity
 from sparselayers.convolution.geometry import Geometry
-
-TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {
-    "random": sl.random,
-    "power_law": uneven.power_law,
-    "full_rows": uneven.full_rows,
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +39,12 @@ def make(case: Case) -> Problem:
     """Draw the problem of `case` from its seed: on the CPU, so that every device gets the same.
 
     Weights that are drawn have the variance that keeps the outputs' near 1, whatever the sparsity.
-    Raises InputError where the matrix of a file is to be measured, and is not there.
+    Raises InputError where the matrix of a file is to be measured, and is not there, and
+    `topologies.Undrawable` where the topology has no such connections.
     """
     generator = torch.Generator().manual_seed(case.seed)
     geometry = _geometry(case)
-    given = _given(case) or Matrix(
-        TOPOLOGIES[case.topology](
-            (case.out_features, case.columns), case.sparsity, generator=generator
-        )
-    )
+    given = _given(case) or Matrix(topologies.draw(case, generator))
     connectivity = given.connectivity
     dtype = getattr(torch, case.dtype)
 

@@ -1,4 +1,4 @@
-"""The competitors: one short file each, and one line here.
+"""The competitors: one short file each, and one line here; and those of other distributions.
 
 Each builds a module that computes the layer of a Problem. Uses `cases` and the library, and takes
 no time: who runs against whom, and how that is measured, is the business of `measuring`.
@@ -6,8 +6,10 @@ no time: who runs against whom, and how that is measured, is the business of `me
 
 from __future__ import annotations
 
+from sparsebench import extensions
+from sparsebench.extensions import Extension, Registry, Unusable
 from sparsebench.implementations.auto import Auto
-from sparsebench.implementations.base import Implementation
+from sparsebench.implementations.base import Implementation, Missing
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
@@ -28,7 +30,7 @@ from sparsebench.implementations.torch_sparse_spmm import TorchSparseSpmm
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "as_exact"]
 
-IMPLEMENTATIONS: dict[str, Implementation] = {
+OWN: dict[str, Implementation] = {
     implementation.name: implementation
     for implementation in (
         Dense(),
@@ -51,6 +53,27 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
         Auto(),
     )
 }
+
+
+def _brought(extension: Extension) -> Implementation:
+    """Return the competitor of another distribution; one that cannot be used says why."""
+    try:
+        given = extension.load()
+        made = given() if isinstance(given, type) else given
+    except Unusable as why:
+        return Missing(extension.name, str(why))
+    except Exception as error:  # anything may go wrong in another's code
+        return Missing(extension.name, f"{extension.owner} brings it: {error}")
+    if not isinstance(made, Implementation):
+        why = f"brings it, and it is no Implementation but a {type(made).__name__}"
+        return Missing(extension.name, f"{extension.owner} {why}")
+    if getattr(made, "name", None) != extension.name:
+        why = f"brings it as {extension.name!r}, and it calls itself {made.name!r}"
+        return Missing(extension.name, f"{extension.owner} {why}")
+    return made
+
+
+IMPLEMENTATIONS: Registry[Implementation] = Registry(extensions.IMPLEMENTATIONS, OWN, _brought)
 
 
 def as_exact(name: str) -> bool:

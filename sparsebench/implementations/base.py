@@ -145,6 +145,23 @@ class _Product(Implementation):
         return self._whole.product(problem)
 
 
+class Missing(Implementation):
+    """A competitor of another distribution that cannot be used; it says why."""
+
+    trains = False
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name, self._why = name, why  # type: ignore[misc]  # known by its entry point alone
+
+    def unavailable(self) -> str | None:
+        """Say why it cannot be used."""
+        return self._why
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Raise RuntimeError: there is nothing to build."""
+        raise RuntimeError(self._why)
+
+
 def gradient(module: nn.Module, name: str) -> Tensor:
     """Return the gradient of the parameter `name`. Raises RuntimeError if there is none."""
     found = module.get_parameter(name).grad

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sparsebench.cases import phases, problem
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
+from sparsebench.cases.topologies import Undrawable
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.implementations.dense_tf32 import tensor_cores
 from sparsebench.measuring import afterwards, allocator, memory, oracle, quality, timing
@@ -43,7 +44,10 @@ class Outcome:
 def prepare(case: Case, folder: Path) -> Outcome:
     """Draw the problem of `case` and compute what is expected: once for all implementations."""
     torch.set_num_threads(case.threads)
-    drawn = problem.make(case)
+    try:
+        drawn = problem.make(case)
+    except Undrawable as why:
+        return Outcome("unsupported", str(why))
     problem.save(drawn, folder / "problem.pt")
     torch.save(oracle.expected(drawn), folder / "expected.pt")
     return Outcome("ok")
