@@ -8,11 +8,15 @@ from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product"]
 Phase = Literal["inference", "forward_backward", "train_step"]
+Gradients = Literal["fresh", "kept"]
+Cache = Literal["warm", "cold"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
 # pixel over an image of one.
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 WINDOW = ("kernel", "stride", "padding", "groups", "image")
+# What a case says only where it is not as it always was: keys from before these fields stay.
+USUAL: dict[str, Any] = {"gradients": "fresh", "cache": "warm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,12 @@ class Case:
     of `image` × `image`, with `padding` zeros around them. `sparsity` is that of the matrix
     (out_features, in_features / groups · kernel²).
 
+    `gradients` says where a training step on a CPU writes its gradients: to memory that is fresh in
+    every call, where they are large, as the C library has it by itself, or to that of the call
+    before, which was kept. `cache` says where a call finds the weights: in the caches, as the call
+    before left them, or in memory, as in a model whose other layers have been called since. On a
+    GPU both times are taken, and memory is always kept.
+
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
     feature. It is measured in inference.
 
@@ -33,7 +43,7 @@ class Case:
     the case is.
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
-    and for a product in another phase.
+    for a product in another phase, and where there are no gradients to keep.
     """
 
     implementation: str
@@ -53,11 +63,15 @@ class Case:
     padding: int = 0
     groups: int = 1
     image: int = 1
+    gradients: Gradients = "fresh"
+    cache: Cache = "warm"
     path: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
+        if self.gradients == "kept" and self.phase == "inference":
+            raise ValueError("gradients = kept: inference has none")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(
@@ -71,8 +85,12 @@ class Case:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The fields by name, in the order of their definition; a window's only where it is one."""
-        hidden = (*(() if self.operation == "conv2d" else WINDOW), "path")
+        """The fields by name, in the order of their definition.
+
+        A window's only where it is one; those of USUAL only where they are something else.
+        """
+        hidden = {*(() if self.operation == "conv2d" else WINDOW), "path"}
+        hidden |= {name for name, usual in USUAL.items() if getattr(self, name) == usual}
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
     @cached_property
@@ -82,10 +100,13 @@ class Case:
 
     @cached_property
     def problem(self) -> tuple[Any, ...]:
-        """What a ratio's two sides have in common: every field but the implementation."""
-        return tuple(
-            getattr(self, f.name) for f in fields(self) if f.compare and f.name != "implementation"
-        )
+        """What a ratio's two sides have in common: every field but the implementation.
+
+        It seeds the resampling: without what is as usual it is what it was before those fields.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
+        del values["implementation"]
+        return tuple(v for name, v in values.items() if v != USUAL.get(name))
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:
