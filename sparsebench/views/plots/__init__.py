@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views.plots.crossovers import crossovers
+from sparsebench.views.plots.deploy import deploys
 from sparsebench.views.plots.dynamic import dynamic
 from sparsebench.views.plots.headline import headline
 from sparsebench.views.plots.layers import layers
@@ -40,6 +41,7 @@ PLOTS: tuple[Plot, ...] = (
     leagues,
     dynamic,
     zeros,
+    deploys,
 )
 
 

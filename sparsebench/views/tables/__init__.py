@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
+from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.deploy import deploy
 from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.k_winners import k_winners
@@ -36,6 +38,9 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    baselines,
+    dense_layers,
+    deploy,
     crossovers,
     gpu,
     tensor_cores,
