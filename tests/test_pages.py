@@ -24,6 +24,18 @@ GUIDES = [*(DOCS / "start").glob("*.md"), *(DOCS / "guides").glob("*.md")]
 ELSEWHERE = {DOCS / "guides" / "sparse-training.md"}
 
 
+PACKAGES = (
+    "analysis",
+    "backends",
+    "convert",
+    "dynamic",
+    "functional",
+    "prune",
+    "structures",
+    "topologies",
+)
+
+
 def name_of(page):
     return str(page.relative_to(ROOT))
 
@@ -113,7 +125,16 @@ def test_the_messages_that_are_explained_are_those_of_the_code():
 
 def names():
     """Return every public name: of the packages, and of the packages that they are made of."""
-    public = ("analysis", "backends", "convert", "dynamic", "functional", "prune", "topologies")
+    public = (
+        "analysis",
+        "backends",
+        "convert",
+        "dynamic",
+        "functional",
+        "prune",
+        "structures",
+        "topologies",
+    )
     yield from (f"sparselayers.{name}" for name in sl.__all__)
     for package in public:
         module = importlib.import_module(f"sparselayers.{package}")

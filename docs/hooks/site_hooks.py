@@ -16,6 +16,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import site_commands  # noqa: E402
 import site_formats  # noqa: E402
 import site_links  # noqa: E402
+import site_listings  # noqa: E402
 from mkdocs.structure.files import File  # noqa: E402
 
 
@@ -23,6 +24,8 @@ def on_files(files, config):
     """Add the pages and pictures that are not below docs/."""
     for source, page in site_links.ELSEWHERE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
+    for source, page in site_links.PROGRAMS.items():
+        files.append(File.generated(config, page, content=site_listings.text(source)))
     for name, content in site_formats.schemas():
         files.append(File.generated(config, name, content=content))
     for picture in sorted((ROOT / "plots").rglob("*.png")):
@@ -37,6 +40,7 @@ def on_page_markdown(markdown, page, config, files):
         from tests.readme_tables import updated  # pandas and torch
 
         markdown = updated(markdown)
+    markdown = re.sub(r"<!-- not on the site -->.*?<!-- end -->", "", markdown, flags=re.DOTALL)
     if "<!-- commands" in markdown:
         markdown = re.sub(
             r"<!-- commands -->.*<!-- end of commands -->",

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from pathlib import Path
+
+import site_listings
 
 # Pages of the site that are kept where those who work on the code look for them.
 ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
+    "examples/README.md": "guides/examples.md",
+    "experiments/notebooks/README.md": "guides/notebooks.md",
     "layers/README.md": "design/library.md",
     "layers/sparselayers/csrc/README.md": "design/kernels-cpu.md",
     "layers/sparselayers/backends/triton_kernels/README.md": "design/kernels-gpu.md",
 }
-_PAGES = {page: source for source, page in ELSEWHERE.items()}
+PROGRAMS = site_listings.pages()
+_PAGES = {page: source for source, page in (ELSEWHERE | PROGRAMS).items()}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _CODE = re.compile(r"(^```.*?^```$|^~~~.*?^~~~$)", re.DOTALL | re.MULTILINE)
 
@@ -44,7 +48,7 @@ def turned(markdown: str, source: str, page: str, repository: str | None) -> str
         elif there.startswith("plots/"):
             on_site = there
         else:
-            on_site = ELSEWHERE.get(there, "")
+            on_site = (ELSEWHERE | PROGRAMS).get(there, "")
         if on_site:
             way = os.path.relpath(on_site, posixpath.dirname(page) or ".").replace(os.sep, "/")
             return f"{sign}[{text}]({way}{hash_}{part})"
@@ -55,8 +59,3 @@ def turned(markdown: str, source: str, page: str, repository: str | None) -> str
 
     parts = _CODE.split(markdown)
     return "".join(p if _CODE.fullmatch(p) else _LINK.sub(turn, p) for p in parts)
-
-
-def root() -> Path:
-    """Return the folder of the checkout."""
-    return Path(__file__).resolve().parents[2]
