@@ -84,7 +84,7 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 
 docs: $(STAMP)  ## build the documentation into build/site, without a network
 	@$(BIN)/python tools/environment.py extra $(VENV) docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'The documentation is in build/site: open build/site/index.html'
 
 readme: $(STAMP)  ## write the tables of figures in README and docs/ from results/reference

@@ -29,8 +29,8 @@ def text(source: str) -> str:
     told = ast.get_docstring(ast.parse(code)) or source
     title, _, rest = told.partition("\n")
     body = code.split('"""', 2)[-1].lstrip("\n")
-    more = re.sub(r"^ {4}(.*)$", r"    \1", rest, flags=re.MULTILINE)
-    return f"# {title.rstrip('.')}\n{more}\n\n`{source}`:\n\n```python\n{body}```\n"
+    rest = re.sub(r"^(?:python|torchrun|pip) .*$", r"```\n\g<0>\n```", rest, flags=re.MULTILINE)
+    return f"# {title.rstrip('.')}\n{rest}\n\n`{source}`:\n\n```python\n{body}```\n"
 
 
 def _cells(code: str) -> Iterator[str]:
