@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
-Phase = Literal["inference", "forward_backward", "train_step", "rewiring"]
+Phase = Literal["inference", "forward_backward", "train_step", "rewiring", "construction"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
 # pixel over an image of one.
@@ -29,7 +29,8 @@ class Case:
 
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
     feature. It is measured in inference. A `rewiring` is a training step of a linear layer after
-    which connections are dropped and others grow, with all that this makes necessary.
+    which connections are dropped and others grow, with all that this makes necessary; a
+    `construction` makes such a layer, its connections included.
 
     `k_winners` is an activation, without weights: of `in_features` = `out_features` units, with an
     `image` of channels on square images, the share `sparsity` is set to zero. `input_sparsity` is
@@ -40,8 +41,9 @@ class Case:
     the case is.
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
-    for a product in another phase, a rewiring of what is no linear layer, k-winners whose units are
-    not as many before and after or that are to be trained, and zeros in what is no linear layer's.
+    for a product in another phase, a rewiring or construction of no linear layer, k-winners whose
+    units are not as many before and after or that are to be trained, and zeros in what is no linear
+    layer's input.
     """
 
     implementation: str
@@ -67,8 +69,9 @@ class Case:
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
-        if self.phase == "rewiring" and self.operation != "linear":
-            raise ValueError(f"operation = {self.operation}: only linear layers are rewired")
+        if self.phase in ("rewiring", "construction") and self.operation != "linear":
+            what = {"rewiring": "rewired", "construction": "constructed"}[self.phase]
+            raise ValueError(f"operation = {self.operation}: only linear layers are {what}")
         if self.input_sparsity and self.operation != "linear":
             raise ValueError(
                 f"operation = {self.operation}: only linear layers have zeros as input"

@@ -20,6 +20,7 @@ class DenseBF16(Dense):
 
     name = "dense_bf16"
     operations = ("linear",)
+    constructs = False
     dtypes = ("float32",)
     precision = "bfloat16"
 

@@ -23,6 +23,7 @@ class DenseCompiled(Dense):
 
     name = "dense_compiled"
     operations = ("linear",)
+    constructs = False
     setup_s = 2.5
 
     def unavailable(self) -> str | None:

@@ -19,6 +19,7 @@ class DenseNonzero(Dense):
 
     name = "dense_nonzero"
     operations = ("linear",)
+    constructs = False
     trains = False
 
     def bytes_needed(self, case: Case) -> int:

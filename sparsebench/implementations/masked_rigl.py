@@ -31,6 +31,7 @@ class MaskedRigL(Dense):
 
     name = "masked_rigl"
     operations = ("linear",)
+    constructs = False
     gflops = 40.0
     grow = "gradient"
     regrows = True
@@ -54,9 +55,8 @@ class MaskedRigL(Dense):
         """Return what the mask connects."""
         assert isinstance(module, _MaskedRigL)
         mask = module.mask.bool()
-        return replace(
-            problem, connectivity=sl.from_mask(mask), values=module.weight.detach()[mask]
-        )
+        values, bias = module.weight.detach()[mask], module.bias.detach().clone()
+        return replace(problem, connectivity=sl.from_mask(mask), values=values, bias=bias)
 
 
 class _MaskedRigL(nn.Module):
