@@ -44,6 +44,8 @@ class Implementation(ABC):
     # The type it multiplies in, where that is another than the case's: how exact it has to be.
     precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    # Whether it stands for a dense layer, and so is measured where nobody names it.
+    stands_in: ClassVar[bool] = True
     # What its activation computes.
     activates: ClassVar[Literal["k_winners", "relu"]] = "k_winners"
     # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.

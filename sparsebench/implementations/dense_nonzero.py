@@ -21,6 +21,7 @@ class DenseNonzero(Dense):
     operations = ("linear",)
     constructs = False
     trains = False
+    stands_in = False
 
     def bytes_needed(self, case: Case) -> int:
         """Count the columns that are gathered too."""

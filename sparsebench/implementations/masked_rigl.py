@@ -34,6 +34,7 @@ class MaskedRigL(Dense):
     constructs = False
     gflops = 40.0
     grow = "gradient"
+    stands_in = False
     regrows = True
 
     def bytes_needed(self, case: Case) -> int:

@@ -52,4 +52,5 @@ class RigL(Ours):
     operations = ("linear",)
     linear = ByGradient
     grow = "gradient"
+    stands_in = False
     constructs = False
