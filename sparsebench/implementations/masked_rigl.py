@@ -70,8 +70,9 @@ class _MaskedRigL(nn.Module):
         mask = torch.zeros_like(dense.weight, requires_grad=False)
         mask[problem.connectivity.row, problem.connectivity.col] = 1
         self.register_buffer("mask", mask)
-        self._due, self._gradient = False, None
-        self.weight.register_hook(self._masked)
+        self._due = False
+        self._gradient: Tensor | None = None
+        self.weight.register_hook(self._masked)  # type: ignore[no-untyped-call]  # PyTorch's
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight, self.bias)

@@ -21,7 +21,7 @@ class Ours(Implementation):
     """`sparselayers.SparseLinear` and `sparselayers.SparseConv2d` as a user gets them."""
 
     name = "ours"
-    operations = ("linear", "conv2d", "product", "k_winners")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
     gflops = 30.0
     stands_on = ("sparselayers",)
     constructs = True

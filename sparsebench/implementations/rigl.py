@@ -8,7 +8,7 @@ What the layer arranges for its new connections is made in the next step, and is
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch.optim import Optimizer
@@ -50,7 +50,7 @@ class RigL(Ours):
 
     name = "rigl"
     operations = ("linear",)
-    linear = ByGradient
-    grow = "gradient"
+    linear: ClassVar[type[sl.SparseLinear]] = ByGradient
+    grow: ClassVar[Literal["", "gradient", "anywhere"]] = "gradient"
     stands_in = False
     constructs = False

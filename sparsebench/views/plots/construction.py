@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,7 +34,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     handles = []
     for number, ((topology,), members) in enumerate(group(points, "topology").items()):
         ordered = sorted(members, key=lambda p: p.case.nnz)
-        look = {
+        look: dict[str, Any] = {
             "color": _COLOURS[number % len(_COLOURS)],
             "marker": _MARKS[number % len(_MARKS)],
             "linestyle": ":" if number >= len(_COLOURS) else "-",
