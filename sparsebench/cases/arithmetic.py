@@ -28,6 +28,11 @@ def flops(case: Case) -> int:
     return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
 
 
+def dense_flops(case: Case) -> int:
+    """Return the operations of a phase of the dense layer, zeros included."""
+    return 2 * case.weights * case.batch * case.windows * PRODUCTS[case.phase]
+
+
 def traffic(case: Case) -> int:
     """Return the bytes a phase must read and write at least.
 

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
 Phase = Literal["inference", "forward_backward", "train_step", "rewiring", "construction"]
+Gradients = Literal["fresh", "kept"]
+Cache = Literal["warm", "cold"]
 
 # The fields that only a convolution has. At their defaults it is a linear layer: a window of one
 # pixel over an image of one.
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 WINDOW = ("kernel", "stride", "padding", "groups", "image")
-# And those of a case that are said where they are not at their defaults alone.
-_RARE = ("input_sparsity",)
+# What a case says only where it is not as it always was: keys from before these fields stay.
+USUAL: dict[str, Any] = {"input_sparsity": 0.0, "gradients": "fresh", "cache": "warm"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,12 @@ class Case:
     are channels, and a window of `kernel` × `kernel` pixels moves by `stride` over square images
     of `image` × `image`, with `padding` zeros around them. `sparsity` is that of the matrix
     (out_features, in_features / groups · kernel²).
+
+    `gradients` says where a training step on a CPU writes its gradients: to memory that is fresh in
+    every call, where they are large, as the C library has it by itself, or to that of the call
+    before, which was kept. `cache` says where a call finds the weights: in the caches, as the call
+    before left them, or in memory, as in a model whose other layers have been called since. On a
+    GPU both times are taken, and memory is always kept.
 
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
     feature. It is measured in inference. A `rewiring` is a training step of a linear layer after
@@ -42,8 +50,8 @@ class Case:
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
     for a product in another phase, a rewiring or construction of no linear layer, k-winners whose
-    units are not as many before and after or that are to be trained, and zeros in what is no linear
-    layer's input.
+    units are not as many before and after or that are to be trained, zeros in what is no linear
+    layer's input, and where there are no gradients to keep.
     """
 
     implementation: str
@@ -64,6 +72,8 @@ class Case:
     groups: int = 1
     image: int = 1
     input_sparsity: float = 0.0
+    gradients: Gradients = "fresh"
+    cache: Cache = "warm"
     path: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -78,6 +88,8 @@ class Case:
             )
         if self.operation == "k_winners":
             self._check_units()
+        if self.gradients == "kept" and self.phase in ("inference", "construction"):
+            raise ValueError(f"gradients = kept: {self.phase} has none")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(
@@ -100,10 +112,13 @@ class Case:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The fields by name, in the order of their definition; a window's only where it is one."""
+        """The fields by name, in the order of their definition.
+
+        A window's only where it is one; those of USUAL only where they are something else.
+        """
         shown = {"conv2d": WINDOW, "k_winners": ("image",)}.get(self.operation, ())
         hidden = {"path", *WINDOW}.difference(shown)
-        hidden |= {f.name for f in fields(self) if f.name in _RARE and not getattr(self, f.name)}
+        hidden |= {name for name, usual in USUAL.items() if getattr(self, name) == usual}
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
 
     @cached_property
@@ -113,10 +128,13 @@ class Case:
 
     @cached_property
     def problem(self) -> tuple[Any, ...]:
-        """What a ratio's two sides have in common: every field but the implementation."""
-        return tuple(
-            getattr(self, f.name) for f in fields(self) if f.compare and f.name != "implementation"
-        )
+        """What a ratio's two sides have in common: every field but the implementation.
+
+        It seeds the resampling: without what is as usual it is what it was before those fields.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
+        del values["implementation"]
+        return tuple(v for name, v in values.items() if v != USUAL.get(name))
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:

@@ -20,7 +20,17 @@ from pydantic import (
 
 from sparsebench.cases import names as known
 from sparsebench.cases import weights
-from sparsebench.cases.case import DTYPE_BYTES, WINDOW, Case, Operation, Phase, same_padding
+from sparsebench.cases.case import (
+    DTYPE_BYTES,
+    USUAL,
+    WINDOW,
+    Cache,
+    Case,
+    Gradients,
+    Operation,
+    Phase,
+    same_padding,
+)
 from sparsebench.cases.weights import PREFIX, Source
 from sparsebench.errors import InputError
 
@@ -61,9 +71,11 @@ class Grid(BaseModel):
 
     `width` stands for equal `in_features` and `out_features`, which may be called channels too.
     Without `device` every device of the machine is meant, without `threads` as many as PyTorch
-    would use. `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d,
-    which needs the image; without `padding` it is the one that keeps its size. `image` is for
-    k_winners too, of channels. `input_sparsity` is the share of zeros in what linear layers get.
+    would use. `gradients` and `cache` vary where they say something: of training, of CPUs.
+
+    `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d, which needs
+    the image; without `padding` it is the one that keeps its size. `image` is for k_winners too, of
+    channels. `input_sparsity` is the share of zeros in what linear layers get.
 
     `weights` are files, or folders of them, whose matrices are measured: they bring shapes,
     sparsities and connections, and values where they have some. A topology `file:PATH` says the
@@ -95,6 +107,8 @@ class Grid(BaseModel):
     phase: Many[Annotated[Phase, _one_of("phase", get_args(Phase))]]
     threads: Many[Size] | None = None
     seed: Many[Annotated[StrictInt, Field(ge=0)]] = (0,)
+    gradients: Many[Annotated[Gradients, _one_of("gradients", get_args(Gradients))]] = ("fresh",)
+    cache: Many[Annotated[Cache, _one_of("cache", get_args(Cache))]] = ("warm",)
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
@@ -142,15 +156,16 @@ class Grid(BaseModel):
     def _products(
         self, layers: Sequence[dict[str, Any]], devices: Sequence[str], threads: Sequence[int]
     ) -> list[Case]:
-        names = ("implementation", "batch", "dtype", "phase", "seed", "input_sparsity")
+        names = ("implementation", "batch", "dtype", "phase", "seed", *USUAL)
         fields = {name: getattr(self, name) for name in names}
         fields["device"] = self.device or devices
         fields["threads"] = self.threads or threads
-        return [
-            Case(operation=self.operation, **layer, **dict(zip(fields, values, strict=True)))
+        cases = [
+            Case(operation=self.operation, **layer, **_told(dict(zip(fields, values, strict=True))))
             for layer in layers
             for values in itertools.product(*fields.values())
         ]
+        return list(dict.fromkeys(cases))
 
     def _drawn(self) -> list[dict[str, Any]]:
         """Return what a case says of each layer whose connections are drawn."""
@@ -209,6 +224,14 @@ class Grid(BaseModel):
             )
             for padding in self.padding or (None,)
         ]
+
+
+def _told(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a case with the usual value where another would say nothing."""
+    names = list(USUAL) if fields["device"] != "cpu" else []
+    if fields["phase"] == "inference":
+        names.append("gradients")
+    return fields | {name: USUAL[name] for name in names}
 
 
 def _channels(source: Source, window: dict[str, Any]) -> int:

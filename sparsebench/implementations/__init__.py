@@ -14,11 +14,24 @@ from sparsebench.implementations.csc_nonzero import CSCNonzero
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
+from sparsebench.implementations.dense_frozen import DenseFrozen
+from sparsebench.implementations.dense_int8 import DenseInt8
+from sparsebench.implementations.dense_medium import DenseMedium
+from sparsebench.implementations.dense_mv import DenseMV
 from sparsebench.implementations.dense_nonzero import DenseNonzero
+from sparsebench.implementations.dense_onednn import DenseOneDNN
+from sparsebench.implementations.dense_onnxruntime import DenseONNXRuntime
+from sparsebench.implementations.dense_onnxruntime_int8 import DenseONNXRuntimeInt8
+from sparsebench.implementations.dense_openblas import DenseOpenBLAS
+from sparsebench.implementations.dense_openvino import DenseOpenVINO
+from sparsebench.implementations.dense_openvino_int8 import DenseOpenVINOInt8
+from sparsebench.implementations.dense_packed import DensePacked
 from sparsebench.implementations.dense_tf32 import DenseTF32
+from sparsebench.implementations.jax_bcsr import JaxBCSR
 from sparsebench.implementations.masked import Masked
 from sparsebench.implementations.masked_rigl import MaskedRigL
 from sparsebench.implementations.nupic_formula import NupicFormula
+from sparsebench.implementations.openvino_sparse import OpenVINOSparse
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.rigl import RigL
@@ -30,6 +43,8 @@ from sparsebench.implementations.sparselinear import SparseLinearPackage
 from sparsebench.implementations.sparseprop import SparseProp
 from sparsebench.implementations.sparseprop_pixels import SparsePropPixels
 from sparsebench.implementations.top_k_mask import TopKMask
+from sparsebench.implementations.torch_2to4 import TorchTwoToFour
+from sparsebench.implementations.torch_bsr import TorchBSR
 from sparsebench.implementations.torch_coo import TorchCOO
 from sparsebench.implementations.torch_csr import TorchCSR
 from sparsebench.implementations.torch_sparse_matmul import TorchSparseMatmul
@@ -44,9 +59,23 @@ OWN: dict[str, Implementation] = {
         DenseCompiled(),
         DenseTF32(),
         DenseBF16(),
+        DenseMedium(),
+        DenseOneDNN(),
+        DenseOpenBLAS(),
+        DenseMV(),
+        DensePacked(),
+        DenseFrozen(),
+        DenseInt8(),
+        DenseONNXRuntime(),
+        DenseONNXRuntimeInt8(),
+        DenseOpenVINO(),
+        DenseOpenVINOInt8(),
+        OpenVINOSparse(),
         Masked(),
         TorchCOO(),
         TorchCSR(),
+        TorchBSR(),
+        TorchTwoToFour(),
         TorchSparseSpmm(),
         TorchSparseMatmul(),
         SparseLinearPackage(),
@@ -55,6 +84,7 @@ OWN: dict[str, Implementation] = {
         SparseLab(),
         ScipyCSR(),
         SparseDotMKL(),
+        JaxBCSR(),
         Reference(),
         Ours(),
         Auto(),

@@ -34,7 +34,7 @@ class Implementation(ABC):
     One that names the operation "product" overrides `product` too; "k_winners", `activation`, and
     `boost` where units compete with others than their own values. One whose connections change
     while it trains says how they `grow`, builds a module that is `phases.Rewired`, and overrides
-    `now`. One that `constructs` layers overrides `construction` and `now`.
+    `now`. One whose making is measured overrides `construction` and `now`.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,6 @@ class Implementation(ABC):
     activates: ClassVar[Literal["k_winners", "relu"]] = "k_winners"
     # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.
     grow: ClassVar[Literal["", "gradient", "anywhere"]] = ""
-    constructs: ClassVar[bool] = False  # whether it can be made of a case: it has a `construction`
     regrows: ClassVar[bool] = False  # whether what was just dropped may grow again at once
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
@@ -85,7 +84,8 @@ class Implementation(ABC):
             return f"{self.name} has no backward pass"
         if case.phase == "rewiring" and not self.grow:
             return f"{self.name} keeps its connections: there is no rewiring"
-        if case.phase == "construction" and not self.constructs:
+        # One that inherits it is made otherwise.
+        if case.phase == "construction" and "construction" not in type(self).__dict__:
             return f"{self.name} has no construction that is measured"
         if case.phase == "construction" and weights.matrix_name(case.topology):
             return "connections from a file are read, and not constructed"

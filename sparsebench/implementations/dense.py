@@ -21,7 +21,6 @@ class Dense(Implementation):
     name = "dense"
     operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
     activates: ClassVar[Literal["k_winners", "relu"]] = "relu"
-    constructs = True
     gflops = 60.0
 
     def flops(self, case: Case) -> float:

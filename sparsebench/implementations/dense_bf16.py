@@ -20,7 +20,6 @@ class DenseBF16(Dense):
 
     name = "dense_bf16"
     operations = ("linear",)
-    constructs = False
     dtypes = ("float32",)
     precision = "bfloat16"
 

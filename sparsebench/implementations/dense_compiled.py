@@ -23,7 +23,6 @@ class DenseCompiled(Dense):
 
     name = "dense_compiled"
     operations = ("linear",)
-    constructs = False
     setup_s = 2.5
 
     def unavailable(self) -> str | None:

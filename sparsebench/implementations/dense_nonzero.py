@@ -19,7 +19,6 @@ class DenseNonzero(Dense):
 
     name = "dense_nonzero"
     operations = ("linear",)
-    constructs = False
     trains = False
     stands_in = False
 

@@ -24,7 +24,6 @@ class DenseTF32(Dense):
 
     name = "dense_tf32"
     operations = ("linear",)
-    constructs = False
     devices = ("cuda",)
     dtypes = ("float32",)
     precision = "tf32"

@@ -15,7 +15,6 @@ class Masked(Dense):
 
     name = "masked"
     operations = ("linear", "conv2d")
-    constructs = False
     gflops = 40.0
 
     def bytes_needed(self, case: Case) -> int:

@@ -31,7 +31,6 @@ class MaskedRigL(Dense):
 
     name = "masked_rigl"
     operations = ("linear",)
-    constructs = False
     gflops = 40.0
     grow = "gradient"
     stands_in = False

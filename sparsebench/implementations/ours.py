@@ -24,7 +24,6 @@ class Ours(Implementation):
     operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
     gflops = 30.0
     stands_on = ("sparselayers",)
-    constructs = True
     backend: ClassVar[str | None] = None
     linear: ClassVar[type[SparseLinear]] = SparseLinear
 

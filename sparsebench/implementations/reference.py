@@ -13,7 +13,6 @@ class Reference(Ours):
     name = "reference"
     operations = ("linear", "conv2d", "product")
     gflops = 0.3
-    constructs = False
     backend = "reference"
 
     def bytes_needed(self, case: Case) -> int:

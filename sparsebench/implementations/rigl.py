@@ -53,4 +53,3 @@ class RigL(Ours):
     linear: ClassVar[type[sl.SparseLinear]] = ByGradient
     grow: ClassVar[Literal["", "gradient", "anywhere"]] = "gradient"
     stands_in = False
-    constructs = False

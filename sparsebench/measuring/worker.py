@@ -20,6 +20,7 @@ from sparsebench.implementations.dense_tf32 import tensor_cores
 from sparsebench.measuring import (
     afterwards,
     allocator,
+    cold,
     constructions,
     memory,
     oracle,
@@ -106,15 +107,26 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     before = afterwards.parameters_before(module, case)
 
     if case.device == "cpu":
-        allocator.keep_freed()
+        keep = allocator.keep_freed if case.gradients == "fresh" else allocator.keep_everything
+        keep()
     begun = quality.Moment.now()
-    times = timing.measure(
-        phases.step(module, x, dy, case.phase),
-        device=case.device,
-        threads=case.threads,
-        seconds=seconds,
-        calls=earlier.calls_per_sample if earlier else None,
-    )
+    if case.cache == "cold":
+        modules = [module, *cold.others(implementation, case, folder)]
+        times = timing.measure_cold(
+            [phases.step(one, x, dy, case.phase) for one in modules],
+            threads=case.threads,
+            seconds=seconds,
+            evict=cold.eviction(),
+        )
+        del modules
+    else:
+        times = timing.measure(
+            phases.step(module, x, dy, case.phase),
+            device=case.device,
+            threads=case.threads,
+            seconds=seconds,
+            calls=earlier.calls_per_sample if earlier else None,
+        )
     turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     spent = TUNER.cost - tuned
     again = afterwards.check(

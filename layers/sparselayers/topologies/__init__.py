@@ -8,10 +8,13 @@ one in a new file here.
 import pkgutil
 from importlib import import_module
 
+from sparselayers.topologies.blocks import blocks
+from sparselayers.topologies.constant_fan_in import constant_fan_in
 from sparselayers.topologies.correlated import correlated
 from sparselayers.topologies.distribution import erdos_renyi_sparsities
 from sparselayers.topologies.given import from_edges, from_mask
 from sparselayers.topologies.keys import number_of_connections
+from sparselayers.topologies.n_of_m import n_of_m
 from sparselayers.topologies.receptive_fields import receptive_fields
 from sparselayers.topologies.registry import DRAWN, drawn
 from sparselayers.topologies.small_world import small_world
@@ -19,12 +22,15 @@ from sparselayers.topologies.uniform import erdos_renyi, random
 
 __all__ = [
     "DRAWN",
+    "blocks",
+    "constant_fan_in",
     "correlated",
     "drawn",
     "erdos_renyi",
     "erdos_renyi_sparsities",
     "from_edges",
     "from_mask",
+    "n_of_m",
     "number_of_connections",
     "random",
     "receptive_fields",

@@ -74,7 +74,13 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
         Section(
             "Speed-up over dense",
             "Time of the dense layer over this one's on the same problem, measured beside it.",
-            drawn("speedup"), (), speedup_maps(layers),
+            drawn("speedup"), of("baselines", "dense"), speedup_maps(layers),
+        ),
+        Section(
+            "Sparse or quantised?",
+            "Inference in the ways in which layers are deployed: time, memory, and the error of "
+            "the output.",
+            drawn("deploy"), of("deploy"),
         ),
         Section(
             "Time",

@@ -14,6 +14,7 @@ from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.analysis.questions import pays
 from sparsebench.views.plots.construction import construction
 from sparsebench.views.plots.crossovers import crossovers
+from sparsebench.views.plots.deploy import deploys
 from sparsebench.views.plots.dynamic import dynamic
 from sparsebench.views.plots.headline import headline
 from sparsebench.views.plots.k_winners import k_winners
@@ -42,6 +43,7 @@ PLOTS: tuple[Plot, ...] = (
     memories,
     rooflines,
     leagues,
+    deploys,
 )
 
 # What is asked beside that.

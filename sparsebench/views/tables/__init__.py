@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
 from sparsebench.analysis.questions import pays
+from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.deploy import deploy
 from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
@@ -35,6 +37,9 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    baselines,
+    dense_layers,
+    deploy,
     crossovers,
     gpu,
     tensor_cores,
