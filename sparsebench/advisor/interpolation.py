@@ -53,12 +53,9 @@ def from_records(
 
 
 def _alike(case: Case, question: Question) -> bool:
-    names = ("device", "dtype", "threads", "phase")
-    return (
-        all(getattr(case, name) == getattr(question, name) for name in names)
-        and case.operation == "linear"
-        and case.topology == "random"
-    )
+    names = ("device", "dtype", "threads", "phase", "topology")
+    alike = all(getattr(case, name) == getattr(question, name) for name in names)
+    return alike and case.operation == "linear"
 
 
 def _aspect(question: Question) -> float:
