@@ -64,6 +64,10 @@ COMMANDS = {
         "sparsify:sparsify",
         "Swap sparse layers into a model where they pay, and measure it before and after.",
     ),
+    "models": (
+        "models:models",
+        "Measure whole models, pruned: dense, masked, sparse and by SparseProp's swapping.",
+    ),
     "scale": (
         "scale:scale",
         "Measure time and bytes per connection of layers up to 10⁶ wide with 10⁸ connections.",

@@ -16,7 +16,7 @@ from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.conv1d import SparseConv1d
 from sparselayers.convert import convert_model, sparsify
-from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
+from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL, TopKAST
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
 from sparselayers.prune import Gradual, Pruner, Sigmoid
@@ -56,6 +56,7 @@ __all__ = [
     "SparseConv2d",
     "SparseLinear",
     "SparseMultiheadAttention",
+    "TopKAST",
     "activationsparsity",
     "blocks",
     "constant_fan_in",

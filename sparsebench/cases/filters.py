@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from sparsebench.cases import names
-from sparsebench.cases.case import Case, Operation, Phase
+from sparsebench.cases.case import Cache, Case, Gradients, Operation, Phase
 from sparsebench.cases.weights import PREFIX
 from sparsebench.errors import InputError
 
@@ -35,6 +35,8 @@ _ALLOWED: dict[str, Callable[[], tuple[str, ...]]] = {
     "operation": lambda: get_args(Operation),
     "implementation": names.implementations,
     "phase": lambda: get_args(Phase),
+    "gradients": lambda: get_args(Gradients),
+    "cache": lambda: get_args(Cache),
     "topology": names.topologies,
 }
 

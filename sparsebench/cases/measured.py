@@ -20,11 +20,14 @@ class Layer:
     asked: Callable[[Grid], bool]
 
 
-def _of(operation: str, *implementations: str) -> Callable[[Grid], bool]:
+def _of(operation: str) -> Callable[[Grid], bool]:
     return lambda grid: (
-        grid.operation == operation
-        and bool({"ours", *implementations}.intersection(grid.implementation))
+        grid.operation == operation and bool(grid.sparsity or grid.files) and _by("ours")(grid)
     )
+
+
+def _by(*implementations: str) -> Callable[[Grid], bool]:
+    return lambda grid: bool(set(implementations).intersection(grid.implementation))
 
 
 LAYERS: tuple[Layer, ...] = (
@@ -40,6 +43,10 @@ LAYERS: tuple[Layer, ...] = (
         "attention whose four projections are SparseLinear",
         _of("linear"),
     ),
+    Layer("KWinners", "of many units the k strongest alone speak", _of("k_winners")),
+    Layer("KWinners2d", "the same for images", lambda g: bool(_of("k_winners")(g) and g.image)),
+    Layer("RigL", "connections that move to where the gradient is largest", _by("rigl")),
+    Layer("SET", "connections that move anywhere", _by("set")),
 )
 
 Sweeps = Mapping[str, tuple[Grid, ...]]

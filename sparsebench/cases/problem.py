@@ -14,6 +14,7 @@ from sparsebench.cases.weights import resnet50
 from sparsebench.cases.weights.matrix import Matrix
 from sparselayers import Connectivity
 from sparselayers.convolution.geometry import Geometry
+from sparselayers.functional import k_winners
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,8 @@ class Problem:
     `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
     `phase` is what the module will do, for those who build differently for inference. A convolution
     has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width'). Of a
-    product the bias is zero, and x lies feature by feature.
+    product the bias is zero, and x lies feature by feature. Of an activation there are no weights,
+    and `winners` says how many units of a sample win; of images x and dy are as a convolution's.
     """
 
     connectivity: Connectivity
@@ -33,6 +35,7 @@ class Problem:
     dy: Tensor
     phase: Phase = "forward_backward"
     geometry: Geometry | None = None
+    winners: int = 0
 
 
 def make(case: Case) -> Problem:
@@ -43,6 +46,8 @@ def make(case: Case) -> Problem:
     `topologies.Undrawable` where the topology has no such connections.
     """
     generator = torch.Generator().manual_seed(case.seed)
+    if case.operation == "k_winners":
+        return _of_units(case, generator)
     geometry = _geometry(case)
     given = _given(case) or Matrix(topologies.draw(case, generator))
     connectivity = given.connectivity
@@ -58,7 +63,7 @@ def make(case: Case) -> Problem:
         connectivity=connectivity,
         values=normal(connectivity.nnz) * scale if given.values is None else given.values.to(dtype),
         bias=normal(case.out_features),
-        x=normal(case.batch, case.in_features, *seen),
+        x=with_zeros(normal(case.batch, case.in_features, *seen), case),
         dy=normal(case.batch, case.out_features, *made),
         geometry=geometry,
     )
@@ -66,6 +71,32 @@ def make(case: Case) -> Problem:
         x = problem.x.t().contiguous().t()
         return replace(problem, x=x, bias=torch.zeros_like(problem.bias))
     return problem
+
+
+def with_zeros(x: Tensor, case: Case) -> Tensor:
+    """Return `x` with the share of zeros that the input of `case` has: the largest units stay."""
+    if not case.input_sparsity:
+        return x
+    return k_winners(x, max(1, round((1.0 - case.input_sparsity) * x.shape[-1])))
+
+
+def _of_units(case: Case, generator: torch.Generator) -> Problem:
+    """Draw the units of an activation, and the gradient that comes back."""
+    seen = (case.image, case.image) if case.image > 1 else ()
+    dtype = getattr(torch, case.dtype)
+    x, dy = (
+        torch.randn(case.batch, case.in_features, *seen, generator=generator).to(dtype)
+        for _ in range(2)
+    )
+    none = Connectivity((1, 1), torch.tensor([0, 1]), torch.tensor([0]))
+    return Problem(
+        connectivity=none,
+        values=x.new_zeros(1),
+        bias=x.new_zeros(0),
+        x=x,
+        dy=dy,
+        winners=max(1, round((1.0 - case.sparsity) * x[0].numel())),
+    )
 
 
 def save(problem: Problem, path: Path) -> None:
@@ -78,6 +109,7 @@ def save(problem: Problem, path: Path) -> None:
             "col": connectivity.col,
             "tensors": (problem.values, problem.bias, problem.x, problem.dy),
             "geometry": problem.geometry.flat() if problem.geometry else None,
+            "winners": problem.winners,
         },
         path,
     )
@@ -89,7 +121,7 @@ def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
     connectivity = Connectivity(stored["shape"], stored["row_ptr"], stored["col"])
     values, bias, x, dy = stored["tensors"]
     geometry = Geometry.from_flat(stored["geometry"]) if stored["geometry"] else None
-    return Problem(connectivity, values, bias, x, dy, phase, geometry)
+    return Problem(connectivity, values, bias, x, dy, phase, geometry, stored["winners"])
 
 
 def _given(case: Case) -> Matrix | None:

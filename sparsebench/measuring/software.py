@@ -61,7 +61,7 @@ def _own(name: str) -> str:
     the library of layers, where it stands on that, the compiled kernels count too.
     """
     implementation, owner = IMPLEMENTATIONS[name], IMPLEMENTATIONS.owner(name)
-    rooms = (IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0],)
+    rooms: tuple[str, ...] = (IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0],)
     if owner != extensions.HERE:
         rooms += (type(implementation).__module__.partition(".")[0],)
     classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(rooms)]

@@ -73,7 +73,13 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
         Section(
             "Speed-up over dense",
             "Time of the dense layer over this one's on the same problem, measured beside it.",
-            drawn("speedup"), (), speedup_maps(layers),
+            drawn("speedup"), of("baselines", "dense"), speedup_maps(layers),
+        ),
+        Section(
+            "Sparse or quantised?",
+            "Inference in the ways in which layers are deployed: time, memory, and the error of "
+            "the output.",
+            drawn("deploy"), of("deploy"),
         ),
         Section(
             "Time",
@@ -95,6 +101,17 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             "League of implementations",
             "How far each is behind the fastest of the same problem, in the geometric mean.",
             drawn("league"), of("standings"),
+        ),
+        Section(
+            "Connections that change",
+            "A training step with its share of a rewiring, and what a rewiring takes by itself.",
+            drawn("dynamic"), of("dynamic"),
+        ),
+        Section(
+            "K-winners",
+            "The activation beside ReLU, which `dense` stands for here, and what layers gain from "
+            "zeros in their input.",
+            drawn("zeros"), of("k-winners", "zeros"),
         ),
         Section(
             "Matrices from files",

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views.plots.crossovers import crossovers
+from sparsebench.views.plots.deploy import deploys
+from sparsebench.views.plots.dynamic import dynamic
 from sparsebench.views.plots.headline import headline
 from sparsebench.views.plots.layers import layers
 from sparsebench.views.plots.leagues import leagues
@@ -22,6 +24,7 @@ from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.plots.times import times
+from sparsebench.views.plots.zeros import zeros
 
 __all__ = ["PLOTS", "figures", "save"]
 
@@ -36,6 +39,9 @@ PLOTS: tuple[Plot, ...] = (
     memories,
     rooflines,
     leagues,
+    dynamic,
+    zeros,
+    deploys,
 )
 
 

@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
+from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.deploy import deploy
+from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.k_winners import k_winners
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -24,6 +28,7 @@ from sparsebench.views.tables.terminal import terminal
 from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
+from sparsebench.views.tables.zeros import zeros
 
 __all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
@@ -33,6 +38,9 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    baselines,
+    dense_layers,
+    deploy,
     crossovers,
     gpu,
     tensor_cores,
@@ -41,6 +49,9 @@ _DRAWN: tuple[Make, ...] = (
     standings,
     cliffs,
     topologies,
+    dynamic,
+    k_winners,
+    zeros,
 )
 
 
