@@ -97,12 +97,14 @@ def test_the_front_is_what_nothing_beats_in_time_and_accuracy(here, monkeypatch)
     assert "and costs 1.1 points on mnist (90%, static, 1 seed)." in first
     assert second.startswith("8x1 is 2.3×")
     assert "and costs 0.1 points on mnist" in second
-    done = CliRunner().invoke(
-        cli.app,
-        ["advise", "--in", "1024", "--out", "1024", "--batch", "64", "--sparsity", "0.9",
-         "--threads", "2", "--structure", "any", "--json"],
-    )  # fmt: skip
-    answer = json.loads(done.stdout)
+    command = ["advise", "--in", "1024", "--out", "1024", "--batch", "64", "--sparsity", "0.9"]
+    command += ["--threads", "2", "--structure", "any"]
+    shown = CliRunner().invoke(cli.app, command, env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    assert "8x1 is 2.3×" in shown.output
+    assert "-1.10 on mnist (90%, static, 1 seed)" in shown.output
+    assert "Source: from records of this machine." in shown.output
+    answer = json.loads(CliRunner().invoke(cli.app, [*command, "--json"]).stdout)
     assert answer["candidates"][0]["structure"] == "16x1"
     assert answer["candidates"][1]["accuracy"][0]["dataset"] == "mnist"
 
