@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LISTS = {"guides/examples.md": "Examples", "guides/notebooks.md": "Notebooks"}
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import site_commands  # noqa: E402
@@ -18,6 +19,21 @@ import site_formats  # noqa: E402
 import site_links  # noqa: E402
 import site_listings  # noqa: E402
 from mkdocs.structure.files import File  # noqa: E402
+
+
+def on_config(config):
+    """Give the programs that have pages a place beside the pages that list them."""
+    pages = site_links.PROGRAMS.values()
+    for number, section in enumerate(config.nav or ()):
+        if isinstance(section, dict) and "Guides" in section:
+            guides = [
+                {title: [top, *sorted(p for p in pages if p.startswith(top.removesuffix(".md")))]}
+                if (title := _LISTS.get(top))
+                else top
+                for top in section["Guides"]
+            ]
+            config.nav[number] = {"Guides": guides}
+    return config
 
 
 def on_files(files, config):
@@ -56,6 +72,11 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def on_post_page(output, page, config):
-    """Let wide tables scroll by themselves, so that a page fits a phone."""
-    return re.sub(r"<table>(.*?)</table>", r'<div class="wide"><table>\1</table></div>', output,
-                  flags=re.DOTALL)  # fmt: skip
+    """Let wide tables scroll by themselves, so that a page fits a phone; figures stay on a line."""
+    output = re.sub(r"(<!-- figures: .*?-->\s*)<table>", r'\1<table data-figures="">', output)
+    return re.sub(r"<table( data-figures=\"\")?>(.*?)</table>", _scrolling, output, flags=re.DOTALL)
+
+
+def _scrolling(table):
+    kind = "wide figures" if table[1] else "wide"
+    return f'<div class="{kind}"><table>{table[2]}</table></div>'

@@ -1,4 +1,4 @@
-"""The sweeps that docs/guides/every-layer.md shows are asked as they stand, and its names are there."""
+"""The sweeps that docs/guides/every-layer.md shows can be asked, and its names are there."""
 
 import re
 from pathlib import Path
