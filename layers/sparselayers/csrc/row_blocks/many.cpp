@@ -175,19 +175,20 @@ void grad_input(const RowBlocks<F>& blocks, int64_t part, const W* values, const
   }
 }
 
-// So many columns meet four rows at once, and so many in all before their registers are added up.
-constexpr int dot_rows = small_group, dot_columns = SB_VECTOR_BYTES == 64 ? 4 : 3;
-constexpr int piece_columns = 48;
+// Four rows meet as many columns at once as make a register of sums, which is added up while the next ones
+// are multiplied: of more at a time the processor would not see that far. Sums of so many columns lie
+// together before they go where they belong.
+constexpr int dot_rows = small_group, dot_columns = N / dot_rows;
+constexpr int piece_columns = 64;
 
-// terms[g][c] = Σ over the registers of a block of the batch of dy[g] · x[col c], a register each.
-template <class F>
-SB_INLINE void dots(const float* dy, const float* x, int64_t pitch, const F* col,
-                    V (&terms)[dot_rows][dot_columns]) {
-  for (int g = 0; g < dot_rows; ++g)
-    for (int c = 0; c < dot_columns; ++c) terms[g][c] = V::zero();
+// sums[g][c] = Σ over the registers of a block of the batch of dy[g] · x[c].
+SB_INLINE void dots(const float* dy, int64_t pitch, const float* const* x, int64_t lanes,
+                    float (*sums)[piece_columns]) {
+  V terms[N];
+  for (int i = 0; i < N; ++i) terms[i] = V::zero();
   const float* from[dot_columns];
-  for (int c = 0; c < dot_columns; ++c) from[c] = x + int64_t{col[c]} * pitch;
-  for (int64_t i = 0; i < pitch; i += N) {
+  for (int c = 0; c < dot_columns; ++c) from[c] = x[c];
+  for (int64_t i = 0; i < lanes; i += N) {
     V met[dot_columns];
     for (int c = 0; c < dot_columns; ++c) {
       met[c] = V::load(from[c] + i);
@@ -196,48 +197,46 @@ SB_INLINE void dots(const float* dy, const float* x, int64_t pitch, const F* col
     for (int g = 0; g < dot_rows; ++g) {
       V by = V::load(dy + g * pitch + i);
       by.keep_in_register();
-      for (int c = 0; c < dot_columns; ++c) terms[g][c].add_product(by, met[c]);
+      for (int c = 0; c < dot_columns; ++c) terms[g * dot_columns + c].add_product(by, met[c]);
     }
   }
+  alignas(64) float found[N];
+  ::sums(terms).store(found);
+  for (int g = 0; g < dot_rows; ++g)
+    __builtin_memcpy(sums[g], found + g * dot_columns, dot_columns * sizeof(float));
 }
 
-// The sums of registers that lie one after the other, added to or put in place of `result`.
+// Puts sums where they belong, or adds them to what is there.
 template <class W>
-void add_up(const float* terms, int64_t count, bool first, W* result) {
-  for (int64_t k = 0; k < count; k += N) {
-    V some[N];
-    for (int i = 0; i < N; ++i) some[i] = V::load(terms + (k + i) * N);
-    V total = ::sums(some);
-    if (k + N <= count) {
-      if (!first) total += V::load(result + k);
-      total.store(result + k);
-    } else {
-      if (!first) total += V::load(result + k, static_cast<int>(count - k));
-      store_some(total, result + k, count - k);
-    }
+SB_INLINE void put(const float* sums, int64_t count, bool first, W* result) {
+  int64_t k = 0;
+  for (; k + N <= count; k += N) {
+    V total = V::load(sums + k);
+    if (!first) total += V::load(result + k);
+    total.store(result + k);
   }
+  for (; k < count; ++k) keep(sums[k] + (first ? 0.0f : widened(result[k])), result[k]);
 }
 
 template <class W, class F>
 void grad_values(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_t end,
-                 const float* dy, const float* x, int64_t pitch, bool first, W* result) {
-  alignas(64) float terms[dot_rows][piece_columns * N];
+                 const float* dy, const float* x, int64_t pitch, int64_t lanes, bool first,
+                 W* result) {
+  alignas(64) float sums[dot_rows][piece_columns];
+  const float* met[piece_columns + dot_columns];
   for (int64_t block = begin; block < end; ++block) {
     const Run<W> run(blocks, part, block, result);
-    const F* of_run = blocks.col + run.begin;
     for (int64_t from = 0; from < run.count; from += piece_columns) {
+      const F* col = blocks.col + run.begin + from;
       const int64_t count = smaller<int64_t>(piece_columns, run.count - from);
+      for (int64_t k = 0; k < count; ++k) met[k] = x + int64_t{col[k]} * pitch;
+      for (int c = 0; c < dot_columns; ++c) met[count + c] = met[count - 1];  // once more
       for (int64_t row = 0; row < blocks.height; row += dot_rows) {
-        for (int64_t k = 0; k < count; k += dot_columns) {
-          F col[dot_columns];  // the last is repeated
-          for (int c = 0; c < dot_columns; ++c) col[c] = of_run[from + smaller(k + c, count - 1)];
-          V found[dot_rows][dot_columns];
-          dots(dy + (block * blocks.height + row) * pitch, x, pitch, col, found);
-          for (int g = 0; g < dot_rows; ++g)
-            for (int c = 0; c < dot_columns; ++c) found[g][c].store(terms[g] + (k + c) * N);
-        }
+        const float* by = dy + (block * blocks.height + row) * pitch;
+        for (int64_t k = 0; k < count; k += dot_columns)
+          dots(by, pitch, met + k, lanes, reinterpret_cast<float(*)[piece_columns]>(sums[0] + k));
         for (int g = 0; g < dot_rows; ++g)
-          add_up(terms[g], count, first, run.values + (row + g) * run.length + from);
+          put(sums[g], count, first, run.values + (row + g) * run.length + from);
       }
     }
   }

@@ -61,9 +61,10 @@ struct Block {
             x.batch_stride, x.feature_stride};
   }
   static int64_t count(int64_t batch) { return (batch + block_lanes - 1) / block_lanes; }
-  static int64_t lanes(int64_t batch) {  // of the largest, with what lies behind the batch
-    const int64_t lanes = native_lanes<W>(), most = std::min(batch, block_lanes);
-    return (most + lanes - 1) / lanes * lanes;
+  // Of the largest block, of which tiles follow each other or lie side by side.
+  static int64_t pitch(int64_t batch) {
+    const Tiles most(std::min(batch, block_lanes), native_lanes<W>());
+    return most.pitch();
   }
 
  private:
@@ -150,7 +151,8 @@ void grad_values_block(const RowBlocks<F>& blocks, const Block<W>& block, const 
   for (int64_t item = 0; item < blocks.parts * spans; ++item) {
     const int64_t begin = item % spans * span, end = std::min(begin + span, blocks.rows);
     of<W, F>(many_loops).grad_values(blocks, item / spans, begin / blocks.height, end / blocks.height,
-                                 dy, x, block.tiles.pitch(), first, result);
+                                 dy, x, block.tiles.pitch(), block.tiles.registers * block.tiles.lanes,
+                                 first, result);
   }
 }
 
@@ -249,7 +251,7 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
   if (batch <= few && x.feature_stride == 1 && y.feature_stride == 1)
     return multiply_few(blocks, values, bias, x, batch, y, threads);
   const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
-  const Room arranged(Memory::blocks, blocks.columns * Block<W>::lanes(batch) * sizeof(float));
+  const Room arranged(Memory::blocks, blocks.columns * Block<W>::pitch(batch) * sizeof(float));
   const Room sums(Memory::panels, threads * span_rows * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
   float* from = reinterpret_cast<float*>(arranged.data);
@@ -275,12 +277,12 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
     return backward_few(blocks, values, dy, x, batch, dx, grad_values, threads);
   const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
   const int64_t features = blocks.rows + (grad_values ? blocks.columns : 0);
-  const Room arranged(Memory::blocks, features * Block<W>::lanes(batch) * sizeof(float));
+  const Room arranged(Memory::blocks, features * Block<W>::pitch(batch) * sizeof(float));
   const Room sums(Memory::panels,
                   threads * blocks.part_columns * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
   float* by = reinterpret_cast<float*>(arranged.data);
-  float* from = by + blocks.rows * Block<W>::lanes(batch);
+  float* from = by + blocks.rows * Block<W>::pitch(batch);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < count; ++index) {
     const Block<W> block(index, count, batch);

@@ -56,7 +56,12 @@ struct Tiles {
     return (registers / count * tile + (tile < larger ? tile : larger)) * lanes;
   }
   SB_ALWAYS int64_t pitch(int64_t tile) const { return int64_t{width(tile)} * lanes; }
-  SB_ALWAYS int64_t pitch() const { return registers * lanes; }
+  // Of registers of less than a line an odd number: those of several features that are wanted at once
+  // then lie in both halves of the cache's lines, which are read side by side.
+  SB_ALWAYS int64_t pitch() const { return whole_pitch(registers, lanes); }
+  static SB_ALWAYS int64_t whole_pitch(int64_t registers, int lanes) {
+    return (lanes < 16 ? registers | 1 : registers) * lanes;
+  }
 };
 
 // Loops for larger batches, which lie in the lanes (many.cpp).
@@ -71,9 +76,9 @@ struct ManyLoops {
   void (*grad_input[most_registers])(const Layer&, int64_t part, const W* values, const float* dy,
                                      int64_t dy_pitch, float* dx);
   // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), a part of the columns. Features of dy
-  // and x are `pitch` apart: a whole block of the batch, and zeros behind it.
+  // and x are `pitch` apart: a whole block of the batch, which with zeros behind it takes `lanes`.
   void (*grad_values)(const Layer&, int64_t part, int64_t begin, int64_t end, const float* dy,
-                      const float* x, int64_t pitch, bool first, W* result);
+                      const float* x, int64_t pitch, int64_t lanes, bool first, W* result);
 };
 
 // At most so large a batch has columns in its lanes: it is bound by memory, and values come by whole
