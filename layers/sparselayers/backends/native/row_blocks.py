@@ -117,7 +117,8 @@ class Blocks:
 
 def serves(connectivity: Connectivity) -> bool:
     """Return whether these connections are row blocks, and not too many to count in 32 bits."""
-    return connectivity.col.dtype == torch.int32 and row_block(connectivity) > 1
+    counted = max(*connectivity.shape, connectivity.nnz)
+    return counted <= torch.iinfo(torch.int32).max and row_block(connectivity) > 1
 
 
 def blocks_of(connectivity: Connectivity) -> Blocks:
@@ -138,7 +139,8 @@ def _make(connectivity: Connectivity) -> Blocks:
             "choose backend 'native'"
         )
     height, (outputs, inputs) = row_block(connectivity), connectivity.shape
-    row_ptr, count = connectivity.row_ptr, outputs // height
+    row_ptr, of_rows = connectivity.row_ptr.int(), connectivity.col.int()
+    count = outputs // height
     parts = max(1, -(-inputs // _PART_COLUMNS))
     wide = inputs > _FEATURES_16
     ptr, begin = row_ptr.new_empty(count + 1), row_ptr.new_empty(parts + 1, count)
@@ -155,7 +157,7 @@ def _make(connectivity: Connectivity) -> Blocks:
         col.data_ptr(),
         begin.data_ptr(),
     )
-    kernel.fill(row_ptr.data_ptr(), connectivity.col.data_ptr())
+    kernel.fill(row_ptr.data_ptr(), of_rows.data_ptr())
     return Blocks(kernel, (ptr, col, begin))
 
 
