@@ -24,7 +24,7 @@ def rank_in_groups(scores: Tensor, groups: Tensor) -> Tensor:
 
 def largest_of_each(scores: Tensor, groups: Tensor, count: int) -> Tensor:
     """Return booleans, True for the `count` largest scores of each group; all of a smaller one."""
-    sizes = torch.unique_consecutive(groups, return_counts=True)[1]
+    sizes: Tensor = torch.unique_consecutive(groups, return_counts=True)[1]
     return _ranked(scores, sizes) >= sizes.repeat_interleave(sizes) - count
 
 
