@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsebench.cases import problem
-from sparsebench.measuring import worker
+from sparsebench.measuring import runner, worker
 from tests.sparsebench.cases.test_case import CASE as SOME
 
 CASE = replace(SOME, input_sparsity=0.8, threads=torch.get_num_threads())
@@ -40,3 +40,8 @@ def test_the_key_says_so_and_only_then():
     assert "input_sparsity" not in SOME.key
     with pytest.raises(ValueError, match="only linear layers have zeros as input"):
         replace(CASE, operation="product")
+
+
+def test_inputs_with_and_without_zeros_are_different_numbers():
+    assert runner.numbers(CASE) != runner.numbers(replace(CASE, input_sparsity=0.0))
+    assert runner.numbers(CASE) == runner.numbers(replace(CASE, phase="train_step"))
