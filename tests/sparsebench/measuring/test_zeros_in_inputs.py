@@ -20,7 +20,7 @@ def test_the_share_of_zeros_is_what_k_winners_leave():
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name", ["dense", "ours", "dense_nonzero", "csc_nonzero", "torch_csr"])
+@pytest.mark.parametrize("name", ["dense", "ours", "dense_nonzero", "csc_nonzero", "scipy_nonzero"])
 def test_it_is_measured_and_checked_with_as_many_zeros(tmp_path, name, batch):
     case = replace(CASE, implementation=name, batch=batch)
     worker.prepare(case, tmp_path)
