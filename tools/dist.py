@@ -44,7 +44,9 @@ def build(steps: Steps) -> Path:
     if repaired != wheel:
         wheel.unlink()
     shown = subprocess.run([*auditwheel, "show", repaired], capture_output=True, text=True).stdout
-    print(f"  {' '.join(shown.split())}")
+    oldest = re.search(r"constrains the platform\s+tag to\s+\"(\w+)\"", shown)
+    if oldest:
+        print(f"  {oldest[1]}: systems whose glibc is as new as that, and newer ones")
     return repaired
 
 

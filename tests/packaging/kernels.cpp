@@ -1,5 +1,6 @@
 // The kernels without Python, against plain loops: for machines that are emulated, where PyTorch is
 // not to be had. CMakeLists.txt makes it (SPARSEBENCH_TEST_KERNELS), try_aarch64.py runs it.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>

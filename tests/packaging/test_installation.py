@@ -170,7 +170,8 @@ def test_the_wheel_says_what_it_is(wheel):
     metadata = message_from_bytes(told)
     assert metadata["Version"] == sparselayers.__version__ == sparsebench.__version__
     assert metadata["License-Expression"] == "MIT"
-    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    licences = {name.partition(".dist-info/licenses/")[2] for name in names}
+    assert {"LICENSE", "licenses/nanobind.txt", "licenses/robin-map.txt"} <= licences
     assert {"sparse", "pytorch"} < set(metadata["Keywords"].split(","))
     assert "Typing :: Typed" in metadata.get_all("Classifier")
     assert {f"{name}/py.typed" for name in NAMES} < set(names)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def main() -> int:
         "CMAKE_TOOLCHAIN_FILE": ROOT / "tools" / "aarch64-linux-gnu.cmake",
         "NB_SUFFIX": SUFFIX,
         "Python_EXECUTABLE": sys.executable,
+        "Python_INCLUDE_DIR": sysconfig.get_path("include"),
         "SPARSEBENCH_TEST_KERNELS": "ON",
         "nanobind_DIR": nanobind.cmake_dir(),
     }
