@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def main(wheel: Path) -> int:
         install = ("-m", "pip", "install", "--only-binary=:all:")
         installing = fresh.timed(*install, str(wheel.resolve()))
         stepping = fresh.timed("-c", FIRST_STEP)
-        print(f"pip install: {installing:.0f} s; first step of a training: {stepping:.0f} s more")
+        print(f"pip install: {installing}; first step of a training: {stepping} more")
         print("version, instruction sets:", fresh.said.strip())
         fresh.timed(*install, "pytest>=8", "hypothesis>=6.100")
         shutil.copytree(ROOT / "tests", fresh.folder / "tests")
@@ -66,7 +67,7 @@ def main(wheel: Path) -> int:
         tests = [f"tests/sparselayers/{name}" for name in TESTS]
         testing = fresh.timed("-m", "pytest", "-q", *tests)
         passed = re.findall(r"^\d+ passed.*$", fresh.said, re.MULTILINE)
-        print(f"tests of the kernels: {passed[-1]} ({testing:.0f} s)")
+        print(f"tests of the kernels: {passed[-1]}, {testing}")
     return 0
 
 
@@ -82,11 +83,11 @@ class Fresh:
         for name in _with_what_it_needs({"torch", "torchvision"}):
             _link(metadata.distribution(name), packages)
 
-    def timed(self, *arguments: str) -> float:
-        """Run this environment's Python; return the seconds, keep what it prints in `said`."""
+    def timed(self, *arguments: str) -> str:
+        """Run this environment's Python; return how long it took, keep what it prints in `said`."""
         hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CXX", "CC")
         kept = {name: value for name, value in os.environ.items() if name not in hidden}
-        start = time.monotonic()
+        start, before = time.monotonic(), _processor_seconds()
         done = subprocess.run(
             [self.scripts / "python", *arguments],
             cwd=self.folder,
@@ -99,7 +100,14 @@ class Fresh:
         if done.returncode:
             print(done.stdout)
             sys.exit(f"failed: python {' '.join(arguments[:3])}")
-        return time.monotonic() - start
+        seconds = time.monotonic() - start
+        return f"{seconds:.0f} s ({_processor_seconds() - before:.0f} s of a processor)"
+
+
+def _processor_seconds() -> float:
+    """What the programs that were run have taken, whatever else the machine does."""
+    taken = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return taken.ru_utime + taken.ru_stime
 
 
 def _with_what_it_needs(names: set[str]) -> set[str]:
@@ -110,7 +118,9 @@ def _with_what_it_needs(names: set[str]) -> set[str]:
         found.add(name)
         for requirement in metadata.requires(name) or ():
             needed = re.match(r"[\w.-]+", requirement)[0].lower()
-            if "extra ==" not in requirement and needed not in found and _is_here(needed):
+            # CUDA's libraries are extras of one distribution.
+            wanted = "extra ==" not in requirement or name.startswith("cuda")
+            if wanted and needed not in found and _is_here(needed):
                 names.add(needed)
     return found
 
