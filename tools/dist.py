@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from environment import ROOT, StepError, Steps
+from steps import ROOT, StepError, Steps
 
 DIST = ROOT / "dist"
 # PyTorch brings an OpenMP runtime, and a process must not have two: the wheel brings none.
