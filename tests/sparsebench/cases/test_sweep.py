@@ -199,3 +199,18 @@ def test_a_product_is_measured_in_inference_alone(written):
     with pytest.raises(InputError, match="operation product is measured in phase"):
         sweep.load(written(text + 'operation = "product"\n'))
     assert {c.operation for c in cases(written(GRID + 'operation = "product"\n'))} == {"product"}
+
+
+def test_gradients_and_caches_vary_where_they_say_something(written):
+    text = GRID.replace('"inference"', '["inference", "train_step"]')
+    text += 'gradients = ["fresh", "kept"]\ncache = ["warm", "cold"]\n'
+    both = [("fresh", "warm"), ("fresh", "cold")]
+    found = sweep.load(written(text)).cases(["cpu", "cuda"], [2])
+    for phase, device, expected in (
+        ("inference", "cpu", both),
+        ("train_step", "cpu", [*both, ("kept", "warm"), ("kept", "cold")]),
+        ("train_step", "cuda", both[:1]),
+    ):
+        here = [c for c in found if (c.phase, c.device) == (phase, device)]
+        assert len(here) == 8 * len(expected)
+        assert {(c.gradients, c.cache) for c in here} == set(expected)
