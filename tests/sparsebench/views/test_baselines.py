@@ -44,7 +44,7 @@ def test_dense_layers_are_told_over_nn_linear():
     assert (row["nn.Linear"], row["dense_onednn"], row["dense_int8"]) == (
         "4.00 ms",
         "0.50×",
-        "0.25×",
+        "0.20×",
     )
 
 
