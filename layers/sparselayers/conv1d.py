@@ -75,11 +75,28 @@ class SparseConv1d(SparseConv2d):
             backend=backend,
             **sizes,
         )
+        # As nn.Conv1d shows them: others read them, such as transformers' Whisper its strides.
+        self.kernel_size, self.stride, self.dilation = (  # type: ignore[assignment]
+            self.kernel_size[1:],
+            self.stride[1:],
+            self.dilation[1:],
+        )
+        if not isinstance(self.padding, str):
+            self.padding = self.padding[1:]  # type: ignore[assignment]
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the windows lie in an image of height 1."""
+        kernel, stride, dilation = (
+            (1, *sizes) for sizes in (self.kernel_size, self.stride, self.dilation)
+        )
+        padding: Any = self.padding if isinstance(self.padding, str) else (0, *self.padding)
+        return Geometry.of(kernel, stride, padding, dilation, self.groups)  # type: ignore[arg-type]
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """The shape of the weight as nn.Conv1d has it."""
-        return (self.out_channels, self.in_channels // self.groups, self.kernel_size[1])
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     @property
     def weight(self) -> Tensor:
@@ -98,7 +115,7 @@ class SparseConv1d(SparseConv2d):
         ) -> Tensor:
             stride, dilation = (1, _one("stride", stride)), (1, _one("dilation", dilation))
             padding = padding if isinstance(padding, str) else (0, _one("padding", padding))
-            geometry = Geometry.of(self.kernel_size, stride, padding, dilation, groups)
+            geometry = Geometry.of((1, *self.kernel_size), stride, padding, dilation, groups)  # type: ignore[arg-type]
             x = input.unsqueeze(-2)
             y = sparse_conv2d(x, values, bias, connectivity, geometry, backend=self.backend)
             return y.squeeze(-2)
@@ -116,9 +133,6 @@ class SparseConv1d(SparseConv2d):
 
     def _dense(self, **factory: Any) -> nn.Module:
         arguments: Any = {name: getattr(self, name) for name in ARGUMENTS}
-        for name in ("kernel_size", "stride", "padding", "dilation"):
-            value = arguments[name]
-            arguments[name] = value if isinstance(value, str) else value[1]
         return nn.Conv1d(**arguments, bias=self.bias is not None, **factory)
 
 

@@ -18,7 +18,7 @@ from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
-PHASES = ("inference", "forward_backward", "train_step")
+PHASES = ("rewiring", "inference", "forward_backward", "train_step")
 
 _PANELS = 6  # with more layers than this they would be too small to read
 _MOST = 12  # sizes, or batches, in a figure
@@ -266,7 +266,7 @@ def _slug(name: str, value: Any) -> str:
 def _extent(case: Case) -> tuple[int, ...]:
     """Return what layers are ordered by: 3×3 convolutions before 1×1, networks in their order."""
     window = (-case.kernel, case.stride, case.in_features, case.out_features)
-    return *window, case.image, case.padding, case.groups
+    return *window, case.image, case.padding, case.groups, round(1e4 * case.input_sparsity)
 
 
 def _rank(implementation: str) -> tuple[int, str]:

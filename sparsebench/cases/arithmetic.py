@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sparsebench.cases.case import Case
 
-PRODUCTS = {"inference": 1, "forward_backward": 3, "train_step": 3}
+PRODUCTS = {"inference": 1, "forward_backward": 3, "train_step": 3, "rewiring": 3}
 VALUE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 INDEX_BYTES = 4
 
@@ -20,8 +20,11 @@ def flops(case: Case) -> int:
 
     Every sample uses each weight once, in a convolution once a window. Inference is one product
     (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
-    Bias and optimizer are left out: they are of lower order.
+    Activations multiply nothing. Bias and optimizer are left out: they are of lower order. So is
+    what a rewiring needs at least.
     """
+    if case.operation == "k_winners":
+        return 0
     return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
 
 
@@ -43,7 +46,7 @@ def traffic(case: Case) -> int:
     moved = parameters + _indices(case) + x + y
     if case.phase != "inference":
         moved += 2 * parameters + _indices(case) + 2 * x + y
-    if case.phase == "train_step":
+    if case.phase in ("train_step", "rewiring"):
         moved += 3 * parameters
     return moved
 
@@ -75,9 +78,13 @@ def intensity(case: Case) -> float:
 
 
 def _parameters(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     bias = 0 if case.operation == "product" else case.out_features
     return (case.nnz + bias) * VALUE_BYTES[case.dtype]
 
 
 def _indices(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     return (case.nnz + case.out_features + 1) * INDEX_BYTES

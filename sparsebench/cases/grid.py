@@ -74,7 +74,8 @@ class Grid(BaseModel):
     would use. `gradients` and `cache` vary where they say something: of training, of CPUs.
 
     `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d, which needs
-    the image; without `padding` it is the one that keeps its size.
+    the image; without `padding` it is the one that keeps its size. `image` is for k_winners too, of
+    channels. `input_sparsity` is the share of zeros in what linear layers get.
 
     `weights` are files, or folders of them, whose matrices are measured: they bring shapes,
     sparsities and connections, and values where they have some. A topology `file:PATH` says the
@@ -98,6 +99,7 @@ class Grid(BaseModel):
     sparsity: Many[Annotated[float, Field(ge=0, lt=1, strict=True)]] | None = None
     topology: Many[Annotated[str, AfterValidator(_topology)]] = ("random",)
     weights: Many[Annotated[str, StringConstraints(min_length=1)]] | None = None
+    input_sparsity: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
     min_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.3
     batch: Many[Size]
     device: Many[Device] | None = None
@@ -126,6 +128,8 @@ class Grid(BaseModel):
                 "to be measured"
             )
         windows = {name: getattr(self, name) for name in WINDOW}
+        if self.operation == "k_winners":
+            windows.pop("image")
         if self.operation != "conv2d" and any(windows.values()):
             named = ", ".join(name for name, values in windows.items() if values)
             raise ValueError(f'{named}: only with operation = "conv2d"')
@@ -170,10 +174,15 @@ class Grid(BaseModel):
         else:
             shapes = list(itertools.product(self.in_features or (), self.out_features or ()))
         drawn = [name for name in self.topology if not name.startswith(PREFIX)]
+        windows: list[dict[str, Any]] = [{}]
+        if self.operation == "conv2d":
+            windows = self._windows()
+        elif self.operation == "k_winners":
+            windows = [{"image": image} for image in self.image or (1,)]
         return [
             {"in_features": inputs, "out_features": outputs, "sparsity": s, "topology": t, **window}
             for inputs, outputs in shapes
-            for window in (self._windows() if self.operation == "conv2d" else [{}])
+            for window in windows
             for s, t in itertools.product(self.sparsity or (), drawn)
         ]
 

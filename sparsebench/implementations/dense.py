@@ -16,7 +16,8 @@ class Dense(Implementation):
     """Multiplies by every weight and computes every weight's gradient, as dense training does."""
 
     name = "dense"
-    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
+    activates = "relu"
     gflops = 60.0
 
     def flops(self, case: Case) -> float:
@@ -35,6 +36,11 @@ class Dense(Implementation):
     def product(self, problem: Problem) -> nn.Module:
         """Multiply the weight, (out, in), by xᵀ as it lies."""
         return _Product(problem)
+
+    def activation(self, problem: Problem) -> nn.Module:
+        """Return a ReLU: what a dense network has where a sparse one has k-winners."""
+        del problem
+        return nn.ReLU()
 
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Gather the gradient of the weights that exist."""

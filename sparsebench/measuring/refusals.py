@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sparsebench.cases.case import Case
+from sparsebench.cases.topologies import TOPOLOGIES
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.measuring import allocator, memory
 from sparselayers import accelerator
@@ -13,6 +14,8 @@ def refusal(case: Case) -> str | None:
     implementation = IMPLEMENTATIONS[case.implementation]
     if reason := implementation.unavailable() or implementation.unsupported(case):
         return reason
+    if case.topology in TOPOLOGIES and (reason := TOPOLOGIES[case.topology].missing):
+        return f"topology {case.topology}: {reason}"
     if reason := accelerator.problem(case.device):
         return reason
     if case.gradients == "kept" and not allocator.can_keep():

@@ -164,6 +164,8 @@ class Bench:
                 f"problem's numbers, {free / 1e6:.0f} MB are free; the records are intact"
             )
         outcome = self._attempt(worker.prepare, case, self._scratch)
+        if outcome.status == "unsupported":
+            return outcome
         if outcome.status != "ok":
             return replace(outcome, message=f"preparing the problem: {outcome.message}")
         self._prepared = numbers(case)

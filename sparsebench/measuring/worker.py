@@ -14,9 +14,19 @@ from torch import Tensor, nn
 from sparsebench.cases import phases, problem
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
+from sparsebench.cases.topologies import Undrawable
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.implementations.dense_tf32 import tensor_cores
-from sparsebench.measuring import afterwards, allocator, cold, memory, oracle, quality, timing
+from sparsebench.measuring import (
+    afterwards,
+    allocator,
+    cold,
+    memory,
+    oracle,
+    quality,
+    rewirings,
+    timing,
+)
 from sparsebench.measuring.isolation import public
 from sparsebench.measuring.verification import Incorrect, drop_gradients, judge, verify
 from sparsebench.records import Memory, Round, Status
@@ -43,9 +53,13 @@ class Outcome:
 def prepare(case: Case, folder: Path) -> Outcome:
     """Draw the problem of `case` and compute what is expected: once for all implementations."""
     torch.set_num_threads(case.threads)
-    drawn = problem.make(case)
+    try:
+        drawn = problem.make(case)
+    except Undrawable as why:
+        return Outcome("unsupported", str(why))
     problem.save(drawn, folder / "problem.pt")
-    torch.save(oracle.expected(drawn), folder / "expected.pt")
+    if not drawn.winners:
+        torch.save(oracle.expected(drawn), folder / "expected.pt")
     return Outcome("ok")
 
 
@@ -83,6 +97,8 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     if earlier is None:
         errors = verify(implementation, module, given, folder / "expected.pt")
         judge(errors, implementation.precision or case.dtype)
+        if case.phase == "rewiring":
+            rewirings.check(implementation, module, given, implementation.precision or case.dtype)
         del given  # what the module shares with it still counts
         peaks = take_memory(implementation, module, x, dy, case, empty)
     before = afterwards.parameters_before(module, case)
@@ -149,14 +165,16 @@ def take_memory(
 ) -> Memory:
     """Take what the module holds beyond `empty`, and the peaks of an inference and a training step.
 
-    The module has run a training step before, so that what it caches counts as held.
+    The step is one that rewires where the case is about that. The module has run a training step
+    before, so that what it caches counts as held.
     """
     held = memory.held(case.device) - empty
     inference = phases.step(module, x, dy, "inference")
     inference_peak, method = memory.peak(inference, case.device, forget=lambda: None)
     training_peak = None
     if implementation.trains:
-        training = phases.step(module, x, dy, "train_step", learning_rate=0.0)
+        phase = "rewiring" if case.phase == "rewiring" else phases.training(module)
+        training = phases.step(module, x, dy, phase, learning_rate=0.0)
         training_peak, method = memory.peak(
             training, case.device, forget=lambda: drop_gradients(module, x)
         )
@@ -193,7 +211,8 @@ def _small(
         given = problem.make(small)
         module = implementation.build(given)
         if implementation.trains:
-            phases.step(module, given.x, given.dy, "train_step", learning_rate=0.0)()
+            training = phases.training(module)
+            phases.step(module, given.x, given.dy, training, learning_rate=0.0)()
         phases.step(module, given.x, given.dy, "inference")()
         return module
     return None

@@ -103,6 +103,17 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             drawn("league"), of("standings"),
         ),
         Section(
+            "Connections that change",
+            "A training step with its share of a rewiring, and what a rewiring takes by itself.",
+            drawn("dynamic"), of("dynamic"),
+        ),
+        Section(
+            "K-winners",
+            "The activation beside ReLU, which `dense` stands for here, and what layers gain from "
+            "zeros in their input.",
+            drawn("zeros"), of("k-winners", "zeros"),
+        ),
+        Section(
             "Matrices from files",
             "Every matrix is a point; lines are geometric means over bands of sparsity.",
             drawn("matrices"), of("matrices-network", "matrices-sparsity"),

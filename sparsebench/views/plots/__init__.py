@@ -13,6 +13,7 @@ from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views.plots.crossovers import crossovers
 from sparsebench.views.plots.deploy import deploys
+from sparsebench.views.plots.dynamic import dynamic
 from sparsebench.views.plots.headline import headline
 from sparsebench.views.plots.layers import layers
 from sparsebench.views.plots.leagues import leagues
@@ -23,6 +24,7 @@ from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.plots.times import times
+from sparsebench.views.plots.zeros import zeros
 
 __all__ = ["PLOTS", "figures", "save"]
 
@@ -37,6 +39,8 @@ PLOTS: tuple[Plot, ...] = (
     memories,
     rooflines,
     leagues,
+    dynamic,
+    zeros,
     deploys,
 )
 

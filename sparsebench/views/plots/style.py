@@ -169,6 +169,8 @@ def panel_title(size: str) -> str:
 
 def phase_title(phase: str) -> str:
     """Return a phase in words."""
-    return {"forward_backward": "forward + backward", "train_step": "training step"}.get(
-        phase, phase
-    )
+    return {
+        "forward_backward": "forward + backward",
+        "train_step": "training step",
+        "rewiring": "training step with a rewiring",
+    }.get(phase, phase)

@@ -13,7 +13,9 @@ from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
+from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.k_winners import k_winners
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -26,6 +28,7 @@ from sparsebench.views.tables.terminal import terminal
 from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
+from sparsebench.views.tables.zeros import zeros
 
 __all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
@@ -46,6 +49,9 @@ _DRAWN: tuple[Make, ...] = (
     standings,
     cliffs,
     topologies,
+    dynamic,
+    k_winners,
+    zeros,
 )
 
 

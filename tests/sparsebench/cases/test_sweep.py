@@ -124,7 +124,7 @@ def test_options_replace_threads_and_seed(written):
         (
             '"inference"',
             '"inference"\noperation = "conv3d"',
-            ("'conv3d'", "'conv2d' or 'product'"),
+            ("'conv3d'", "'conv2d', 'product' or 'k_winners'"),
         ),
         ('"inference"', '"inference"\noperation = "conv2d"', ("grid", "needs image")),
         (
