@@ -70,7 +70,12 @@ def test_an_engine_that_is_missing_is_named_with_its_command(name, monkeypatch):
     [
         ("dense_mv", {}, "dense_mv is for batch 1, got 16"),
         ("torch_bsr", {"in_features": 90}, "torch_bsr: in_features = 90 is no multiple of 16"),
-        ("torch_2to4", {}, "does not support device cpu"),
+        ("torch_2to4", {"dtype": "float16"}, "does not support device cpu"),
+        (
+            "torch_2to4",
+            {"dtype": "float16", "device": "cuda"},
+            "is for topologies 2:4 and 1:4, got random",
+        ),
         ("openvino_sparse", {"sparsity": 0.4}, "is for sparsities of 50% and more"),
         (
             "dense_onnxruntime",
