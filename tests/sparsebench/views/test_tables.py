@@ -127,7 +127,7 @@ def test_the_terminal_table_without_ours_or_without_dense():
 def test_the_lead_is_over_the_fastest_of_the_other_sparse_ones(made):
     """A peer takes 2.5 times as long; masked and dense, though faster at 50%, are no peers."""
     text = made["lead"].text
-    assert set(text["50%"]) == set(text["99%"]) == {"2.5× (peer)"}
+    assert set(text["50%"]) == set(text["99%"]) == {"2.5× (2.4–2.6) peer"}
     assert len(text) == len(made["summary"].text) + len(text[text["phase"] == "forward_backward"])
 
 
