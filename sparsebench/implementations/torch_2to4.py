@@ -62,6 +62,6 @@ def check_pattern(weight: Tensor) -> None:
     """Raise ValueError where more than two of four neighbours in a row of `weight` are not zero."""
     if weight.shape[1] % _OF:
         raise ValueError(f"2:4: {weight.shape[1]} columns are no multiple of {_OF}")
-    most = int((weight.unflatten(1, (-1, _OF)) != 0).sum(2).max())
+    most = int((weight.view(len(weight), -1, _OF) != 0).sum(2).max())
     if most > _MOST:
         raise ValueError(f"2:4: {most} of 4 neighbours are connected; at most {_MOST} may be")

@@ -159,7 +159,10 @@ def test_the_default_sweep_asks_what_it_promises():
     assert {c.sparsity for c in found} == {0.5, 0.8, 0.9, 0.95, 0.98, 0.99}
     assert {c.batch for c in found} == {1, 128}
     every = {"dense", "masked", "torch_coo", "torch_csr", "reference", "ours"}
-    assert {c.implementation for c in found} == every
+    stronger = {"dense_onednn", "dense_openblas"}
+    assert {c.implementation for c in found} == every | stronger
+    assert {c.sparsity for c in found if c.implementation in stronger} == {0.9}
+    assert {c.implementation for c in found if c.gradients == "kept"} == {"dense", "ours"}
 
 
 def test_the_headline_is_the_tutorials_example():
