@@ -53,11 +53,10 @@ def from_records(
 
 
 def _alike(case: Case, question: Question) -> bool:
-    names = ("device", "dtype", "threads", "phase")
+    names = ("device", "dtype", "threads", "phase", "topology")
     return (
         all(getattr(case, name) == getattr(question, name) for name in names)
         and case.operation == "linear"
-        and case.topology == "random"
         and all(getattr(case, name) == usual for name, usual in USUAL.items())
     )
 

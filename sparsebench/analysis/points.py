@@ -18,7 +18,7 @@ from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
-PHASES = ("rewiring", "inference", "forward_backward", "train_step")
+PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_step")
 
 _PANELS = 6  # with more layers than this they would be too small to read
 _MOST = 12  # sizes, or batches, in a figure

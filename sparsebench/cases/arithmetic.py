@@ -20,10 +20,10 @@ def flops(case: Case) -> int:
 
     Every sample uses each weight once, in a convolution once a window. Inference is one product
     (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
-    Activations multiply nothing. Bias and optimizer are left out: they are of lower order. So is
-    what a rewiring needs at least.
+    Activations, and making a layer, multiply nothing. Bias and optimizer are left out: they are of
+    lower order. So is what a rewiring needs at least.
     """
-    if case.operation == "k_winners":
+    if case.operation == "k_winners" or case.phase == "construction":
         return 0
     return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
 
@@ -43,6 +43,8 @@ def traffic(case: Case) -> int:
     value = VALUE_BYTES[case.dtype]
     x, y = case.batch * case.inputs * value, case.batch * case.outputs * value
     parameters = _parameters(case)
+    if case.phase == "construction":
+        return parameters + _indices(case)
     moved = parameters + _indices(case) + x + y
     if case.phase != "inference":
         moved += 2 * parameters + _indices(case) + 2 * x + y
@@ -59,6 +61,8 @@ def footprint(case: Case) -> int:
     """
     value = VALUE_BYTES[case.dtype]
     activations = case.batch * (case.inputs + case.outputs) * value
+    if case.phase == "construction":
+        return _parameters(case) + _indices(case)
     arrays = _parameters(case) + activations
     return _indices(case) + (arrays if case.phase == "inference" else 2 * arrays)
 
@@ -68,6 +72,8 @@ def needed_memory(case: Case) -> int:
 
     The footprint but for what the layer is given and a peak does not count: x and, to train, dy.
     """
+    if case.phase == "construction":
+        return footprint(case)
     given = case.inputs + (0 if case.phase == "inference" else case.outputs)
     return footprint(case) - case.batch * given * VALUE_BYTES[case.dtype]
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
-Phase = Literal["inference", "forward_backward", "train_step", "rewiring"]
+Phase = Literal["inference", "forward_backward", "train_step", "rewiring", "construction"]
 Gradients = Literal["fresh", "kept"]
 Cache = Literal["warm", "cold"]
 
@@ -37,7 +37,8 @@ class Case:
 
     A `product` is y = x Wᵀ alone, without bias, on operands laid out for it: x and y lie feature by
     feature. It is measured in inference. A `rewiring` is a training step of a linear layer after
-    which connections are dropped and others grow, with all that this makes necessary.
+    which connections are dropped and others grow, with all that this makes necessary; a
+    `construction` makes such a layer, its connections included.
 
     `k_winners` is an activation, without weights: of `in_features` = `out_features` units, with an
     `image` of channels on square images, the share `sparsity` is set to zero. `input_sparsity` is
@@ -48,9 +49,9 @@ class Case:
     the case is.
 
     Raises ValueError where no window fits into the image, or the groups do not divide the features,
-    for a product in another phase, a rewiring of what is no linear layer, k-winners whose units are
-    not as many before and after or that are to be trained, zeros in what is no linear layer's, and
-    where there are no gradients to keep.
+    for a product in another phase, a rewiring or construction of no linear layer, k-winners whose
+    units are not as many before and after or that are to be trained, zeros in what is no linear
+    layer's input, and where there are no gradients to keep.
     """
 
     implementation: str
@@ -78,16 +79,17 @@ class Case:
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
-        if self.phase == "rewiring" and self.operation != "linear":
-            raise ValueError(f"operation = {self.operation}: only linear layers are rewired")
+        if self.phase in ("rewiring", "construction") and self.operation != "linear":
+            what = {"rewiring": "rewired", "construction": "constructed"}[self.phase]
+            raise ValueError(f"operation = {self.operation}: only linear layers are {what}")
         if self.input_sparsity and self.operation != "linear":
             raise ValueError(
                 f"operation = {self.operation}: only linear layers have zeros as input"
             )
         if self.operation == "k_winners":
             self._check_units()
-        if self.gradients == "kept" and self.phase == "inference":
-            raise ValueError("gradients = kept: inference has none")
+        if self.gradients == "kept" and self.phase in ("inference", "construction"):
+            raise ValueError(f"gradients = kept: {self.phase} has none")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(

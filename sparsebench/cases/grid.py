@@ -188,7 +188,9 @@ class Grid(BaseModel):
 
     def _from_files(self) -> list[dict[str, Any]]:
         """Return what a case says of each matrix in the files that is what the grid asks for."""
-        layers = []
+        layers: list[dict[str, Any]] = []
+        if self.operation == "k_winners" or self.phase == ("construction",):
+            return layers  # they have no weights, or draw them
         for source in weights.find(self.files, self.min_sparsity):
             said = {"topology": source.topology, "path": source.path, "sparsity": source.sparsity}
             outputs, columns = source.shape
@@ -226,9 +228,11 @@ class Grid(BaseModel):
 
 def _told(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a case with the usual value where another would say nothing."""
-    names = list(USUAL) if fields["device"] != "cpu" else []
-    if fields["phase"] == "inference":
-        names.append("gradients")
+    names: list[str] = []
+    if fields["device"] != "cpu" or fields["phase"] == "construction":
+        names = list(USUAL)
+    elif fields["phase"] == "inference":
+        names = ["gradients"]
     return fields | {name: USUAL[name] for name in names}
 
 

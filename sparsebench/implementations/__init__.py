@@ -124,5 +124,7 @@ IMPLEMENTATIONS: Registry[Implementation] = Registry(extensions.IMPLEMENTATIONS,
 
 
 def as_exact(name: str) -> bool:
-    """Return whether `name` computes in the case's own type, and so may stand for the others."""
-    return name not in IMPLEMENTATIONS or not IMPLEMENTATIONS[name].precision
+    """Return whether `name` is a layer in the case's own type, and so may stand for the others."""
+    if name not in IMPLEMENTATIONS:
+        return True
+    return IMPLEMENTATIONS[name].stands_in and not IMPLEMENTATIONS[name].precision

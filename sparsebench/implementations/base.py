@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from sparsebench.cases import weights
 from sparsebench.cases.case import DTYPE_BYTES, Case
 from sparsebench.cases.problem import Problem
 
@@ -32,7 +34,7 @@ class Implementation(ABC):
     One that names the operation "product" overrides `product` too; "k_winners", `activation`, and
     `boost` where units compete with others than their own values. One whose connections change
     while it trains says how they `grow`, builds a module that is `phases.Rewired`, and overrides
-    `now`.
+    `now`. One whose making is measured overrides `construction` and `now`.
     """
 
     name: ClassVar[str]
@@ -42,6 +44,8 @@ class Implementation(ABC):
     # The type it multiplies in, where that is another than the case's: how exact it has to be.
     precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    # Whether it stands for a dense layer, and so is measured where nobody names it.
+    stands_in: ClassVar[bool] = True
     # What its activation computes.
     activates: ClassVar[Literal["k_winners", "relu"]] = "k_winners"
     # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.
@@ -80,6 +84,11 @@ class Implementation(ABC):
             return f"{self.name} has no backward pass"
         if case.phase == "rewiring" and not self.grow:
             return f"{self.name} keeps its connections: there is no rewiring"
+        # One that inherits it is made otherwise.
+        if case.phase == "construction" and "construction" not in type(self).__dict__:
+            return f"{self.name} has no construction that is measured"
+        if case.phase == "construction" and weights.matrix_name(case.topology):
+            return "connections from a file are read, and not constructed"
         return None
 
     def of(self, case: Case) -> Implementation:
@@ -148,9 +157,16 @@ class Implementation(ABC):
         del module, problem
 
     def now(self, module: nn.Module, problem: Problem) -> Problem:
-        """Return `problem` with the connections and values that `module` has by now."""
+        """Return `problem` with the connections, values and bias that `module` has by now."""
         del module
         return problem
+
+    def construction(self, case: Case) -> Callable[[], nn.Module]:
+        """Return what makes a layer of `case` each time, its connections and numbers included.
+
+        What a user who makes one has before is prepared here: `cases.topologies.ready` does so.
+        """
+        raise NotImplementedError(f"{self.name} names no phase construction")
 
 
 class _Part(Implementation):

@@ -19,6 +19,7 @@ class CSCNonzero(Implementation):
 
     name = "csc_nonzero"
     trains = False
+    stands_in = False
     gflops = 0.3
 
     def bytes_needed(self, case: Case) -> int:

@@ -20,6 +20,7 @@ class DenseNonzero(Dense):
     name = "dense_nonzero"
     operations = ("linear",)
     trains = False
+    stands_in = False
 
     def bytes_needed(self, case: Case) -> int:
         """Count the columns that are gathered too."""

@@ -33,6 +33,7 @@ class MaskedRigL(Dense):
     operations = ("linear",)
     gflops = 40.0
     grow = "gradient"
+    stands_in = False
     regrows = True
 
     def bytes_needed(self, case: Case) -> int:
@@ -54,9 +55,8 @@ class MaskedRigL(Dense):
         """Return what the mask connects."""
         assert isinstance(module, _MaskedRigL)
         mask = module.mask.bool()
-        return replace(
-            problem, connectivity=sl.from_mask(mask), values=module.weight.detach()[mask]
-        )
+        values, bias = module.weight.detach()[mask], module.bias.detach().clone()
+        return replace(problem, connectivity=sl.from_mask(mask), values=values, bias=bias)
 
 
 class _MaskedRigL(nn.Module):
@@ -69,8 +69,9 @@ class _MaskedRigL(nn.Module):
         mask = torch.zeros_like(dense.weight, requires_grad=False)
         mask[problem.connectivity.row, problem.connectivity.col] = 1
         self.register_buffer("mask", mask)
-        self._due, self._gradient = False, None
-        self.weight.register_hook(self._masked)
+        self._due = False
+        self._gradient: Tensor | None = None
+        self.weight.register_hook(self._masked)  # type: ignore[no-untyped-call]  # PyTorch's
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.weight, self.bias)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sparsebench.cases import topologies
+from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
 from sparselayers import KWinners, KWinners2d, SparseConv2d, SparseLinear, backends
@@ -17,7 +21,7 @@ class Ours(Implementation):
     """`sparselayers.SparseLinear` and `sparselayers.SparseConv2d` as a user gets them."""
 
     name = "ours"
-    operations = ("linear", "conv2d", "product", "k_winners")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
     gflops = 30.0
     stands_on = ("sparselayers",)
     backend: ClassVar[str | None] = None
@@ -54,6 +58,34 @@ class Ours(Implementation):
         """Call the backend's product, without a layer around it."""
         values = problem.values
         return _Product(problem, backends.select(values.device, values.dtype, self.backend))
+
+    def now(self, module: nn.Module, problem: Problem) -> Problem:
+        """Return what the layer is connected by."""
+        assert isinstance(module, SparseLinear)
+        assert module.bias is not None
+        return replace(
+            problem,
+            connectivity=module.connectivity,
+            values=module.weights.detach().clone(),
+            bias=module.bias.detach().clone(),
+        )
+
+    def construction(self, case: Case) -> Callable[[], nn.Module]:
+        """Make the layer as a user does: the topology, or their own list, and drawn numbers."""
+        connections = topologies.ready(case)
+        dtype = getattr(torch, case.dtype)
+
+        def make() -> nn.Module:
+            return self.linear(
+                case.in_features,
+                case.out_features,
+                connectivity=connections(),
+                device=case.device,
+                dtype=dtype,
+                backend=self.backend,
+            )
+
+        return make
 
     def activation(self, problem: Problem) -> nn.Module:
         """Return `sparselayers.KWinners`, of images `KWinners2d`, that boost and count who wins."""

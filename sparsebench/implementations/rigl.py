@@ -8,16 +8,13 @@ What the layer arranges for its new connections is made in the next step, and is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 import sparselayers as sl
 from sparsebench.cases.phases import REWIRED
-from sparsebench.cases.problem import Problem
 from sparsebench.implementations.ours import Ours
 from sparselayers.dynamic import Rewirer
 
@@ -53,12 +50,6 @@ class RigL(Ours):
 
     name = "rigl"
     operations = ("linear",)
-    linear = ByGradient
-    grow = "gradient"
-
-    def now(self, module: nn.Module, problem: Problem) -> Problem:
-        """Return what the layer is connected by."""
-        assert isinstance(module, sl.SparseLinear)
-        return replace(
-            problem, connectivity=module.connectivity, values=module.weights.detach().clone()
-        )
+    linear: ClassVar[type[sl.SparseLinear]] = ByGradient
+    grow: ClassVar[Literal["", "gradient", "anywhere"]] = "gradient"
+    stands_in = False

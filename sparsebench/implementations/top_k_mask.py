@@ -17,6 +17,7 @@ class TopKMask(Implementation):
 
     name = "top_k_mask"
     operations = ("k_winners",)
+    stands_in = False
 
     def build(self, problem: Problem) -> nn.Module:
         """Return the activation: there is no layer."""

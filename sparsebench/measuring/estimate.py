@@ -40,6 +40,8 @@ class Estimator:
         if case.device != "cpu":
             inference, setup, series = inference / _GPU_FASTER, setup + _GPU_S, _GPU_SERIES
         call = inference if case.phase == "inference" else 3 * inference
+        if case.phase == "construction":
+            call = case.nnz / _WEIGHTS_PER_S
         if case.phase == "rewiring":
             call += case.weights / _CHOSEN_PER_S
         rounds = self._settings.rounds

@@ -21,6 +21,7 @@ from sparsebench.measuring import (
     afterwards,
     allocator,
     cold,
+    constructions,
     memory,
     oracle,
     quality,
@@ -89,6 +90,8 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     settled = None if earlier else _settle(implementation, case)
     if case.device != "cpu":
         tensor_cores(use=False)
+    if case.phase == "construction":
+        return _constructed(implementation, case, given, folder, seconds, earlier)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)
@@ -141,6 +144,31 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     # What was measured is then another backend: whoever reads the time has to know.
     note = public(backends.fallen_back())
     return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent, round=turn)
+
+
+def _constructed(
+    implementation: Implementation,
+    case: Case,
+    given: Problem,
+    folder: Path,
+    seconds: float,
+    earlier: timing.Times | None,
+) -> Outcome:
+    """Make layers of `case`: verified, with their memory, and timed."""
+    make = implementation.construction(case)
+    errors = constructions.check(implementation, make, given, folder, case.dtype)
+    peaks = Memory() if earlier else constructions.take_memory(make, case.device)
+    if case.device == "cpu":
+        allocator.keep_freed()
+    begun = quality.Moment.now()
+    times = timing.measure(
+        make, device=case.device, threads=case.threads, seconds=seconds,
+        calls=earlier.calls_per_sample if earlier else None,
+    )  # fmt: skip
+    turn = _round(times, quality.conditions(begun, quality.Moment.now()))
+    again = constructions.check(implementation, make, given, folder, case.dtype)
+    errors = {name: max(error, again[name]) for name, error in errors.items()}
+    return Outcome("ok", "", errors, memory=peaks, times=times, round=turn)
 
 
 def _round(times: timing.Times, conditions: dict[str, Any]) -> Round:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -27,7 +26,7 @@ from sparsebench.views.plots.style import (
 EXPERIMENTS = ("structures-mnist", "structures-fashion")
 
 _LOOKS = (
-    (VERMILION, "o"), (BLUE, "s"), (GREEN, "D"), (ORANGE, "^"),
+    (BLACK, "*"), (VERMILION, "o"), (BLUE, "s"), (GREEN, "D"), (ORANGE, "^"),
     (PURPLE, "v"), (SKY, "P"), (GREY, "X"), (BLACK, "p"),
 )  # fmt: skip
 
@@ -35,8 +34,9 @@ _LOOKS = (
 def draw(own: Sequence[Group]) -> Figure | None:
     """Return a figure of the groups of one experiment and dataset; None without costs.
 
-    A structure is a colour, drawn hollow where connections stay and filled where they are rewired;
-    beside each place stands its sparsity. The front of all, the dense net among them, is a line.
+    A structure is a colour, with a line from sparsity to sparsity: hollow where connections stay
+    and filled where they are rewired. The front of all, the dense net among them, is a step, and
+    beside each of its places stands the sparsity.
     """
     costs = _costs(own)
     shown = [group for group in own if group.finished]
@@ -46,11 +46,23 @@ def draw(own: Sequence[Group]) -> Figure | None:
     figure = Figure(figsize=(4.6 * len(costs) + 1.4, 4.4), layout="constrained")
     panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     for axes, (label, cost) in zip(panels, costs.items(), strict=True):
-        places = [(cost(group), mean_and_deviation(group.accuracies())[0]) for group in shown]
-        axes.step(*zip(*front(places), strict=True), where="post", color=GREY, linestyle=":")
-        for place, group in zip(places, shown, strict=True):
-            look = _LOOKS[structures.index(structure_of(group)) % len(_LOOKS)]
-            _mark(axes, place, group, *look)
+        places = [(cost(group), _accuracy(group)) for group in shown]
+        best = front(places)
+        axes.step(*zip(*best, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
+        for name, rewiring in dict.fromkeys((structure_of(g), _rewiring(g)) for g in shown):
+            line = [p for g, p in zip(shown, places, strict=True) if _is(g, name, rewiring)]
+            colour, marker = _LOOKS[structures.index(name) % len(_LOOKS)]
+            fill = "none" if rewiring == "none" and name != "dense" else colour
+            axes.plot(
+                *zip(*sorted(line), strict=True), marker=marker, markersize=4, color=colour,
+                markerfacecolor=fill, linewidth=0.6, alpha=0.9,
+            )  # fmt: skip
+        for group, place in zip(shown, places, strict=True):
+            if place in best and structure_of(group) != "dense":
+                text = units.percent(group.setting.sparsity)
+                axes.annotate(
+                    text, place, xytext=(-3, 4), textcoords="offset points", fontsize=6, ha="right"
+                )
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
@@ -58,7 +70,7 @@ def draw(own: Sequence[Group]) -> Figure | None:
         axes.set_xlabel(label)
     panels[0].set_ylabel("test accuracy in percent")
     for name, (colour, marker) in zip(structures, _LOOKS, strict=False):
-        panels[0].plot([], [], marker, color=colour, label=name)
+        panels[0].plot([], [], marker, linestyle="", color=colour, label=name)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
     setting, runs = shown[0].setting, max(len(group.finished) for group in shown)
     plain_head(
@@ -89,10 +101,14 @@ def _costs(own: Sequence[Group]) -> dict[str, Callable[[Group], float]]:
     return costs
 
 
-def _mark(axes: Axes, place: tuple[float, float], group: Group, colour: str, marker: str) -> None:
+def _accuracy(group: Group) -> float:
+    return mean_and_deviation(group.accuracies())[0]
+
+
+def _rewiring(group: Group) -> str:
     assert isinstance(group.setting, MLPSetting)
-    hollow = group.setting.model != "dense" and group.setting.rewiring == "none"
-    axes.plot(*place, marker, color=colour, markerfacecolor="none" if hollow else colour)
-    if group.setting.model != "dense":
-        text = units.percent(group.setting.sparsity)
-        axes.annotate(text, place, xytext=(3, 2), textcoords="offset points", fontsize=5)
+    return group.setting.rewiring
+
+
+def _is(group: Group, structure: str, rewiring: str) -> bool:
+    return structure_of(group) == structure and _rewiring(group) == rewiring

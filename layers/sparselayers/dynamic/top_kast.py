@@ -132,14 +132,14 @@ class _StraightThrough(torch.autograd.Function):
     """Zeros where `active` is False, and the whole gradient."""
 
     @staticmethod
-    def forward(weights: Tensor, active: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(weights: Tensor, active: Tensor) -> Tensor:
         return weights.masked_fill(~active, 0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None: ...
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 

@@ -79,13 +79,7 @@ class Blocks(Structure):
 
     def units(self, connectivity: Connectivity) -> Tensor:
         """Return the ascending keys of the blocks; ValueError where one is not whole."""
-        found, number = self._numbers(connectivity)
-        there = number >= 0
-        size = self.rows * self.cols
-        counts = torch.bincount(number[there], minlength=found.numel())
-        if not bool(there.all()) or not bool((counts == size).all()):
-            self._complain(connectivity)
-        return found
+        return self._whole(connectivity)[0]
 
     def keys(self, units: Tensor, shape: tuple[int, int]) -> Tensor:
         """Return the ascending keys of the connections of blocks."""
@@ -93,8 +87,7 @@ class Blocks(Structure):
 
     def sums(self, connectivity: Connectivity, scores: Tensor) -> Tensor:
         """Return the sums of the scores of blocks; ValueError where one is not whole."""
-        found = self.units(connectivity)
-        number = self._numbers(connectivity)[1]
+        found, number = self._whole(connectivity)
         wide = torch.promote_types(scores.dtype, torch.float32)
         return scores.new_zeros(found.numel(), dtype=wide).index_add_(0, number, scores.to(wide))
 
@@ -112,6 +105,15 @@ class Blocks(Structure):
             raise ValueError(f"sparsity is missing: blocks of {self} are of any in [0, 1)")
         return number_of_blocks(check_shape(shape), sparsity, self.block)
 
+    def _whole(self, connectivity: Connectivity) -> tuple[Tensor, Tensor]:
+        """Return what `_numbers` does, or raise ValueError where a block is not whole."""
+        found, number = self._numbers(connectivity)
+        there = number >= 0
+        counts = torch.bincount(number[there], minlength=found.numel())
+        if not bool(there.all()) or not bool((counts == self.rows * self.cols).all()):
+            self._complain(connectivity)
+        return found, number
+
     def _numbers(self, connectivity: Connectivity) -> tuple[Tensor, Tensor]:
         """Return the keys of the blocks whose first place is there, and whose each connection is.
 
@@ -120,10 +122,12 @@ class Blocks(Structure):
         across = self.grid(connectivity.shape)[1]
         row, col = connectivity.row.long(), connectivity.col.long()
         first = (row % self.rows == 0) & (col % self.cols == 0)
-        block = (row // self.rows).mul_(across).add_(col // self.cols)
+        block = row.div_(self.rows, rounding_mode="floor").mul_(across).add_(col // self.cols)
         found = block[first]  # ascending as the connections are
-        number = torch.searchsorted(found, block)
-        return found, number.masked_fill_(~contains(found, block), -1)
+        if not found.numel():
+            return found, torch.full_like(block, -1)
+        number = torch.searchsorted(found, block).clamp_(max=found.numel() - 1)
+        return found, number.masked_fill_(found[number] != block, -1)
 
     def _complain(self, connectivity: Connectivity) -> None:
         """Raise ValueError for the first block that is not whole."""

@@ -8,9 +8,11 @@ is: `@drawn` of `sparselayers.topologies` in the library, `@topology` in a file 
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Callable
 from importlib import import_module
 
 import torch
+from torch import Tensor
 
 from sparsebench import extensions
 from sparsebench.cases.case import Case
@@ -19,7 +21,7 @@ from sparsebench.cases.topologies.registry import OWN, Topology, named, topology
 from sparsebench.extensions import Registry
 from sparselayers import Connectivity
 
-__all__ = ["TOPOLOGIES", "Topology", "Undrawable", "draw", "named", "topology"]
+__all__ = ["TOPOLOGIES", "Topology", "Undrawable", "draw", "named", "ready", "topology"]
 
 for _module in pkgutil.iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
@@ -29,6 +31,19 @@ TOPOLOGIES: Registry[Topology] = Registry(extensions.TOPOLOGIES, OWN, brought)
 
 class Undrawable(Exception):  # noqa: N818 — an answer about a case, and no error of ours
     """The topology has no such connections, or cannot be used; the message says why."""
+
+
+def ready(case: Case) -> Callable[[], Connectivity | Tensor]:
+    """Return what brings the connections of `case` each time a layer is made.
+
+    It draws them from the seed of the case; where a user lists them, the list is there before.
+    """
+    topology = TOPOLOGIES[case.topology]
+    if topology.bring is None:
+        return lambda: draw(case, torch.Generator().manual_seed(case.seed))
+    shape, generator = (case.out_features, case.columns), torch.Generator().manual_seed(case.seed)
+    brought = topology.bring(shape, case.sparsity, generator=generator).to(case.device)
+    return lambda: brought
 
 
 def draw(case: Case, generator: torch.Generator) -> Connectivity:

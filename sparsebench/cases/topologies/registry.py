@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from sparselayers import Connectivity
 from sparselayers.topologies import DRAWN
 
@@ -16,13 +18,15 @@ class Topology:
     """A way to draw connections: `draw(shape, sparsity, generator=…)` returns a Connectivity.
 
     It raises ValueError, with what is allowed, for what it cannot draw. `description` is a line for
-    `sparsebench list`, `missing` why it cannot be used here.
+    `sparsebench list`, `missing` why it cannot be used here. Where a user lists the connections,
+    `bring`, called alike, returns what is given to the layer.
     """
 
     name: str
     draw: Draw
     description: str
     missing: str = ""
+    bring: Callable[..., Tensor] | None = None
 
     @classmethod
     def of(cls, name: str, draw: Draw) -> Topology:

@@ -17,7 +17,18 @@ STRUCTURED: dict[str, str] = {
     **{name: name for name in ("1:4", "2:4", "2:8", "fan-in")},
 }
 
+UNSTRUCTURED = structures.Unstructured().name
+
 _CLOSE = 0.025  # by how much of the connections asked for their number may differ
+
+
+def check(structure: structures.Structure, shape: tuple[int, int], sparsity: float) -> None:
+    """Raise ValueError where a layer of `shape` with a structure cannot be about as sparse."""
+    nearest = structure.nearest(shape, sparsity)
+    if abs(nearest - sparsity) > _CLOSE * (1.0 - sparsity):
+        raise ValueError(
+            f"the nearest sparsity of a layer of shape {shape} is {nearest:.6g}, got {sparsity:.6g}"
+        )
 
 
 def _drawing(name: str) -> Draw:
@@ -26,12 +37,7 @@ def _drawing(name: str) -> Draw:
     def draw(
         shape: tuple[int, int], sparsity: float, *, generator: torch.Generator | None = None
     ) -> Connectivity:
-        nearest = structure.nearest(shape, sparsity)
-        if abs(nearest - sparsity) > _CLOSE * (1.0 - sparsity):
-            raise ValueError(
-                f"the nearest sparsity of a layer of shape {shape} is {nearest:.6g}, "
-                f"got {sparsity:.6g}"
-            )
+        check(structure, shape, sparsity)
         return structure.draw(shape, sparsity, generator=generator)
 
     draw.__doc__ = _described(structure)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench import records
 from sparsebench.analysis.matrices import drawn as without_files
 from sparsebench.analysis.points import points
+from sparsebench.analysis.questions import pays
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
 from sparsebench.views.page.chapter import Chapter, Section
@@ -53,7 +54,7 @@ def name_of(folder: Path) -> str:
 
 def _measured(name: str, found: Sequence[Record]) -> Chapter:
     every = points(found)
-    layers = without_files(every)
+    layers = pays(without_files(every))
     figures = list(plots.figures(every))
     made = {table.name: table for table in tables.tables(every)}
 
@@ -103,6 +104,12 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             drawn("league"), of("standings"),
         ),
         Section(
+            "How connections lie",
+            "What making a layer takes, its connections included, and time over that of random "
+            "ones.",
+            drawn("construction"), of("construction", "topologies"),
+        ),
+        Section(
             "Connections that change",
             "A training step with its share of a rewiring, and what a rewiring takes by itself.",
             drawn("dynamic"), of("dynamic"),
@@ -111,7 +118,7 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             "K-winners",
             "The activation beside ReLU, which `dense` stands for here, and what layers gain from "
             "zeros in their input.",
-            drawn("zeros"), of("k-winners", "zeros"),
+            drawn("k", "zeros"), of("k-winners", "zeros"),
         ),
         Section(
             "Matrices from files",

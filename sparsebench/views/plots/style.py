@@ -186,5 +186,6 @@ def phase_title(phase: str) -> str:
     return {
         "forward_backward": "forward + backward",
         "train_step": "training step",
+        "construction": "making a layer",
         "rewiring": "training step with a rewiring",
     }.get(phase, phase)

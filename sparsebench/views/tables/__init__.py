@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
+from sparsebench.analysis.questions import pays
 from sparsebench.views.tables.baselines import baselines, dense_layers
+from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
-from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.gpu import gpu, tensor_cores
-from sparsebench.views.tables.k_winners import k_winners
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -28,7 +28,6 @@ from sparsebench.views.tables.terminal import terminal
 from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
-from sparsebench.views.tables.zeros import zeros
 
 __all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
 
@@ -44,15 +43,17 @@ _DRAWN: tuple[Make, ...] = (
     crossovers,
     gpu,
     tensor_cores,
-    memory,
     lead,
     standings,
     cliffs,
-    topologies,
-    dynamic,
-    k_winners,
-    zeros,
 )
+
+# Of drawn ones too, but beside the question whether they pay in place of dense ones.
+_BESIDE: tuple[Make, ...] = (memory, topologies, *BESIDE)
+
+
+def _of_layers(make: Make) -> Make:
+    return lambda points: make(pays(drawn(points)))
 
 
 def _of_drawn(make: Make) -> Make:
@@ -60,7 +61,8 @@ def _of_drawn(make: Make) -> Make:
 
 
 TABLES: tuple[Make, ...] = (
-    *map(_of_drawn, _DRAWN),
+    *map(_of_layers, _DRAWN),
+    *map(_of_drawn, _BESIDE),
     networks,
     sparsities,
     machines,

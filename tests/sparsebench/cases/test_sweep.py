@@ -160,9 +160,14 @@ def test_the_default_sweep_asks_what_it_promises():
     assert {c.batch for c in found} == {1, 128}
     every = {"dense", "masked", "torch_coo", "torch_csr", "reference", "ours"}
     stronger = {"dense_onednn", "dense_openblas"}
-    assert {c.implementation for c in found} == every | stronger
     assert {c.sparsity for c in found if c.implementation in stronger} == {0.9}
     assert {c.implementation for c in found if c.gradients == "kept"} == {"dense", "ours"}
+    assert {c.implementation for c in found} == {*every, *stronger, "rigl", "set"}
+    beside = {(c.operation, c.phase) for c in found if c.implementation in ("ours", "rigl")}
+    assert beside == {
+        ("linear", "inference"), ("linear", "forward_backward"), ("linear", "train_step"),
+        ("linear", "rewiring"), ("linear", "construction"), ("k_winners", "forward_backward"),
+    }  # fmt: skip
 
 
 def test_the_headline_is_the_tutorials_example():

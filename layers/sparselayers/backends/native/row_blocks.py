@@ -138,7 +138,11 @@ def _make(connectivity: Connectivity) -> Blocks:
             "choose backend 'native'"
         )
     height, (outputs, inputs) = row_block(connectivity), connectivity.shape
-    row_ptr, count, parts = connectivity.row_ptr, outputs // height, max(1, -(-inputs // int(__import__("os").environ.get("RB_PART", 512))))
+    row_ptr, count, parts = (
+        connectivity.row_ptr,
+        outputs // height,
+        max(1, -(-inputs // int(__import__("os").environ.get("RB_PART", 512)))),
+    )
     wide = inputs > _FEATURES_16
     ptr, begin = row_ptr.new_empty(count + 1), row_ptr.new_empty(parts + 1, count)
     col = row_ptr.new_empty(connectivity.nnz // height, dtype=torch.int32 if wide else torch.uint16)
