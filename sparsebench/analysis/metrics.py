@@ -74,6 +74,13 @@ def wall_draws(point: Point) -> Draws | None:
     return point.wall if point.ok and point.record.wall_samples else None
 
 
+def wall_speedup_draws(point: Point) -> Draws | None:
+    """Return the time of the dense layer over this one's, both from end to end."""
+    own = wall_draws(point)
+    dense = None if point.baseline is None else wall_draws(point.baseline)
+    return None if own is None or dense is None else np.asarray(dense / own)
+
+
 def relative_draws(point: Point) -> Draws | None:
     """Return the time over that of the fastest implementation of the same problem, at least 1.
 
@@ -152,6 +159,7 @@ _ROWS = (
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
     Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
     Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
+    Metric("wall_speedup", "×", "the same from end to end", _sampled(wall_speedup_draws)),
     Metric(
         "speedup_over_best_dense",
         "×",
