@@ -45,12 +45,10 @@ def make(
             f"{name}: expected torchvision:NAME, timm:NAME, transformers:TYPE or MODULE:FUNCTION"
         )
     torch.manual_seed(seed)
-    makers: dict[str, Callable[..., Architecture]] = {
-        "torchvision": _torchvision,
-        "timm": _timm,
-        "transformers": _transformers,
-    }
-    return makers.get(library, _function)(name, shape, dict(config or {}))
+    own = {"torchvision": _torchvision, "timm": _timm, "transformers": _transformers}
+    maker: Callable[[str, tuple[int, ...], dict[str, Any]], Architecture]
+    maker = own.get(library, _function)
+    return maker(name, shape, dict(config or {}))
 
 
 def _torchvision(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> Architecture:

@@ -31,7 +31,7 @@ def masked(dense: nn.Module) -> nn.Module:
     """Return a copy whose zeros are masks of torch.nn.utils.prune, as pruned models are trained."""
     model = copy.deepcopy(dense)
     for weight, mask in pruning.masks(model):
-        custom_from_mask(weight.module, weight.name, mask)
+        custom_from_mask(weight.module, weight.name, mask)  # type: ignore[no-untyped-call]
     return model
 
 
