@@ -26,7 +26,7 @@ from sparsebench.output import errors, printable
 # command is called, as torch takes seconds that neither help nor TAB should.
 COMMANDS = {
     "run": ("run:run", "Measure the cases of a sweep, and resume where an earlier run stopped."),
-    "list": ("list:list_", "List implementations, sweeps and metrics."),
+    "list": ("list:list_", "List implementations, layers, topologies, sweeps and metrics."),
     "report": (
         "report:report",
         "Write tables and plots from records, or one page about all of them; measure nothing.",

@@ -22,7 +22,7 @@ def usable(implementation: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A layer and how it is used. Raises InputError where a number makes no sense."""
+    """A layer, how it is connected and used. Raises InputError where a number makes no sense."""
 
     in_features: int
     out_features: int
@@ -32,6 +32,7 @@ class Question:
     threads: int
     device: str = "cpu"
     dtype: str = "float32"
+    topology: str = "random"
 
     def __post_init__(self) -> None:
         for name in ("in_features", "out_features", "batch", "threads"):
@@ -47,6 +48,7 @@ class Question:
             in_features=self.in_features,
             out_features=self.out_features,
             sparsity=self.sparsity if sparsity is None else sparsity,
+            topology=self.topology,
             batch=self.batch,
             device=self.device,
             dtype=self.dtype,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sparsebench.analysis.baselines import exact_dense, fastest, short_dense
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.points import Point
-from sparsebench.analysis.roofline import roof
+from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
 
 
@@ -30,6 +31,30 @@ def speedup_draws(point: Point) -> Draws | None:
     if point.baseline is point:
         return np.ones_like(point.time)  # whatever it took
     return np.asarray(point.baseline.time / point.time)
+
+
+def best_dense_draws(point: Point) -> Draws | None:
+    """Return the time of the fastest dense layer of the case's type over this one's.
+
+    Of those that other work left alone.
+    """
+    return _over(point, exact_dense(point))
+
+
+def short_dense_draws(point: Point) -> Draws | None:
+    """Return the same of the fastest that multiplies in a shorter type."""
+    return _over(point, short_dense(point))
+
+
+def _over(point: Point, dense: Sequence[Point]) -> Draws | None:
+    if not point.ok or not dense:
+        return None
+    return np.asarray(fastest(dense)[1] / point.time)
+
+
+def error(point: Point) -> float | None:
+    """Return the error of the output relative to its largest entry; where there is a time."""
+    return point.record.errors.get("output") if point.ok else None
 
 
 def hot_draws(point: Point) -> Draws | None:
@@ -86,9 +111,22 @@ def throughput(point: Point) -> Estimate | None:
     return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
 
 
+def roof_of(point: Point) -> Roof | None:
+    """Return the roof of the machine; as high as its fastest dense layer, where that is higher.
+
+    A dense layer multiplies by every weight. Where one was measured beside this point that does
+    more operations a second than the probe, the probe has not found what the machine can do.
+    """
+    limit, dense = roof(point.record.machine), exact_dense(point)
+    if limit is None or not dense:
+        return limit
+    rate = arithmetic.dense_flops(point.case) / float(fastest(dense)[1][0])
+    return replace(limit, flops=max(limit.flops, rate))
+
+
 def roofline(point: Point) -> Estimate | None:
     """Return the least possible time on this machine over the measured one."""
-    limit = roof(point.record.machine)
+    limit = roof_of(point)
     return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
 
 
@@ -114,7 +152,25 @@ _ROWS = (
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
     Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
     Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
+    Metric(
+        "speedup_over_best_dense",
+        "×",
+        "time of the fastest dense layer of the type over this one's",
+        _sampled(best_dense_draws),
+    ),
+    Metric(
+        "speedup_over_short_dense",
+        "×",
+        "the same of the fastest dense layer that multiplies in a shorter type",
+        _sampled(short_dense_draws),
+    ),
     Metric("relative_time", "×", "time over the fastest one's", _sampled(relative_draws)),
+    Metric(
+        "error",
+        "1",
+        "error of the output over its largest entry, against float64",
+        _counted(error),
+    ),
     Metric("peak_memory", "B", "bytes held and added by a call", _counted(peak_bytes)),
     Metric("memory_ratio", "×", "peak memory over the dense layer's", _counted(memory_ratio)),
     Metric(

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from sparsebench.analysis.estimates import Draws, Estimate, round_draws
-from sparsebench.cases.case import Case
+from sparsebench.cases.case import USUAL, Case
 from sparsebench.records import Record, software
 from sparsebench.records.record import Series
 
 BASELINE = "dense"
 LEAD = "ours"
-PHASES = ("inference", "forward_backward", "train_step")
+PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_step")
 
 _PANELS = 6  # with more layers than this they would be too small to read
 _MOST = 12  # sizes, or batches, in a figure
@@ -26,7 +26,7 @@ _MOST = 12  # sizes, or batches, in a figure
 T = TypeVar("T")
 
 # What has to agree before two points may share a table row or a curve.
-CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed")
+CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed", *USUAL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,9 @@ class Point:
         return self.case.size
 
     def get(self, name: str) -> Any:
-        """Return a field of the case, or the machine or the size."""
+        """Return a field of the case, or the machine or the size; "" for what a GPU has not."""
+        if name in USUAL and self.case.device != "cpu":
+            return ""
         return getattr(self, name) if name in ("machine", "size") else getattr(self.case, name)
 
 
@@ -248,18 +250,23 @@ def _phrase(values: Mapping[str, Any]) -> str:
         parts.append(values["operation"])
     if values.get("topology", "random") != "random":
         parts.append(f"{values['topology']} connections")
+    if values.get("gradients") == "kept":
+        parts.append("gradients kept")
+    if values.get("cache") == "cold":
+        parts.append("weights from memory")
     return ", ".join(parts)
 
 
 def _slug(name: str, value: Any) -> str:
-    text = f"{value}{name}" if name in ("threads", "seed") else str(value)
+    text = f"{value}{name}" if name in ("threads", "seed", "cache") else str(value)
+    text = f"gradients_{text}" if name == "gradients" else text
     return "".join(c if c.isalnum() or c in "_." else "_" for c in text)
 
 
 def _extent(case: Case) -> tuple[int, ...]:
     """Return what layers are ordered by: 3×3 convolutions before 1×1, networks in their order."""
     window = (-case.kernel, case.stride, case.in_features, case.out_features)
-    return *window, case.image, case.padding, case.groups
+    return *window, case.image, case.padding, case.groups, round(1e4 * case.input_sparsity)
 
 
 def _rank(implementation: str) -> tuple[int, str]:

@@ -22,9 +22,6 @@ FILE_NAME = "records.jsonl"
 # Between the medians of the rounds of a case: if they are further apart, one is wrong.
 APART = 1.5
 
-# Between the medians of the rounds of a case: if they are further apart, one is wrong.
-APART = 1.5
-
 Series = Literal["samples", "hot_samples", "wall_samples"]
 Status = Literal["ok", "incorrect", "unsupported", "oom", "timeout", "error"]
 

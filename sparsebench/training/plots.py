@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training import experiment, race_plot
+from sparsebench.training import experiment, race_plot, structures_plot
 from sparsebench.training.cifar import plots as cifar
 from sparsebench.training.curves import CurvesRecord
+from sparsebench.training.front import front
 from sparsebench.training.groups import Group, groups, mean_and_deviation
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import TrainingRecord
@@ -46,6 +47,9 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     for name in race_plot.EXPERIMENTS:
         if own := _of(every, name):
             yield name, race_plot.draw(own)
+    for name in structures_plot.EXPERIMENTS:
+        usual = experiment.shipped(name).dataset.lower()
+        yield from _by_dataset(name, structures_plot.draw, _of(every, name), usual)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),
@@ -53,11 +57,17 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         ("recipe", _recipe, _of(every, "recipe")),
         ("pareto", _pareto, _of(every, "mnist")),
     ):
-        for dataset in sorted({group.setting.dataset for group in own}):
-            suffix = "" if dataset == "mnist" else f"-{dataset}"
-            members = [group for group in own if group.setting.dataset == dataset]
-            if figure := draw(members):
-                yield name + suffix, figure
+        yield from _by_dataset(name, draw, own, "mnist")
+
+
+def _by_dataset(
+    name: str, draw: Callable[[list[Group]], Figure | None], own: list[Group], usual: str
+) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure for each dataset, named after all but the `usual` one."""
+    for dataset in sorted({group.setting.dataset for group in own}):
+        members = [group for group in own if group.setting.dataset == dataset]
+        if figure := draw(members):
+            yield name + ("" if dataset == usual else f"-{dataset}"), figure
 
 
 def of_curves(records: Sequence[CurvesRecord]) -> Iterator[tuple[str, Figure]]:
@@ -181,13 +191,8 @@ def _pareto(own: list[Group]) -> Figure | None:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (label, cost) in zip(panels, costs.items(), strict=True):
         places = [(cost(g), mean_and_deviation(g.accuracies())[0], g) for g in shown]
-        best = -np.inf
-        front = []
-        for price, accuracy, _ in sorted(places, key=lambda place: (place[0], -place[1])):
-            if accuracy > best:
-                front.append((price, accuracy))
-                best = accuracy
-        axes.step(*zip(*front, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
+        best = front(place[:2] for place in places)
+        axes.step(*zip(*best, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
         for number, (price, accuracy, member) in enumerate(places):
             look = {"marker": "osD^vPXhp"[number % 9], "color": COLOURS[member.setting.model]}
             axes.plot(price, accuracy, linestyle="", **look, label=member.setting.row)

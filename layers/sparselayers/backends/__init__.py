@@ -15,7 +15,7 @@ import torch
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
-from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels
+from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels, RowBlocks
 from sparselayers.backends.reference import Reference
 from sparselayers.backends.triton import Triton
 
@@ -33,6 +33,7 @@ BACKENDS: dict[str, Backend] = {
         Lanes(),
         Bitmaps(),
         Panels(),
+        RowBlocks(),
     )
 }
 

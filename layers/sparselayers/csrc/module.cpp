@@ -46,6 +46,7 @@ void use(const std::string& name) {
     throw std::invalid_argument("no kernels for " + name);
   use_lanes(name);
   use_bitmaps(name);
+  use_row_blocks(name);
   use_convolution(name);
 }
 
@@ -68,5 +69,6 @@ NB_MODULE(_native, module) {
   module.def("use", &use, "Choose an instruction set for all later calls.");
   bind_lanes(module);
   bind_bitmaps(module);
+  bind_row_blocks(module);
   bind_convolution(module);
 }

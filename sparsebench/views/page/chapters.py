@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench import records
 from sparsebench.analysis.matrices import drawn as without_files
 from sparsebench.analysis.points import points
+from sparsebench.analysis.questions import pays
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
 from sparsebench.views.page.chapter import Chapter, Section
@@ -53,7 +54,7 @@ def name_of(folder: Path) -> str:
 
 def _measured(name: str, found: Sequence[Record]) -> Chapter:
     every = points(found)
-    layers = without_files(every)
+    layers = pays(without_files(every))
     figures = list(plots.figures(every))
     made = {table.name: table for table in tables.tables(every)}
 
@@ -73,7 +74,13 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
         Section(
             "Speed-up over dense",
             "Time of the dense layer over this one's on the same problem, measured beside it.",
-            drawn("speedup"), (), speedup_maps(layers),
+            drawn("speedup"), of("baselines", "dense"), speedup_maps(layers),
+        ),
+        Section(
+            "Sparse or quantised?",
+            "Inference in the ways in which layers are deployed: time, memory, and the error of "
+            "the output.",
+            drawn("deploy"), of("deploy"),
         ),
         Section(
             "Time",
@@ -95,6 +102,23 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             "League of implementations",
             "How far each is behind the fastest of the same problem, in the geometric mean.",
             drawn("league"), of("standings"),
+        ),
+        Section(
+            "How connections lie",
+            "What making a layer takes, its connections included, and time over that of random "
+            "ones.",
+            drawn("construction"), of("construction", "topologies"),
+        ),
+        Section(
+            "Connections that change",
+            "A training step with its share of a rewiring, and what a rewiring takes by itself.",
+            drawn("dynamic"), of("dynamic"),
+        ),
+        Section(
+            "K-winners",
+            "The activation beside ReLU, which `dense` stands for here, and what layers gain from "
+            "zeros in their input.",
+            drawn("k", "zeros"), of("k-winners", "zeros"),
         ),
         Section(
             "Matrices from files",

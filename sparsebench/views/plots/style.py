@@ -169,6 +169,9 @@ def panel_title(size: str) -> str:
 
 def phase_title(phase: str) -> str:
     """Return a phase in words."""
-    return {"forward_backward": "forward + backward", "train_step": "training step"}.get(
-        phase, phase
-    )
+    return {
+        "forward_backward": "forward + backward",
+        "train_step": "training step",
+        "construction": "making a layer",
+        "rewiring": "training step with a rewiring",
+    }.get(phase, phase)

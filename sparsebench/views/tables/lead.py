@@ -13,7 +13,7 @@ from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, tidy
 
 # Dense in every step, the same library in another way, or a choice among others.
-_NO_PEERS = ("masked", "reference", "auto", LEAD)
+_NO_PEERS = ("masked", "masked_rigl", "reference", "rigl", "set", "auto", LEAD)
 
 
 def lead(points: Sequence[Point]) -> Table:

@@ -66,7 +66,8 @@ def conditions(table: Table) -> str:
     And what the mark of disturbed times means, where there are some.
     """
     names = [c for c in CONDITIONS if c in table.numbers and c not in table.text]
-    parts = [f"{name}: {table.numbers[name].iloc[0]}" for name in names]
+    values = {name: table.numbers[name].iloc[0] for name in names}
+    parts = [f"{name}: {value}" for name, value in values.items() if value != ""]
     cells = table.text.astype(str).stack()
     if any(cells.str.fullmatch(rf".*[×sB{units.UNKNOWN}]{re.escape(units.DISTURBED)}(?: \(.*\))?")):
         parts.append(units.DISTURBED_MEANS)

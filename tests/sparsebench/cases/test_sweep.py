@@ -124,7 +124,7 @@ def test_options_replace_threads_and_seed(written):
         (
             '"inference"',
             '"inference"\noperation = "conv3d"',
-            ("'conv3d'", "'conv2d' or 'product'"),
+            ("'conv3d'", "'conv2d', 'product' or 'k_winners'"),
         ),
         ('"inference"', '"inference"\noperation = "conv2d"', ("grid", "needs image")),
         (
@@ -159,7 +159,12 @@ def test_the_default_sweep_asks_what_it_promises():
     assert {c.sparsity for c in found} == {0.5, 0.8, 0.9, 0.95, 0.98, 0.99}
     assert {c.batch for c in found} == {1, 128}
     every = {"dense", "masked", "torch_coo", "torch_csr", "reference", "ours"}
-    assert {c.implementation for c in found} == every
+    assert {c.implementation for c in found} == {*every, "rigl", "set"}
+    beside = {(c.operation, c.phase) for c in found if c.implementation in ("ours", "rigl")}
+    assert beside == {
+        ("linear", "inference"), ("linear", "forward_backward"), ("linear", "train_step"),
+        ("linear", "rewiring"), ("linear", "construction"), ("k_winners", "forward_backward"),
+    }  # fmt: skip
 
 
 def test_the_headline_is_the_tutorials_example():

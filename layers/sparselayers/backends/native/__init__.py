@@ -18,10 +18,11 @@ from sparselayers.backends.native.choice import choose
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import isa
 from sparselayers.backends.native.panels import Panels
+from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.backends.plan import Plan
 from sparselayers.connectivity import Connectivity
 
-__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "isa", "settle"]
+__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "RowBlocks", "isa", "settle"]
 
 
 def settle(dtype: torch.dtype) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sparsebench.analysis.points import points
-from sparsebench.cases import uneven
+from sparsebench.cases.topologies import uneven
 from sparsebench.views.tables.topologies import topologies
 from tests.sparsebench.factory import record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparsebench.cases.topologies.registry import topology
 from sparselayers import Connectivity
 from sparselayers.topologies.keys import from_keys, number_of_connections
 from sparselayers.topologies.sampling import distinct_in_groups
@@ -13,6 +14,7 @@ from sparselayers.topologies.sampling import distinct_in_groups
 EXPONENT = 0.7
 
 
+@topology
 def power_law(
     shape: tuple[int, int], sparsity: float, *, generator: torch.Generator | None = None
 ) -> Connectivity:
@@ -26,6 +28,7 @@ def power_law(
     return _of_lengths(lengths, shape, generator)
 
 
+@topology
 def full_rows(
     shape: tuple[int, int], sparsity: float, *, generator: torch.Generator | None = None
 ) -> Connectivity:

@@ -1,0 +1,23 @@
+"""The dense layer in ONNX Runtime, by its dynamic quantisation: weights and inputs of 8 bits."""
+
+from __future__ import annotations
+
+from sparsebench.cases.problem import Problem
+from sparsebench.implementations.dense_onnxruntime import DenseONNXRuntime, graph_of, quantized
+
+
+class DenseONNXRuntimeInt8(DenseONNXRuntime):
+    """`onnxruntime.quantization.quantize_dynamic`, in inference."""
+
+    name = "dense_onnxruntime_int8"
+    precision = "int8"
+    setup_s = 1.0
+
+    def load(self) -> None:
+        """Import what quantises, too."""
+        super().load()
+        import onnxruntime.quantization  # noqa: F401
+
+    def model(self, problem: Problem) -> bytes:
+        """Return the quantised model."""
+        return quantized(graph_of(problem))
