@@ -88,7 +88,7 @@ class SparseConv1d(SparseConv2d):
         kernel, stride, dilation = (
             (1, *sizes) for sizes in (own.kernel_size, own.stride, own.dilation)
         )
-        padding = own.padding if isinstance(own.padding, str) else (0, *own.padding)
+        padding: Any = own.padding if isinstance(own.padding, str) else (0, *own.padding)
         return Geometry.of(kernel, stride, padding, dilation, self.groups)
 
     @property

@@ -26,6 +26,9 @@ class Architecture:
     example: Any
 
 
+Maker = Callable[[str, tuple[int, ...], dict[str, Any]], Architecture]
+
+
 def make(
     name: str, *, shape: tuple[int, ...] = (), config: Config | None = None, seed: int = 0
 ) -> Architecture:
@@ -45,9 +48,12 @@ def make(
             f"{name}: expected torchvision:NAME, timm:NAME, transformers:TYPE or MODULE:FUNCTION"
         )
     torch.manual_seed(seed)
-    own = {"torchvision": _torchvision, "timm": _timm, "transformers": _transformers}
-    maker: Callable[[str, tuple[int, ...], dict[str, Any]], Architecture]
-    maker = own.get(library, _function)
+    own: dict[str, Maker] = {
+        "torchvision": _torchvision,
+        "timm": _timm,
+        "transformers": _transformers,
+    }
+    maker: Maker = own.get(library, _function)
     return maker(name, shape, dict(config or {}))
 
 

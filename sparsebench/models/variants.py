@@ -28,6 +28,8 @@ class NotMeasured(Exception):  # noqa: N818 — an answer, and no error of ours
 
 
 class _Mask(nn.Module):
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", mask)
