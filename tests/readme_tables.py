@@ -19,6 +19,8 @@ from pathlib import Path
 from sparsebench import records
 from sparsebench.analysis.points import points
 from sparsebench.cases import filters
+from sparsebench.models import run as models
+from sparsebench.models import views as models_views
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training import report as trained
@@ -56,6 +58,7 @@ def made(folder: Path, conditions: str) -> Iterator[Table]:
     if not file.exists():
         yield from trained.tables_of(folder)
         yield from scale_views.tables(scale.load(folder))
+        yield from models_views.tables(models.load(folder))
         return
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
     kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]
