@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -72,8 +72,8 @@ class Case:
     @property
     def described(self) -> dict[str, Any]:
         """The fields by name, in the order of their definition; a window's only where it is one."""
-        hidden = (*(() if self.operation == "conv2d" else WINDOW), "path")
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        shown = _NAMES if self.operation == "conv2d" else _LINEAR
+        return {name: getattr(self, name) for name in shown}
 
     @cached_property
     def key(self) -> str:
@@ -83,9 +83,7 @@ class Case:
     @cached_property
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation."""
-        return tuple(
-            getattr(self, f.name) for f in fields(self) if f.compare and f.name != "implementation"
-        )
+        return tuple(getattr(self, name) for name in _PROBLEM)
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:
@@ -93,7 +91,7 @@ class Case:
 
         How many times as fast more threads are is a ratio too.
         """
-        return replace(self, threads=0).problem
+        return tuple(0 if name == "threads" else getattr(self, name) for name in _PROBLEM)
 
     @property
     def columns(self) -> int:
@@ -137,6 +135,11 @@ class Case:
         if self.padding != same_padding(self.kernel):
             text += f" pad {self.padding}"
         return text if self.groups == 1 else f"{text} {self.groups} groups"
+
+
+_NAMES = tuple(f.name for f in fields(Case) if f.compare)
+_LINEAR = tuple(name for name in _NAMES if name not in WINDOW)
+_PROBLEM = tuple(name for name in _NAMES if name != "implementation")
 
 
 def same_padding(kernel: int) -> int:
