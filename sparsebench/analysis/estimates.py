@@ -129,7 +129,7 @@ def median_draws(medians: Mapping[int, float], name: str, value: float | None = 
 
 def log_draws(medians: Mapping[int, float], name: str, value: float | None = None) -> Draws:
     """Return the logarithms of the same."""
-    return log_draws_of([(medians, value)], name)[0]
+    return np.asarray(log_draws_of([(medians, value)], name)[0])
 
 
 def log_draws_of(series: Sequence[tuple[Mapping[int, float], float | None]], name: str) -> Draws:
@@ -137,8 +137,8 @@ def log_draws_of(series: Sequence[tuple[Mapping[int, float], float | None]], nam
     draws = np.empty((len(series), 1 + RESAMPLES))
     alike: dict[tuple[int, ...], list[int]] = {}
     for row, (medians, value) in enumerate(series):
-        logs = [math.log(median) for median in medians.values()]
-        draws[row, 0] = math.fsum(logs) / len(logs) if value is None else math.log(value)
+        typical = math.fsum(map(math.log, medians.values())) / len(medians)
+        draws[row, 0] = typical if value is None else math.log(value)
         alike.setdefault(tuple(medians), []).append(row)
     for rounds, rows in alike.items():
         if len(rounds) < LEAST_ROUNDS:

@@ -58,6 +58,8 @@ class Case:
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
+        if self.groups < 1:
+            raise ValueError(f"groups = {self.groups}: must be at least 1")
         for name in ("in_features", "out_features"):
             if getattr(self, name) % self.groups:
                 raise ValueError(

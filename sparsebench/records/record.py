@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 from sparsebench.cases.case import Case
 from sparsebench.records import software, store
 from sparsebench.records.round import Round
-from sparsebench.records.sanity import check_case, check_samples
+from sparsebench.records.sanity import check_case, check_count, check_samples
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
@@ -36,6 +36,8 @@ class Memory(BaseModel):
     inference_peak: int | None = None  # the peak of one inference, above what is held
     training_peak: int | None = None  # the peak of one training step, above what is held
     method: str = ""  # how the peaks were taken
+
+    _no_such_count = field_validator("held", "inference_peak", "training_peak")(check_count)
 
 
 class Record(BaseModel):
@@ -62,6 +64,7 @@ class Record(BaseModel):
     rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
     _no_such_case = field_validator("case")(check_case)
+    _no_such_count = field_validator("calls_per_sample")(check_count)
     _no_time = field_validator("samples", "hot_samples", "wall_samples")(check_samples)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
