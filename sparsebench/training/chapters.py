@@ -45,4 +45,4 @@ def _about(name: str, folders: Sequence[Path]) -> list[Chapter]:
     sections = [Section("Results", "", (), made)]
     for title, wanted in _SECTIONS.items():
         sections.append(Section(title, "", [f for f in figures if wanted(f[0])]))
-    return [Chapter(name, f"sparsebench train {name}", {}, list(filled(sections)))]
+    return [Chapter(name, f"sparsebench train {name}", list(filled(sections)))]
