@@ -27,6 +27,8 @@ from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import LEAD, Point, group, points
 from sparsebench.cases import filters
+from sparsebench.models import run as models
+from sparsebench.models import views as models_views
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training import report as trained
@@ -68,6 +70,7 @@ def made(folder: Path, conditions: str) -> Iterator[Table]:
     if not file.exists():
         yield from trained.tables_of(folder)
         yield from scale_views.tables(scale.load(folder))
+        yield from models_views.tables(models.load(folder))
         return
     shown = points_of(file, conditions)
     yield from (make(shown) for make in tables.TABLES)

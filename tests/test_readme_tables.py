@@ -33,4 +33,4 @@ def test_a_changed_figure_is_noticed():
 def test_columns_and_conditions_choose_what_is_shown():
     order = "intel-xeon/headline/measurements | implementation, time"
     lines = body(f"{order} | phase=inference; implementation=ours").splitlines()
-    assert lines == ["| implementation | time |", "|---|---|", "| ours | 1.25 ms |"]
+    assert lines == ["| implementation | time |", "|---|---|", "| ours | 1.25 ms° |"]

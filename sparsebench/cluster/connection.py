@@ -61,8 +61,7 @@ def connected(target: Target, topic: str, timeout_s: float) -> Iterator[DaskClus
     """
     if find_spec("distributed") is None:
         raise InputError(
-            "--on needs Dask, which is not installed; "
-            "install it with: pip install 'sparsebench[cluster]'"
+            "--on needs Dask, which is not installed; install it with: pip install distributed"
         )
     import distributed
 
