@@ -58,7 +58,12 @@ def on_page_markdown(markdown, page, config, files):
         from tests.readme_tables import updated  # pandas and torch
 
         markdown = updated(markdown)
-    markdown = re.sub(r"<!-- not on the site -->.*?<!-- end -->", "", markdown, flags=re.DOTALL)
+    markdown = re.sub(
+        r"<!-- not on the site -->.*?<!-- end of what is not on the site -->",
+        "",
+        markdown,
+        flags=re.DOTALL,
+    )
     if "<!-- commands" in markdown:
         markdown = re.sub(
             r"<!-- commands -->.*<!-- end of commands -->",
