@@ -11,6 +11,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+_LEFT_OUT = re.compile(
+    r"<!-- not on the site -->.*?<!-- end of what is not on the site -->", re.DOTALL
+)
 _LISTS = {"guides/examples/index.md": "Examples", "guides/notebooks/index.md": "Notebooks"}
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
@@ -58,12 +61,7 @@ def on_page_markdown(markdown, page, config, files):
         from tests.readme_tables import updated  # pandas and torch
 
         markdown = updated(markdown)
-    markdown = re.sub(
-        r"<!-- not on the site -->.*?<!-- end of what is not on the site -->",
-        "",
-        markdown,
-        flags=re.DOTALL,
-    )
+    markdown = _LEFT_OUT.sub("", markdown)
     if "<!-- commands" in markdown:
         markdown = re.sub(
             r"<!-- commands -->.*<!-- end of commands -->",
