@@ -229,9 +229,11 @@ class Grid(BaseModel):
 
 def _told(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a case with the usual value where another would say nothing."""
-    names = list(USUAL) if fields["device"] != "cpu" else []
-    if fields["phase"] == "inference":
-        names.append("gradients")
+    names: list[str] = []
+    if fields["device"] != "cpu" or fields["phase"] == "construction":
+        names = list(USUAL)
+    elif fields["phase"] == "inference":
+        names = ["gradients"]
     return fields | {name: USUAL[name] for name in names}
 
 
