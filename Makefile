@@ -10,18 +10,16 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format readme docs-figures plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format docs readme docs-figures notebooks dist plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Reinstalled only when something that is compiled or declared has changed: Python files are used in place.
 $(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/sparselayers/csrc/*.[ch]* layers/sparselayers/csrc/*/*.[ch]*)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "sparsebench needs Python 3.11 or newer; choose one with make PYTHON=/path/to/python3"; exit 1; }
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --editable '.[dev]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
+	  { echo "sparsebench needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`: choose another with make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) tools/environment.py install $(VENV) $(MAKECMDGOALS)
 	@touch $(STAMP)
 
 install: $(STAMP)  ## create .venv and install everything into it
@@ -29,24 +27,8 @@ install: $(STAMP)  ## create .venv and install everything into it
 bench: $(STAMP)  ## run the default sweep on every device found (FRESH=1: start over)
 	$(BIN)/sparsebench run default $(if $(FRESH),--fresh)
 
-# The last three exist as source alone and have to see this environment when they are compiled (and
-# sparseprop's set-up calls `pip` and `python3` by name). A cached wheel may be made for another
-# torch or another CPU.
-COMPILE := $(BIN)/python -m pip install --no-build-isolation --no-cache-dir
-peers: private export PATH := $(CURDIR)/$(BIN):$(PATH)
-peers: private SHELL := /bin/bash
-peers: private .SHELLFLAGS := -o pipefail -c
 peers: $(STAMP)  ## install every library to compare with (compiles for half an hour)
-	$(BIN)/python -m pip install --editable '.[peers]'
-	$(BIN)/python -m pip install --quiet ninja pybind11 setuptools wheel
-	$(COMPILE) sparseprop==0.1.14
-	@mkdir -p build
-	@echo 'torch-scatter and torch-sparse take half an hour to compile on two cores.'
-	@echo 'The steps, with the seconds since the start; everything else goes to build/peers.log:'
-	@$(COMPILE) --verbose torch-scatter==2.1.2 torch-sparse==0.6.18 2>&1 | tee build/peers.log | \
-	  while read -r line; do case "$$line" in \
-	    building*|Building*|*atisfied:\ torch-s*|Success*|ERROR*|error:*) \
-	      printf '%5d s  %s\n' $$SECONDS "$$line";; esac; done
+	@$(BIN)/python tools/environment.py peers $(VENV)
 	$(BIN)/sparsebench list
 
 mnist: $(STAMP)  ## reproduce the published MNIST table (SEEDS=3: mean and deviation)
@@ -100,11 +82,24 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write the README's tables of figures from results/reference
+docs: $(STAMP)  ## build the documentation into build/site, without a network
+	@$(BIN)/python tools/environment.py extra $(VENV) docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'The documentation is in build/site: open build/site/index.html'
+
+readme: $(STAMP)  ## write the tables of figures in README and docs/ from results/reference
 	$(BIN)/python -m tests.readme_tables
 
-docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show from results/reference
+docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show, from results/reference
 	$(BIN)/python -m tests.docs_figures
+
+notebooks: $(STAMP)  ## run the notebooks of experiments/notebooks into build/notebooks
+	@$(BIN)/python tools/environment.py extra $(VENV) notebooks
+	$(BIN)/python tools/notebooks.py
+
+dist: $(STAMP)  ## make sdist and wheel in dist/, and try the wheel in an environment of its own
+	@$(BIN)/python tools/environment.py extra $(VENV) dist
+	$(BIN)/python tools/dist.py
 
 plots: $(STAMP)  ## draw tables and plots from the records that are there
 	$(BIN)/sparsebench report results

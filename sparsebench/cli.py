@@ -26,7 +26,7 @@ from sparsebench.output import errors, printable
 # command is called, as torch takes seconds that neither help nor TAB should.
 COMMANDS = {
     "run": ("run:run", "Measure the cases of a sweep, and resume where an earlier run stopped."),
-    "list": ("list:list_", "List implementations, sweeps and metrics."),
+    "list": ("list:list_", "List implementations, layers, topologies, sweeps and metrics."),
     "report": (
         "report:report",
         "Write tables and plots from records, or one page about all of them; measure nothing.",
@@ -55,6 +55,14 @@ COMMANDS = {
         "history:history",
         "Plot what `sparsebench check` found over commits, and print the last of each ratio.",
     ),
+    "site": (
+        "site:site",
+        "Write a static site about the records of many machines, that needs no network.",
+    ),
+    "contribute": (
+        "contribute:contribute",
+        "Check records, strip what is private, and write them as files to be given away.",
+    ),
     "export": ("export:export", "Write records in another tool's format."),
     "train": (
         "train:train",
@@ -63,6 +71,10 @@ COMMANDS = {
     "sparsify": (
         "sparsify:sparsify",
         "Swap sparse layers into a model where they pay, and measure it before and after.",
+    ),
+    "models": (
+        "models:models",
+        "Measure whole models, pruned: dense, masked, sparse and by SparseProp's swapping.",
     ),
     "scale": (
         "scale:scale",

@@ -9,6 +9,7 @@ import torch
 from sparsebench.analysis import metrics
 from sparsebench.analysis.points import points
 from sparsebench.cases import problem
+from sparselayers.topologies import registry
 from tests.sparsebench.factory import case, record
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,18 @@ def test_the_competitor_is_right():
     weight[given.connectivity.mask()] = given.values
     expected = torch.nn.functional.linear(given.x, weight, given.bias)
     torch.testing.assert_close(module(given.x), expected)
+
+
+def test_the_topology_is_right(monkeypatch):
+    (source,) = (block for block in BLOCKS if "def banded" in block)
+    monkeypatch.setattr(registry, "DRAWN", {})
+    namespace = {"__name__": "banded"}
+    exec(source, namespace)
+    assert list(registry.DRAWN) == ["banded"]
+    made = namespace["banded"]((40, 30), 0.85)
+    assert (made.shape, made.nnz) == ((40, 30), 180)
+    assert set(made.row_ptr.diff().tolist()) == {4, 5}
+    assert made.col[:4].tolist() == [0, 1, 2, 3]
 
 
 def test_the_metric_is_right():

@@ -18,9 +18,10 @@ from torch.optim import Optimizer
 from sparselayers.activation import KWinners
 from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
-from sparselayers.prune.magnitude import largest, sparse_layers
+from sparselayers.prune.magnitude import sparse_layers
 from sparselayers.prune.remove import remove_connections
 from sparselayers.prune.scores import magnitude
+from sparselayers.structures.selection import largest
 
 P = ParamSpec("P")
 

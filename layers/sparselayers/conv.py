@@ -157,7 +157,9 @@ class SparseConv2d(PublishedMethods):
         if self.padding_mode != "zeros":
             top, bottom, left, right = geometry.padding
             x = F.pad(x, (left, right, top, bottom), mode=self.padding_mode)
-            geometry = Geometry.of(self.kernel_size, self.stride, 0, self.dilation, self.groups)
+            geometry = Geometry.of(
+                geometry.kernel, geometry.stride, 0, geometry.dilation, self.groups
+            )
         if tracing.is_drawn(x):
             parameters = self.weights, self.bias
             return conv2d_of(self._connections, x, *parameters, geometry, self.backend)
@@ -171,7 +173,8 @@ class SparseConv2d(PublishedMethods):
 
     def weight_gradient(self, x: Tensor, dy: Tensor, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight matrix, (rows, columns)."""
-        top, bottom, left, right = self.geometry.padding
+        geometry = self.geometry
+        top, bottom, left, right = geometry.padding
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         x = F.pad(x.reshape(-1, *x.shape[-3:]), (left, right, top, bottom), mode=mode)
         dy = dy.reshape(-1, *dy.shape[-3:])
@@ -181,10 +184,10 @@ class SparseConv2d(PublishedMethods):
             own = slice(max(rows.start, group * outputs), min(rows.stop, (group + 1) * outputs))
             piece = conv2d_weight(  # type: ignore[no-untyped-call]
                 x[:, group * inputs : (group + 1) * inputs],
-                (own.stop - own.start, *self.weight_shape[1:]),
+                (own.stop - own.start, inputs, *geometry.kernel),
                 dy[:, own],
-                stride=self.stride,
-                dilation=self.dilation,
+                stride=geometry.stride,
+                dilation=geometry.dilation,
             )
             pieces.append(piece.flatten(1))
         return torch.cat(pieces)
@@ -201,13 +204,13 @@ class SparseConv2d(PublishedMethods):
         """Say what `print(layer)` shows: what differs from the defaults, and the sparsity."""
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
         text += f", stride={self.stride}"
-        for name, default in (
-            ("padding", (0, 0)),
-            ("dilation", (1, 1)),
-            ("groups", 1),
-            ("padding_mode", "zeros"),
+        for name, defaults in (
+            ("padding", ((0, 0), (0,))),
+            ("dilation", ((1, 1), (1,))),
+            ("groups", (1,)),
+            ("padding_mode", ("zeros",)),
         ):
-            if (value := getattr(self, name)) != default:
+            if (value := getattr(self, name)) not in defaults:
                 text += f", {name}={value}"
         return (
             f"{text}, bias={self.bias is not None}, "

@@ -75,11 +75,26 @@ class SparseConv1d(SparseConv2d):
             backend=backend,
             **sizes,
         )
+        # As nn.Conv1d shows them: others read them, such as transformers' Whisper its strides.
+        shown: Any = self
+        for name in ("kernel_size", "stride", "padding", "dilation"):
+            value = getattr(self, name)
+            setattr(shown, name, value if isinstance(value, str) else value[1:])
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the windows lie in an image of height 1."""
+        own: Any = self
+        kernel, stride, dilation = (
+            (1, *sizes) for sizes in (own.kernel_size, own.stride, own.dilation)
+        )
+        padding: Any = own.padding if isinstance(own.padding, str) else (0, *own.padding)
+        return Geometry.of(kernel, stride, padding, dilation, self.groups)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
         """The shape of the weight as nn.Conv1d has it."""
-        return (self.out_channels, self.in_channels // self.groups, self.kernel_size[1])
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     @property
     def weight(self) -> Tensor:
@@ -98,7 +113,7 @@ class SparseConv1d(SparseConv2d):
         ) -> Tensor:
             stride, dilation = (1, _one("stride", stride)), (1, _one("dilation", dilation))
             padding = padding if isinstance(padding, str) else (0, _one("padding", padding))
-            geometry = Geometry.of(self.kernel_size, stride, padding, dilation, groups)
+            geometry = Geometry.of(self.geometry.kernel, stride, padding, dilation, groups)
             x = input.unsqueeze(-2)
             y = sparse_conv2d(x, values, bias, connectivity, geometry, backend=self.backend)
             return y.squeeze(-2)
@@ -116,9 +131,6 @@ class SparseConv1d(SparseConv2d):
 
     def _dense(self, **factory: Any) -> nn.Module:
         arguments: Any = {name: getattr(self, name) for name in ARGUMENTS}
-        for name in ("kernel_size", "stride", "padding", "dilation"):
-            value = arguments[name]
-            arguments[name] = value if isinstance(value, str) else value[1]
         return nn.Conv1d(**arguments, bias=self.bias is not None, **factory)
 
 

@@ -7,8 +7,10 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from sparselayers import dense
+from sparselayers import dense, structures
 from sparselayers.state import Stateful
+from sparselayers.structures import Structure
+from sparselayers.structures.conversion import pruned_mask
 from sparselayers.weight import Format, check_format
 
 
@@ -31,6 +33,8 @@ class HasDenseForm(Stateful):
         mask: Tensor | None = None,
         keep_zeros: bool = False,
         format: Format = "coo",
+        sparsity: float | None = None,
+        structure: Structure | str | None = None,
     ) -> Self:
         """Return a sparse layer that computes what the dense `layer` does where it is not zero.
 
@@ -45,6 +49,10 @@ class HasDenseForm(Stateful):
         weight, bias = dense.parameters_of(layer, cls.dense_type)
         if mask is None and keep_zeros:
             mask = dense.pruning_mask(layer)
+        if sparsity is not None or structure is not None:
+            dense.check_mask(mask, (weight.shape,))
+            mask = pruned_mask(weight, mask, sparsity, structures.named(structure))
+            keep_zeros = True
         connectivity, values = dense.connections(weight, mask, keep_zeros=keep_zeros)
         new = cls._like(
             layer,

@@ -23,7 +23,10 @@ class SparseWeight(Tensor):
 
     Modules that read the weights of their children find a tensor of the dense weight's shape.
     Those that pass it to F.linear (torchvision's Swin) or F.conv2d get what the layer computes, by
-    its kernels; whatever else is asked of it is asked of PyTorch's sparse tensor. As a subclass it
+    its kernels, and so do those that multiply it by a batch of matrices (transformers' Mamba).
+    Its views (squeeze, view and their like), which PyTorch's sparse tensors do not have, are views
+    of a dense copy, differentiable too: whatever else is asked of it is asked of PyTorch's sparse
+    tensor. As a subclass it
     keeps nn.TransformerEncoderLayer and nn.MultiheadAttention off their fused inference, which
     reads memory that is not there.
     """
@@ -63,6 +66,12 @@ class SparseWeight(Tensor):
             if product is not None:
                 given.pop("weight", None)
                 return product(*args[:1], *args[2:], **given)
+        if func in _MATMULS and isinstance(args[0], SparseWeight) and _is_batch(args[1]):
+            linear = args[0]._products.get(F.linear)
+            if linear is not None:
+                return linear(args[1].mT).mT
+        if func in _VIEWS and isinstance(args[0], SparseWeight):
+            return func(_made(args[0]).to_dense(), *args[1:], **given)
         # Attention multiplies by its projection with PyTorch's own F.linear, which takes CSR only.
         made = _made_csr if func is F.multi_head_attention_forward else _made
         args, given = tree_map_only(SparseWeight, made, (args, given))
@@ -103,6 +112,10 @@ def as_tensor(
         )
 
 
+def _is_batch(matrices: Any) -> bool:
+    return isinstance(matrices, Tensor) and matrices.layout == torch.strided and matrices.dim() > 2
+
+
 def _made(weight: SparseWeight) -> Tensor:
     """The sparse tensor that it stands for, the same one always."""
     if weight._made is None:
@@ -119,4 +132,11 @@ def _made_csr(weight: SparseWeight) -> Tensor:
         return made.to_sparse_csr()
 
 
+_MATMULS = frozenset((torch.matmul, Tensor.matmul, Tensor.__matmul__))
+_VIEWS = frozenset(
+    getattr(owner, name)
+    for owner in (torch, Tensor)
+    for name in ("squeeze", "unsqueeze", "view", "reshape", "flatten", "permute", "expand")
+    if hasattr(owner, name)
+)
 _NOTHING = torch.empty(0)

@@ -1,7 +1,8 @@
 """Which implementation to use for a layer, on this machine: from records, or measured now.
 
-`interpolation` answers from records, `on_the_spot` measures where none do. Uses `measuring` and
-`analysis`, and what they use.
+`interpolation` answers from records, `on_the_spot` measures where none do; `structured` answers
+which structure to use, with what `accuracies` says that it costs. Uses `measuring` and `analysis`,
+and what they use.
 """
 
 from __future__ import annotations
@@ -9,17 +10,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Required, TypedDict, Unpack, overload
 
 from sparsebench import records
+from sparsebench.advisor.accuracies import AccuracyCost
 from sparsebench.advisor.interpolation import from_records
 from sparsebench.advisor.on_the_spot import measure
 from sparsebench.advisor.question import Advice, Candidate, Question
+from sparsebench.advisor.structured import ANY, StructureAdvice, Structured, advise_structures
 from sparsebench.cases.case import Phase
 from sparsebench.measuring import machine
 
-__all__ = ["Advice", "Candidate", "Question", "advise"]
+__all__ = [
+    "ANY",
+    "AccuracyCost",
+    "Advice",
+    "Candidate",
+    "Question",
+    "StructureAdvice",
+    "Structured",
+    "advise",
+]
 
 FOLDER = Path("results")
+
+
+class _Asked(TypedDict, total=False):
+    sparsity: Required[float]
+    batch: Required[int]
+    train: bool
+    by_memory: bool
+    device: str
+    dtype: str
+    threads: int | None
+    folders: Iterable[Path | str]
+    measure_now: bool
+    told: Callable[[str], None]
+
+
+@overload
+def advise(
+    in_features: int, out_features: int, *, structure: None = None, **asked: Unpack[_Asked]
+) -> Advice | None: ...
+
+
+@overload
+def advise(
+    in_features: int, out_features: int, *, structure: str, **asked: Unpack[_Asked]
+) -> StructureAdvice | None: ...
 
 
 def advise(
@@ -36,7 +74,8 @@ def advise(
     folders: Iterable[Path | str] = (FOLDER,),
     measure_now: bool = True,
     told: Callable[[str], None] = lambda what: None,
-) -> Advice | None:
+    structure: str | None = None,
+) -> Advice | StructureAdvice | None:
     """Say which implementation serves a linear layer of random connections best on this machine.
 
     Sizes count features, `batch` samples; `train` asks for forward and backward instead of
@@ -45,6 +84,10 @@ def advise(
     the records are kept in the first folder's `advise`; `told` is called with what it waits for.
     None without `measure_now`. Raises InputError for numbers that make no sense and for a problem
     that cannot be measured here.
+
+    With a `structure`, "any" or one such as "8x1", it says how much faster our layer is so than
+    with unstructured connections, measuring each in some six seconds, and what records of training
+    below the folders say that it costs in accuracy.
     """
     phase: Phase = "forward_backward" if train else "inference"
     question = Question(
@@ -60,6 +103,17 @@ def advise(
     here = machine.fingerprint()["id"]
     places = [Path(folder) for folder in folders]
     known = [record for place in places if place.exists() for record in records.load(place)]
+    if structure is not None:
+        return advise_structures(
+            question,
+            structure,
+            known,
+            here,
+            places or [FOLDER],
+            by_memory=by_memory,
+            measure_now=measure_now,
+            told=told,
+        )
     advice = from_records(question, known, here, by_memory=by_memory)
     if advice is not None or not measure_now:
         return advice

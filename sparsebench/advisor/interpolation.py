@@ -19,7 +19,7 @@ from sparsebench.analysis.crossover import Crossover, crossover_of
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.metrics import METRICS, memory_ratio, speedup_draws
 from sparsebench.analysis.points import BASELINE, Point, points
-from sparsebench.cases.case import Case
+from sparsebench.cases.case import USUAL, Case
 from sparsebench.implementations import as_exact
 from sparsebench.records import Record
 
@@ -53,11 +53,11 @@ def from_records(
 
 
 def _alike(case: Case, question: Question) -> bool:
-    names = ("device", "dtype", "threads", "phase")
+    names = ("device", "dtype", "threads", "phase", "topology")
     return (
         all(getattr(case, name) == getattr(question, name) for name in names)
         and case.operation == "linear"
-        and case.topology == "random"
+        and all(getattr(case, name) == usual for name, usual in USUAL.items())
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sparsebench.advisor.question import Question, usable
@@ -21,6 +21,7 @@ from sparsebench.measuring.refusals import refusal
 from sparsebench.records import Record, Store
 
 LIMIT_S = 20.0  # for everything; no new problem is begun after the share below
+EACH_S = 6.0  # for each of several questions
 _SHARE = 0.6
 _SETTINGS = Settings(rounds=LEAST_ROUNDS, sample_s=0.03, timeout_s=LIMIT_S)
 _QUIET = 0.2  # the fraction of all CPUs that others may take without a word
@@ -41,14 +42,41 @@ def measure(
     for the next question. Raises InputError where the dense layer or
     ours cannot be measured, with the reason.
     """
+    _check(question)
+    yield from _measured((_rivals(question), _around(question)), folder, LIMIT_S, told)
+
+
+def measure_each(
+    questions: Sequence[Question],
+    folder: Path,
+    *,
+    told: Callable[[str], None] = lambda what: None,
+) -> Iterator[Record]:
+    """Measure ours beside the dense layer for each question, one after the other; as `measure`.
+
+    Each takes some `EACH_S`. Raises InputError as `measure` does.
+    """
+    for question in questions:
+        _check(question)
+    contests = [[question.case(name) for name in (BASELINE, LEAD)] for question in questions]
+    yield from _measured(contests, folder, EACH_S * len(contests) / _SHARE, told)
+
+
+def _check(question: Question) -> None:
     for name in (BASELINE, LEAD):
         if reason := refusal(question.case(name)):
             raise InputError(f"{name} cannot be measured here: {reason}")
+
+
+def _measured(
+    batches: Iterable[list[Case]], folder: Path, limit_s: float, told: Callable[[str], None]
+) -> Iterator[Record]:
+    """Measure one batch of cases after the other, alone on this machine."""
     if (busy := machine.busy()) > _QUIET:
         told(f"other programs take {busy:.0%} of the CPU: intervals will be wide, or wrong")
     with hostlock.measuring(waiting=told), Store(folder) as store:
-        end = time.monotonic() + _SHARE * LIMIT_S
-        for cases in (_rivals(question), _around(question)):
+        end = time.monotonic() + _SHARE * limit_s
+        for cases in batches:
             yield from runner.run(cases, store, _SETTINGS, machine=fingerprint, deadline=end)
 
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import Crossover
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import BASELINE
 from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
 
 # What nobody can put into a model: a choice that this suite makes, a mask in every step, the
-# library's own oracle.
-_NOT_FOR_MODELS = ("auto", "masked", "reference")
+# library's own oracle, another framework. Of dense layers these are layers of PyTorch: the others
+# say how much better a baseline could be.
+_NOT_FOR_MODELS = ("auto", "masked", "reference", "jax_bcsr", "openvino_sparse")
+_DENSE = (BASELINE, "dense_compiled")
 
 
 def usable(implementation: str) -> bool:
     """Whether it can be imported in a model."""
+    if is_dense(implementation):
+        return implementation in _DENSE
     return implementation not in _NOT_FOR_MODELS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """A layer and how it is used. Raises InputError where a number makes no sense."""
+    """A layer, how it is connected and used. Raises InputError where a number makes no sense."""
 
     in_features: int
     out_features: int
@@ -32,6 +38,7 @@ class Question:
     threads: int
     device: str = "cpu"
     dtype: str = "float32"
+    topology: str = "random"
 
     def __post_init__(self) -> None:
         for name in ("in_features", "out_features", "batch", "threads"):
@@ -47,6 +54,7 @@ class Question:
             in_features=self.in_features,
             out_features=self.out_features,
             sparsity=self.sparsity if sparsity is None else sparsity,
+            topology=self.topology,
             batch=self.batch,
             device=self.device,
             dtype=self.dtype,

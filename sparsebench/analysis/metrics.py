@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sparsebench.analysis.baselines import exact_dense, fastest, short_dense
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.points import Point
-from sparsebench.analysis.roofline import roof
+from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
 
 
@@ -32,6 +33,30 @@ def speedup_draws(point: Point) -> Draws | None:
     return np.asarray(point.baseline.time / point.time)
 
 
+def best_dense_draws(point: Point) -> Draws | None:
+    """Return the time of the fastest dense layer of the case's type over this one's.
+
+    Of those that other work left alone.
+    """
+    return _over(point, exact_dense(point))
+
+
+def short_dense_draws(point: Point) -> Draws | None:
+    """Return the same of the fastest that multiplies in a shorter type."""
+    return _over(point, short_dense(point))
+
+
+def _over(point: Point, dense: Sequence[Point]) -> Draws | None:
+    if not point.ok or not dense:
+        return None
+    return np.asarray(fastest(dense)[1] / point.time)
+
+
+def error(point: Point) -> float | None:
+    """Return the error of the output relative to its largest entry; where there is a time."""
+    return point.record.errors.get("output") if point.ok else None
+
+
 def hot_draws(point: Point) -> Draws | None:
     """Return the time on a GPU with a hot L2 cache."""
     return point.hot if point.ok and point.record.hot_samples else None
@@ -47,6 +72,13 @@ def hot_speedup_draws(point: Point) -> Draws | None:
 def wall_draws(point: Point) -> Draws | None:
     """Return the time from end to end, where `time` is a GPU's own."""
     return point.wall if point.ok and point.record.wall_samples else None
+
+
+def wall_speedup_draws(point: Point) -> Draws | None:
+    """Return the time of the dense layer over this one's, both from end to end."""
+    own = wall_draws(point)
+    dense = None if point.baseline is None else wall_draws(point.baseline)
+    return None if own is None or dense is None else np.asarray(dense / own)
 
 
 def relative_draws(point: Point) -> Draws | None:
@@ -81,14 +113,37 @@ def time(point: Point) -> Estimate | None:
     return point.seconds if point.ok else None
 
 
+def speedup(point: Point) -> Estimate | None:
+    """Return what `speedup_draws` say."""
+    return point.rivals.estimates[point.case.implementation].speedup if point.ok else None
+
+
+def relative_time(point: Point) -> Estimate | None:
+    """Return what `relative_draws` say."""
+    return point.rivals.estimates[point.case.implementation].relative if point.ok else None
+
+
 def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
     return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
 
 
+def roof_of(point: Point) -> Roof | None:
+    """Return the roof of the machine; as high as its fastest dense layer, where that is higher.
+
+    A dense layer multiplies by every weight. Where one was measured beside this point that does
+    more operations a second than the probe, the probe has not found what the machine can do.
+    """
+    limit, dense = roof(point.record.machine), exact_dense(point)
+    if limit is None or not dense:
+        return limit
+    rate = arithmetic.dense_flops(point.case) / float(fastest(dense)[1][0])
+    return replace(limit, flops=max(limit.flops, rate))
+
+
 def roofline(point: Point) -> Estimate | None:
     """Return the least possible time on this machine over the measured one."""
-    limit = roof(point.record.machine)
+    limit = roof_of(point)
     return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
 
 
@@ -112,9 +167,28 @@ _ROWS = (
     Metric("time", "s", "median time of a call", time),
     Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
-    Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
+    Metric("speedup", "×", "time of the dense layer over this one's", speedup),
     Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
-    Metric("relative_time", "×", "time over the fastest one's", _sampled(relative_draws)),
+    Metric("wall_speedup", "×", "the same from end to end", _sampled(wall_speedup_draws)),
+    Metric(
+        "speedup_over_best_dense",
+        "×",
+        "time of the fastest dense layer of the type over this one's",
+        _sampled(best_dense_draws),
+    ),
+    Metric(
+        "speedup_over_short_dense",
+        "×",
+        "the same of the fastest dense layer that multiplies in a shorter type",
+        _sampled(short_dense_draws),
+    ),
+    Metric("relative_time", "×", "time over the fastest one's", relative_time),
+    Metric(
+        "error",
+        "1",
+        "error of the output over its largest entry, against float64",
+        _counted(error),
+    ),
     Metric("peak_memory", "B", "bytes held and added by a call", _counted(peak_bytes)),
     Metric("memory_ratio", "×", "peak memory over the dense layer's", _counted(memory_ratio)),
     Metric(

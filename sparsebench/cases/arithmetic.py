@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sparsebench.cases.case import Case
 
-PRODUCTS = {"inference": 1, "forward_backward": 3, "train_step": 3}
+PRODUCTS = {"inference": 1, "forward_backward": 3, "train_step": 3, "rewiring": 3}
 VALUE_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 INDEX_BYTES = 4
 
@@ -20,9 +20,17 @@ def flops(case: Case) -> int:
 
     Every sample uses each weight once, in a convolution once a window. Inference is one product
     (y = x Wᵀ); the other phases are three (and dx = dy W, dW = dyᵀ x).
-    Bias and optimizer are left out: they are of lower order.
+    Activations, and making a layer, multiply nothing. Bias and optimizer are left out: they are of
+    lower order. So is what a rewiring needs at least.
     """
+    if case.operation == "k_winners" or case.phase == "construction":
+        return 0
     return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
+
+
+def dense_flops(case: Case) -> int:
+    """Return the operations of a phase of the dense layer, zeros included."""
+    return 2 * case.weights * case.batch * case.windows * PRODUCTS[case.phase]
 
 
 def traffic(case: Case) -> int:
@@ -35,10 +43,12 @@ def traffic(case: Case) -> int:
     value = VALUE_BYTES[case.dtype]
     x, y = case.batch * case.inputs * value, case.batch * case.outputs * value
     parameters = _parameters(case)
+    if case.phase == "construction":
+        return parameters + _indices(case)
     moved = parameters + _indices(case) + x + y
     if case.phase != "inference":
         moved += 2 * parameters + _indices(case) + 2 * x + y
-    if case.phase == "train_step":
+    if case.phase in ("train_step", "rewiring"):
         moved += 3 * parameters
     return moved
 
@@ -51,6 +61,8 @@ def footprint(case: Case) -> int:
     """
     value = VALUE_BYTES[case.dtype]
     activations = case.batch * (case.inputs + case.outputs) * value
+    if case.phase == "construction":
+        return _parameters(case) + _indices(case)
     arrays = _parameters(case) + activations
     return _indices(case) + (arrays if case.phase == "inference" else 2 * arrays)
 
@@ -60,6 +72,8 @@ def needed_memory(case: Case) -> int:
 
     The footprint but for what the layer is given and a peak does not count: x and, to train, dy.
     """
+    if case.phase == "construction":
+        return footprint(case)
     given = case.inputs + (0 if case.phase == "inference" else case.outputs)
     return footprint(case) - case.batch * given * VALUE_BYTES[case.dtype]
 
@@ -70,9 +84,13 @@ def intensity(case: Case) -> float:
 
 
 def _parameters(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     bias = 0 if case.operation == "product" else case.out_features
     return (case.nnz + bias) * VALUE_BYTES[case.dtype]
 
 
 def _indices(case: Case) -> int:
+    if case.operation == "k_winners":
+        return 0
     return (case.nnz + case.out_features + 1) * INDEX_BYTES

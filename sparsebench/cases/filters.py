@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args
 
 from sparsebench.cases import names
-from sparsebench.cases.case import Case, Operation, Phase
+from sparsebench.cases.case import Cache, Case, Gradients, Operation, Phase
 from sparsebench.cases.weights import PREFIX
 from sparsebench.errors import InputError
 
@@ -31,11 +31,13 @@ ALIASES = {
 }
 _NUMBERS = {f.name for f in fields(Case) if f.type in ("int", "float")} | ALIASES.keys()
 FIELDS = (*(f.name for f in fields(Case) if f.compare), *ALIASES)
-_ALLOWED = {
-    "operation": get_args(Operation),
-    "implementation": names.implementations(),
-    "phase": get_args(Phase),
-    "topology": names.topologies(),
+_ALLOWED: dict[str, Callable[[], tuple[str, ...]]] = {
+    "operation": lambda: get_args(Operation),
+    "implementation": names.implementations,
+    "phase": lambda: get_args(Phase),
+    "gradients": lambda: get_args(Gradients),
+    "cache": lambda: get_args(Cache),
+    "topology": names.topologies,
 }
 
 
@@ -84,7 +86,7 @@ def _value(field: str, value: str, text: str) -> float | str:
             return float(value)
         except ValueError:
             raise InputError(f"{text!r}: {field} is a number, got {value!r}") from None
-    allowed = _ALLOWED.get(field)
+    allowed = _ALLOWED[field]() if field in _ALLOWED else ()
     if field == "topology" and value.startswith(PREFIX):
         return value
     if allowed and value not in allowed:

@@ -20,7 +20,17 @@ from pydantic import (
 
 from sparsebench.cases import names as known
 from sparsebench.cases import weights
-from sparsebench.cases.case import DTYPE_BYTES, WINDOW, Case, Operation, Phase, same_padding
+from sparsebench.cases.case import (
+    DTYPE_BYTES,
+    USUAL,
+    WINDOW,
+    Cache,
+    Case,
+    Gradients,
+    Operation,
+    Phase,
+    same_padding,
+)
 from sparsebench.cases.weights import PREFIX, Source
 from sparsebench.errors import InputError
 
@@ -30,7 +40,8 @@ T = TypeVar("T")
 def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
     def check(value: str) -> str:
         if value not in allowed:
-            raise ValueError(f"unknown {kind}: choose from {', '.join(allowed)}")
+            why = known.refused(value) or f"unknown {kind}"
+            raise ValueError(f"{why}: choose from {', '.join(allowed)}")
         return value
 
     return AfterValidator(check)
@@ -39,7 +50,7 @@ def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
 def _topology(value: str) -> str:
     if value == PREFIX or not (value in known.topologies() or value.startswith(PREFIX)):
         names = ", ".join((*known.topologies(), f"{PREFIX}PATH"))
-        raise ValueError(f"unknown topology: choose from {names}")
+        raise ValueError(f"{known.refused(value) or 'unknown topology'}: choose from {names}")
     return value
 
 
@@ -61,8 +72,11 @@ class Grid(BaseModel):
 
     `width` stands for equal `in_features` and `out_features`, which may be called channels too.
     Without `device` every device of the machine is meant, without `threads` as many as PyTorch
-    would use. `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d,
-    which needs the image; without `padding` it is the one that keeps its size.
+    would use. `gradients` and `cache` vary where they say something: of training, of CPUs.
+
+    `kernel`, `stride`, `padding`, `groups` and `image` are for the operation conv2d, which needs
+    the image; without `padding` it is the one that keeps its size. `image` is for k_winners too, of
+    channels. `input_sparsity` is the share of zeros in what linear layers get.
 
     `weights` are files, or folders of them, whose matrices are measured: they bring shapes,
     sparsities and connections, and values where they have some. A topology `file:PATH` says the
@@ -86,6 +100,7 @@ class Grid(BaseModel):
     sparsity: Many[Annotated[float, Field(ge=0, lt=1, strict=True)]] | None = None
     topology: Many[Annotated[str, AfterValidator(_topology)]] = ("random",)
     weights: Many[Annotated[str, StringConstraints(min_length=1)]] | None = None
+    input_sparsity: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)
     min_sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.3
     batch: Many[Size]
     device: Many[Device] | None = None
@@ -93,6 +108,8 @@ class Grid(BaseModel):
     phase: Many[Annotated[Phase, _one_of("phase", get_args(Phase))]]
     threads: Many[Size] | None = None
     seed: Many[Annotated[StrictInt, Field(ge=0)]] = (0,)
+    gradients: Many[Annotated[Gradients, _one_of("gradients", get_args(Gradients))]] = ("fresh",)
+    cache: Many[Annotated[Cache, _one_of("cache", get_args(Cache))]] = ("warm",)
 
     @model_validator(mode="after")
     def _sizes(self) -> Self:
@@ -112,6 +129,8 @@ class Grid(BaseModel):
                 "to be measured"
             )
         windows = {name: getattr(self, name) for name in WINDOW}
+        if self.operation == "k_winners":
+            windows.pop("image")
         if self.operation != "conv2d" and any(windows.values()):
             named = ", ".join(name for name, values in windows.items() if values)
             raise ValueError(f'{named}: only with operation = "conv2d"')
@@ -138,15 +157,16 @@ class Grid(BaseModel):
     def _products(
         self, layers: Sequence[dict[str, Any]], devices: Sequence[str], threads: Sequence[int]
     ) -> list[Case]:
-        names = ("implementation", "batch", "dtype", "phase", "seed")
+        names = ("implementation", "batch", "dtype", "phase", "seed", *USUAL)
         fields = {name: getattr(self, name) for name in names}
         fields["device"] = self.device or devices
         fields["threads"] = self.threads or threads
-        return [
-            Case(operation=self.operation, **layer, **dict(zip(fields, values, strict=True)))
+        cases = [
+            Case(operation=self.operation, **layer, **_told(dict(zip(fields, values, strict=True))))
             for layer in layers
             for values in itertools.product(*fields.values())
         ]
+        return list(dict.fromkeys(cases))
 
     def _drawn(self) -> list[dict[str, Any]]:
         """Return what a case says of each layer whose connections are drawn."""
@@ -155,16 +175,23 @@ class Grid(BaseModel):
         else:
             shapes = list(itertools.product(self.in_features or (), self.out_features or ()))
         drawn = [name for name in self.topology if not name.startswith(PREFIX)]
+        windows: list[dict[str, Any]] = [{}]
+        if self.operation == "conv2d":
+            windows = self._windows()
+        elif self.operation == "k_winners":
+            windows = [{"image": image} for image in self.image or (1,)]
         return [
             {"in_features": inputs, "out_features": outputs, "sparsity": s, "topology": t, **window}
             for inputs, outputs in shapes
-            for window in (self._windows() if self.operation == "conv2d" else [{}])
+            for window in windows
             for s, t in itertools.product(self.sparsity or (), drawn)
         ]
 
     def _from_files(self) -> list[dict[str, Any]]:
         """Return what a case says of each matrix in the files that is what the grid asks for."""
-        layers = []
+        layers: list[dict[str, Any]] = []
+        if self.operation == "k_winners" or self.phase == ("construction",):
+            return layers  # they have no weights, or draw them
         for source in weights.find(self.files, self.min_sparsity):
             said = {"topology": source.topology, "path": source.path, "sparsity": source.sparsity}
             outputs, columns = source.shape
@@ -198,6 +225,16 @@ class Grid(BaseModel):
             )
             for padding in self.padding or (None,)
         ]
+
+
+def _told(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a case with the usual value where another would say nothing."""
+    names: list[str] = []
+    if fields["device"] != "cpu" or fields["phase"] == "construction":
+        names = list(USUAL)
+    elif fields["phase"] == "inference":
+        names = ["gradients"]
+    return fields | {name: USUAL[name] for name in names}
 
 
 def _channels(source: Source, window: dict[str, Any]) -> int:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from sparsebench.cases.case import Phase
 
 # Real steps, but so small that the weights stay ordinary numbers however often they are taken.
 LEARNING_RATE = 1e-6
+
+REWIRED = 0.3  # of the connections change place in a rewiring: RigL's α
+_NEVER = 2**40  # steps
+
+
+@runtime_checkable
+class Rewired(Protocol):
+    """A module whose connections change: `follow` returns what is called after each step.
+
+    After every `update_every`-th step of `optimizer` the share `REWIRED` of the connections that
+    are smallest in magnitude is dropped, and as many grow.
+    """
+
+    def follow(self, optimizer: Optimizer, update_every: int) -> Callable[[], object]:
+        """Begin to count steps."""
+
+
+def training(module: nn.Module) -> Phase:
+    """Return the phase that trains `module`: its optimizer's step too, where it has weights."""
+    return "train_step" if any(True for _ in module.parameters()) else "forward_backward"
 
 
 def step(
@@ -29,7 +51,9 @@ def step(
     - `inference`: the output, without a graph.
     - `forward_backward`: the output, then from `dy` the gradients of the input, of the weights
       and of the bias. The ones of the call before are dropped first: nothing is accumulated.
-    - `train_step`: the same, then a step of plain `torch.optim.SGD`.
+    - `train_step`: the same, then a step of plain `torch.optim.SGD`, and what a module that is
+      `Rewired` does in a step between two rewirings.
+    - `rewiring`: the same where the module is rewired after the step.
     """
     if phase == "inference":
 
@@ -53,10 +77,18 @@ def step(
     if phase == "forward_backward":
         return forward_backward
     optimizer = torch.optim.SGD(parameters, lr=learning_rate)
+    if isinstance(module, Rewired):
+        after = module.follow(optimizer, 1 if phase == "rewiring" else _NEVER)
+    elif phase == "rewiring":
+        raise ValueError(f"{type(module).__name__} cannot be rewired")
+    else:
+        after = None
 
     def train_step() -> Tensor:
         y = forward_backward()
         optimizer.step()
+        if after is not None:
+            after()
         return y
 
     return train_step

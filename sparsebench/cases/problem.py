@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import sparselayers as sl
-from sparsebench.cases import uneven, weights
+from sparsebench.cases import topologies, weights
 from sparsebench.cases.case import Case, Phase
 from sparsebench.cases.weights import resnet50
 from sparsebench.cases.weights.matrix import Matrix
 from sparselayers import Connectivity
 from sparselayers.convolution.geometry import Geometry
-
-TOPOLOGIES: dict[str, Callable[..., Connectivity]] = {
-    "random": sl.random,
-    "power_law": uneven.power_law,
-    "full_rows": uneven.full_rows,
-}
+from sparselayers.functional import k_winners
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +24,8 @@ class Problem:
     `values` (nnz,), `bias` (out,), `x` (batch, in), `dy` (batch, out): on one device, of one type.
     `phase` is what the module will do, for those who build differently for inference. A convolution
     has a `geometry`, x of (batch, in, height, width) and dy of (batch, out, height', width'). Of a
-    product the bias is zero, and x lies feature by feature.
+    product the bias is zero, and x lies feature by feature. Of an activation there are no weights,
+    and `winners` says how many units of a sample win; of images x and dy are as a convolution's.
     """
 
     connectivity: Connectivity
@@ -41,21 +35,21 @@ class Problem:
     dy: Tensor
     phase: Phase = "forward_backward"
     geometry: Geometry | None = None
+    winners: int = 0
 
 
 def make(case: Case) -> Problem:
     """Draw the problem of `case` from its seed: on the CPU, so that every device gets the same.
 
     Weights that are drawn have the variance that keeps the outputs' near 1, whatever the sparsity.
-    Raises InputError where the matrix of a file is to be measured, and is not there.
+    Raises InputError where the matrix of a file is to be measured, and is not there, and
+    `topologies.Undrawable` where the topology has no such connections.
     """
     generator = torch.Generator().manual_seed(case.seed)
+    if case.operation == "k_winners":
+        return _of_units(case, generator)
     geometry = _geometry(case)
-    given = _given(case) or Matrix(
-        TOPOLOGIES[case.topology](
-            (case.out_features, case.columns), case.sparsity, generator=generator
-        )
-    )
+    given = _given(case) or Matrix(topologies.draw(case, generator))
     connectivity = given.connectivity
     dtype = getattr(torch, case.dtype)
 
@@ -69,7 +63,7 @@ def make(case: Case) -> Problem:
         connectivity=connectivity,
         values=normal(connectivity.nnz) * scale if given.values is None else given.values.to(dtype),
         bias=normal(case.out_features),
-        x=normal(case.batch, case.in_features, *seen),
+        x=with_zeros(normal(case.batch, case.in_features, *seen), case),
         dy=normal(case.batch, case.out_features, *made),
         geometry=geometry,
     )
@@ -77,6 +71,32 @@ def make(case: Case) -> Problem:
         x = problem.x.t().contiguous().t()
         return replace(problem, x=x, bias=torch.zeros_like(problem.bias))
     return problem
+
+
+def with_zeros(x: Tensor, case: Case) -> Tensor:
+    """Return `x` with the share of zeros that the input of `case` has: the largest units stay."""
+    if not case.input_sparsity:
+        return x
+    return k_winners(x, max(1, round((1.0 - case.input_sparsity) * x.shape[-1])))
+
+
+def _of_units(case: Case, generator: torch.Generator) -> Problem:
+    """Draw the units of an activation, and the gradient that comes back."""
+    seen = (case.image, case.image) if case.image > 1 else ()
+    dtype = getattr(torch, case.dtype)
+    x, dy = (
+        torch.randn(case.batch, case.in_features, *seen, generator=generator).to(dtype)
+        for _ in range(2)
+    )
+    none = Connectivity((1, 1), torch.tensor([0, 1]), torch.tensor([0]))
+    return Problem(
+        connectivity=none,
+        values=x.new_zeros(1),
+        bias=x.new_zeros(0),
+        x=x,
+        dy=dy,
+        winners=max(1, round((1.0 - case.sparsity) * x[0].numel())),
+    )
 
 
 def save(problem: Problem, path: Path) -> None:
@@ -89,6 +109,7 @@ def save(problem: Problem, path: Path) -> None:
             "col": connectivity.col,
             "tensors": (problem.values, problem.bias, problem.x, problem.dy),
             "geometry": problem.geometry.flat() if problem.geometry else None,
+            "winners": problem.winners,
         },
         path,
     )
@@ -100,7 +121,7 @@ def load(path: Path, device: str, phase: Phase = "forward_backward") -> Problem:
     connectivity = Connectivity(stored["shape"], stored["row_ptr"], stored["col"])
     values, bias, x, dy = stored["tensors"]
     geometry = Geometry.from_flat(stored["geometry"]) if stored["geometry"] else None
-    return Problem(connectivity, values, bias, x, dy, phase, geometry)
+    return Problem(connectivity, values, bias, x, dy, phase, geometry, stored["winners"])
 
 
 def _given(case: Case) -> Matrix | None:

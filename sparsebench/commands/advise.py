@@ -14,6 +14,7 @@ from rich.text import Text
 
 from sparsebench import advisor, output
 from sparsebench.analysis.points import BASELINE
+from sparsebench.commands import structures_told
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.output import console, errors
@@ -38,9 +39,13 @@ def advise(
         list[Path] | None,
         typer.Option("--records", help="Where to look for records; may be repeated."),
     ] = None,
+    structure: Annotated[
+        str | None,
+        typer.Option(help="Which structure: any, or one such as 8x1, 2:4, fan-in."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
-    """Say which implementation to use for a layer on this machine, and what it brings."""
+    """Say which implementation, or structure, to use for a layer here, and what it brings."""
     machine.check_device(device)
     for path in folder or []:
         if not path.exists():
@@ -48,12 +53,13 @@ def advise(
     asked = {
         "sparsity": sparsity, "batch": batch, "train": train, "by_memory": memory,
         "device": device, "dtype": dtype, "threads": threads,
-        "folders": tuple(folder or [advisor.FOLDER]),
+        "folders": tuple(folder or [advisor.FOLDER]), "structure": structure,
     }  # fmt: skip
-    advice = advisor.advise(in_features, out_features, **asked, measure_now=False)  # type: ignore[arg-type]
+    advice = advisor.advise(in_features, out_features, **asked, measure_now=False)  # type: ignore[call-overload]
     if advice is None:
-        errors.print("no records of this machine cover this: measuring, for some 20 seconds")
-        advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[arg-type]
+        duration = "20 seconds" if structure is None else "six seconds for each structure"
+        errors.print(f"no records of this machine cover this: measuring, for some {duration}")
+        advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
     if advice is None:
         raise InputError(
             "no time could be taken that other work left alone: see results/advise/records.jsonl, "
@@ -61,8 +67,10 @@ def advise(
         )
     if as_json:
         typer.echo(json.dumps(asdict(advice)))
-    else:
+    elif structure is None:
         _show(advice, by_memory=memory)
+    else:
+        structures_told.show(advice)
 
 
 def _name(implementation: str) -> str:

@@ -176,19 +176,20 @@ def _measure(place: Place, work: Work, talk: Console) -> bool:
     On Ctrl-C, or when a cluster is lost, say how to go on and leave.
     """
     cases, store = work.cases, work.store
+    before = store.appended  # in earlier rounds
     try:
         measured = place.measure(work)
     except Interrupted:
         errors.print(
-            f"interrupted: {store.appended} of {len(cases)} cases were measured and are in "
-            f"{store.path}, the one under way is dropped; resume with the same command",
+            f"interrupted: {store.appended - before} of {len(cases)} cases were measured and are "
+            f"in {store.path}, the one under way is dropped; resume with the same command",
             highlight=False,
             soft_wrap=True,
         )
         raise
     except ClusterError as error:
         raise ClusterError(
-            f"{error}; {store.appended} of {len(cases)} cases were measured and are in "
+            f"{error}; {store.appended - before} of {len(cases)} cases were measured and are in "
             f"{store.path}; resume with the same command"
         ) from None
     if left := len(cases) - measured:

@@ -173,7 +173,11 @@ def _cases(asked: dict[str, Any], names: Sequence[str] | None) -> list[Case]:
         raise InputError("\n".join(_explained(e) for e in error.errors())) from None
     cases = list(dict.fromkeys(grid.cases((), ())))
     if names is None:
-        left_out = {c.implementation for c in cases if refusal(c)} - {BASELINE, LEAD}
+        left_out = {
+            c.implementation
+            for c in cases
+            if not IMPLEMENTATIONS[c.implementation].stands_in or refusal(c)
+        } - {BASELINE, LEAD}
         cases = [c for c in cases if c.implementation not in {*left_out, *_ON_REQUEST}]
     return cases
 

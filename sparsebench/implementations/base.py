@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from sparsebench.cases import weights
 from sparsebench.cases.case import DTYPE_BYTES, Case
 from sparsebench.cases.problem import Problem
 
@@ -29,7 +31,10 @@ class Implementation(ABC):
     Every implementation computes all gradients of a training step: of the input, of the weights
     and of the bias. Where it cannot, `trains` is False and it is measured in inference alone.
 
-    One that names the operation "product" overrides `product` too.
+    One that names the operation "product" overrides `product` too; "k_winners", `activation`, and
+    `boost` where units compete with others than their own values. One whose connections change
+    while it trains says how they `grow`, builds a module that is `phases.Rewired`, and overrides
+    `now`. One whose making is measured overrides `construction` and `now`.
     """
 
     name: ClassVar[str]
@@ -39,6 +44,13 @@ class Implementation(ABC):
     # The type it multiplies in, where that is another than the case's: how exact it has to be.
     precision: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    # Whether it stands for a dense layer, and so is measured where nobody names it.
+    stands_in: ClassVar[bool] = True
+    # What its activation computes.
+    activates: ClassVar[Literal["k_winners", "relu"]] = "k_winners"
+    # Where connections grow in a rewiring: at the largest gradients, or anywhere; "" nowhere.
+    grow: ClassVar[Literal["", "gradient", "anywhere"]] = ""
+    regrows: ClassVar[bool] = False  # whether what was just dropped may grow again at once
     modules: ClassVar[tuple[str, ...]] = ()
     install: ClassVar[str] = ""
     # Packages of this project that are part of it: a change of their sources makes it another.
@@ -70,11 +82,19 @@ class Implementation(ABC):
                 return f"{self.name} does not support {name} {value} (only {', '.join(allowed)})"
         if case.phase != "inference" and not self.trains:
             return f"{self.name} has no backward pass"
+        if case.phase == "rewiring" and not self.grow:
+            return f"{self.name} keeps its connections: there is no rewiring"
+        # One that inherits it is made otherwise.
+        if case.phase == "construction" and "construction" not in type(self).__dict__:
+            return f"{self.name} has no construction that is measured"
+        if case.phase == "construction" and weights.matrix_name(case.topology):
+            return "connections from a file are read, and not constructed"
         return None
 
     def of(self, case: Case) -> Implementation:
-        """Return what measures `case`: itself, or its product alone."""
-        return _Product(self) if case.operation == "product" else self
+        """Return what measures `case`: itself, or its product or activation alone."""
+        wrapped = {"product": _Product, "k_winners": _Activation}.get(case.operation)
+        return wrapped(self) if wrapped else self
 
     def flops(self, case: Case) -> float:
         """Return the floating point operations of one product: two for each use of a weight."""
@@ -106,6 +126,19 @@ class Implementation(ABC):
         """
         raise NotImplementedError(f"{self.name} names no operation product")
 
+    def activation(self, problem: Problem) -> nn.Module:
+        """Return a module that lets the `winners` of the problem's units through, and no others.
+
+        Of images all units of a sample compete, whatever their channel. It trains, and counts who
+        wins, unless the problem's phase is inference.
+        """
+        raise NotImplementedError(f"{self.name} names no operation k_winners")
+
+    def boost(self, module: nn.Module) -> Tensor | None:
+        """Return what units, or channels, are multiplied by to compete; None where by nothing."""
+        del module
+        return None
+
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Return the gradient of the weights that exist, (nnz,), in the problem's order."""
         del problem
@@ -123,11 +156,21 @@ class Implementation(ABC):
         """
         del module, problem
 
+    def now(self, module: nn.Module, problem: Problem) -> Problem:
+        """Return `problem` with the connections, values and bias that `module` has by now."""
+        del module
+        return problem
 
-class _Product(Implementation):
-    """The product of another implementation: nothing of it trains."""
+    def construction(self, case: Case) -> Callable[[], nn.Module]:
+        """Return what makes a layer of `case` each time, its connections and numbers included.
 
-    trains = False
+        What a user who makes one has before is prepared here: `cases.topologies.ready` does so.
+        """
+        raise NotImplementedError(f"{self.name} names no phase construction")
+
+
+class _Part(Implementation):
+    """A part of another implementation, that is measured by itself."""
 
     def __init__(self, whole: Implementation) -> None:
         self._whole = whole
@@ -140,9 +183,48 @@ class _Product(Implementation):
         """Import what the other one needs."""
         self._whole.load()
 
+
+class _Product(_Part):
+    """The product of another implementation: nothing of it trains."""
+
+    trains = False
+
     def build(self, problem: Problem) -> nn.Module:
         """Return the module of the product."""
         return self._whole.product(problem)
+
+
+class _Activation(_Part):
+    """The activation of another implementation."""
+
+    def __init__(self, whole: Implementation) -> None:
+        super().__init__(whole)
+        self.activates = whole.activates  # type: ignore[misc]  # that of the one it is a part of
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Return the module of the activation."""
+        return self._whole.activation(problem)
+
+    def boost(self, module: nn.Module) -> Tensor | None:
+        """Return what its units compete with."""
+        return self._whole.boost(module)
+
+
+class Missing(Implementation):
+    """A competitor of another distribution that cannot be used; it says why."""
+
+    trains = False
+
+    def __init__(self, name: str, why: str) -> None:
+        self.name, self._why = name, why  # type: ignore[misc]  # known by its entry point alone
+
+    def unavailable(self) -> str | None:
+        """Say why it cannot be used."""
+        return self._why
+
+    def build(self, problem: Problem) -> nn.Module:
+        """Raise RuntimeError: there is nothing to build."""
+        raise RuntimeError(self._why)
 
 
 def gradient(module: nn.Module, name: str) -> Tensor:

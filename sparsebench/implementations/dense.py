@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,15 @@ from torch import Tensor, nn
 from sparsebench.cases.case import DTYPE_BYTES, Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.base import Implementation
+from sparselayers import from_mask
 
 
 class Dense(Implementation):
     """Multiplies by every weight and computes every weight's gradient, as dense training does."""
 
     name = "dense"
-    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "conv2d", "product", "k_winners")
+    activates: ClassVar[Literal["k_winners", "relu"]] = "relu"
     gflops = 60.0
 
     def flops(self, case: Case) -> float:
@@ -35,6 +39,22 @@ class Dense(Implementation):
     def product(self, problem: Problem) -> nn.Module:
         """Multiply the weight, (out, in), by xᵀ as it lies."""
         return _Product(problem)
+
+    def activation(self, problem: Problem) -> nn.Module:
+        """Return a ReLU: what a dense network has where a sparse one has k-winners."""
+        del problem
+        return nn.ReLU()
+
+    def now(self, module: nn.Module, problem: Problem) -> Problem:
+        """Return the layer as one with every connection."""
+        weight, bias = (module.get_parameter(n).detach().clone() for n in ("weight", "bias"))
+        full = from_mask(torch.ones_like(weight, dtype=torch.bool))
+        return replace(problem, connectivity=full, values=weight.flatten(), bias=bias)
+
+    def construction(self, case: Case) -> Callable[[], nn.Module]:
+        """Make an nn.Linear of the shape: it has no connections to draw."""
+        where = {"device": case.device, "dtype": getattr(torch, case.dtype)}
+        return lambda: nn.Linear(case.in_features, case.out_features, **where)
 
     def values_gradient(self, module: nn.Module, problem: Problem) -> Tensor:
         """Gather the gradient of the weights that exist."""

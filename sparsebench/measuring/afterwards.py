@@ -26,6 +26,7 @@ from sparsebench.implementations import Implementation
 from sparsebench.measuring import gpu, oracle
 from sparsebench.measuring.verification import (
     Incorrect,
+    activated,
     check_plain,
     drop_gradients,
     gradients,
@@ -79,6 +80,8 @@ def check(
     with torch.no_grad():
         for parameter, value in zip(module.parameters(), before, strict=False):
             parameter.copy_(value)
+    if case.phase == "rewiring":
+        given = implementation.now(module, given)
     errors = _on_other_numbers(implementation, module, case, given, generator)
     when = f" after timing, on numbers drawn from {seed}"
     judge(errors, implementation.precision or case.dtype, when=when)
@@ -145,7 +148,7 @@ def _check_memory(module: nn.Module, given: Problem, case: Case) -> None:
     beside = [tensor.detach().clone() for tensor in changed]
     step = phases.step(module, x, dy, case.phase)
     settle = (lambda: None) if case.device == "cpu" else gpu.of(x.device).synchronize
-    pairs = _Pairs(step, settle, changed, beside)
+    pairs = _Pairs(step, settle, changed, beside, zeros=case.input_sparsity > 0)
     pairs.take(1)
     slow = pairs.old + pairs.new > _SLOW_PAIR_S
     more = 0 if slow else min(_MOST_PAIRS, max(_PAIRS, int(_PAIRS_S / (pairs.old + pairs.new))))
@@ -168,8 +171,11 @@ class _Pairs:
         settle: Callable[[], None],
         changed: list[Tensor],
         beside: list[Tensor],
+        *,
+        zeros: bool,
     ) -> None:
         self._step, self._settle, self._changed, self._beside = step, settle, changed, beside
+        self._zeros = zeros
         self.old = self.new = float("inf")
 
     def take(self, pairs: int) -> None:
@@ -184,7 +190,8 @@ class _Pairs:
     def _after_writing(self, tensors: list[Tensor]) -> float:
         with torch.no_grad():
             for tensor in tensors:
-                tensor.add_(2**-4)  # which changes a number of any type, and so all that follows
+                # Which changes a number of any type, and so all that follows; zeros stay zeros.
+                tensor.add_(2**-4) if not self._zeros else tensor.add_((tensor != 0) * 2**-4)
         self._settle()
         start = time.perf_counter()
         self._step()
@@ -203,6 +210,8 @@ def _on_other_numbers(
 
     The weights become others by a step of the optimizer that changes each by about its own size.
     """
+    if given.winners:
+        return _of_units(implementation, module, given, generator)
     look = _Look(implementation, module, case, given, generator)
     first = kept = torch.empty(0)
     if implementation.trains:
@@ -218,6 +227,20 @@ def _on_other_numbers(
     if not torch.equal(first, kept):
         raise Incorrect("an output changes when the layer is called again")
     return look.errors
+
+
+def _of_units(
+    implementation: Implementation, module: nn.Module, given: Problem, generator: torch.Generator
+) -> dict[str, float]:
+    """Return the errors of an activation on two inputs that it has never seen."""
+    errors: dict[str, float] = {}
+    for _ in range(2):
+        for tensor in (given.x, given.dy):
+            drawn = torch.randn(tensor.shape, generator=generator)
+            tensor.detach().copy_(drawn)
+        for name, error in activated(implementation, module, given).items():
+            errors[name] = max(error, errors.get(name, 0.0), key=_badness)
+    return errors
 
 
 class _Look:
@@ -236,6 +259,7 @@ class _Look:
         generator: torch.Generator,
     ) -> None:
         self.errors: dict[str, float] = {}
+        self._case = case
         self._implementation, self._module, self._given = implementation, module, given
         self._generator = generator
         self._samples = max(1, min(case.batch, _VISITS // max(1, case.nnz * case.windows)))
@@ -254,6 +278,7 @@ class _Look:
             torch.randn(tensor.shape, generator=self._generator).to(tensor.dtype)
             for tensor in (self._given.x, self._given.dy)
         )
+        x = problem.with_zeros(x, self._case)
         chosen = torch.randperm(len(x), generator=self._generator)[: self._samples]
         mask = torch.zeros(len(dy), dtype=torch.bool)
         mask[chosen] = True

@@ -24,6 +24,7 @@ import torch
 _TRIM_THRESHOLD = -1
 _MMAP_THRESHOLD = -3
 _TOP_PAD = -2
+_MMAP_MAX = -4
 _NEVER = -1
 _TORCH = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
 _PAGE = 4096
@@ -35,6 +36,21 @@ def keep_freed() -> bool:
     if (mallopt := _function("mallopt")) is None:
         return False
     return bool(mallopt(_TRIM_THRESHOLD, _NEVER) and mallopt(_MMAP_THRESHOLD, _LARGEST))
+
+
+def keep_everything() -> bool:
+    """Keep freed blocks of any size in the heap from now on; return whether glibc can be told so.
+
+    Then a dense gradient of 64 MB is written where that of the call before was: a program has this
+    by another allocator, or by glibc's settings. By itself each is 16,384 fresh pages.
+    """
+    mallopt = _function("mallopt")
+    return keep_freed() and mallopt is not None and bool(mallopt(_MMAP_MAX, 0))
+
+
+def can_keep() -> bool:
+    """Return whether `keep_everything` can do anything here."""
+    return _function("mallopt") is not None
 
 
 @contextmanager

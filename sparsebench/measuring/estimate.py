@@ -15,6 +15,8 @@ _GPU_FASTER = 50.0  # how many times as fast as two CPU cores
 _GPU_SERIES = 3  # of times
 _CALLS_BESIDE = 6  # verification, memory and warm-up, in inferences and training steps
 _WEIGHTS_PER_S = 2e7  # drawing connections and loading them
+_COMPARED_PER_S = 1e8  # units among which winners are found
+_CHOSEN_PER_S = 5e7  # places looked at for where connections are to grow
 
 
 class Estimator:
@@ -32,10 +34,16 @@ class Estimator:
         if implementation.unavailable() or implementation.unsupported(case):
             return 0.0
         inference = implementation.flops(case) / implementation.gflops / 1e9
+        if case.operation == "k_winners":
+            inference = case.batch * case.inputs / _COMPARED_PER_S
         setup, series = _PROCESS_S + implementation.setup_s, 1
         if case.device != "cpu":
             inference, setup, series = inference / _GPU_FASTER, setup + _GPU_S, _GPU_SERIES
         call = inference if case.phase == "inference" else 3 * inference
+        if case.phase == "construction":
+            call = case.nnz / _WEIGHTS_PER_S
+        if case.phase == "rewiring":
+            call += case.weights / _CHOSEN_PER_S
         rounds = self._settings.rounds
         timed = rounds * series * max(self._settings.sample_s, 3 * call)
         beside = _CALLS_BESIDE * 2 * inference + rounds * (setup + call)

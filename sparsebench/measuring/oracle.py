@@ -11,7 +11,15 @@ from sparsebench.cases.problem import Problem
 
 # The largest error relative to the largest entry; sums of 20,000 terms in the type stay below.
 # (TF32 rounds what is multiplied to float16's ten bits.)
-TOLERANCE = {"float64": 1e-10, "float32": 1e-4, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 4e-2}
+# What has 8 bits is rounded to a 256th of the range of its numbers.
+TOLERANCE = {
+    "float64": 1e-10,
+    "float32": 1e-4,
+    "tf32": 1e-2,
+    "float16": 1e-2,
+    "bfloat16": 4e-2,
+    "int8": 6e-2,
+}
 
 _BLOCK = 1 << 21  # numbers in the largest temporary: 16 MB in float64
 

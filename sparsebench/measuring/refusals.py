@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sparsebench.cases.case import Case
+from sparsebench.cases.topologies import TOPOLOGIES
 from sparsebench.implementations import IMPLEMENTATIONS
-from sparsebench.measuring import memory
+from sparsebench.measuring import allocator, memory
 from sparselayers import accelerator
 
 
@@ -13,8 +14,12 @@ def refusal(case: Case) -> str | None:
     implementation = IMPLEMENTATIONS[case.implementation]
     if reason := implementation.unavailable() or implementation.unsupported(case):
         return reason
+    if case.topology in TOPOLOGIES and (reason := TOPOLOGIES[case.topology].missing):
+        return f"topology {case.topology}: {reason}"
     if reason := accelerator.problem(case.device):
         return reason
+    if case.gradients == "kept" and not allocator.can_keep():
+        return "gradients = kept: this C library cannot be told to keep what is freed (glibc can)"
     needed, free = implementation.bytes_needed(case), memory.available(case.device)
     if needed > free:
         return f"needs about {needed / 1e9:.3g} GB of {case.device} memory, {free / 1e9:.3g} free"

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sparsebench.cases.case import Case
+from sparsebench.cases.case import USUAL, Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import StoreError
 from sparsebench.interruption import Interrupted
@@ -164,6 +164,8 @@ class Bench:
                 f"problem's numbers, {free / 1e6:.0f} MB are free; the records are intact"
             )
         outcome = self._attempt(worker.prepare, case, self._scratch)
+        if outcome.status == "unsupported":
+            return outcome
         if outcome.status != "ok":
             return replace(outcome, message=f"preparing the problem: {outcome.message}")
         self._prepared = numbers(case)
@@ -281,5 +283,9 @@ def problem_bytes(case: Case) -> int:
 
 
 def numbers(case: Case) -> tuple[Any, ...]:
-    """What cases that get the same numbers have in common: their contest but for the phase."""
-    return replace(case, implementation="", phase="inference").contest
+    """What cases that get the same numbers have in common: their contest but for the phase.
+
+    And but for how gradients and caches are treated.
+    """
+    usual = {name: value for name, value in USUAL.items() if name != "input_sparsity"}
+    return replace(case, implementation="", phase="inference", **usual).contest

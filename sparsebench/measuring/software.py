@@ -11,7 +11,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
+from sparsebench import extensions
 from sparsebench.cases.case import Case
+from sparsebench.cases.topologies import TOPOLOGIES
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.records import software
 
@@ -46,6 +48,8 @@ def of(case: Case, machine: dict[str, Any]) -> dict[str, str]:
     parts = [_own(case.implementation)]
     if implementation.stands_on:
         parts.append(" ".join(machine["layers"].get(name, "") for name in ("backend", "isa")))
+    if (owner := TOPOLOGIES.owner(case.topology)) != extensions.HERE:
+        parts.append(f"connections of {owner}")
     return told | {software.OWN: ", ".join(part.strip() for part in parts)}
 
 
@@ -53,17 +57,21 @@ def of(case: Case, machine: dict[str, Any]) -> dict[str, str]:
 def _own(name: str) -> str:
     """Return the releases of a competitor's libraries, and a digest of its sources in the project.
 
-    Of the library of layers, where it stands on that, the compiled kernels count too.
+    Of another distribution's also that one's release; its sources are those of its own package. Of
+    the library of layers, where it stands on that, the compiled kernels count too.
     """
-    implementation = IMPLEMENTATIONS[name]
-    here = IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0]
-    classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(here)]
+    implementation, owner = IMPLEMENTATIONS[name], IMPLEMENTATIONS.owner(name)
+    rooms: tuple[str, ...] = (IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0],)
+    if owner != extensions.HERE:
+        rooms += (type(implementation).__module__.partition(".")[0],)
+    classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(rooms)]
     files = [Path(inspect.getfile(c)) for c in classes if c is not Implementation]
     for package in implementation.stands_on:
         folder = Path(str(import_module(package).__file__)).parent
         files += sorted(f for f in folder.rglob("*") if f.suffix in (".py", ".so"))
     packages = dict.fromkeys(module.partition(".")[0] for module in implementation.modules)
-    return ", ".join([*map(_release, packages), digest(files)])
+    brought = [] if owner == extensions.HERE else [owner]
+    return ", ".join([*brought, *map(_release, packages), digest(files)])
 
 
 def _release(package: str) -> str:

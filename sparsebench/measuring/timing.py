@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from timeit import Timer
@@ -83,6 +83,38 @@ def measure(
             strains.append(watch.end(taken))
             samples.append(_round(taken / calls))
     return Times(samples, calls, calls=timer.calls, strains=strains)
+
+
+def measure_cold(
+    steps: Sequence[Callable[[], object]],
+    *,
+    threads: int,
+    seconds: float,
+    evict: Callable[[], object],
+) -> Times:
+    """Time a turn of `steps` on this CPU, each once, for about `seconds`; `evict` before each turn.
+
+    A sample is the mean of a turn. `calls` counts the turns: how often each step was called.
+    """
+    torch.set_num_threads(threads)
+
+    def turn() -> None:
+        for step in steps:
+            step()
+
+    timer = _Counted(turn)
+    least = LEAST_SAMPLES if timer.timeit(1) < SLOW_S else 1
+    samples: list[float] = []
+    strains: list[Strain] = []
+    end = time.perf_counter() + seconds
+    with closing(Watch()) as watch:
+        while len(samples) < least or time.perf_counter() < end:
+            evict()
+            watch.begin()
+            taken = timer.timeit(1)
+            strains.append(watch.end(taken))
+            samples.append(_round(taken / len(steps)))
+    return Times(samples, len(steps), calls=timer.calls, strains=strains)
 
 
 class _Counted(Timer):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sparsebench.cases import phases
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import Implementation
-from sparsebench.measuring import oracle
+from sparsebench.measuring import activations, oracle
 
 # What an optimizer learns at while answers are looked at: the weights stay as they were built.
 _STILL = 0.0
@@ -33,6 +33,8 @@ def verify(
     tensor of the problem's type: one that computes when it is looked at has no time.
     """
     x = given.x
+    if given.winners:
+        return activated(implementation, module, given)
     if implementation.trains:
         y = phases.step(module, x, given.dy, "train_step", learning_rate=_STILL)()
         actual = {"output": y, **gradients(implementation, module, given)}
@@ -43,6 +45,22 @@ def verify(
     errors = {name: oracle.relative_error(tensor, exact[name]) for name, tensor in actual.items()}
     drop_gradients(module, x)
     return errors
+
+
+def activated(
+    implementation: Implementation, module: nn.Module, given: Problem
+) -> dict[str, float]:
+    """Return the errors of an activation on the numbers of `given`, by name."""
+    boost = implementation.boost(module)  # which this call changes
+    boost = None if boost is None else boost.detach().clone()
+    y = phases.step(module, given.x, given.dy, "forward_backward")()
+    dx = given.x.grad
+    if dx is None:
+        raise RuntimeError("the backward pass left no gradient of the input")
+    check_plain({"output": y, "input": dx}, given.x.dtype)
+    found = activations.errors(given, y, dx, boost, implementation.activates)
+    drop_gradients(module, given.x)
+    return found
 
 
 def judge(errors: dict[str, float], dtype: str, *, when: str = "") -> None:

@@ -14,9 +14,20 @@ from torch import Tensor, nn
 from sparsebench.cases import phases, problem
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
+from sparsebench.cases.topologies import Undrawable
 from sparsebench.implementations import IMPLEMENTATIONS, Implementation
 from sparsebench.implementations.dense_tf32 import tensor_cores
-from sparsebench.measuring import afterwards, allocator, memory, oracle, quality, timing
+from sparsebench.measuring import (
+    afterwards,
+    allocator,
+    cold,
+    constructions,
+    memory,
+    oracle,
+    quality,
+    rewirings,
+    timing,
+)
 from sparsebench.measuring.isolation import public
 from sparsebench.measuring.verification import Incorrect, drop_gradients, judge, verify
 from sparsebench.records import Memory, Round, Status
@@ -43,9 +54,13 @@ class Outcome:
 def prepare(case: Case, folder: Path) -> Outcome:
     """Draw the problem of `case` and compute what is expected: once for all implementations."""
     torch.set_num_threads(case.threads)
-    drawn = problem.make(case)
+    try:
+        drawn = problem.make(case)
+    except Undrawable as why:
+        return Outcome("unsupported", str(why))
     problem.save(drawn, folder / "problem.pt")
-    torch.save(oracle.expected(drawn), folder / "expected.pt")
+    if not drawn.winners:
+        torch.save(oracle.expected(drawn), folder / "expected.pt")
     return Outcome("ok")
 
 
@@ -75,6 +90,8 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     settled = None if earlier else _settle(implementation, case)
     if case.device != "cpu":
         tensor_cores(use=False)
+    if case.phase == "construction":
+        return _constructed(implementation, case, given, folder, seconds, earlier)
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)
@@ -83,20 +100,33 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     if earlier is None:
         errors = verify(implementation, module, given, folder / "expected.pt")
         judge(errors, implementation.precision or case.dtype)
+        if case.phase == "rewiring":
+            rewirings.check(implementation, module, given, implementation.precision or case.dtype)
         del given  # what the module shares with it still counts
         peaks = take_memory(implementation, module, x, dy, case, empty)
     before = afterwards.parameters_before(module, case)
 
     if case.device == "cpu":
-        allocator.keep_freed()
+        keep = allocator.keep_freed if case.gradients == "fresh" else allocator.keep_everything
+        keep()
     begun = quality.Moment.now()
-    times = timing.measure(
-        phases.step(module, x, dy, case.phase),
-        device=case.device,
-        threads=case.threads,
-        seconds=seconds,
-        calls=earlier.calls_per_sample if earlier else None,
-    )
+    if case.cache == "cold":
+        modules = [module, *cold.others(implementation, case, folder)]
+        times = timing.measure_cold(
+            [phases.step(one, x, dy, case.phase) for one in modules],
+            threads=case.threads,
+            seconds=seconds,
+            evict=cold.eviction(),
+        )
+        del modules
+    else:
+        times = timing.measure(
+            phases.step(module, x, dy, case.phase),
+            device=case.device,
+            threads=case.threads,
+            seconds=seconds,
+            calls=earlier.calls_per_sample if earlier else None,
+        )
     turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     spent = TUNER.cost - tuned
     again = afterwards.check(
@@ -114,6 +144,31 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     # What was measured is then another backend: whoever reads the time has to know.
     note = public(backends.fallen_back())
     return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent, round=turn)
+
+
+def _constructed(
+    implementation: Implementation,
+    case: Case,
+    given: Problem,
+    folder: Path,
+    seconds: float,
+    earlier: timing.Times | None,
+) -> Outcome:
+    """Make layers of `case`: verified, with their memory, and timed."""
+    make = implementation.construction(case)
+    errors = constructions.check(implementation, make, given, folder, case.dtype)
+    peaks = Memory() if earlier else constructions.take_memory(make, case.device)
+    if case.device == "cpu":
+        allocator.keep_freed()
+    begun = quality.Moment.now()
+    times = timing.measure(
+        make, device=case.device, threads=case.threads, seconds=seconds,
+        calls=earlier.calls_per_sample if earlier else None,
+    )  # fmt: skip
+    turn = _round(times, quality.conditions(begun, quality.Moment.now()))
+    again = constructions.check(implementation, make, given, folder, case.dtype)
+    errors = {name: max(error, again[name]) for name, error in errors.items()}
+    return Outcome("ok", "", errors, memory=peaks, times=times, round=turn)
 
 
 def _round(times: timing.Times, conditions: dict[str, Any]) -> Round:
@@ -138,14 +193,16 @@ def take_memory(
 ) -> Memory:
     """Take what the module holds beyond `empty`, and the peaks of an inference and a training step.
 
-    The module has run a training step before, so that what it caches counts as held.
+    The step is one that rewires where the case is about that. The module has run a training step
+    before, so that what it caches counts as held.
     """
     held = memory.held(case.device) - empty
     inference = phases.step(module, x, dy, "inference")
     inference_peak, method = memory.peak(inference, case.device, forget=lambda: None)
     training_peak = None
     if implementation.trains:
-        training = phases.step(module, x, dy, "train_step", learning_rate=0.0)
+        phase = "rewiring" if case.phase == "rewiring" else phases.training(module)
+        training = phases.step(module, x, dy, phase, learning_rate=0.0)
         training_peak, method = memory.peak(
             training, case.device, forget=lambda: drop_gradients(module, x)
         )
@@ -182,7 +239,8 @@ def _small(
         given = problem.make(small)
         module = implementation.build(given)
         if implementation.trains:
-            phases.step(module, given.x, given.dy, "train_step", learning_rate=0.0)()
+            training = phases.training(module)
+            phases.step(module, given.x, given.dy, training, learning_rate=0.0)()
         phases.step(module, given.x, given.dy, "inference")()
         return module
     return None

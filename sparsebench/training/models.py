@@ -16,6 +16,7 @@ from sparsebench.training.settings import MLPSetting
 from sparselayers import Connectivity, SparseLinear, topologies
 from sparselayers.activation import KWinners
 from sparselayers.layer import SparseLayer
+from sparselayers.structures import named
 
 PIXELS, CLASSES = 28 * 28, 10
 
@@ -115,7 +116,12 @@ def _mlp(setting: MLPSetting, samples: Tensor | None, generator: torch.Generator
         layers = [replace(setting, sparsity=setting.initial_sparsity)] * (depth + 1)
     if setting.output == "dense":
         layers[-1] = replace(
-            setting, model="dense", annealing="none", rewiring="none", at_start="none"
+            setting,
+            model="dense",
+            annealing="none",
+            rewiring="none",
+            at_start="none",
+            structure="unstructured",
         )
     elif setting.output == "erdos_renyi":
         spread = topologies.erdos_renyi_sparsities(shapes, setting.sparsity)
@@ -160,6 +166,8 @@ def _connectivity(
     samples: Tensor | None,
     generator: torch.Generator,
 ) -> Connectivity:
+    if setting.structure != "unstructured":
+        return named(setting.structure).draw(shape, setting.sparsity, generator=generator)
     if setting.topology == "user":
         return _tutorial_edges(shape, setting.sparsity, generator)
     if setting.topology == "receptive_fields":

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training import experiment, race_plot
+from sparsebench.training import experiment, race_plot, structures_plot
 from sparsebench.training.cifar import plots as cifar
 from sparsebench.training.curves import CurvesRecord
+from sparsebench.training.front import front
 from sparsebench.training.groups import Group, groups, mean_and_deviation
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import TrainingRecord
@@ -46,6 +47,9 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     for name in race_plot.EXPERIMENTS:
         if own := _of(every, name):
             yield name, race_plot.draw(own)
+    for name in structures_plot.EXPERIMENTS:
+        usual = experiment.shipped(name).dataset.lower()
+        yield from _by_dataset(name, structures_plot.draw, _of(every, name), usual)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),
@@ -53,11 +57,17 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         ("recipe", _recipe, _of(every, "recipe")),
         ("pareto", _pareto, _of(every, "mnist")),
     ):
-        for dataset in sorted({group.setting.dataset for group in own}):
-            suffix = "" if dataset == "mnist" else f"-{dataset}"
-            members = [group for group in own if group.setting.dataset == dataset]
-            if figure := draw(members):
-                yield name + suffix, figure
+        yield from _by_dataset(name, draw, own, "mnist")
+
+
+def _by_dataset(
+    name: str, draw: Callable[[list[Group]], Figure | None], own: list[Group], usual: str
+) -> Iterator[tuple[str, Figure]]:
+    """Yield a figure for each dataset, named after all but the `usual` one."""
+    for dataset in sorted({group.setting.dataset for group in own}):
+        members = [group for group in own if group.setting.dataset == dataset]
+        if figure := draw(members):
+            yield name + ("" if dataset == usual else f"-{dataset}"), figure
 
 
 def of_curves(records: Sequence[CurvesRecord]) -> Iterator[tuple[str, Figure]]:
@@ -181,13 +191,8 @@ def _pareto(own: list[Group]) -> Figure | None:
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (label, cost) in zip(panels, costs.items(), strict=True):
         places = [(cost(g), mean_and_deviation(g.accuracies())[0], g) for g in shown]
-        best = -np.inf
-        front = []
-        for price, accuracy, _ in sorted(places, key=lambda place: (place[0], -place[1])):
-            if accuracy > best:
-                front.append((price, accuracy))
-                best = accuracy
-        axes.step(*zip(*front, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
+        best = front(place[:2] for place in places)
+        axes.step(*zip(*best, strict=True), where="post", color=GREY, linestyle=":", zorder=0)
         for number, (price, accuracy, member) in enumerate(places):
             look = {"marker": "osD^vPXhp"[number % 9], "color": COLOURS[member.setting.model]}
             axes.plot(price, accuracy, linestyle="", **look, label=member.setting.row)
@@ -203,7 +208,6 @@ def _pareto(own: list[Group]) -> Figure | None:
 
 def _recipe(own: list[Group]) -> Figure | None:
     """The accuracy of every seed, sparse nets beside dense ones."""
-    goals = {"sparse 95%": -0.1, "sparse 98%": 98.0, "sparse 99%": 97.6}
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axes = figure.subplots()
     dense = [group for group in own if group.setting.model == "dense"]
@@ -216,11 +220,7 @@ def _recipe(own: list[Group]) -> Figure | None:
         spread = np.linspace(-0.12, 0.12, len(values))
         axes.plot(place + spread, values, "o", color=colour, alpha=0.5, markeredgewidth=0)
         axes.hlines(np.mean(values), place - 0.25, place + 0.25, color=colour, linewidth=2.2)
-        if group.setting.row in ("sparse 90%", *goals):
-            goal = goals.get(group.setting.row, 0.0)
-            goal = mean + goal if goal <= 0 else goal
-            axes.hlines(goal, place - 0.35, place + 0.35, color=BLUE, linestyles=":", zorder=0)
-    axes.plot([], [], color=BLUE, linestyle=":", label="goal")
+    axes.axhline(mean, color=BLUE, linestyle=":", zorder=0, label="dense, mean")
     axes.plot([], [], color=GREY, linewidth=2.2, label="mean")
     axes.plot([], [], "o", color=GREY, alpha=0.5, label="one seed")
     axes.legend(loc="lower left")
@@ -261,9 +261,11 @@ def _same_training(records: list[CurvesRecord]) -> Figure:
         upper.plot(steps, sparse, color=VERMILION, linewidth=1, label="truly sparse")
         difference = np.maximum(np.abs(masked - sparse) / np.abs(masked), 1e-17)
         lower.semilogy(steps, difference, color=BLUE)
-        lower.axhline(1e-4, color=BLACK, linestyle=":", linewidth=1)
-        lower.text(steps[-1], 1e-4, "goal", va="bottom", ha="right", fontsize=8)
-        lower.set_ylim(1e-17, 1e-3)
+        rounding = float(np.finfo(np.float64).eps)
+        lower.axhline(rounding, color=BLACK, linestyle=":", linewidth=1)
+        where = {"va": "top", "ha": "right", "fontsize": 8}
+        lower.text(steps[-1], 5e-13, "dotted: one rounding of float64", **where)
+        lower.set_ylim(1e-17, 1e-12)
         upper.set_title(record.case)
         lower.set_xlabel("step")
     panels[0][0].set_ylabel("training loss")

@@ -71,7 +71,7 @@ def make_rewirer(
     schedule = _annealing(setting)
     if setting.rewiring == "none":
         assert schedule is not None
-        return Pruner(network, optimizer, schedule)
+        return Pruner(network, optimizer, schedule, structure=setting.structure)
     return _RULES[setting.rewiring](
         network,
         optimizer,
@@ -81,6 +81,7 @@ def make_rewirer(
         schedule=schedule,
         generator=torch.Generator().manual_seed(setting.seed),
         process_group=ranks.group,
+        structure=setting.structure,
         **_more(setting, network),
     )
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training import experiment, topology_table, weights_table
+from sparsebench.training import (
+    experiment,
+    structures_plot,
+    structures_table,
+    topology_table,
+    weights_table,
+)
 from sparsebench.training.cifar import tables as cifar
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
@@ -36,6 +42,8 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         made += _published(name, [g for g in own if comparable(g.setting)])
         made += _others(name, [g for g in own if not comparable(g.setting)])
         made += topology_table.of(name, own)
+        if name in structures_plot.EXPERIMENTS:
+            made += structures_table.of(name, own)
         if name == "same-weights":
             made += weights_table.of(own)
     made += _failures(records)

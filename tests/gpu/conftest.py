@@ -7,6 +7,7 @@ tests/sparselayers/test_triton_interpreted.py), the latter where there is a GPU.
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -50,3 +51,20 @@ def _mend_the_interpreter(monkeypatch):
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
 
     monkeypatch.setattr(interpreter, "_patch_lang_tensor", mended)
+    _multiply_bfloat16(interpreter, monkeypatch)
+
+
+def _multiply_bfloat16(interpreter, monkeypatch):
+    """Have dot products of bfloat16, which it keeps as 16 bits, multiply numbers, not the bits."""
+    create_dot = interpreter.InterpreterBuilder.create_dot
+
+    def widened(handle):
+        if handle.dtype.scalar != interpreter.tl.bfloat16:
+            return handle
+        bits = handle.data.astype(np.uint32) << 16
+        return interpreter.TensorHandle(bits.view(np.float32), interpreter.tl.float32)
+
+    def mended(self, a, b, *rest):
+        return create_dot(self, widened(a), widened(b), *rest)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", mended)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import sparselayers as sl
+from sparselayers import structures
 from sparselayers.dynamic import GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="torch without distributed")
@@ -134,6 +135,33 @@ def newer_rules_alike(rank):
         assert not torch.equal(both[0] != 0, initial), rule
 
 
+def structures_alike(rank):
+    """Structures too: blocks and outputs are exchanged alike, by the gradients of all ranks."""
+    for name, rule in (("2x1", RigL), ("fan-in", SET)):
+        structure, generator = structures.named(name), torch.Generator().manual_seed(3)
+        model, single = build(), build()
+        for layers in zip(model, single, strict=True):
+            if isinstance(layers[0], sl.SparseLinear):
+                drawn = structure.draw(layers[0].shape, 0.6, generator=generator)
+                for layer in layers:
+                    layer.set_connections(drawn, torch.linspace(-1, 1, drawn.nnz))
+        initial = weights(model) != 0
+        for net, share in ((DistributedDataParallel(model), slice(rank, None, 2)), (single, ...)):
+            optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+            rewirer = rule(net, optimizer, update_every=2, stop_after=20, structure=name)
+            for x in batches(5):
+                step(net, optimizer, x[share])
+                rewirer.step()
+        both = [torch.empty_like(weights(model)) for _ in range(2)]
+        dist.all_gather(both, weights(model))
+        assert torch.equal(both[0], both[1])
+        assert not torch.equal(both[0] != 0, initial)
+        for layer in (model[0], model[2]):
+            structure.check(layer.connectivity)
+        if rule is RigL:
+            torch.testing.assert_close(both[0], weights(single))
+
+
 def differing(rank):
     """Ranks that differ are told so before anything is changed; independent ones are left alone."""
     model = build(seed=rank)
@@ -196,5 +224,5 @@ def unevenly_used(rank):
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
 def test_two_ranks(tmp_path):
     in_two_processes(
-        [all_alike, newer_rules_alike, differing, unevenly_used], tmp_path
+        [all_alike, newer_rules_alike, structures_alike, differing, unevenly_used], tmp_path
     )  # which begin once: that takes the longest

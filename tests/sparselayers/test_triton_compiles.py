@@ -12,9 +12,12 @@ from sparselayers.backends.triton_kernels.tiles import candidates
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-_INTEGERS = ("pieces", "long_rows", "rows", "batch", "cut", "blocks")
+_SPECIALIZED = ("batch",)
+_SIZES = ("pieces", "long_rows", "rows", "cut", "blocks", "groups", "first", "columns")
+_INTEGERS = (*_SPECIALIZED, *_SIZES)
 _INDICES = ("ptr", "index", "permutation", "order", "piece_row", "piece_begin", "piece_ptr")
-_MATRICES = ("x", "y", "dy", "values", "bias", "result", "sums")
+_INDICES += ("col_ptr", "place_of")
+_MATRICES = ("x", "y", "dx", "dy", "values", "bias", "result", "sums")
 _ABSENT = ("order", "piece_row", "piece_begin", "permutation", "bias", "partial", "sums")
 
 
@@ -39,7 +42,7 @@ def compiled(kernel, capability, dtype, constants, *, absent=(), index="i32"):
         else:
             signature[name] = "constexpr"
             continue
-        if name not in absent and name not in ("pieces", "long_rows", "cut", "blocks", "rows"):
+        if name not in absent and name not in _SIZES:
             attributes[(place,)] = [["tt.divisibility", 16]]
     warps = constants.pop("num_warps", 4)
     source = compiler.ASTSource(kernel, signature, constants, attributes)
@@ -103,3 +106,28 @@ def test_every_branch(tmp_path):
     for kernel, given in kernels:
         made = compiled(kernel, 90, torch.bfloat16, given, index="i64")
         assert spilled(made, 90, tmp_path) in (0, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("capability", [80, 90])
+def test_row_blocks_use_tensor_cores(capability, dtype, tmp_path):
+    import triton.language as tl
+
+    from sparselayers.backends.triton_kernels import row_blocks
+    from sparselayers.backends.triton_kernels.launch_row_blocks import candidates
+
+    tile = candidates(128, 8)[0]
+    given = constants(tile, HEIGHT=8, PRECISION="tf32")
+    dense = given | {"HAS_BIAS": True}
+    without = {name: given[name] for name in ("CONNECTIONS", "BATCH", "OFFSET", "WIDE")}
+    kernels = (
+        (row_blocks.multiply, dense),
+        (row_blocks.sample, dense),
+        (row_blocks.spread, given | {"SECTION": 128}),
+        (row_blocks.gather, without | {"SECTION": 128, "OFFSET": tl.int64}),
+    )
+    for kernel, constant in kernels:
+        made = compiled(kernel, capability, dtype, constant)
+        assert "atom" not in made.asm["ptx"]
+        assert spilled(made, capability, tmp_path) in (0, None)
+        assert ("mma" in made.asm["ptx"]) == (kernel is not row_blocks.gather)

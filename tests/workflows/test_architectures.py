@@ -1,4 +1,4 @@
-"""Models as people have them, small, pruned: sparse, they compute what they did, and come back."""
+"""Layers of every kind that models have: sparse where there is such a layer, named where not."""
 
 import copy
 import sys
@@ -7,36 +7,9 @@ import types
 import pytest
 import torch
 from torch import nn
-from torchvision import models
 
 import sparselayers as sl
 from sparselayers.convert import convert
-from sparselayers.layer import SparseLayer
-
-KINDS = (nn.Linear, nn.Conv2d, nn.Conv1d, nn.MultiheadAttention)
-
-
-def vit():
-    return models.VisionTransformer(16, 8, 2, 4, 16, 32, num_classes=5)
-
-
-def swin():
-    return models.SwinTransformer([4, 4], 8, [1, 1], [2, 2], [2, 2], num_classes=5)
-
-
-def convnext():
-    setting = models.convnext.CNBlockConfig
-    return models.ConvNeXt([setting(8, 16, 1), setting(16, None, 1)], num_classes=5)
-
-
-MODELS = {
-    "resnet": lambda: models.ResNet(models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=5),
-    "mobilenet_v2": lambda: models.MobileNetV2(5, width_mult=0.1),
-    "densenet": lambda: models.DenseNet(4, (2, 2), 8, num_classes=5),
-    "vit": vit,
-    "swin": swin,
-    "convnext": convnext,
-}
 
 
 def pruned(model, sparsity=0.9):
@@ -50,31 +23,6 @@ def pruned(model, sparsity=0.9):
                 least = weight.abs().flatten().topk(keep).values[-1]
                 weight[weight.abs() < least] = 0
     return model.eval()
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_whole_models(name):
-    torch.manual_seed(0)
-    dense = pruned(MODELS[name]()).double()
-    size = 16 if name == "vit" else 32
-    x = torch.randn(2, 3, size, size, dtype=torch.float64)
-    expected = dense(x)
-    close = {"atol": 1e-7 * float(expected.detach().abs().max()), "rtol": 1e-5}
-    kinds = tuple(k for k in KINDS if any(isinstance(m, k) for m in dense.modules()))
-    sparse = sl.convert_model(dense, kinds, "coo")
-    dense_left = [m for m in sparse.modules() if isinstance(m, KINDS)]
-    assert not dense_left
-    torch.testing.assert_close(sparse(x), expected, **close)
-    back = sl.convert_model(sparse, SparseLayer, "dense")
-    assert back.state_dict().keys() == dense.state_dict().keys()
-    assert all(torch.equal(v, dense.state_dict()[n]) for n, v in back.state_dict().items())
-    result = sl.sparsify(dense, x[:1], criterion="memory", seconds=0, threshold=0.85)
-    assert any(d.chosen == "sparse" for d in result.decisions)
-    torch.testing.assert_close(result.model(x), expected, **close)
-    if name in ("resnet", "vit"):
-        torch.compiler.reset()
-        compiled = torch.compile(result.model, backend="eager", fullgraph=True)
-        torch.testing.assert_close(compiled(x), expected, **close)
 
 
 class Language(nn.Module):
@@ -189,6 +137,42 @@ def test_convolutions_of_sequences(kind):
         back = convert(sparse, "dense")
         assert vars(back).keys() == vars(dense).keys()
         assert (repr(back), torch.equal(back.weight, dense.weight)) == (repr(dense), True)
+
+
+def test_convolutions_of_sequences_show_the_sizes_that_dense_ones_do():
+    """transformers' Whisper reads the strides of its convolutions."""
+    dense = nn.Conv1d(4, 8, 3, stride=2, padding=1, dilation=2)
+    sparse = convert(dense, "coo")
+    for name in ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode"):
+        assert getattr(sparse, name) == getattr(dense, name)
+    assert repr(sparse).startswith(f"Sparse{repr(dense).removesuffix(')')}")
+
+
+def test_parents_that_reshape_or_multiply_weights():
+    """As transformers' Mamba does with a convolution's and with a linear layer's."""
+    torch.manual_seed(0)
+    for dense in (nn.Conv1d(6, 6, 4, groups=6), nn.Linear(5, 7)):
+        pruned(dense, 0.6).double()
+        x = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+        for target in ("coo", "csr"):
+            sparse = convert(dense, target)
+            results = []
+            for layer in (dense, sparse):
+                layer.zero_grad()
+                weight = layer.weight
+                if isinstance(dense, nn.Linear):
+                    y = [weight @ x, torch.matmul(weight, x), weight.view(5, 7)]
+                    y.append(weight.unsqueeze(0).expand(2, -1, -1))
+                elif target == "coo":
+                    y = [weight.squeeze(1), weight.reshape(-1), torch.permute(weight, (2, 0, 1))]
+                else:  # CSR has two dimensions
+                    y = [weight.reshape(6, 4), weight.reshape(-1)]
+                x.grad = None
+                sum(each.square().sum() for each in y).backward()
+                results.append([*y, x.grad])
+            mask = sparse.connectivity.mask()
+            torch.testing.assert_close(results[1], results[0])
+            torch.testing.assert_close(sparse.weights.grad, dense.weight.grad.flatten(1)[mask])
 
 
 def test_a_sparse_convolution_of_sequences_by_itself():

@@ -18,19 +18,26 @@ from sparselayers import accelerator
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
 from sparselayers.connectivity import Connectivity
+from sparselayers.structures.row_blocks import row_block
 
 T = TypeVar("T")
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# What tensor cores multiply; and with fewer samples than they take, memory sets the pace anyway.
+_DTYPES_OF_BLOCKS = (torch.float32, torch.float16, torch.bfloat16)
+_LEAST_BATCH = 16
 _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
 
 
 class Triton(Backend):
     """Rows balanced by their connections, dx by the transposed connections, and no atomics.
 
+    Rows in blocks that have the same inputs are multiplied on tensor cores, from 16 samples on; in
+    float32 with the precision that PyTorch's own products have (`torch.backends.cuda.matmul`).
+
     Serves every floating point type on CUDA devices, or on the CPU in Triton's interpreter
     (`TRITON_INTERPRET=1`, set before the first product): slow, for tests. Results are the same
-    every time, for the same tiles (kernels/tuning.py); sums are in float32 or better.
+    every time, for the same tiles (triton_kernels/tuning.py); sums are in float32 or better.
 
     The first product with a connectivity shares its rows out, which synchronises, and tries tiles;
     later ones do neither and can be captured into a CUDA graph. Where a kernel does not compile,
@@ -144,26 +151,53 @@ def is_of_the_compiler(error: Exception) -> bool:
 
 
 def _forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
-    y: Tensor = _launch().multiply(x, values, bias, matrix(connectivity, FORWARD))
+    y: Tensor
+    if (groups := _groups(x, connectivity)) is not None:
+        y = _launch_row_blocks().multiply(x, values, bias, groups)
+        return y
+    y = _launch().multiply(x, values, bias, matrix(connectivity, FORWARD))
     return y
 
 
 def _grad_input(dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-    dx: Tensor = _launch().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
+    dx: Tensor
+    if (groups := _groups(dy, connectivity)) is not None:
+        dx = _launch_row_blocks().grad_input(dy, values, groups)
+        return dx
+    dx = _launch().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
     return dx
 
 
 def _grad_values(dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-    result: Tensor = _launch().sample(dy, x, matrix(connectivity, FORWARD))[0]
+    result: Tensor = _sample(dy, x, connectivity, bias=False)[0]
     return result
 
 
 def _grad_values_and_bias(
     dy: Tensor, x: Tensor, connectivity: Connectivity
 ) -> tuple[Tensor, Tensor]:
-    both: tuple[Tensor, Tensor]
-    both = _launch().sample(dy, x, matrix(connectivity, FORWARD), bias=True)
+    both: tuple[Tensor, Tensor] = _sample(dy, x, connectivity, bias=True)
     return both
+
+
+def _sample(dy: Tensor, x: Tensor, connectivity: Connectivity, *, bias: bool) -> Any:
+    if (groups := _groups(x, connectivity)) is not None:
+        return _launch_row_blocks().sample(dy, x, groups, bias=bias)
+    return _launch().sample(dy, x, matrix(connectivity, FORWARD), bias=bias)
+
+
+def _groups(x: Tensor, connectivity: Connectivity) -> Any:
+    """Return the row blocks that are to be multiplied as such, for a batch `x`, if there are any.
+
+    Raises RuntimeError where they would have to be found while a CUDA graph is captured.
+    """
+    if len(x) < _LEAST_BATCH or x.dtype not in _DTYPES_OF_BLOCKS or not connectivity.nnz:
+        return None
+    if not connectivity.has_derived("row block"):
+        _not_while_capturing(connectivity.device)
+    if row_block(connectivity) == 1:
+        return None
+    return _launch_row_blocks().groups_of(connectivity)
 
 
 # Under which the matrix is kept, and whether it is that of Wᵀ.
@@ -179,12 +213,7 @@ def matrix(connectivity: Connectivity, key: tuple[str, bool]) -> Any:
 
 
 def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
-    device = connectivity.device
-    if device.type == "cuda" and accelerator.of(device).capturing():
-        raise RuntimeError(
-            "a CUDA graph is being captured before the layer was ever run with these connections: "
-            "run it forward and backward once before, and again after rewiring"
-        )
+    _not_while_capturing(connectivity.device)
     partition = import_module("sparselayers.backends.triton_kernels.partition").partition
     split = partition(connectivity, transposed=transposed)
     out_features, in_features = connectivity.shape
@@ -194,10 +223,23 @@ def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
     return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split, in_features)
 
 
+def _not_while_capturing(device: torch.device) -> None:
+    if device.type == "cuda" and accelerator.of(device).capturing():
+        raise RuntimeError(
+            "a CUDA graph is being captured before the layer was ever run with these connections: "
+            "run it forward and backward once before, and again after rewiring"
+        )
+
+
 @cache
 def _launch() -> Any:
     """What needs Triton, imported when it is needed first."""
     return import_module("sparselayers.backends.triton_kernels.launch")
+
+
+@cache
+def _launch_row_blocks() -> Any:
+    return import_module("sparselayers.backends.triton_kernels.launch_row_blocks")
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from sparselayers import structures
 from sparselayers.conv import SparseConv2d
 from sparselayers.conv1d import SparseConv1d
 from sparselayers.convert import attention
@@ -16,6 +17,8 @@ from sparselayers.convert.transposed import as_linear, is_transposed
 from sparselayers.dense import HOOKS, NothingLeft, check_mask, extras, follow, is_plain
 from sparselayers.layer import SparseLayer
 from sparselayers.linear import SparseLinear
+from sparselayers.structures import Structure
+from sparselayers.structures.conversion import pruned
 
 Target = Literal["dense", "coo", "csr"]
 
@@ -23,7 +26,13 @@ SPARSE: tuple[type[SparseLayer], ...] = (SparseLinear, SparseConv2d, SparseConv1
 
 
 def convert(
-    layer: nn.Module, target: Target, *, mask: Tensor | None = None, keep_zeros: bool = False
+    layer: nn.Module,
+    target: Target,
+    *,
+    mask: Tensor | None = None,
+    keep_zeros: bool = False,
+    sparsity: float | None = None,
+    structure: Structure | str | None = None,
 ) -> nn.Module:
     """Return `layer` (a dense or sparse one of these) as `target`; it is unchanged.
 
@@ -35,19 +44,29 @@ def convert(
     attributes and buffers that were given to the layer, training flag, `requires_grad`, type and
     device follow; a mask of torch.nn.utils.prune and parametrizations become part of the weight.
 
-    Raises ValueError for an unknown target, a mask of the wrong shape or type, and where no
-    connection would be left; TypeError for a layer of another type.
+    With `sparsity` the largest magnitudes stay; with a `structure`, or its name such as "8x1", in
+    its units, whole, with zeros in them (see `SparseLayer.from_dense`). Of a sparse layer only
+    units that it has as a whole can stay.
+
+    Raises ValueError for an unknown target, a mask of the wrong shape or type or beside a sparsity,
+    a structure that the layer cannot have or has not, and where no connection would be left;
+    TypeError for a layer of another type.
     """
     if target not in get_args(Target):
         raise ValueError(f"target must be one of {', '.join(get_args(Target))}, got {target!r}")
     if attention.is_attention(layer):
         if mask is not None:
             raise ValueError("attention has four weights: give masks of its projections")
-        return convert_attention(layer, target, {}, keep_zeros=keep_zeros)
+        return convert_attention(
+            layer, target, {}, keep_zeros=keep_zeros, sparsity=sparsity, structure=structure
+        )
     if is_transposed(layer):
         layer, mask = as_linear(layer), mask.t() if isinstance(mask, Tensor) else mask
     if isinstance(layer, SparseLayer):
-        chosen = _chosen(layer, mask, drop_zeros=not keep_zeros and target != "dense")
+        keeps = keep_zeros or structure is not None or target == "dense"
+        chosen = _chosen(layer, mask, drop_zeros=not keeps)
+        if sparsity is not None or structure is not None:
+            _prune(chosen, sparsity, structures.named(structure), masked=mask is not None)
         if target == "dense":
             return chosen.to_dense()
         chosen.format = target
@@ -61,6 +80,8 @@ def convert(
                 mask=mask,
                 keep_zeros=keep_zeros or there_and_back,
                 format="coo" if target == "dense" else target,
+                sparsity=sparsity,
+                structure=structure,
             )
             return new.to_dense() if there_and_back else new
     raise TypeError(
@@ -71,12 +92,25 @@ def convert(
 
 
 def convert_attention(
-    layer: nn.Module, target: Target, masks: Mapping[str, Tensor], *, keep_zeros: bool
+    layer: nn.Module,
+    target: Target,
+    masks: Mapping[str, Tensor],
+    *,
+    keep_zeros: bool,
+    sparsity: float | None = None,
+    structure: Structure | str | None = None,
 ) -> nn.Module:
     """Return attention with all its projections as `target`; `masks` are by their names."""
 
     def one(projection: nn.Module, mask: Tensor | None) -> nn.Module:
-        return convert(projection, target, mask=mask, keep_zeros=keep_zeros)
+        return convert(
+            projection,
+            target,
+            mask=mask,
+            keep_zeros=keep_zeros,
+            sparsity=sparsity,
+            structure=structure,
+        )
 
     return attention.converted(layer, one, masks, to_dense=target == "dense")
 
@@ -113,3 +147,13 @@ def _chosen(layer: SparseLayer, mask: Tensor | None, *, drop_zeros: bool) -> Spa
     if not bool(keep.all()):
         new.set_connections(connectivity.select(keep), values[keep])
     return new
+
+
+def _prune(
+    layer: SparseLayer, sparsity: float | None, structure: Structure, *, masked: bool
+) -> None:
+    """Leave of a layer what `structures.conversion.pruned` says."""
+    connectivity, values = layer.connectivity, layer.weights.detach()
+    keep = pruned(connectivity, values, sparsity, structure, masked=masked)
+    if not bool(keep.all()):
+        layer.set_connections(connectivity.select(keep), values[keep])

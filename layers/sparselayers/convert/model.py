@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from torch import Tensor, nn
 
+from sparselayers import structures
 from sparselayers.attention import PROJECTIONS, SparseMultiheadAttention
 from sparselayers.convert import ties
 from sparselayers.convert.attention import is_attention, rebuilt
 from sparselayers.convert.copies import replaced
 from sparselayers.convert.layer import Target, convert, convert_attention
 from sparselayers.dense import NothingLeft, is_plain
+from sparselayers.structures import Structure
 
 Model = TypeVar("Model", bound=nn.Module)
 Skip = Iterable[str] | Callable[[str, nn.Module], bool]
@@ -26,15 +28,18 @@ def convert_model(
     *,
     masks: Mapping[str, Tensor] | None = None,
     keep_zeros: bool = False,
+    sparsity: float | None = None,
+    structure: Structure | str | None = None,
     skip: Skip = (),
     inplace: bool = False,
 ) -> Model:
     """Return a copy of `model` in which all modules of `layer_type` are converted to `target`.
 
-    `target` and `keep_zeros` are those of `convert`; `masks` gives the masks of layers by their
-    path, as `named_modules` has it. `skip` leaves layers alone: paths of them, or of modules that
-    they are in, or a function of path and layer. With `inplace` the model itself is changed and
-    returned, all of it or nothing; optimizers made before hold the old parameters.
+    `target`, `keep_zeros`, `sparsity` and `structure` are those of `convert`; `masks` gives the
+    masks of layers by their path, as `named_modules` has it. `skip` leaves layers alone: paths of
+    them, or of modules that they are in, or a function of path and layer. With `inplace` the model
+    itself is changed and returned, all of it or nothing; optimizers made before hold the old
+    parameters.
 
     A module that is used in several places is converted once and stays shared. Attention is a type
     of its own: nn.MultiheadAttention becomes a SparseMultiheadAttention, whose projections
@@ -50,6 +55,8 @@ def convert_model(
     `layer_type`; `model` is unchanged then.
     """
     masks = dict(masks or {})
+    asked = None if structure is None else structures.named(structure)
+    how = _How(keep_zeros=keep_zeros, sparsity=sparsity, structure=asked)
     new: dict[nn.Module, nn.Module] = {}
     zero: list[str] = []
     private = private_modules(model)
@@ -64,9 +71,9 @@ def convert_model(
             try:
                 if is_attention(module) and mask is None:
                     own = {n: masks.pop(k) for n in PROJECTIONS if (k := f"{path}.{n}") in masks}
-                    new[module] = convert_attention(module, target, own, keep_zeros=keep_zeros)
+                    new[module] = convert_attention(module, target, own, **how)
                 else:
-                    new[module] = convert(module, target, mask=mask, keep_zeros=keep_zeros)
+                    new[module] = convert(module, target, mask=mask, **how)
             except (TypeError, ValueError) as error:
                 if isinstance(error, NothingLeft) and mask is None:
                     zero.append(path)
@@ -85,6 +92,12 @@ def convert_model(
     if target == "dense":
         _close(model, new)
     return replace_modules(model, new, inplace=inplace)
+
+
+class _How(TypedDict):
+    keep_zeros: bool
+    sparsity: float | None
+    structure: Structure | None
 
 
 def _close(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:

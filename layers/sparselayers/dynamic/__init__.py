@@ -22,6 +22,7 @@ from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.rules import SET, RigL
 from sparselayers.dynamic.sampled import GSE
 from sparselayers.dynamic.site import Site
+from sparselayers.dynamic.top_kast import TopKAST
 
 __all__ = [
     "CHT",
@@ -34,4 +35,5 @@ __all__ = [
     "Rewirer",
     "RigL",
     "Site",
+    "TopKAST",
 ]

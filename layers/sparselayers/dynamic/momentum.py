@@ -29,6 +29,8 @@ class MomentumGrowth(Rewirer):
     section 3.
     """
 
+    keeps_structure = True
+
     def __init__(
         self,
         model: nn.Module,

@@ -1,27 +1,28 @@
-"""Rewirer: when a model is rewired, what is dropped, and that all ranks do the same."""
+"""Rewirer: when a model is rewired, by which rule, and that all ranks do the same."""
 
 from __future__ import annotations
 
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections import deque
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers import structures
 from sparselayers.change import change_connections, check_changeable
 from sparselayers.dynamic import shrink
-from sparselayers.dynamic.activity import Activity, Step
+from sparselayers.dynamic.activity import Step
 from sparselayers.dynamic.agreement import Agreement
+from sparselayers.dynamic.planning import planned
 from sparselayers.dynamic.site import Site
+from sparselayers.dynamic.watching import Watch
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
+from sparselayers.structures import Structure
 from sparselayers.topologies.keys import from_keys, keys_of
-from sparselayers.topologies.sampling import ascending
 
 if TYPE_CHECKING:
     from sparselayers.prune import Schedule
@@ -47,6 +48,12 @@ class Rewirer(ABC):
     dropped to make room for others, those that are worth least go until the target of the step is
     met, by `distribution` in each layer ("uniform") or with one threshold for all ("global").
 
+    With a `structure` (`sparselayers.structures`, or its name such as "8x1" or "fan-in") all layers
+    have to have it, and keep it: whole blocks are dropped and grow, by the sums of what decides
+    over their weights; with N:M or a constant fan-in each group or output grows as many as it lost,
+    as in SRigL (Lasby et al. 2023, arXiv 2305.02299, section 3.1, without its ablation of neurons).
+    Rules that cannot keep one refuse it.
+
     Layers whose weights are frozen, or got no gradient in the step, stay as they are. Steps that
     the optimizer does not take (GradScaler, on overflow) do not count. Ranks under
     DistributedDataParallel rewire alike: gradients are summed over them, random numbers are the
@@ -65,12 +72,13 @@ class Rewirer(ABC):
     gradients it sees.
 
     Raises ValueError where a setting is out of range, there is no layer to rewire, layers share
-    their weights, or all are frozen and the rule needs gradients; `step` raises RuntimeError where
-    ranks or gradients differ, and ValueError for an optimizer whose state cannot follow. Nothing
-    has changed then.
+    their weights or lack the structure, or all are frozen and the rule needs gradients; `step`
+    raises RuntimeError where ranks or gradients differ, and ValueError for an optimizer whose state
+    cannot follow. Nothing has changed then.
     """
 
     needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
+    keeps_structure: ClassVar[bool] = False  # whether `grow` asks site.largest or site.anywhere
     window: int = (
         1  # how many steps' gradients a rule sees: those before it, and the one it acts on
     )
@@ -91,6 +99,7 @@ class Rewirer(ABC):
         check_gradient: bool = True,
         schedule: Schedule | None = None,
         distribution: shrink.Distribution = "uniform",
+        structure: Structure | str | None = None,
     ) -> None:
         self.update_every = _at_least_one("update_every", update_every)
         self.stop_after = _at_least_one("stop_after", stop_after)
@@ -103,16 +112,14 @@ class Rewirer(ABC):
             allowed = ", ".join(get_args(shrink.Distribution))
             raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")
         self.schedule, self.distribution = schedule, distribution
+        self.structure = structures.named(structure)
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
         self.process_group, self.check_gradient = process_group, check_gradient
         self.generator = generator or torch.Generator().manual_seed(_any_number())
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
-        # Weak, so that a layer that rewires itself can hold its rewirer and still be freed at once.
         layers = _rewirable(model, optimizer)
-        self._layers = weakref.WeakValueDictionary(layers)
-        self._activities: dict[str, Activity] = {}
-        self._earlier: dict[str, deque[Step]] = {}  # the latest last
-        self._asked = self._taken = False
+        self._check_structure(layers)
+        self._watch = Watch(layers, window=self.window, keeps_pairs=self.needs_gradient)
         if optimizer is not None:
             check_changeable(layers, layers, optimizer)
             self._check_trained(layers)
@@ -124,7 +131,7 @@ class Rewirer(ABC):
         """Return the keys of `count` connections to grow, none of them in `site.taken`."""
 
     def worth(self, site: Site) -> Tensor:
-        """Return what each connection of `site.present` is worth, (nnz,): the least goes first."""
+        """Return what each connection of the layer is worth, (nnz,): the least goes first."""
         return site.layer.weights.detach().abs()
 
     def importance(self, site: Site, worth: Tensor) -> Tensor:
@@ -140,7 +147,7 @@ class Rewirer(ABC):
     @property
     def layers(self) -> dict[str, SparseLayer]:
         """The layers that are rewired, by their names in the model."""
-        return dict(self._layers)
+        return self._watch.layers
 
     def share(self, step: int) -> float:
         """Return the share of the connections that is replaced at `step`; 0 where none is."""
@@ -152,25 +159,18 @@ class Rewirer(ABC):
 
     def step(self) -> None:
         """Count a step of the optimizer, and rewire if it is time; nothing if it took none."""
-        if not self._taken:
-            for activity in self._activities.values():
-                activity.clear()
+        if not self._watch.took_a_step():
             return
-        self._taken = False
         self.steps += 1
         share, sparsity = self.share(self.steps), self._sparsity(self.steps)
         if share or sparsity is not None:
             self._rewire(share, sparsity)
-        if self.window > 1:
-            self._remember()
-        self._watch()
+        self._watch.remember()
+        self._look()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what has to be kept to go on later: the steps made, and the generator."""
-        earlier = {
-            name: [(step.pairs, step.gradient, step.used) for step in steps]
-            for name, steps in self._earlier.items()
-        }
+        earlier = self._watch.state()
         state = {"steps": self.steps, "generator": self.generator.get_state()}
         return state | ({"earlier": earlier} if earlier else {})
 
@@ -178,35 +178,47 @@ class Rewirer(ABC):
         """Go on from where `state_dict` was taken."""
         self.generator.set_state(state_dict["generator"].cpu())
         self.resume(int(state_dict["steps"]))
-        for name, steps in state_dict.get("earlier", {}).items():
-            self._earlier[name] = deque((Step(*each) for each in steps), maxlen=self.window - 1)
+        self._watch.restore(state_dict.get("earlier", {}))
 
     def resume(self, steps: int) -> None:
         """Go on as after `steps` steps."""
         self.steps = steps
-        self._watch()
+        self._look()
 
     def prepare(self) -> None:
         """Take note of the gradients that an optimizer's step is about to be made with."""
-        self._asked = True
-        for activity in self._activities.values():
-            activity.begin_step()
+        self._watch.prepare()
 
     def observe(self, optimizer: Optimizer) -> bool:
-        """Take note that `optimizer` was asked for a step; False where it has been noted already.
-
-        An optimizer whose step calls another's, or its base class's, tells so twice.
-        """
-        if not self._asked:
+        """Take note that `optimizer` was asked for a step; False where that is known already."""
+        if not self._watch.observe(optimizer):
             return False
-        self._asked = False
-        # A fused optimizer skips by itself what GradScaler has found to overflow.
-        overflow = getattr(optimizer, "found_inf", None)
-        self._taken = overflow is None or not bool(overflow)
         self.optimizer = optimizer
-        for activity in self._activities.values():
-            activity.end_step()
         return True
+
+    def _check_structure(self, layers: dict[str, SparseLayer]) -> None:
+        """Raise ValueError where the rule, or a layer, does not keep the structure."""
+        if self.structure == structures.Unstructured():
+            return
+        if not self.keeps_structure:
+            raise ValueError(
+                f"{type(self).__name__} cannot keep the structure {self.structure}: it chooses "
+                "connections one by one; RigL, SET, MEST, MomentumGrowth and GraNet can"
+            )
+        for name, layer in layers.items():
+            if self.schedule is not None and self.structure.group(layer.shape) is not None:
+                raise ValueError(
+                    f"with a schedule connections are not kept {self.structure}: use blocks, or "
+                    "prune with sparselayers.Pruner"
+                )
+            self._units(name, layer)
+
+    def _units(self, name: str, layer: SparseLayer) -> Tensor:
+        """Return the keys of a layer's units, or raise ValueError where it has no whole ones."""
+        try:
+            return self.structure.units(layer.connectivity)
+        except ValueError as error:
+            raise ValueError(f"layer {name!r}: {error}") from error
 
     def _check_trained(self, layers: dict[str, SparseLayer]) -> None:
         """Raise ValueError where a rule that needs gradients would never get one."""
@@ -244,124 +256,49 @@ class Rewirer(ABC):
         """Whether connections change at `step`."""
         return self.share(step) > 0 or self._sparsity(step) is not None
 
-    def _watch(self) -> None:
-        """Record activity, if one of the next steps is to be seen."""
+    def _look(self) -> None:
+        """Have recorded what goes through the layers, if one of the next steps is to be seen."""
         ahead = range(self.steps + 1, self.steps + 1 + self.window)
-        wanted = any(map(self._changes, ahead))
-        if wanted and self._activities and self.window > 1:
-            return
-        for activity in self._activities.values():
-            activity.stop()
-        self._activities, self._earlier = {}, {}
-        if wanted:
-            self._activities = {
-                name: Activity(layer, keeps_pairs=self.needs_gradient)
-                for name, layer in self._layers.items()
-            }
-
-    def _remember(self) -> None:
-        """Keep what a step was made of, for a rule that wants to see more than one."""
-        for name, activity in self._activities.items():
-            if activity.step is not None:
-                steps = self._earlier.setdefault(name, deque(maxlen=self.window - 1))
-                steps.append(activity.step)
-            activity.clear()
+        self._watch.look(wanted=any(map(self._changes, ahead)))
 
     @torch.no_grad()
     def _rewire(self, share: float, sparsity: float | None) -> None:
         """Rewire all layers, or none: what is to be refused is refused before the first changes."""
-        groups = (activity.group for activity in self._activities.values())
-        ranks = Ranks(self.process_group or next((g for g in groups if g is not None), None))
-        layers, steps = self.layers, {n: a.step for n, a in self._activities.items()}
+        ranks = Ranks(self.process_group or self._watch.group)
+        layers, steps = self.layers, self._watch.steps
         used = [step is not None and step.used for step in steps.values()]
         device = next(iter(layers.values())).weights.device
         chosen = [name for name, each in zip(steps, ranks.any(used, device), strict=True) if each]
         assert self.optimizer is not None
         check_changeable(layers, chosen, self.optimizer)
         sites = {name: self._site(name, steps.pop(name), ranks) for name in chosen}
-        worth = {name: self.worth(site) for name, site in sites.items()}
-        stay = shrink.surviving(sites, worth, sparsity, self.distribution)
-        plans = {}
-        for name, changed in self._dropped(sites, worth, stay, share).items():
-            plans[name] = self._plan(name, changed, int(stay[name].sum()))
-        for name in chosen if self.window == 1 else ():
-            self._activities[name].clear()
+        plans = planned(self, sites, share, sparsity, self.distribution)
+        if self.window == 1:
+            self._watch.clear(chosen)
         for name, new in plans.items():
-            change_connections(layers[name], from_keys(new, layers[name].shape), self.optimizer)
+            keys = self.structure.keys(new, layers[name].shape)
+            change_connections(layers[name], from_keys(keys, layers[name].shape), self.optimizer)
 
     def _site(self, name: str, step: Step | None, ranks: Ranks) -> Site:
         """Return what is known about a layer before anything is dropped."""
-        layer = self._layers[name]
+        layer = self.layers[name]
         keys, step = keys_of(layer.connectivity), step or Step([], None, used=False)
         seed = ranks.of_first(_any_number(self.generator), keys.device)
         ranks.check(f"layer {name!r}: weights and connections", layer.weights.detach(), keys)
+        units = self._units(name, layer)
         return Site(
             layer=layer,
-            present=keys,
-            kept=keys,
-            taken=keys,
+            present=units,
+            kept=units,
+            taken=units,
             step=step,
             agreement=Agreement(layer, keys, step, ranks),
             ranks=ranks,
             generator=torch.Generator().manual_seed(seed),
             max_size=self.max_size,
-            earlier=tuple(reversed(self._earlier.get(name, ()))),
+            earlier=self._watch.earlier(name),
+            structure=self.structure,
         )
-
-    def _dropped(
-        self,
-        sites: dict[str, Site],
-        worth: dict[str, Tensor],
-        stay: dict[str, Tensor],
-        share: float,
-    ) -> dict[str, Site]:
-        """Return the sites of the layers that change, without what is dropped of them."""
-        kept = {}
-        for name, site in sites.items():
-            remaining = int(stay[name].sum())
-            count = min(int(share * remaining), _places(site) - site.present.numel())
-            kept[name] = stay[name]
-            if count:
-                importance = self.importance(site, worth[name])
-                if remaining < importance.numel():
-                    importance = importance.masked_fill(~kept[name], torch.inf)
-                kept[name] = kept[name].clone()
-                kept[name][importance.topk(count, largest=False, sorted=False).indices] = False
-        kept = self.percolate(sites, kept)
-        changed = {}
-        for name, site in sites.items():
-            if not bool(kept[name].all()):
-                keys = site.present[kept[name]]
-                grown = int(stay[name].sum()) - keys.numel()
-                tight = self.regrow_dropped or grown > _places(site) - site.present.numel()
-                taken = keys if tight else site.present
-                changed[name] = replace(site, kept=keys, taken=taken)
-        return changed
-
-    def _plan(self, name: str, site: Site, total: int) -> Tensor:
-        """Return the keys that a layer is to have, `total` of them."""
-        missing = total - site.kept.numel()
-        grown = self.grow(site, missing) if missing else site.kept[:0]
-        if grown.shape != (missing,):
-            raise RuntimeError(
-                f"layer {name!r}: {type(self).__name__}.grow returned {tuple(grown.shape)} keys, "
-                f"where {missing} connections are to grow"
-            )
-        new = ascending(torch.cat((site.kept, grown)))
-        if self.check_gradient and (off := site.agreement.difference()) > 1:
-            raise RuntimeError(_DISAGREE.format(name=name, off=off))
-        site.ranks.check(f"layer {name!r}: new connections", new)
-        return new
-
-
-_DISAGREE = (
-    "layer {name!r}: what went through the layer does not add up to the gradient of its weights "
-    "(they differ by {off:.3g} times what rounding explains), so nobody knows where connections "
-    "should grow. Gradients have to be zeroed after every step; penalties on the weights belong "
-    "into the optimizer (weight_decay); `layer.weight` must not be used for products in place of "
-    "the layer; and `weights.grad` must not be written by hand but to scale or clip it. With "
-    "check_gradient=False connections grow by what went through the layer"
-)
 
 
 def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, SparseLayer]:
@@ -377,11 +314,6 @@ def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, Spars
         if getattr(layer, "dynamic", False):
             raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")
     return layers
-
-
-def _places(site: Site) -> int:
-    rows, columns = site.layer.shape
-    return rows * columns
 
 
 def _any_number(generator: torch.Generator | None = None) -> int:

@@ -21,6 +21,8 @@ class RigL(Rewirer):
     Source: Evci et al. 2020, Rigging the Lottery (arXiv 1911.11134), algorithm 1.
     """
 
+    keeps_structure = True
+
     def grow(self, site: Site, count: int) -> Tensor:
         """Return the keys of the `count` largest gradient magnitudes."""
         return site.largest(lambda rows: site.gradient(rows).abs_(), count)
@@ -37,6 +39,7 @@ class SET(Rewirer):
     """
 
     needs_gradient = False
+    keeps_structure = True
 
     def grow(self, site: Site, count: int) -> Tensor:
         """Return the keys of `count` absent connections, drawn from `site.generator`."""

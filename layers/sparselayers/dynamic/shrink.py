@@ -21,12 +21,13 @@ def surviving(
     """Return for each layer which connections stay, booleans (nnz,), where all make `sparsity`.
 
     All of them where it is None, and of layers that are sparser. `worth` has a number for each
-    connection. The most valuable one of each layer stays in any case.
+    connection, or for each unit of a structure. The most valuable one of each layer stays in any
+    case.
     """
     everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in worth.items()}
     if sparsity is None or not worth:
         return everything
-    places = {name: site.layer.shape[0] * site.layer.shape[1] for name, site in sites.items()}
+    places = {name: site.places for name, site in sites.items()}
     if distribution == "uniform":
         return {
             name: _largest(w, max(1, round((1.0 - sparsity) * places[name])))

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from sparselayers.dynamic.activity import Step
 from sparselayers.dynamic.agreement import Agreement
+from sparselayers.dynamic.best import Best, BestOfEach
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
+from sparselayers.structures import Structure, Unstructured
 from sparselayers.topologies.keys import absent, contains, from_keys
-from sparselayers.topologies.sampling import ascending, distinct_integers
+from sparselayers.topologies.sampling import ascending, distinct_in_groups, distinct_integers
 
 # Small enough for the caches of a CPU, large enough to keep a GPU busy for a while.
 _BLOCK = 2**21
@@ -25,7 +27,10 @@ class Site:
 
     Connections are named by their keys, row · columns + column of the layer's weight matrix, in
     ascending order, int64: `present` (nnz,) are those that the layer has, in the order of its
-    weights, `kept` those of them that were not dropped, and `taken` those where none may grow.
+    weights, `kept` those of them that were not dropped, and `taken` those where none may grow. With
+    a `structure` these are its units, such as blocks, in the place of connections, and the rows and
+    columns those of its grid.
+
     `earlier` are the steps before this one that a rule wants to see (`Rewirer.window`), the latest
     first. `generator` is in the same state on all ranks.
     """
@@ -40,12 +45,18 @@ class Site:
     generator: torch.Generator
     max_size: int
     earlier: tuple[Step, ...] = field(default=())
+    structure: Structure = field(default=Unstructured())
+
+    @property
+    def places(self) -> int:
+        """How many connections, or units, there could be."""
+        rows, columns = self.structure.grid(self.layer.shape)
+        return rows * columns
 
     @property
     def vacancies(self) -> int:
         """How many connections may grow."""
-        rows, columns = self.layer.shape
-        return rows * columns - self.taken.numel()
+        return self.places - self.taken.numel()
 
     def gradient(self, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, in float32 or better.
@@ -77,10 +88,16 @@ class Site:
         return values[torch.searchsorted(where, keys)]
 
     def anywhere(self, count: int, *, but: Tensor | None = None) -> Tensor:
-        """Draw the keys of `count` connections that may grow, uniformly, none of them in `but`."""
+        """Draw the keys of `count` connections that may grow, uniformly, none of them in `but`.
+
+        With a structure that has groups, each gets as many as it lost.
+        """
         taken = self.taken if but is None else ascending(torch.cat((self.taken, but)))
-        rows, columns = self.layer.shape
-        ranks = distinct_integers(rows * columns - taken.numel(), count, self.generator)
+        if (size := self._group()) is None:
+            ranks = distinct_integers(self.places - taken.numel(), count, self.generator)
+        else:
+            free = size - self._per_group(taken, size)
+            ranks = distinct_in_groups(free.cpu(), self._missing(size).cpu(), self.generator)
         return absent(ranks.to(taken.device), taken)
 
     def best(self, candidates: Iterable[tuple[Tensor, Tensor]], count: int) -> Tensor:
@@ -115,62 +132,43 @@ class Site:
     def largest(self, score: Callable[[slice], Tensor], count: int) -> Tensor:
         """Return the keys of the `count` absent connections with the largest scores.
 
-        `score` returns the scores of some rows, (rows, columns), and is called once for each
-        block of rows. A NaN counts as larger than any number, as for `torch.topk`; among equal
-        scores the choice is arbitrary, but the same every time.
+        `score` returns the scores of some rows, (rows, columns) of the layer, and is called once
+        for each block of rows. A NaN counts as larger than any number, as for `torch.topk`; among
+        equal scores the choice is arbitrary, but the same every time. With a structure a block has
+        the sum of its scores, and each group gets the largest of its own, as many as it lost.
         """
-        columns = self.layer.shape[1]
-        best: _Best | None = None
+        columns, size = self.structure.grid(self.layer.shape)[1], self._group()
+        best: Best | BestOfEach | None = None
         for rows in self._blocks():
-            first, last = rows.start * columns, rows.stop * columns
-            block = score(rows).flatten()
+            first, last = (edge // self._height * columns for edge in (rows.start, rows.stop))
+            block = self.structure.pooled(score(rows)).flatten()
             start, stop = torch.searchsorted(self.taken, self.taken.new_tensor([first, last]))
             block[self.taken[start:stop] - first] = -torch.inf
-            best = best or _Best(count, block)
+            if best is None:
+                best = Best(count, block) if size is None else BestOfEach(size, self._missing(size))
             best.add(block, first)
         assert best is not None
         return best.keys()
 
+    @property
+    def _height(self) -> int:
+        """The outputs of a unit."""
+        return self.layer.shape[0] // self.structure.grid(self.layer.shape)[0]
+
+    def _group(self) -> int | None:
+        return self.structure.group(self.layer.shape)
+
+    def _per_group(self, keys: Tensor, size: int) -> Tensor:
+        """Count the `keys` of each group of `size` places."""
+        return torch.bincount(keys.div(size, rounding_mode="floor"), minlength=self.places // size)
+
+    def _missing(self, size: int) -> Tensor:
+        """Return how many of each group were dropped, (groups,)."""
+        return self._per_group(self.present, size) - self._per_group(self.kept, size)
+
     def _blocks(self) -> Iterator[slice]:
         """Yield all rows in order, as many at a time as make a block."""
         rows, columns = self.layer.shape
-        height = max(1, min(self.max_size, _BLOCK) // columns)
+        height = max(1, min(self.max_size, _BLOCK) // columns // self._height) * self._height
         for start in range(0, rows, height):
             yield slice(start, min(start + height, rows))
-
-
-class _Best:
-    """The `count` largest of all scores that are added, in memory for a few times as many.
-
-    It is allocated once: to keep a little of every block would scatter the heap. What is kept is
-    sifted only when there is no more room; the smallest score that remains is the bar for others.
-    """
-
-    def __init__(self, count: int, block: Tensor) -> None:
-        self._count, self._used, self._bar = count, 0, -torch.inf
-        self._scores = block.new_empty(2 * count + block.numel())
-        self._keys = torch.empty_like(self._scores, dtype=torch.int64)
-
-    def add(self, block: Tensor, first: int) -> None:
-        """Add the scores of a block (n,), whose keys count from `first`; −∞ stands for none."""
-        better = (~(block <= self._bar)).nonzero().squeeze(1)
-        if self._used + better.numel() > self._scores.numel():
-            self._sift()
-            better = better[~(block[better] <= self._bar)]
-        stop = self._used + better.numel()
-        self._scores[self._used : stop] = block[better]
-        self._keys[self._used : stop] = better.add_(first)
-        self._used = stop
-        if self._bar == -torch.inf and stop > self._count:
-            self._sift()
-
-    def keys(self) -> Tensor:
-        """Return the keys (count,) of the largest scores."""
-        self._sift()
-        return self._keys[: self._used]
-
-    def _sift(self) -> None:
-        scores, places = self._scores[: self._used].topk(self._count, sorted=False)
-        keys = self._keys[places]
-        self._scores[: self._count], self._keys[: self._count] = scores, keys
-        self._used, self._bar = self._count, float(scores.min())

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers import structures
 from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.remove import remove_connections
 from sparselayers.prune.scores import Score, magnitude, scores_of
+from sparselayers.structures import Structure
+from sparselayers.structures.selection import largest
 from sparselayers.topologies import erdos_renyi_sparsities
 
 Distribution = Literal["uniform", "global", "er", "erk"]
@@ -27,6 +31,7 @@ def prune_to_sparsity(
     optimizer: Optimizer | None = None,
     skip: Iterable[str] = (),
     score: Score = magnitude,
+    structure: Structure | str | None = None,
 ) -> int:
     """Remove the weights of the model's sparse layers with the smallest scores; return how many.
 
@@ -37,13 +42,21 @@ def prune_to_sparsity(
     Layers that are sparser than their target stay as they are. `score` is a function of a layer
     that returns a number for each of its connections, (nnz,): by default the magnitude of the
     weight (`sparselayers.prune` has others). Of equal scores those that come first in the layer go
-    first, and NaNs count as the largest. `skip` names layers, as
+    first, and NaNs count as the largest.
+
+    With a `structure` (`sparselayers.structures`, or its name such as "8x1" or "2:4") what stays
+    has it, and as many weights stay as come nearest to `sparsity` so: whole blocks by the sum of
+    their scores, the best N of every M, as many of each output. Nothing is added for it: blocks
+    that a layer has in part, or groups with too few, are refused. N:M and a constant fan-in cannot
+    be spread "global".
+
+    `skip` names layers, as
     `named_modules` does, to leave alone. With `optimizer`, its state is taken along.
 
     Raises ValueError for a sparsity outside [0, 1), one that would leave no connection in a
     layer, an unknown distribution or name, a model without sparse layers, layers that share their
-    weights, a score that is not one number for each connection, and an optimizer whose state
-    cannot follow; the model is unchanged then.
+    weights, a score that is not one number for each connection, a structure that a layer cannot
+    have, and an optimizer whose state cannot follow; the model is unchanged then.
     """
     if not 0.0 <= sparsity < 1.0:
         raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
@@ -51,11 +64,15 @@ def prune_to_sparsity(
         allowed = ", ".join(get_args(Distribution))
         raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")
     layers = sparse_layers(model, skip)
+    kept = structures.named(structure)
+    check_structure(kept, layers, distribution)
     scores = [scores_of(score, path, layer) for path, layer in layers.items()]
     keeps = (
-        _global(list(layers.values()), scores, sparsity)
+        _global(layers, scores, sparsity, kept)
         if distribution == "global"
-        else _per_layer(layers, scores, _targets(list(layers.values()), sparsity, distribution))
+        else _per_layer(
+            layers, scores, _targets(list(layers.values()), sparsity, distribution), kept
+        )
     )
     removed = [keep.numel() - int(keep.sum()) for keep in keeps]
     fewer = [path for path, count in zip(layers, removed, strict=True) if count]
@@ -82,12 +99,27 @@ def sparse_layers(model: nn.Module, skip: Iterable[str] = ()) -> dict[str, Spars
     return layers
 
 
-def largest(scores: Tensor, count: int) -> Tensor:
-    """Return booleans, True for the `count` largest scores."""
-    keep = torch.zeros_like(scores, dtype=torch.bool)
-    # Only a stable sort says which of equal scores go.
-    keep[torch.argsort(scores, stable=True)[scores.numel() - count :]] = True
-    return keep
+def check_structure(
+    structure: Structure, layers: Mapping[str, SparseLayer], distribution: Distribution
+) -> None:
+    """Raise ValueError where layers cannot have the structure."""
+    for path, layer in layers.items():
+        with naming(path):
+            structure.check_shape(layer.shape)
+        if distribution == "global" and structure.group(layer.shape) is not None:
+            raise ValueError(
+                f"distribution 'global' and structure {structure} exclude each other: it has as "
+                "many weights everywhere"
+            )
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Put the path of a layer before what a ValueError says."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path or 'the layer'}: {error}") from error
 
 
 def _targets(
@@ -100,35 +132,42 @@ def _targets(
 
 
 def _per_layer(
-    layers: dict[str, SparseLayer], scores: Sequence[Tensor], targets: Sequence[float]
+    layers: Mapping[str, SparseLayer],
+    scores: Sequence[Tensor],
+    targets: Sequence[float],
+    structure: Structure,
 ) -> list[Tensor]:
     keeps = []
     for (path, layer), values, target in zip(layers.items(), scores, targets, strict=True):
-        count = round((1.0 - target) * math.prod(layer.shape))
-        if count == 0:
-            raise ValueError(
-                f"{path or 'the layer'}: sparsity {target:.6g} leaves no connection in a layer of "
-                f"shape {layer.shape}"
-            )
-        keeps.append(largest(values, min(count, values.numel())))
+        with naming(path):
+            keeps.append(structure.select(layer.connectivity, values, target))
     return keeps
 
 
 def _global(
-    layers: Sequence[SparseLayer], scores: Sequence[Tensor], sparsity: float
+    layers: Mapping[str, SparseLayer],
+    scores: Sequence[Tensor],
+    sparsity: float,
+    structure: Structure,
 ) -> list[Tensor]:
-    total = sum(math.prod(layer.shape) for layer in layers)
-    wide = [
-        values.to(torch.promote_types(values.dtype, torch.float32), copy=True) for values in scores
-    ]
-    for values in wide:
-        values[values.argmax()] = math.inf
+    total, wide = 0, []
+    for (path, layer), values in zip(layers.items(), scores, strict=True):
+        with naming(path):
+            sums = structure.sums(layer.connectivity, values)
+        sums = sums.to(torch.promote_types(sums.dtype, torch.float32), copy=True)
+        sums[sums.argmax()] = math.inf
+        wide.append(sums)
+        total += math.prod(structure.grid(layer.shape))
     count = round((1.0 - sparsity) * total)
     if count < len(layers):
+        units = "connections" if structure == structures.Unstructured() else f"units of {structure}"
         raise ValueError(
-            f"sparsity {sparsity} leaves {count} connections in {len(layers)} layers: "
-            f"each needs one"
+            f"sparsity {sparsity} leaves {count} {units} in {len(layers)} layers: each needs one"
         )
     everything = torch.cat(wide)
     keep = largest(everything, min(count, everything.numel()))
-    return list(torch.split(keep, [values.numel() for values in wide]))
+    pieces = torch.split(keep, [sums.numel() for sums in wide])
+    return [
+        structure.of_units(layer.connectivity, piece)
+        for layer, piece in zip(layers.values(), pieces, strict=True)
+    ]

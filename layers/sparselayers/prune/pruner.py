@@ -9,11 +9,18 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from sparselayers import structures
 from sparselayers.change import check_changeable
-from sparselayers.prune.magnitude import Distribution, prune_to_sparsity, sparse_layers
+from sparselayers.prune.magnitude import (
+    Distribution,
+    check_structure,
+    prune_to_sparsity,
+    sparse_layers,
+)
 from sparselayers.prune.schedule import Schedule
 from sparselayers.prune.scores import Movement, Score, check_trained, magnitude
 from sparselayers.state import require_whole
+from sparselayers.structures import Structure
 
 
 class Pruner:
@@ -21,8 +28,8 @@ class Pruner:
 
     Used like a scheduler: call `step()` after every `optimizer.step()`. Values, connections,
     gradients and the optimizer's state shrink together, in the parameters that the optimizer
-    knows, so that training goes on with less of all of them. `distribution`, `skip` and `score`
-    are those of `prune_to_sparsity`; a score that watches the training
+    knows, so that training goes on with less of all of them. `distribution`, `skip`, `score` and
+    `structure` are those of `prune_to_sparsity`; a score that watches the training
     (`sparselayers.prune.Movement`) is shown every step of the optimizer. A dense model is first
     made sparse without losing a weight:
     `convert_model(model, (nn.Linear, nn.Conv2d), "csr", keep_zeros=True)`.
@@ -43,6 +50,7 @@ class Pruner:
         distribution: Distribution = "uniform",
         skip: Iterable[str] = (),
         score: Score = magnitude,
+        structure: Structure | str | None = None,
     ) -> None:
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.distribution: Distribution = distribution
@@ -54,6 +62,8 @@ class Pruner:
         for layer in layers.values():
             require_whole(layer)
         check_trained(score, layers)
+        self.structure = structures.named(structure)
+        check_structure(self.structure, layers, distribution)
         if isinstance(score, Movement):
             if optimizer is None:
                 raise ValueError("Movement watches the optimizer's steps: give the optimizer")
@@ -72,6 +82,7 @@ class Pruner:
             optimizer=self.optimizer,
             skip=self.skip,
             score=self.score,
+            structure=self.structure,
         )
 
     @property

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.topologies.keys import from_keys, number_of_connections
+from sparselayers.topologies.registry import drawn
 from sparselayers.topologies.sampling import ascending, device_of, distinct_integers
 from sparselayers.topologies.successive import successive_draws
 
 Degrees = Literal["fixed", "uniform"]
 
 
+@drawn
 def receptive_fields(
     shape: tuple[int, int],
     sparsity: float = 0.9,

@@ -11,6 +11,7 @@ from torch import Tensor
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.topologies.coverage import cover_outputs
 from sparselayers.topologies.keys import from_keys, number_of_connections
+from sparselayers.topologies.registry import drawn
 from sparselayers.topologies.sampling import (
     ascending,
     device_of,
@@ -19,6 +20,7 @@ from sparselayers.topologies.sampling import (
 )
 
 
+@drawn
 def small_world(
     shape: tuple[int, int],
     sparsity: float = 0.9,

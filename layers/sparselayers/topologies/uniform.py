@@ -8,9 +8,11 @@ from torch import Tensor
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.topologies.coverage import cover_outputs
 from sparselayers.topologies.keys import from_keys, number_of_connections
+from sparselayers.topologies.registry import drawn
 from sparselayers.topologies.sampling import device_of, distinct_integers
 
 
+@drawn
 def random(
     shape: tuple[int, int],
     sparsity: float = 0.9,
@@ -31,6 +33,7 @@ def random(
     return _uniform(shape, number_of_connections(shape, sparsity), every_output, generator, device)
 
 
+@drawn
 def erdos_renyi(
     shape: tuple[int, int],
     sparsity: float | None = None,

@@ -128,6 +128,8 @@ def _refused(why: str) -> str:
     if "invalid load key" in why or "magic number" in why:
         return "no checkpoint of torch.save"
     named = re.search(r"GLOBAL (\S+)", why)
+    if named is None and "nsupported operand" in why:
+        return "no checkpoint of torch.save"
     what = f" ({named[1]})" if named else ""
     return (
         f"holds pickled code{what}, which is never run: "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from sparselayers.prune import Schedule
-from sparselayers.prune.magnitude import largest
+from sparselayers.structures.selection import largest
 
 
 def cover(network: nn.Module) -> None:

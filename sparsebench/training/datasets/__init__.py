@@ -18,7 +18,8 @@ def load(dataset: str = "MNIST", *, data_dir: Path | None = None, download: bool
     """Return `dataset`, one of NAMES in whatever case, from where it is first found.
 
     Places: `data_dir` alone if it is given; else $SPARSEBENCH_DATA, ./data, the user's cache
-    folder, a download into that; at last, for MNIST, the embedded subset, with a note that says so.
+    folder, that of Debian's package (Fashion-MNIST), a download into the cache; at last, for
+    MNIST, the embedded subset, with a note that says so.
     Raises ValueError for an unknown name or a damaged file, FileNotFoundError where none is found.
     """
     names = {name.lower(): name for name in NAMES}

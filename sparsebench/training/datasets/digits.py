@@ -29,6 +29,9 @@ FILES = {
     "t10k-labels-idx1-ubyte": (10_000,),
 }
 
+# Where packages of distributions put sets: dataset-fashion-mnist of Debian and Ubuntu.
+DEBIAN = {"FashionMNIST": Path("/usr/share/datasets/fashion-mnist")}
+
 MD5 = {
     "MNIST": {
         "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -57,11 +60,13 @@ def load(name: str, *, data_dir: Path | None = None, download: bool = True) -> D
     MNIST is at last, unless it was to be in `data_dir`, the embedded subset with a note that says
     so. Raises ValueError for a damaged file, FileNotFoundError where there is none.
     """
-    places = places_to_look(data_dir)
+    places = [(origin, place / name / "raw") for origin, place in places_to_look(data_dir)]
+    if data_dir is None and name in DEBIAN:
+        places.append(("Debian's package", DEBIAN[name]))
     for _, place in places:
-        if (place / name / "raw").is_dir():
+        if place.is_dir():
             return _decoded(name.lower(), read_folder(place, name))
-    looked = "; ".join(f"{origin}: {place / name / 'raw'}" for origin, place in places)
+    looked = "; ".join(f"{origin}: {place}" for origin, place in places)
     if data_dir is not None:
         raise FileNotFoundError(f"no {name} found, looked in {looked}")
     try:
@@ -82,10 +87,11 @@ def load(name: str, *, data_dir: Path | None = None, download: bool = True) -> D
 
 
 def read_folder(folder: Path, name: str) -> Arrays:
-    """Return the four files of `name` below `folder`, as torchvision lays them out."""
+    """Return the four files of `name` in `folder`, each packed (.gz) or not."""
     arrays = []
     for file, shape in FILES.items():
-        path = folder / name / "raw" / file
+        path, packed = folder / file, folder / f"{file}.gz"
+        path = packed if packed.is_file() and not path.is_file() else path
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: {name} needs {', '.join(FILES)}")
         array = read_idx(path, md5=MD5.get(name, {}).get(file))
@@ -128,4 +134,4 @@ def _download(name: str) -> Arrays:
 
     with socket_timeout(20.0):
         getattr(torchvision.datasets, name)(root=str(cache()), download=True)
-    return read_folder(cache(), name)
+    return read_folder(cache() / name / "raw", name)

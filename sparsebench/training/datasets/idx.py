@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import torch
@@ -14,13 +16,18 @@ UNSIGNED_BYTES = 8  # the code of the element type in the header's third byte
 
 
 def read_idx(path: Path, *, md5: str | None = None) -> Tensor:
-    """Return the unsigned bytes of an IDX file, shaped as its header says.
+    """Return the unsigned bytes of an IDX file, shaped as its header says; .gz is unpacked.
 
     Raises ValueError, naming the file and what was expected and found, where the file is no such
     file, is longer or shorter than its header says, or has another checksum than `md5`.
     Format: http://yann.lecun.com/exdb/mnist (big-endian sizes after a four-byte magic number).
     """
     content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
     if len(content) < 4 or content[:3] != bytes((0, 0, UNSIGNED_BYTES)):
         raise ValueError(
             f"{path} is not an IDX file of bytes: it must begin with 00 00 08, "

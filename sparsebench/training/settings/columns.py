@@ -21,10 +21,12 @@ COLUMNS: dict[str, Any] = {
     "removal": "magnitude", "score": "ch2_l3n", "randomness": 0.25,
     "annealing": "none", "initial_sparsity": 0.5, "anneal_from": 0, "anneal_until": 0,
     "at_start": "none",
+    "structure": "unstructured",
 }  # fmt: skip
 
 # Columns that settings did not have when they got their names: no part of the key at these values.
 LATER = frozenset({
     "hidden_layers", "norm", "removal", "score", "randomness",
     "annealing", "initial_sparsity", "anneal_from", "anneal_until", "at_start",
+    "structure",
 })  # fmt: skip

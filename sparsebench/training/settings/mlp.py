@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparsebench.training.datasets import digits
-from sparsebench.training.settings.base import Setting
+from sparsebench.training.settings.base import Setting, SettingError
 from sparselayers.dynamic.hebb import Removal, Score
+from sparselayers.structures import Structure, named
 
 Model = Literal["dense", "masked", "sparse", "wide"]
 Topology = Literal["random", "user", "small_world", "receptive_fields", "correlated"]
@@ -19,6 +21,10 @@ Init = Literal["linear", "fan_in", "kaiming", "lognormal"]
 Norm = Literal["layer", "none"]
 Annealing = Literal["none", "cubic", "sigmoid"]
 AtStart = Literal["none", "snip", "grasp", "synflow"]
+
+_CLASSES = 10
+_KEEPING_STRUCTURE = ("none", "rigl", "set", "mest", "momentum", "granet")
+_NEAR = 0.1  # by how much of the connections asked for their number may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,10 @@ class MLPSetting(Setting):
     `update_every` steps; without `rewiring` that is gradual magnitude pruning. With `at_start` the
     connections are those that a method which prunes before training leaves of all, with one
     threshold for all sparse layers; the topology has no say then.
+
+    With a `structure` ("8x1", "2:4", "fan-in": see `sparselayers.structures`) sparse layers are
+    drawn, pruned and rewired within it, at the sparsity that comes nearest; one layer that it does
+    not fit, such as ten outputs in blocks of eight, has to be dense.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = digits.SHAPE
@@ -61,6 +71,7 @@ class MLPSetting(Setting):
     anneal_from: int = 0
     anneal_until: int = 0
     at_start: AtStart = "none"
+    structure: str = "unstructured"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +93,48 @@ class MLPSetting(Setting):
             self._require("model", self.model == "sparse", "sparse with at_start")
             self._require("output", self.output != "erdos_renyi", "sparse or dense with at_start")
             self._require("annealing", self.annealing == "none", "none with at_start")
+        if self.structure != "unstructured":
+            self._check_structure()
+
+    @property
+    def sparse_shapes(self) -> list[tuple[int, int]]:
+        """The shapes (out, in) of the layers that are sparse."""
+        sizes = [math.prod(self.IMAGE), *[self.width] * self.hidden_layers]
+        shapes = [(after, before) for before, after in itertools.pairwise(sizes)]
+        return shapes if self.output == "dense" else [*shapes, (_CLASSES, self.width)]
+
+    def _check_structure(self) -> None:
+        keeps = self.rewiring in _KEEPING_STRUCTURE
+        for name, holds, allowed in (
+            ("model", self.model == "sparse", "sparse"),
+            ("topology", self.topology == "random", "random"),
+            ("at_start", self.at_start == "none", "none"),
+            ("output", self.output != "erdos_renyi", "sparse or dense"),
+            ("rewiring", keeps, f"one of {', '.join(_KEEPING_STRUCTURE)}"),
+        ):
+            self._require(name, holds, f"{allowed}, with a structure")
+        for shape in self.sparse_shapes:
+            try:
+                structure = named(self.structure)
+                structure.check_shape(shape)
+            except ValueError as error:
+                raise SettingError("structure", f"one that fits: {error}", self.structure) from None
+            reached = ["sparsity"] + ["initial_sparsity"] * (self.annealing != "none")
+            for name in reached:
+                self._check_nearest(structure, shape, name)
+            if structure.group(shape) is not None and self.annealing != "none":
+                alone = f"none with annealing and structure {structure}"
+                self._require("rewiring", self.rewiring == "none", alone)
+
+    def _check_nearest(self, structure: Structure, shape: tuple[int, int], name: str) -> None:
+        """See that a structure has the sparsity of a field, or nearly."""
+        asked = getattr(self, name)
+        try:
+            nearest = structure.nearest(shape, asked)
+        except ValueError as error:
+            raise SettingError(name, f"one that {structure} has: {error}", asked) from None
+        near = abs(nearest - asked) <= _NEAR * (1 - asked)
+        self._require(name, near, f"{nearest:.6g} with structure {structure}")
 
     def _check_annealing(self) -> None:
         if self.annealing == "none":

@@ -13,6 +13,7 @@ import numpy as np
 
 from sparsebench.analysis.estimates import Draws
 from sparsebench.analysis.points import Point, group, points
+from sparsebench.cases.case import USUAL
 from sparsebench.errors import InputError
 from sparsebench.records import Record
 
@@ -105,6 +106,7 @@ def _problem(point: Point) -> str:
         f"{case.operation} {point.size} {case.sparsity:g} batch {case.batch} {case.dtype} "
         f"{case.device} {case.threads} threads {case.topology}"
         + (f" seed {case.seed}" if case.seed else "")
+        + "".join(f" {name} {value}" for name, value in case.described.items() if name in USUAL)
     )
 
 

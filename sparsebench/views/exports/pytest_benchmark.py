@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sparsebench.analysis.points import Point, points
+from sparsebench.cases.case import USUAL
 from sparsebench.errors import InputError
 from sparsebench.records import Record
 
@@ -67,7 +68,7 @@ def _machine(machine: Mapping[str, Any]) -> dict[str, Any]:
 
 def _benchmark(point: Point) -> dict[str, Any]:
     case, samples = point.case, sorted(point.record.samples)
-    parameters = asdict(case)
+    parameters = {k: v for k, v in asdict(case).items() if k not in USUAL or v != USUAL[k]}
     problem = " ".join(f"{k}={v}" for k, v in parameters.items() if k != "implementation")
     return {
         "group": problem,

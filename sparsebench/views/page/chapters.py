@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from sparsebench import records
 from sparsebench.analysis.matrices import drawn as without_files
 from sparsebench.analysis.points import points
+from sparsebench.analysis.questions import pays
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
 from sparsebench.views.page.chapter import Chapter, Section
 from sparsebench.views.page.maps import crossover_maps, speedup_maps
-from sparsebench.views.page.summary import sentences
 from sparsebench.views.tables import Table
 
 Finder = Callable[[Sequence[Path]], list[Chapter]]
@@ -36,13 +36,13 @@ def chapters(sources: Sequence[Path]) -> list[Chapter]:
     """
     files: dict[str, list[Path]] = {}
     for source in sources:
-        for path in [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME)):
+        for path in records.files(source):
             files.setdefault(name_of(path.parent), []).append(path)
     made = []
     for name, paths in files.items():
         found = records.merge(record for path in paths for record in records.load(path))
         if found:
-            made.append(_measured(name, found))
+            made.append(_measured(name, found, paths))
     return made + [chapter for finder in _FINDERS for chapter in finder(sources)]
 
 
@@ -51,9 +51,9 @@ def name_of(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _measured(name: str, found: Sequence[Record]) -> Chapter:
+def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chapter:
     every = points(found)
-    layers = without_files(every)
+    layers = pays(without_files(every))
     figures = list(plots.figures(every))
     made = {table.name: table for table in tables.tables(every)}
 
@@ -73,7 +73,13 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
         Section(
             "Speed-up over dense",
             "Time of the dense layer over this one's on the same problem, measured beside it.",
-            drawn("speedup"), (), speedup_maps(layers),
+            drawn("speedup"), of("baselines", "dense"), speedup_maps(layers),
+        ),
+        Section(
+            "Sparse or quantised?",
+            "Inference in the ways in which layers are deployed: time, memory, and the error of "
+            "the output.",
+            drawn("deploy"), of("deploy"),
         ),
         Section(
             "Time",
@@ -97,6 +103,23 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             drawn("league"), of("standings"),
         ),
         Section(
+            "How connections lie",
+            "What making a layer takes, its connections included, and time over that of random "
+            "ones.",
+            drawn("construction"), of("construction", "topologies"),
+        ),
+        Section(
+            "Connections that change",
+            "A training step with its share of a rewiring, and what a rewiring takes by itself.",
+            drawn("dynamic"), of("dynamic"),
+        ),
+        Section(
+            "K-winners",
+            "The activation beside ReLU, which `dense` stands for here, and what layers gain from "
+            "zeros in their input.",
+            drawn("k", "zeros"), of("k-winners", "zeros"),
+        ),
+        Section(
             "Matrices from files",
             "Every matrix is a point; lines are geometric means over bands of sparsity.",
             drawn("matrices"), of("matrices-network", "matrices-sparsity"),
@@ -107,9 +130,7 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             of("measurements"), searchable=True,
         ),
     ]  # fmt: skip
-    return Chapter(
-        name, f"sparsebench run {name}", sentences(layers), list(filled(sections)), found
-    )
+    return Chapter(name, f"sparsebench run {name}", list(filled(sections)), every, paths)
 
 
 def filled(sections: Sequence[Section]) -> Iterator[Section]:

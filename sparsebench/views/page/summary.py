@@ -15,6 +15,8 @@ _VERBS = {
     "inference": "Inference with",
     "forward_backward": "The forward and backward pass of",
     "train_step": "A training step of",
+    "construction": "Making",
+    "rewiring": "A training step with a rewiring of",
 }
 
 

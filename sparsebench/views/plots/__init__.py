@@ -1,6 +1,6 @@
 """Figures of records, for paper and screen; they never measure.
 
-A plot is a function from points to named figures: add one to PLOTS.
+A plot is a function from points to named figures: add one to PLOTS, or to BESIDE.
 """
 
 from __future__ import annotations
@@ -11,8 +11,13 @@ from matplotlib.figure import Figure
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.questions import pays
+from sparsebench.views.plots.construction import construction
 from sparsebench.views.plots.crossovers import crossovers
+from sparsebench.views.plots.deploy import deploys
+from sparsebench.views.plots.dynamic import dynamic
 from sparsebench.views.plots.headline import headline
+from sparsebench.views.plots.k_winners import k_winners
 from sparsebench.views.plots.layers import layers
 from sparsebench.views.plots.leagues import leagues
 from sparsebench.views.plots.matrices import matrices
@@ -22,11 +27,13 @@ from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.plots.times import times
+from sparsebench.views.plots.zeros import zeros
 
-__all__ = ["PLOTS", "figures", "save"]
+__all__ = ["BESIDE", "PLOTS", "figures", "save"]
 
 Plot = Callable[[Sequence[Point]], Iterator[tuple[str, Figure]]]
 
+# Does sparse pay in place of dense?
 PLOTS: tuple[Plot, ...] = (
     headline,
     speedups,
@@ -36,7 +43,11 @@ PLOTS: tuple[Plot, ...] = (
     memories,
     rooflines,
     leagues,
+    deploys,
 )
+
+# What is asked beside that.
+BESIDE: tuple[Plot, ...] = (construction, dynamic, k_winners, zeros)
 
 
 def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -46,10 +57,14 @@ def figures(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     others show the number that has the most measurements: the tables have all.
     """
     with styled():
-        main = list(_most_measured_threads(drawn(points)))
+        of_layers = pays(drawn(points))
+        main = list(_most_measured_threads(of_layers))
         for plot in PLOTS:
             yield from plot(main)
-        yield from scaling(drawn(points))
+        yield from scaling(of_layers)
+        every = list(_most_measured_threads(drawn(points)))
+        for plot in BESIDE:
+            yield from plot(every)
         yield from matrices(points)
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.metrics import METRICS, roof_of
 from sparsebench.analysis.points import PHASES, Point, group, implementations, split
-from sparsebench.analysis.roofline import Roof, roof
+from sparsebench.analysis.roofline import Roof
 from sparsebench.cases.arithmetic import intensity
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import number_axis, quantity_axis
@@ -35,7 +35,9 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     names = implementations(points)
     figure = Figure(figsize=(1.2 + 2.7 * len(phases), 3.6), layout="constrained")
     panels = figure.subplots(1, len(phases), squeeze=False, sharex=True, sharey=True)[0]
-    limit = roof(points[0].record.machine)
+    # As high as the highest of its points': of a dense layer that is faster than the probe.
+    limits = (limit for p in points if (limit := roof_of(p)) is not None)
+    limit = max(limits, key=lambda one: one.flops, default=None)
     for axes, phase in zip(panels, phases, strict=True):
         axes.set_title(style.phase_title(phase))
         _draw(axes, group(points, "phase")[phase,], names)

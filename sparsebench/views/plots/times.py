@@ -13,15 +13,15 @@ from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
 
 
-def times(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
-    """Yield a figure per phase; a row of panels per batch, a column per width."""
+def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figure]]:
+    """Yield a figure per phase, `of` what; a row of panels per batch, a column per width."""
     for part in split(points, "phase"):
         shown = [p for p in part.points if p.ok]
         if len({p.case.sparsity for p in shown}) > 1:
-            yield f"time-{part.name}", _figure(shown, part.title)
+            yield f"time-{part.name}", _figure(shown, part.title, of)
 
 
-def _figure(points: Sequence[Point], conditions: str) -> Figure:
+def _figure(points: Sequence[Point], conditions: str, of: str) -> Figure:
     points = curves(points)
     columns = sizes(points)
     batches = sorted({p.case.batch for p in points})
@@ -44,7 +44,8 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
                 axes.set_ylabel(f"batch {batch}\ntime of a call")
     phase = style.phase_title(points[0].case.phase)
     conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
-    style.head(figure, f"Time against sparsity, {phase}", conditions, names)
+    title = ", ".join(filter(None, ("Time against sparsity", of, phase)))
+    style.head(figure, title, conditions, names)
     return figure
 
 

@@ -9,8 +9,12 @@ from collections.abc import Callable, Sequence
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
+from sparsebench.analysis.questions import pays
+from sparsebench.views.tables.baselines import baselines, dense_layers
+from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
+from sparsebench.views.tables.deploy import deploy
 from sparsebench.views.tables.gpu import gpu, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
@@ -33,15 +37,23 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    baselines,
+    dense_layers,
+    deploy,
     crossovers,
     gpu,
     tensor_cores,
-    memory,
     lead,
     standings,
     cliffs,
-    topologies,
 )
+
+# Of drawn ones too, but beside the question whether they pay in place of dense ones.
+_BESIDE: tuple[Make, ...] = (memory, topologies, *BESIDE)
+
+
+def _of_layers(make: Make) -> Make:
+    return lambda points: make(pays(drawn(points)))
 
 
 def _of_drawn(make: Make) -> Make:
@@ -49,7 +61,8 @@ def _of_drawn(make: Make) -> Make:
 
 
 TABLES: tuple[Make, ...] = (
-    *map(_of_drawn, _DRAWN),
+    *map(_of_layers, _DRAWN),
+    *map(_of_drawn, _BESIDE),
     networks,
     sparsities,
     machines,

@@ -15,10 +15,12 @@ from sparsebench.analysis.league import league
 from sparsebench.analysis.matrices import SHARED, drawn, from_files
 from sparsebench.analysis.metrics import METRICS, speedup_draws
 from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
+from sparsebench.analysis.questions import pays
 from sparsebench.analysis.stale import stale
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
+from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.standings import wins
@@ -42,7 +44,7 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         return Text("No records yet.", style="yellow")
     blocks: list[RenderableType] = []
     blocks += _matrices(every)
-    for part in split(drawn(every)):
+    for part in split(pays(drawn(every))):
         every_phase = group(part.points, "phase")
         phases = {phase: every_phase[phase,] for phase in main_phases(part.points)}
         for phase, members in phases.items():
@@ -55,6 +57,7 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         if any(p.case.implementation == LEAD for p in part.points):
             blocks.append(_heading("Does sparse pay here?", part.title))
             blocks.append(answers(phases))
+    blocks += _beside(every)
     if any(p.ok and p.unsure for p in every):
         blocks.append(Text(units.DISTURBED_MEANS, style="yellow"))
     blocks += [Text(line, style="yellow") for line in stale(every)]
@@ -69,6 +72,18 @@ def _matrices(every: Sequence[Point]) -> list[RenderableType]:
         for make in (networks, sparsities):
             blocks += [Text(), printed(make(part.points))]
         blocks += _failures(part.points)
+    return blocks
+
+
+def _beside(every: Sequence[Point]) -> list[RenderableType]:
+    """Return the tables of what is no layer at work in place of a dense one, and why any failed."""
+    blocks: list[RenderableType] = []
+    for part in split(drawn(every), conditions=SHARED):
+        for make in BESIDE:
+            table = make(part.points)
+            if not table.text.empty:
+                blocks += [Text(), printed(table)]
+        blocks += _failures([p for p in part.points if p not in set(pays(part.points))])
     return blocks
 
 

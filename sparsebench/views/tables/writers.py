@@ -23,13 +23,22 @@ _LATEX = {
 }
 
 
+_MOST = 5000  # rows that somebody would read, or typeset
+
+
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write `table` as NAME.md, NAME.csv and NAME.tex; return their paths."""
-    texts = {"md": markdown(table), "csv": csv(table), "tex": latex(table)}
+    """Write `table` as NAME.md, NAME.csv and NAME.tex; return their paths.
+
+    One of thousands of rows is written as NAME.csv alone, which holds all of it; what an earlier
+    one left under the other names is removed.
+    """
     paths = []
-    for extension, text in texts.items():
+    for extension, written in (("md", markdown), ("csv", csv), ("tex", latex)):
         path = folder / f"{table.name}.{extension}"
-        path.write_text(text, encoding="utf-8")
+        if extension != "csv" and len(table.text) > _MOST:
+            path.unlink(missing_ok=True)
+            continue
+        path.write_text(written(table), encoding="utf-8")
         paths.append(path)
     return paths
 
@@ -66,7 +75,8 @@ def conditions(table: Table) -> str:
     And what the mark of disturbed times means, where there are some.
     """
     names = [c for c in CONDITIONS if c in table.numbers and c not in table.text]
-    parts = [f"{name}: {table.numbers[name].iloc[0]}" for name in names]
+    values = {name: table.numbers[name].iloc[0] for name in names}
+    parts = [f"{name}: {value}" for name, value in values.items() if value != ""]
     cells = table.text.astype(str).stack()
     if any(cells.str.fullmatch(rf".*[×sB{units.UNKNOWN}]{re.escape(units.DISTURBED)}(?: \(.*\))?")):
         parts.append(units.DISTURBED_MEANS)

@@ -1,6 +1,7 @@
 """Rounds in passes over a sweep, at a place whose times are made up."""
 
 import io
+import signal
 import time
 
 import numpy as np
@@ -16,6 +17,7 @@ from sparsebench.cases.settings import MOST_ROUNDS, Settings
 from sparsebench.commands import campaign
 from sparsebench.commands.places import Place
 from sparsebench.errors import InputError
+from sparsebench.interruption import Interrupted
 from sparsebench.records import Round, Store, load
 from tests.sparsebench.factory import case, record
 
@@ -105,6 +107,19 @@ def test_what_was_interrupted_goes_on_with_the_round_it_was_in(tmp_path):
     again = Here()
     assert "4 of 4 cases have a record" in measure(tmp_path, again)
     assert again.turns == []
+
+
+def test_an_interruption_counts_the_cases_of_its_round(tmp_path, capsys):
+    class Stopped(Here):
+        def measure(self, work):
+            done = super().measure(work)
+            if done < len(work.cases):
+                raise Interrupted(signal.SIGINT)
+            return done
+
+    with pytest.raises(Interrupted):
+        measure(tmp_path, Stopped(stop_after=len(CASES) + 1))
+    assert f"interrupted: 1 of {len(CASES)} cases were measured" in capsys.readouterr().err
 
 
 def test_a_case_that_fails_is_over(tmp_path):

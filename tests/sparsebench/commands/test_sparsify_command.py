@@ -8,9 +8,10 @@ from torch import nn
 from typer.testing import CliRunner
 
 from sparsebench.cli import app
-from sparsebench.commands.sparsify import load, pruned
 from sparsebench.errors import InputError
+from sparsebench.models import architectures, checkpoints, pruning
 from sparselayers.layer import SparseLayer
+from sparselayers.saved import load_pretrained
 
 
 def tiny():
@@ -21,6 +22,30 @@ def not_a_model():
     return 3
 
 
+class Mixed(nn.Module):
+    """A layer of every kind that can be sparse, and of some that cannot."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.conv = nn.Conv1d(width, width, 3, padding=1)
+        self.lstm = nn.LSTM(width, width, batch_first=True)
+        self.head = nn.Linear(width, 4)
+
+    def forward(self, x):
+        x = self.attention(x, x, x, need_weights=False)[0]
+        return self.head(self.lstm(self.conv(x.transpose(1, 2)).transpose(1, 2))[0])
+
+
+def broken():
+    return nn.Linear(1, 1 // 0)
+
+
+def pruned(model, sparsity, distribution="uniform"):
+    pruning.prune(model, sparsity, distribution)
+    return model
+
+
 HERE = "tests.sparsebench.commands.test_sparsify_command"
 
 
@@ -29,35 +54,43 @@ def test_a_table_and_the_whole_model(options):
     arguments = ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8", "--sparsity", "0.9"]
     result = CliRunner().invoke(app, [*arguments, "--seconds", "0", *options])
     assert result.exit_code == 0, result.output
-    for part in ("dense ms", "chosen", "8×3×3×3", "whole model", "parameters", "peak above"):
+    for part in ("dense ms", "chosen", "8×3×3×3", "Whole model", "parameters", "peak above"):
         assert part in result.output
+    for form in ("dense", "masked", "sparse", "SparseProp", "checkpoint"):
+        assert form in result.output
 
 
-def test_pruned_models_are_dense_with_zeros():
-    model = pruned(tiny(), 0.9, "uniform")
-    assert [type(layer) for layer in model] == [nn.Conv2d, nn.ReLU, nn.Flatten, nn.Linear]
-    for layer in (model[0], model[3]):
-        assert int(layer.weight.count_nonzero()) == round(0.1 * layer.weight.numel())
+def test_every_kind_of_layer_is_pruned_and_measured():
+    options = ("--input", "2,5,24", "--config", "width=24", "--sparsity", "0.9", "--seconds", "0")
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:Mixed", *options, "--inference"])
+    assert result.exit_code == 0, result.output
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+        assert f"attention.{name}" in result.output
+    assert "24×24×3" in result.output
+    assert "lstm: not measured: there is no sparse recurrent layer" in result.output
 
 
 def test_torchvision_by_name():
-    with torch.device("meta"):
-        assert type(load("torchvision:resnet18")).__name__ == "ResNet"
+    made = architectures.make("torchvision:resnet18", shape=(1, 3, 8, 8))
+    assert type(made.model).__name__ == "ResNet"
+    assert made.example.shape == (1, 3, 8, 8)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("resnet18", "expected torchvision:NAME or MODULE:FUNCTION"),
+        ("resnet18", "expected torchvision:NAME, timm:NAME, transformers:TYPE or MODULE:FUNCTION"),
         ("torchvision:resnet19", "torchvision has no model 'resnet19'; it has .*resnet18"),
         ("no_such_module:model", "No module named 'no_such_module'"),
         (f"{HERE}:huge", "has no attribute 'huge'"),
         (f"{HERE}:not_a_model", r"returned a int, not a torch\.nn\.Module"),
+        (f"{HERE}:broken", "cannot be made: ZeroDivisionError: "),
+        (f"{HERE}:tiny", "the shape of its input is needed"),
     ],
 )
 def test_bad_names(name, message):
     with pytest.raises(InputError, match=message):
-        load(name)
+        architectures.make(name)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +102,9 @@ def test_bad_names(name, message):
         (["--input", "4,3,8,8", "--sparsity", "0.9", "--distribution", "even"], "distribution"),
         (["--input", "4,3,8,8", "--criterion", "speed"], "criterion must be one of"),
         (["--input", "4,3,8,8", "--threads", "0"], "--threads must be at least 1"),
+        (["--input", "4,3,8,8", "--config", "width"], "--config must be NAME=VALUE"),
+        (["--input", "4,3,8,8", "--config", "width=3"], "unexpected keyword argument 'width'"),
+        (["--input", "4,3"], "sparsify_command:tiny: RuntimeError:"),
     ],
 )
 def test_bad_options(options, message):
@@ -83,14 +119,14 @@ def arguments(*options):
 
 @pytest.mark.parametrize("wrapped", [None, "state_dict", "model"])
 def test_a_checkpoint_is_read_and_what_was_made_is_saved(wrapped, tmp_path):
-    trained = pruned(tiny(), 0.95, "uniform")
+    pytest.importorskip("safetensors")
+    trained = pruned(tiny(), 0.95).eval()
     state = trained.state_dict()
     torch.save(state if wrapped is None else {wrapped: state, "epoch": 3}, tmp_path / "in.pt")
-    options = ("--checkpoint", str(tmp_path / "in.pt"), "--save", str(tmp_path / "out.pt"))
+    options = ("--checkpoint", str(tmp_path / "in.pt"), "--save", str(tmp_path / "out"))
     result = CliRunner().invoke(app, arguments("--inference", "--criterion", "memory", *options))
     assert result.exit_code == 0, result.output
-    assert "of the time of dense" in result.output
-    made = torch.load(tmp_path / "out.pt", weights_only=False)
+    made = load_pretrained(tmp_path / "out", tiny)
     assert any(isinstance(m, SparseLayer) for m in made.modules())
     x = torch.randn(4, 3, 8, 8)
     torch.testing.assert_close(made(x), trained(x), rtol=1e-4, atol=1e-5)
@@ -100,9 +136,13 @@ def test_a_checkpoint_is_read_and_what_was_made_is_saved(wrapped, tmp_path):
     ("content", "message"),
     [
         (None, "no such file"),
-        (b"not a checkpoint", "cannot be read"),
-        ({"epoch": 3}, "holds no state dict, nor one under state_dict"),
-        ({"0.weight": torch.zeros(2)}, "0.weight"),
+        (b"not a checkpoint", "no checkpoint of torch.save"),
+        ({"epoch": 3}, "holds no state dict, nor one in a training's state"),
+        ({"0.weight": torch.zeros(2)}, "tensor 0.weight: has shape (2,), and the model's (8, 3,"),
+        (tiny().state_dict() | {"4.bias": torch.zeros(2)}, "has a tensor 4.bias, which the model"),
+        (tiny()[:3].state_dict(), "has no tensor 3.weight"),
+        (tiny().state_dict() | {"3.bias": torch.full((10,), torch.nan)}, "not finite"),
+        (tiny(), "holds pickled code (torch.nn.modules.container.Sequential), which is never run"),
     ],
 )
 def test_a_checkpoint_that_is_none_is_named(content, message, tmp_path):
@@ -117,11 +157,38 @@ def test_a_checkpoint_that_is_none_is_named(content, message, tmp_path):
     assert message in str(result.exception)
 
 
+def normed():
+    return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+
+
+def test_a_model_that_fails_in_training_alone():
+    """Its example is good in evaluation, in which layers are found, and in inference."""
+    options = ("--input", "1,8", "--sparsity", "0.9", "--seconds", "0")
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:normed", *options])
+    assert isinstance(result.exception, InputError)
+    assert "normed: ValueError: Expected more than 1 value per channel" in str(result.exception)
+
+
 def test_json():
     arguments = ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8", "--sparsity", "0.9"]
     result = CliRunner().invoke(app, [*arguments, "--seconds", "0", "--json"])
     answer = json.loads(result.stdout)
     assert [layer["path"] for layer in answer["layers"]] == ["0", "3"]
     assert answer["layers"][0]["sparsity"] == pytest.approx(0.9, abs=0.01)
-    assert answer["model"]["before"]["time_s"] > 0
-    assert answer["model"]["before"]["held"] == 4 * sum(p.numel() for p in tiny().parameters())
+    dense, sparse = answer["model"]["dense"], answer["model"]["sparse"]
+    assert min(dense["time_s"], sparse["time_s"], sparse["checkpoint"]) > 0
+    assert dense["held"] == 4 * sum(p.numel() for p in tiny().parameters())
+    assert answer["model"]["sparse"]["over_dense"].keys() == {"value", "low", "high"}
+
+
+def test_a_checkpoint_that_is_being_pruned_or_was_compiled(tmp_path):
+    """`weight_orig` and `weight_mask` are a weight; prefixes of wrappers are none of the model."""
+    from torch.nn.utils import prune
+
+    model = tiny()
+    prune.l1_unstructured(model[3], "weight", 0.9)
+    state = {f"_orig_mod.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(state, tmp_path / "in.pt")
+    restored = tiny()
+    checkpoints.restore(restored, tmp_path / "in.pt")
+    assert torch.equal(restored[3].weight, model[3].weight)

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 import torch
@@ -109,6 +111,27 @@ def test_another_set_of_the_same_shape_is_read(tmp_path, monkeypatch):
     torch.testing.assert_close(
         found.test_images, torch.full((6, 784), (3 / 255 - mnist.MEAN) / mnist.DEVIATION)
     )
+
+
+def test_packed_files_are_found_where_debian_puts_them(nowhere, monkeypatch):
+    shapes = {name: (6, *shape[1:]) for name, shape in mnist.FILES.items()}
+    monkeypatch.setattr(mnist, "FILES", shapes)
+    folder = nowhere / "fashion-mnist"
+    monkeypatch.setitem(mnist.DEBIAN, "FashionMNIST", folder)
+    with pytest.raises(FileNotFoundError, match=f"Debian's package: {folder}"):
+        datasets.load("FashionMNIST")
+    folder.mkdir()
+    for name, shape in shapes.items():
+        write_idx(folder / name, np.full(shape, 3))
+        packed = gzip.compress((folder / name).read_bytes())
+        (folder / name).unlink()
+        (folder / f"{name}.gz").write_bytes(packed)
+    assert datasets.load("FashionMNIST").train_labels.tolist() == [3] * 6
+    with pytest.raises(FileNotFoundError, match="no FashionMNIST found, looked in --data-dir"):
+        datasets.load("FashionMNIST", data_dir=nowhere)
+    (folder / f"{name}.gz").write_bytes(packed[:-4])
+    with pytest.raises(ValueError, match=f"{name}.gz is damaged"):
+        datasets.load("FashionMNIST")
 
 
 def test_held_out_images_take_the_place_of_the_test_set(digits):

@@ -7,7 +7,7 @@ import torch
 
 from sparsebench.training import checkpoint, settings
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.settings import COLUMNS, CifarSetting, MLPSetting
+from sparsebench.training.settings import COLUMNS, CifarSetting, MLPSetting, SettingError
 
 MLP = MLPSetting(experiment="test", row="sparse", width=30, rewiring="set", images=7)
 CIFAR = CifarSetting(experiment="test", row="dense", model="dense", network="resnet18", batch=5)
@@ -56,3 +56,40 @@ def test_a_checkpoint_of_before_goes_on(tmp_path, setting):
     content = {"format": 1, "setting": dict(setting.columns), "random": torch.get_rng_state()}
     torch.save(content | {"epochs": []}, tmp_path / "old.pt")
     assert checkpoint.load(tmp_path / "old.pt", setting)["epochs"] == []
+
+
+STRUCTURED = {"experiment": "test", "row": "blocks", "structure": "8x1", "output": "dense"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"structure": "wide"}, "structure must be one that fits: structure must be blocks such"),
+        ({"output": "sparse"}, r"one that fits: blocks of 8 × 1 .* \(10, 2000\): its 10 outputs"),
+        ({"width": 1001}, "its 1001 outputs are no multiple of 8"),
+        ({"structure": "2:5"}, "its 784 inputs are no multiple of M = 5"),
+        ({"structure": "1:4"}, r"sparsity must be one that 1:4 has: .* a sparsity of 0\.75"),
+        ({"structure": "1:4", "sparsity": 0.8}, r"sparsity must be 0\.75 with structure 1:4"),
+        ({"structure": "784x1", "width": 784, "sparsity": 0.9999}, "one that 784x1 has: "),
+        ({"rewiring": "gse"}, "rewiring must be one of none, rigl, set, .* with a structure"),
+        ({"topology": "small_world"}, "topology must be random, with a structure"),
+        ({"model": "masked"}, "model must be sparse, with a structure"),
+        ({"at_start": "snip"}, "at_start must be none, with a structure"),
+        ({"output": "erdos_renyi"}, "output must be sparse or dense, with a structure"),
+        (
+            {"structure": "fan-in", "annealing": "cubic", "anneal_until": 9, "rewiring": "set"},
+            "rewiring must be none with annealing and structure fan-in",
+        ),
+    ],
+)
+def test_a_structure_that_cannot_be_is_explained(changes, message):
+    with pytest.raises(SettingError, match=message):
+        MLPSetting(**STRUCTURED | changes)
+
+
+def test_a_structure_is_part_of_a_key_where_there_is_one():
+    structured = MLPSetting(**STRUCTURED)
+    plain = replace(structured, structure="unstructured")
+    assert structured.key == f"{plain.key} structure=8x1"
+    assert settings.read(structured.columns) == structured
+    assert MLPSetting(experiment="test", row="sparse").sparse_shapes == [(2000, 784), (10, 2000)]

@@ -4,6 +4,7 @@ import pytest
 
 from sparsebench.training import experiment, loop, plots, tables
 from sparsebench.training.curves import CurvesRecord
+from sparsebench.training.front import front
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
 from sparsebench.training.settings import MLPSetting
@@ -136,6 +137,7 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
     expected = {
         "mnist": {"mnist", "pareto"},
         "recipe-search": set(),
+        "structures-cifar": set(),
         "same-time": {"mnist", "pareto", "same-time"},
     }
     assert set(drawn) == expected.get(name, {name})
@@ -173,3 +175,50 @@ def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, sil
     assert row["active units"] == (first.effective_units + second.effective_units) / 80
     dense = loop.train(replace(setting, model="dense", row="dense"), digits, silent)
     assert not dense.connections
+
+
+def structured(structure, accuracy, *, seconds=1.0, sparsity=0.9, rewiring="none", seed=0):
+    setting = MLPSetting(
+        experiment="structures-mnist", row=f"{structure} {sparsity} {rewiring}", epochs=1,
+        structure=structure, output="dense", sparsity=sparsity, rewiring=rewiring, seed=seed,
+        model="dense" if structure == "dense" else "sparse",
+    ) if structure != "dense" else MLPSetting(
+        experiment="structures-mnist", row="dense", model="dense", sparsity=0.0, epochs=1
+    )  # fmt: skip
+    timing = Timing(steps=9, samples=[seconds], steps_per_epoch=9, method="wall clock")
+    return record(setting, [accuracy], timing=timing, peak_memory=int(1e7 * seconds))
+
+
+STRUCTURES = [
+    structured("dense", 0.985, seconds=5.0),
+    structured("unstructured", 0.98, seconds=2.0),
+    structured("unstructured", 0.982, seconds=2.0, seed=1),
+    structured("8x1", 0.979, seconds=1.0),
+    structured("8x1", 0.983, seconds=1.2, rewiring="rigl"),
+    structured("fan-in", 0.97, seconds=2.5),
+]
+
+
+def test_structures_stand_beside_unstructured_connections_of_the_same_kind():
+    made = {table.name: table for table in tables.of_training(STRUCTURES)}
+    table = made["structures-mnist-mnist-structures"]
+    rows = {(r["structure"], r["method"]): r for r in table.text.to_dict("records")}
+    assert rows["8x1", "static"]["against unstructured"] == "-0.20"
+    assert rows["fan-in", "static"]["against unstructured"] == "-1.10"
+    assert rows["unstructured", "static"]["accuracy"] == "98.10 ± 0.14"
+    assert rows["unstructured", "static"]["against unstructured"] == "+0.00"
+    assert rows["8x1", "RigL"]["against unstructured"] == ""  # nothing to compare with
+    assert "dense" not in table.text["structure"].tolist()
+    assert table.numbers["seconds per epoch"].tolist() == [1.2, 2.0, 1.0, 2.5]
+
+
+def test_the_front_of_structures_is_drawn_against_seconds_and_memory():
+    drawn = dict(plots.of_training(STRUCTURES))
+    figure = drawn["structures-mnist"]
+    seconds, memory = figure.axes
+    assert "seconds" in seconds.get_xlabel()
+    assert "memory" in memory.get_xlabel()
+    (line,) = [line for line in seconds.lines if line.get_linestyle() == ":"]
+    assert line.get_xdata().tolist() == [1.0, 1.2, 5.0]  # 8x1, 8x1 with RigL, dense
+    assert line.get_ydata().tolist() == pytest.approx([97.9, 98.3, 98.5])
+    assert front([(2.0, 1.0), (1.0, 1.0), (3.0, 0.5), (4.0, 2.0)]) == [(1.0, 1.0), (4.0, 2.0)]

@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from sparsebench.training import at_start, checkpoint, loop
 from sparsebench.training.batches import batches
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.settings import MLPSetting
 from sparsebench.training.state import Progressing
+from sparselayers import structures
 
 SPARSE = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=40, epochs=4, batch=32, lr=0.05,
@@ -59,6 +61,8 @@ def outcome(record):
         {"rewiring": "gse", "update_every": 4},
         {"rewiring": "momentum", "update_every": 7},
         {"at_start": "snip"},
+        {"structure": "8x1", "output": "dense", "rewiring": "rigl", "update_every": 5},
+        {"structure": "2:4", "rewiring": "set", "update_every": 5},
     ],
 )
 def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
@@ -69,6 +73,31 @@ def test_a_run_learns_and_comes_out_the_same_again(digits, silent, change):
     assert record.epochs[-1].accuracy > 0.5
     assert outcome(loop.train(setting, digits, silent)) == outcome(record)
     assert outcome(loop.train(replace(setting, seed=1), digits, silent)) != outcome(record)
+
+
+@pytest.mark.parametrize(
+    ("structure", "changes"),
+    [
+        ("8x1", {"rewiring": "rigl"}),
+        ("1:2", {"rewiring": "set"}),
+        ("fan-in", {"annealing": "cubic", "anneal_until": 9, "initial_sparsity": 0.25}),
+        ("4x4", {"annealing": "cubic", "anneal_until": 9, "rewiring": "granet"}),
+    ],
+)
+def test_sparse_layers_keep_the_structure_all_the_way(digits, structure, changes):
+    setting = replace(
+        SPARSE, structure=structure, output="dense", update_every=3, stop_after=50, **changes
+    )
+    training = Progressing.start(setting)
+    layer = training.network.hidden
+    before = layer.connectivity
+    for step in range(12):
+        images = digits.train_images[20 * step : 20 * step + 20]
+        training.step(images, digits.train_labels[20 * step : 20 * step + 20])
+        structures.named(structure).check(layer.connectivity)
+    assert not layer.connectivity.equals(before)
+    assert layer.sparsity == 0.5
+    assert isinstance(training.network.output, nn.Linear)
 
 
 @pytest.mark.parametrize("method", ["snip", "grasp", "synflow"])

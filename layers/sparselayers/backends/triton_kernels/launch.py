@@ -60,7 +60,7 @@ def multiply(x: Tensor, values: Tensor, bias: Tensor | None, matrix: Matrix) -> 
         return y
     partial = None
     if split.pieces:
-        partial = x.new_empty(split.pieces, batch, dtype=_wide(dtype))
+        partial = x.new_empty(split.pieces, batch, dtype=wide(dtype))
 
     def run(plan: Plan) -> None:
         plan.product(x, values, bias, y, partial)
@@ -98,12 +98,12 @@ def sample(
 def _of_multiply(
     tile: Tile, batch: int, dtype: torch.dtype, has_bias: bool, matrix: Matrix
 ) -> Plan:
-    split, wide = matrix.partition, _wide(dtype)
+    split = matrix.partition
     blocks, samples = triton.cdiv(split.tasks, tile.rows), triton.cdiv(batch, tile.batch)
     common = {
         "HAS_BIAS": has_bias,
-        "OFFSET": _offset(batch * max(matrix.features, split.rows, split.pieces)),
-        "WIDE": _TYPES[wide],
+        "OFFSET": offset_type(batch * max(matrix.features, split.rows, split.pieces)),
+        "WIDE": TYPES[wide(dtype)],
     }
     product = Launch(
         multiplying.multiply,
@@ -128,8 +128,8 @@ def _of_sample(tile: Tile, batch: int, dtype: torch.dtype, bias: bool, matrix: M
     blocks = triton.cdiv(split.tasks, tile.rows)
     constants = {
         "HAS_BIAS": bias,
-        "OFFSET": _offset(batch * max(matrix.features, split.rows)),
-        "WIDE": _TYPES[_wide(dtype)],
+        "OFFSET": offset_type(batch * max(matrix.features, split.rows)),
+        "WIDE": TYPES[wide(dtype)],
     }
     fixed = (matrix.ptr, matrix.columns, *_cut(split), batch, split.cut, blocks)
     constants |= _flags(split) | _constants(tile)
@@ -209,14 +209,14 @@ def _constants(tile: Tile) -> dict[str, int]:
     }
 
 
-def _offset(largest: int) -> Any:
-    """The type that counts the numbers of the largest matrix."""
+def offset_type(largest: int) -> Any:
+    """Return the type that counts the numbers of the largest matrix."""
     return tl.int32 if largest <= _INT32_MAX else tl.int64
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type to accumulate in: float32 for the 16-bit types."""
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to accumulate in: float32 for the 16-bit types."""
     return torch.promote_types(dtype, torch.float32)
 
 
-_TYPES = {torch.float32: tl.float32, torch.float64: tl.float64}
+TYPES = {torch.float32: tl.float32, torch.float64: tl.float64}

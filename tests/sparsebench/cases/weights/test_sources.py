@@ -186,7 +186,7 @@ def test_an_include_may_bring_files_or_leave_them(data, asked):
         ("", "give either width, or both in_features and out_features, or weights"),
         ("width = 8\n", "sparsity is required but missing"),
         ('weights = "dlmc"\nsparsity = 0.5\n', "the matrices of weights bring theirs"),
-        ('topology = "other"\nwidth = 8\nsparsity = 0.5\n', "random, power_law, full_rows, file:"),
+        ('topology = "other"\nwidth = 8\nsparsity = 0.5\n', "power_law, full_rows, file:"),
         ('topology = "file:"\n', "unknown topology"),
         ("weights = []\n", "at least 1"),
         ('weights = "dlmc"\nkernel = 3\n', 'only with operation = "conv2d"'),

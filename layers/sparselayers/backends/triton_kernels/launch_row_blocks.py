@@ -1,0 +1,239 @@
+"""The three products of row blocks on one device, as `launch` has those of other connections.
+
+Two kernels make dx: `spread` writes what each column of each group adds, HEIGHT products at a time
+on tensor cores, `gather` adds that up for each input. So nothing needs atomics, at the price of a
+number for each column of a group and sample, of which no more than `_MOST` bytes exist at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+
+from sparselayers import accelerator
+from sparselayers.backends.triton_kernels import row_blocks
+from sparselayers.backends.triton_kernels.launch import (
+    INTERPRETED,
+    TYPES,
+    offset_type,
+    wide,
+)
+from sparselayers.backends.triton_kernels.launcher import Launch
+from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
+from sparselayers.backends.triton_kernels.tuning import TUNER
+from sparselayers.connectivity import Connectivity
+from sparselayers.structures.row_blocks import row_block
+
+_CORES = 16  # rows that tensor cores take at least
+_MOST = 1 << 28  # bytes
+_MOST_PLANS = 256
+
+Plan = tuple[Launch, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Groups of `height` rows with the same columns, and the same by column.
+
+    `ptr` (groups + 1,) delimits the columns `index` of each group, `col_ptr` (in + 1,) the places
+    `place_of` in `index` of each column. `longest` is the most columns of a group.
+    """
+
+    height: int
+    ptr: Tensor
+    index: Tensor
+    col_ptr: Tensor
+    place_of: Tensor
+    longest: int
+    shape: tuple[int, int]
+    plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of groups."""
+        return self.ptr.numel() - 1
+
+
+class _Key(NamedTuple):
+    """What decides how a product is computed."""
+
+    product: str
+    batch: int
+    dtype: torch.dtype
+    bias: bool
+    precision: str
+
+
+def groups_of(connectivity: Connectivity) -> Groups | None:
+    """Return the groups of rows with the same columns, if all rows are in such; made once."""
+    height = row_block(connectivity)
+    if height == 1:
+        return None
+    return connectivity.derive("row groups", lambda: _groups(connectivity, height))
+
+
+def _groups(connectivity: Connectivity, height: int) -> Groups:
+    row_ptr = connectivity.row_ptr
+    ptr = torch.div(row_ptr[::height], height, rounding_mode="floor")
+    lengths = row_ptr.diff()
+    first_of_group = torch.arange(lengths.numel(), device=lengths.device) % height == 0
+    index = connectivity.col[
+        first_of_group.repeat_interleave(lengths, output_size=connectivity.nnz)
+    ]
+    inputs = connectivity.shape[1]
+    col_ptr = torch.zeros(inputs + 1, dtype=torch.int64, device=index.device)
+    torch.cumsum(torch.bincount(index, minlength=inputs), 0, out=col_ptr[1:])
+    place_of = torch.argsort(index, stable=True)
+    kind = ptr.dtype
+    longest = int(lengths.max())
+    shape = connectivity.shape
+    return Groups(height, ptr, index, col_ptr.to(kind), place_of.to(kind), longest, shape)
+
+
+def multiply(x: Tensor, values: Tensor, bias: Tensor | None, groups: Groups) -> Tensor:
+    """Return y = x Wᵀ + bias, (batch, out), of feature-major `x` (batch, in)."""
+    y = _empty(x, groups.shape[0], values.dtype)
+    key = _key("multiply", x.shape[0], values.dtype, bias is not None)
+
+    def run(plan: Plan) -> None:
+        plan[0](x, values, bias, y)
+
+    _run(run, key, x, groups)
+    return y
+
+
+def sample(
+    dy: Tensor, x: Tensor, groups: Groups, *, bias: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradients of the values, (nnz,), and of the bias, (out,), if asked for."""
+    result = torch.empty(groups.height * groups.index.numel(), dtype=x.dtype, device=x.device)
+    sums = torch.empty(groups.shape[0], dtype=dy.dtype, device=x.device) if bias else None
+
+    def run(plan: Plan) -> None:
+        plan[0](dy, x, result, sums)
+
+    _run(run, _key("sample", x.shape[0], x.dtype, bias), x, groups)
+    return result, sums
+
+
+def grad_input(dy: Tensor, values: Tensor, groups: Groups) -> Tensor:
+    """Return dx = dy W, (batch, in), of feature-major `dy` (batch, out)."""
+    dx = _empty(dy, groups.shape[1], values.dtype)
+    batch, dtype = dy.shape[0], values.dtype
+    added = dy.new_empty(groups.index.numel(), _section(batch, dtype, groups), dtype=wide(dtype))
+
+    def run(plan: Plan) -> None:
+        for spread, gather in zip(plan[::2], plan[1::2], strict=True):
+            spread(dy, values, added)
+            gather(added, dx)
+
+    _run(run, _key("spread", batch, dtype, False), dy, groups)
+    return dx
+
+
+def _empty(like: Tensor, features: int, dtype: torch.dtype) -> Tensor:
+    batch = like.shape[0]
+    return torch.empty_strided((batch, features), (1, batch), dtype=dtype, device=like.device)
+
+
+def _key(product: str, batch: int, dtype: torch.dtype, bias: bool) -> _Key:
+    """Return what decides how a product is computed: also how precise PyTorch's own are to be."""
+    full = dtype != torch.float32 or torch.backends.cuda.matmul.fp32_precision != "tf32"
+    return _Key(product, batch, dtype, bias, "ieee" if full else "tf32")
+
+
+def _section(batch: int, dtype: torch.dtype, groups: Groups) -> int:
+    """Return of how many samples what is added to dx exists at a time."""
+    each = max(1, groups.index.numel()) * wide(dtype).itemsize
+    return min(batch, max(64, _MOST // each // 64 * 64))
+
+
+def _made(key: _Key, groups: Groups, tile: Tile) -> Plan:
+    """Return the launches of a product."""
+    common = {
+        "OFFSET": offset_type(key.batch * max(groups.shape)),
+        "WIDE": TYPES[wide(key.dtype)],
+        "BATCH": tile.batch,
+        "CONNECTIONS": tile.connections,
+        "num_warps": tile.warps,
+    }
+    dense = {"PRECISION": key.precision, "HEIGHT": groups.height, "ROWS": tile.rows}
+    if key.product == "spread":
+        return _made_of_sections(key, groups, tile, common, dense)
+    kernel, fixed = row_blocks.multiply, (groups.ptr, groups.index, groups.count, key.batch)
+    blocks = triton.cdiv(key.batch, tile.batch)
+    if key.product == "sample":
+        kernel = row_blocks.sample
+        blocks = max(1, triton.cdiv(groups.longest, tile.connections))
+    constants = {"HAS_BIAS": key.bias} | dense | common
+    return (Launch(kernel, groups.count * blocks, fixed, constants),)
+
+
+def _made_of_sections(
+    key: _Key, groups: Groups, tile: Tile, common: dict[str, Any], dense: dict[str, Any]
+) -> Plan:
+    """Return what spreads and gathers each section of the batch."""
+    section = _section(key.batch, key.dtype, groups)
+    blocks, inputs = triton.cdiv(section, tile.batch), groups.shape[1]
+    common = common | {"SECTION": section}
+    made = []
+    for first in range(0, key.batch, section):
+        made.append(
+            Launch(
+                row_blocks.spread,
+                groups.count * blocks,
+                (groups.ptr, groups.count, first, key.batch),
+                common | dense,
+            )
+        )
+        fixed = groups.col_ptr, groups.place_of, inputs, first, key.batch
+        few = {"CONNECTIONS": 8}
+        made.append(Launch(row_blocks.gather, inputs * blocks, fixed, common | few))
+    return tuple(made)
+
+
+def candidates(batch: int, height: int) -> tuple[Tile, ...]:
+    """Return tiles for groups of `height` rows; the first is the one to take untried."""
+    rows, most = max(_CORES, height), max(16, power_of_two(batch))
+    shapes = [(32, 64, 4), (64, 64, 4), (32, 128, 4), (64, 128, 8), (16, 128, 4), (32, 32, 2)]
+    tiles = [Tile(rows, many, min(samples, most), warps) for many, samples, warps in shapes]
+    return tuple(dict.fromkeys(tiles))
+
+
+def _run(run: Callable[[Plan], None], key: _Key, x: Tensor, groups: Groups) -> None:
+    """Run with the plan of the shape; made, with the best tile, where the shape is new."""
+    plan = groups.plans.get(key)
+    if INTERPRETED or accelerator.of(x.device).is_current():
+        run(plan or _planned(run, key, x, groups))
+        return
+    with torch.cuda.device(x.device):  # Triton launches on the current device and stream
+        run(plan or _planned(run, key, x, groups))
+
+
+def _planned(run: Callable[[Plan], None], key: _Key, x: Tensor, groups: Groups) -> Plan:
+    tiles = candidates(key.batch, groups.height)
+    if INTERPRETED:
+        return _made(key, groups, tiles[0])
+    made = {tile: _made(key, groups, tile) for tile in tiles}
+    chosen = TUNER.choose(
+        _words(key, groups), tiles, lambda tile: run(made[tile]), accelerator.of(x.device)
+    )
+    if chosen is None:
+        return made[tiles[0]]
+    if len(groups.plans) >= _MOST_PLANS:
+        groups.plans.clear()
+    return groups.plans.setdefault(key, made[chosen])
+
+
+def _words(key: _Key, groups: Groups) -> str:
+    """Name a class of shapes: sizes count by their powers of two."""
+    outputs, inputs = groups.shape
+    degree = groups.index.numel() / groups.count
+    sizes = map(power_of_two, (key.batch, degree, outputs, inputs))
+    kinds = f"{key.dtype} {groups.index.dtype} {key.precision}".replace("torch.", "")
+    return f"rows of {groups.height} {key.product} {kinds} {' '.join(map(str, sizes))}"

@@ -1,0 +1,57 @@
+"""Which dense layer a speed-up is over: `nn.Linear`, or the fastest that is known on the problem.
+
+A user has `nn.Linear`, which is what `speedup` is over. What sparse storage gains, beside what
+another library or a packed weight would have gained without a single zero, is the speed-up over the
+fastest dense layer of the same type. Those that multiply in a shorter type give another answer, and
+stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws
+from sparsebench.analysis.points import BASELINE, Point
+
+# The dense layers that multiply in a shorter type than the case's: a test holds them against what
+# the implementations say.
+SHORT = (
+    "dense_tf32",
+    "dense_bf16",
+    "dense_medium",
+    "dense_int8",
+    "dense_onnxruntime_int8",
+    "dense_openvino_int8",
+)
+
+
+# Dense by its weight alone: it skips inputs that are zero.
+_SKIPS = ("dense_nonzero",)
+
+
+def is_dense(implementation: str) -> bool:
+    """Whether it multiplies by every weight, zeros too: by its name."""
+    named = implementation == BASELINE or implementation.startswith(f"{BASELINE}_")
+    return named and implementation not in _SKIPS
+
+
+def exact_dense(point: Point) -> list[Point]:
+    """Return the dense layers of the problem that were timed, undisturbed, in the case's type."""
+    return [p for p in _dense(point) if p.case.implementation not in SHORT]
+
+
+def short_dense(point: Point) -> list[Point]:
+    """Return those that multiply in a shorter type."""
+    return [p for p in _dense(point) if p.case.implementation in SHORT]
+
+
+def fastest(dense: Sequence[Point]) -> tuple[str, Draws]:
+    """Return the name of the fastest of at least one, and the least time, replica by replica."""
+    first = min(dense, key=lambda p: float(p.time[0]))
+    return first.case.implementation, np.asarray(np.min([p.time for p in dense], axis=0))
+
+
+def _dense(point: Point) -> list[Point]:
+    return [p for name, p in point.rivals.items() if is_dense(name) and p.decides]

@@ -1,0 +1,143 @@
+"""Measure one model in this process: its layers by `sparsify`, then all its forms in turns."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import math
+import time
+from collections.abc import Callable
+from typing import IO, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sparsebench.measuring import memory, timing
+from sparsebench.models import architectures, pruning
+from sparsebench.models.records import FORMS, Form, Layer, ModelCase
+from sparsebench.models.variants import NotMeasured, Phase, deviation, masked, sparseprop, step
+from sparselayers.convert import Decision, Sparsified, sparsify
+from sparselayers.sizes import nbytes
+
+WHOLE_S = 8.0  # for the steps of all forms
+LEAST_ROUNDS, MOST_ROUNDS = 5, 15
+TOLERANCE = 1e-4  # of outputs, relative to the largest
+
+
+def measure(case: ModelCase, layer_s: float) -> dict[str, Any]:
+    """Return the fields of a record that are measured; `layer_s` bounds the time for a layer.
+
+    Raises InputError for a model that is not there, and what it raises for its example input;
+    ArithmeticError where the sparse model's outputs are others.
+    """
+    torch.set_num_threads(case.threads)
+    made = architectures.make(
+        case.model, shape=case.input, config=dict(case.config), seed=case.seed
+    )
+    pruning.prune(made.model, case.sparsity, case.distribution)
+    result = swapped(made.model, made.example, case.phase, seconds=layer_s)
+    apart = deviation(result.model, made.model, made.example)
+    if not apart <= TOLERANCE:
+        raise ArithmeticError(f"outputs differ by {apart:.1e} of the largest, over {TOLERANCE:g}")
+    zeros = [mask for _, mask in pruning.masks(made.model)]
+    return {
+        "weights": sum(mask.numel() for mask in zeros),
+        "nonzero": sum(int(mask.sum()) for mask in zeros),
+        "layers": [layer(decision) for decision in result.decisions],
+        "skipped": result.skipped,
+        "deviation": apart,
+        "forms": forms(made.model, result, made.example, case.phase),
+    }
+
+
+def swapped(
+    model: nn.Module, example: Any, phase: Phase, *, seconds: float, **options: Any
+) -> Sparsified[nn.Module]:
+    """Return what `sparselayers.sparsify` makes of a model in the mode of the phase."""
+    model.train(phase == "training")
+    return sparsify(model, example, training=phase == "training", seconds=seconds, **options)
+
+
+def layer(decision: Decision) -> Layer:
+    """Return a decision as records have it."""
+    times = decision.times
+    return Layer(
+        **{
+            name: getattr(decision, name)
+            for name in ("path", "kind", "shape", "input_shape", "sparsity", "bytes_saved")
+        },
+        chosen=decision.chosen,
+        dense_s=times.first,
+        sparse_s=times.second,
+        low=times.low,
+        high=times.high if math.isfinite(times.high) else None,
+    )
+
+
+def forms(
+    dense: nn.Module, result: Sparsified[nn.Module], example: Any, phase: Phase
+) -> dict[str, Form]:
+    """Return what each form takes; their steps are timed in turns, on a CPU all in one round."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "dense": lambda: copy.deepcopy(dense),
+        "masked": lambda: masked(dense),
+        "sparse": lambda: result.model,
+        "sparseprop": lambda: sparseprop(dense, example),
+    }
+    device = next(dense.parameters()).device
+    found: dict[str, Form] = {}
+    steps: dict[str, Callable[[], None]] = {}
+    for name in FORMS:
+        try:
+            model = makers[name]()
+            one = step(model, example, phase)
+            one()
+        except NotMeasured as reason:
+            found[name] = Form(message=str(reason))
+            continue
+        one()
+        rise, _ = memory.peak(one, str(device))
+        found[name] = Form(held=nbytes(model), peak=rise, checkpoint=checkpoint_size(model))
+        steps[name] = one
+        gc.collect()
+    begin = time.perf_counter()
+    for one in steps.values():
+        one()
+    once = max(time.perf_counter() - begin, 1e-4)
+    rounds = min(MOST_ROUNDS, max(LEAST_ROUNDS, round(WHOLE_S / once)))
+    samples = timing.in_turns(steps, rounds=rounds, seconds=timing.SAMPLE_S)
+    return {
+        name: form.model_copy(update={"samples": samples[name]}) if name in samples else form
+        for name, form in found.items()
+    }
+
+
+def checkpoint_size(model: nn.Module) -> int:
+    """Return how many bytes torch.save writes of a model's state."""
+    state = {n: v.detach() if isinstance(v, Tensor) else v for n, v in model.state_dict().items()}
+    counter = _Counter()
+    torch.save(state, cast(IO[bytes], counter))
+    return counter.most
+
+
+class _Counter(io.RawIOBase):
+    """A file that only counts."""
+
+    def __init__(self) -> None:
+        self.at = self.most = 0
+
+    def write(self, data: Any) -> int:
+        """Count what is written."""
+        size = memoryview(data).nbytes
+        self.at += size
+        self.most = max(self.most, self.at)
+        return size
+
+    def tell(self) -> int:
+        """Return where the next write would go."""
+        return self.at
+
+    def writable(self) -> bool:
+        """Take everything."""
+        return True

@@ -1,0 +1,46 @@
+"""Measure many ModelCases, each in a process of its own; what has a record is skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sparsebench.measuring import isolation, machine
+from sparsebench.models.measure import measure
+from sparsebench.models.records import FILE_NAME, ModelCase, ModelRecord, ModelStore
+
+
+def load(path: Path) -> list[ModelRecord]:
+    """Read a models file, or all of them at and below a folder; the last of a case counts."""
+    return ModelStore.load(path)
+
+
+def pending(cases: Iterable[ModelCase], folder: Path) -> list[ModelCase]:
+    """Return the cases that have no record of this machine in `folder`, failed ones included."""
+    mine = str(machine.fingerprint()["id"])
+    done = {r.identity for r in load(folder / FILE_NAME) if r.status == "ok"}
+    return [case for case in cases if (case.key, mine) not in done]
+
+
+def run(
+    cases: Iterable[ModelCase], folder: Path, *, layer_s: float, timeout_s: float
+) -> Iterator[ModelRecord]:
+    """Measure the cases without a record of this machine; append each record, then yield it."""
+    with ModelStore(folder) as records:
+        mine = machine.fingerprint()
+        for case in pending(cases, folder):
+            started = datetime.now(UTC).isoformat(timespec="seconds")
+            try:
+                found = isolation.call(measure, case, layer_s, timeout_s=timeout_s)
+                record = ModelRecord(case=case, started=started, machine=mine, **found)
+            except isolation.Failure as failure:
+                record = ModelRecord(
+                    case=case,
+                    status=failure.status,
+                    message=str(failure),
+                    started=started,
+                    machine=mine,
+                )
+            records.append(record)
+            yield record
