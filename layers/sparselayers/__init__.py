@@ -15,7 +15,7 @@ from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.conv1d import SparseConv1d
-from sparselayers.convert import convert_model, sparsify
+from sparselayers.convert import convert_model, export_onnx, sparsify
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL, TopKAST
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
@@ -66,6 +66,7 @@ __all__ = [
     "correlated",
     "erdos_renyi",
     "erdos_renyi_sparsities",
+    "export_onnx",
     "from_edges",
     "from_mask",
     "load_pretrained",
