@@ -15,7 +15,7 @@ from sparselayers.compat import ActivationSparsity
 from sparselayers.connectivity import Connectivity
 from sparselayers.conv import SparseConv2d
 from sparselayers.conv1d import SparseConv1d
-from sparselayers.convert import convert_model, sparsify
+from sparselayers.convert import convert_model, export_onnx, sparsify
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL, TopKAST
 from sparselayers.groups import parameter_groups
 from sparselayers.linear import SparseLinear
@@ -34,6 +34,8 @@ from sparselayers.topologies import (
     receptive_fields,
     small_world,
 )
+
+__version__ = "0.1.0"  # of the distribution, whose other package reads it here
 
 __all__ = [
     "CHT",
@@ -64,6 +66,7 @@ __all__ = [
     "correlated",
     "erdos_renyi",
     "erdos_renyi_sparsities",
+    "export_onnx",
     "from_edges",
     "from_mask",
     "load_pretrained",

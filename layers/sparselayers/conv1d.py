@@ -76,22 +76,20 @@ class SparseConv1d(SparseConv2d):
             **sizes,
         )
         # As nn.Conv1d shows them: others read them, such as transformers' Whisper its strides.
-        self.kernel_size, self.stride, self.dilation = (  # type: ignore[assignment]
-            self.kernel_size[1:],
-            self.stride[1:],
-            self.dilation[1:],
-        )
-        if not isinstance(self.padding, str):
-            self.padding = self.padding[1:]  # type: ignore[assignment]
+        shown: Any = self
+        for name in ("kernel_size", "stride", "padding", "dilation"):
+            value = getattr(self, name)
+            setattr(shown, name, value if isinstance(value, str) else value[1:])
 
     @property
     def geometry(self) -> Geometry:
         """Where the windows lie in an image of height 1."""
+        own: Any = self
         kernel, stride, dilation = (
-            (1, *sizes) for sizes in (self.kernel_size, self.stride, self.dilation)
+            (1, *sizes) for sizes in (own.kernel_size, own.stride, own.dilation)
         )
-        padding: Any = self.padding if isinstance(self.padding, str) else (0, *self.padding)
-        return Geometry.of(kernel, stride, padding, dilation, self.groups)  # type: ignore[arg-type]
+        padding: Any = own.padding if isinstance(own.padding, str) else (0, *own.padding)
+        return Geometry.of(kernel, stride, padding, dilation, self.groups)
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -115,7 +113,7 @@ class SparseConv1d(SparseConv2d):
         ) -> Tensor:
             stride, dilation = (1, _one("stride", stride)), (1, _one("dilation", dilation))
             padding = padding if isinstance(padding, str) else (0, _one("padding", padding))
-            geometry = Geometry.of((1, *self.kernel_size), stride, padding, dilation, groups)  # type: ignore[arg-type]
+            geometry = Geometry.of(self.geometry.kernel, stride, padding, dilation, groups)
             x = input.unsqueeze(-2)
             y = sparse_conv2d(x, values, bias, connectivity, geometry, backend=self.backend)
             return y.squeeze(-2)

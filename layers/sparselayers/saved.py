@@ -84,7 +84,8 @@ def load_pretrained(folder: Path | str, model: Model | Callable[[], Model]) -> M
 
     `model` is the architecture, or a function that makes it, such as
     `torchvision.models.resnet18`: its weights do not matter, and may be on the meta device. Layers
-    that are sparse in the folder become so; a model that is given stays as it is. The result is
+    that are sparse in the folder become so; a model that is given stays as it is. Dense layers that
+    torch.nn.utils.prune was masking have zeros where it masked. The result is
     where the architecture was, on the CPU where that was the meta device.
 
     Raises ImportError where safetensors is not installed; FileNotFoundError where a file is
@@ -105,6 +106,7 @@ def load_pretrained(folder: Path | str, model: Model | Callable[[], Model]) -> M
     architecture = cast(Model, made)
     try:
         new = replaced(architecture, _replacements(architecture, config, state), inplace=False)
+        _fold_masks(state, set(new.state_dict()))
         missing = [n for n in new.state_dict() if n not in state]
         if missing:
             raise ValueError(f"{missing[0]} is not in {TENSORS}")
@@ -115,6 +117,14 @@ def load_pretrained(folder: Path | str, model: Model | Callable[[], Model]) -> M
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"{folder} does not fit this architecture: {error}") from error
     return new
+
+
+def _fold_masks(state: dict[str, Tensor], names: set[str]) -> None:
+    """Make weights of what torch.nn.utils.prune was masking, where the model has no masks."""
+    for original in [name for name in state if name.endswith("_orig")]:
+        name = original.removesuffix("_orig")
+        if name in names and original not in names and f"{name}_mask" in state:
+            state[name] = state.pop(original) * state.pop(f"{name}_mask")
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], shared: dict[str, str]) -> None:

@@ -109,7 +109,10 @@ def read(layer: Stateful, state_dict: dict[str, Any], prefix: str) -> Found:
     if f"{prefix}bias_mask" in rest and f"{prefix}bias_orig" in rest:
         rest[f"{prefix}bias"] = rest.pop(f"{prefix}bias_orig") * rest.pop(f"{prefix}bias_mask")
     connections = layer._connections
-    arrays = _sparse(layer, connections.waiting | came)
+    # Who fills a shard up with what is there, as torch.distributed.checkpoint does, brings nothing.
+    own_again = _is_own(layer, came.get("weights"))
+    new = {n: array for n, array in came.items() if not (n == "weights" and own_again)}
+    arrays = _sparse(layer, connections.waiting | new)
     connections.waiting = {}
     now = connections.get()
     # Weights that are computed of others are not in the state, but what they are computed of.
@@ -163,6 +166,20 @@ def resize(parameter: nn.Parameter, nnz: int) -> None:
     other = torch.float32 if data.dtype == torch.float64 else torch.float64
     parameter.data = torch.empty(0, dtype=other, device=data.device)
     parameter.data = data
+
+
+def _is_own(layer: Stateful, weights: Any) -> bool:
+    """Whether these are the layer's own weights, in its memory."""
+    own = layer._parameters.get("weights")
+    return (
+        type(own) is nn.Parameter
+        and type(weights) in (Tensor, nn.Parameter)
+        and weights.shape == own.shape
+        and weights.dtype == own.dtype
+        and own.numel() > 0
+        and not (own.is_meta or weights.is_meta)
+        and weights.data_ptr() == own.data_ptr()
+    )
 
 
 def _check(layer: Stateful, came: dict[str, Any], bias: Any) -> None:

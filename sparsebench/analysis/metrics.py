@@ -113,6 +113,16 @@ def time(point: Point) -> Estimate | None:
     return point.seconds if point.ok else None
 
 
+def speedup(point: Point) -> Estimate | None:
+    """Return what `speedup_draws` say."""
+    return point.rivals.estimates[point.case.implementation].speedup if point.ok else None
+
+
+def relative_time(point: Point) -> Estimate | None:
+    """Return what `relative_draws` say."""
+    return point.rivals.estimates[point.case.implementation].relative if point.ok else None
+
+
 def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
     return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
@@ -157,7 +167,7 @@ _ROWS = (
     Metric("time", "s", "median time of a call", time),
     Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
     Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
-    Metric("speedup", "×", "time of the dense layer over this one's", _sampled(speedup_draws)),
+    Metric("speedup", "×", "time of the dense layer over this one's", speedup),
     Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
     Metric("wall_speedup", "×", "the same from end to end", _sampled(wall_speedup_draws)),
     Metric(
@@ -172,7 +182,7 @@ _ROWS = (
         "the same of the fastest dense layer that multiplies in a shorter type",
         _sampled(short_dense_draws),
     ),
-    Metric("relative_time", "×", "time over the fastest one's", _sampled(relative_draws)),
+    Metric("relative_time", "×", "time over the fastest one's", relative_time),
     Metric(
         "error",
         "1",

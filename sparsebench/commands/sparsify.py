@@ -106,11 +106,11 @@ def sparsify(
             skip=skip or (),
             criterion=criterion,
         )
+        found = measure.forms(before, result, x, phase)
     except Exception as error:  # of a model that somebody else wrote, for an input of this shape
         raise InputError(f"{model}: {type(error).__name__}: {error}") from error
     if save is not None:
         _save(result.model, save)
-    found = measure.forms(before, result, x, phase)
     if as_json:
         typer.echo(json.dumps(_plain(result, found, phase)))
         return

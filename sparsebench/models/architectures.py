@@ -26,6 +26,9 @@ class Architecture:
     example: Any
 
 
+Maker = Callable[[str, tuple[int, ...], dict[str, Any]], Architecture]
+
+
 def make(
     name: str, *, shape: tuple[int, ...] = (), config: Config | None = None, seed: int = 0
 ) -> Architecture:
@@ -45,12 +48,13 @@ def make(
             f"{name}: expected torchvision:NAME, timm:NAME, transformers:TYPE or MODULE:FUNCTION"
         )
     torch.manual_seed(seed)
-    makers: dict[str, Callable[..., Architecture]] = {
+    own: dict[str, Maker] = {
         "torchvision": _torchvision,
         "timm": _timm,
         "transformers": _transformers,
     }
-    return makers.get(library, _function)(name, shape, dict(config or {}))
+    maker: Maker = own.get(library, _function)
+    return maker(name, shape, dict(config or {}))
 
 
 def _torchvision(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> Architecture:

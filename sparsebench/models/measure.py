@@ -8,7 +8,7 @@ import io
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ def checkpoint_size(model: nn.Module) -> int:
     """Return how many bytes torch.save writes of a model's state."""
     state = {n: v.detach() if isinstance(v, Tensor) else v for n, v in model.state_dict().items()}
     counter = _Counter()
-    torch.save(state, counter)
+    torch.save(state, cast(IO[bytes], counter))
     return counter.most
 
 

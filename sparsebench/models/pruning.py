@@ -96,7 +96,7 @@ def _globally(weights: list[nn.Parameter], sparsity: float) -> None:
     count = max(len(weights), round((1.0 - sparsity) * sizes.numel()))
     keep = torch.zeros_like(sizes, dtype=torch.bool)
     keep[sizes.topk(count).indices] = True
-    for weight, own in zip(weights, keep.split([w.numel() for w in weights]), strict=True):
+    for weight, own in zip(weights, torch.split(keep, [w.numel() for w in weights]), strict=True):
         weight.mul_(own.view(weight.shape))
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.prune import custom_from_mask
+from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from sparsebench.implementations.sparseprop import SparseProp
@@ -27,11 +27,27 @@ class NotMeasured(Exception):  # noqa: N818 — an answer, and no error of ours
     """A form does not exist for this model, or here; the message says why."""
 
 
+class _Mask(nn.Module):
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight * self.mask
+
+
 def masked(dense: nn.Module) -> nn.Module:
-    """Return a copy whose zeros are masks of torch.nn.utils.prune, as pruned models are trained."""
+    """Return a copy whose weights are multiplied by masks of their zeros wherever they are used.
+
+    As pruned models are trained; by parametrizations, for the hooks of torch.nn.utils.prune do not
+    reach weights that a parent reads itself, as attention and torchvision's Swin do.
+    """
     model = copy.deepcopy(dense)
     for weight, mask in pruning.masks(model):
-        custom_from_mask(weight.module, weight.name, mask)
+        factors = _Mask(mask.to(weight.parameter.dtype))
+        parametrize.register_parametrization(weight.module, weight.name, factors)
     return model
 
 

@@ -135,7 +135,8 @@ def layers(found: Sequence[Layer], caption: str = "Layers") -> Table:
 
 def forms(found: Mapping[str, Form], caption: str) -> Table:
     """Return a row for each form of one model: time, speed-up, memory, checkpoint."""
-    numbers, text = [], []
+    numbers: list[dict[str, Any]] = []
+    text: list[dict[str, Any]] = []
     for name in FORMS:
         form, title = found[name], _TITLES.get(name, name)
         draws = over_dense(found, name)
@@ -170,7 +171,7 @@ def plain(records: Sequence[ModelRecord]) -> list[dict[str, Any]]:
 
 def plain_forms(found: Mapping[str, Form]) -> dict[str, Any]:
     """Return what forms take as JSON has it: seconds are medians, `over_dense` has its interval."""
-    shown = {}
+    shown: dict[str, Any] = {}
     for name, form in found.items():
         draws = over_dense(found, name)
         if draws is None:

@@ -187,7 +187,8 @@ def test_masks_are_the_same_model():
     pruning.prune(made.model, 0.9)
     masked = variants.masked(made.model)
     assert variants.deviation(masked, made.model, made.example) < 1e-6
-    variants.step(masked, made.example, "training")()
+    step = variants.step(masked, made.example, "training")
+    step(), step()  # which attention's own projection did not survive under torch.nn.utils.prune
     assert all(torch.isfinite(p).all() for p in masked.parameters())
 
 

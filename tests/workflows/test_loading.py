@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.nn.utils import prune
 
 import sparselayers as sl
@@ -49,6 +50,20 @@ def test_every_array_in_a_shard_of_its_own(kind, order, sparsity, assign):
         if assign:
             given[name].copy_(state[name])
     assert_alike(layer, source, x)
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=" ".join)
+def test_shards_that_are_filled_up_with_what_is_there(kind, order):
+    """So PyTorch's distributed checkpoints load, and accelerate's load_checkpoint_in_model."""
+    build, x = kind
+    model, source = nn.Sequential(build(0.5)), build(0.2)
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    for name in (*order, "bias"):
+        shard = {f"0.{name}": source.state_dict()[name].clone()}
+        set_model_state_dict(model, shard, options=options)
+    assert_alike(model[0], source, x)
+    model[0].load_state_dict(model[0].state_dict())
+    assert_alike(model[0], source, x)
 
 
 def test_a_forward_between_the_shards_says_what_is_missing(kind):

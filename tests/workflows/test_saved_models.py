@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import sparselayers as sl
 
@@ -75,6 +76,28 @@ def test_comes_back(saved, make):
     assert {n: type(m) for n, m in dense.named_modules()} == before
     again(TOKENS).sum().backward()
     assert again.fc.weights.grad.shape == again.fc.weights.shape
+
+
+def test_dense_layers_that_were_being_pruned(tmp_path):
+    """sparsify leaves masks of torch.nn.utils.prune where a layer stays dense."""
+
+    def build():
+        return nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+
+    model = build()
+    for layer in model:
+        prune.l1_unstructured(layer, "weight", 0.5)
+    sparse = sl.convert_model(model, nn.Linear, "csr", skip="1")
+    sl.save_pretrained(sparse, tmp_path)
+    x = torch.randn(3, 8)
+    again = sl.load_pretrained(tmp_path, build)
+    assert torch.equal(again(x), sparse(x))
+    assert again[1].weight.count_nonzero() == 16
+    assert again[1].weight.requires_grad
+    with_masks = build()  # an architecture that has masks too takes them
+    prune.l1_unstructured(with_masks[1], "weight", 0.25)
+    kept = sl.load_pretrained(tmp_path, with_masks)
+    assert torch.equal(kept[1].weight_mask, model[1].weight_mask)
 
 
 def test_partly_sparse_and_another_type(tmp_path):

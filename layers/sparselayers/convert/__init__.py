@@ -1,5 +1,6 @@
 """Dense layers to sparse ones and back, alone and in whole models."""
 
+from sparselayers.convert.exchange import export_onnx
 from sparselayers.convert.layer import Target, convert
 from sparselayers.convert.model import convert_model, replace_modules
 from sparselayers.convert.swap import Decision, Sparsified, sparsify
@@ -10,6 +11,7 @@ __all__ = [
     "Target",
     "convert",
     "convert_model",
+    "export_onnx",
     "replace_modules",
     "sparsify",
 ]

@@ -157,6 +157,18 @@ def test_a_checkpoint_that_is_none_is_named(content, message, tmp_path):
     assert message in str(result.exception)
 
 
+def normed():
+    return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8))
+
+
+def test_a_model_that_fails_in_training_alone():
+    """Its example is good in evaluation, in which layers are found, and in inference."""
+    options = ("--input", "1,8", "--sparsity", "0.9", "--seconds", "0")
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:normed", *options])
+    assert isinstance(result.exception, InputError)
+    assert "normed: ValueError: Expected more than 1 value per channel" in str(result.exception)
+
+
 def test_json():
     arguments = ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8", "--sparsity", "0.9"]
     result = CliRunner().invoke(app, [*arguments, "--seconds", "0", "--json"])
