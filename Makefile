@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format readme docs-figures notebooks dist plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format docs readme docs-figures notebooks dist plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,10 +82,15 @@ format: $(STAMP)  ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(STAMP)  ## write the README's tables of figures from results/reference
+docs: $(STAMP)  ## build the documentation into build/site, without a network
+	@$(BIN)/python tools/environment.py extra $(VENV) docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'The documentation is in build/site: open build/site/index.html'
+
+readme: $(STAMP)  ## write the tables of figures in README and docs/ from results/reference
 	$(BIN)/python -m tests.readme_tables
 
-docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show from results/reference
+docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show, from results/reference
 	$(BIN)/python -m tests.docs_figures
 
 notebooks: $(STAMP)  ## run the notebooks of experiments/notebooks into build/notebooks

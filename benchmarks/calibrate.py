@@ -1,4 +1,4 @@
-"""Do intervals hold what they promise? The figures in docs/intervals.md.
+"""Do intervals hold what they promise? The figures in docs/design/intervals.md.
 
     python benchmarks/calibrate.py measure --runs 10 --out build/calibration
     python benchmarks/calibrate.py report build/calibration --out results/reference/calibration.json

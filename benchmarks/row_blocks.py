@@ -3,9 +3,9 @@
     python benchmarks/row_blocks.py --widths 2048 --batches 1,64,128 --out row_blocks.json
 
 Prints milliseconds (the least of the rounds, for what else a machine does only ever adds to them),
-useful GFLOP/s, each over dense's GFLOP/s and over those of the connections at random; of a batch of one
-the bytes a second of values, over those of a sum of as many numbers. Appends one JSON line for each
-point to `--out`. Layers are square; inference is the forward pass, step both passes.
+useful GFLOP/s, each over dense's and over those of as many connections at random; of a batch of
+one the bytes of values a second, over those of a sum of as many numbers. Appends one JSON line for
+each point to `--out`. Layers are square; inference is the forward pass, step both passes.
 """
 
 from __future__ import annotations

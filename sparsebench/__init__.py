@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from sparsebench.advisor import advise
     from sparsebench.views.frames import load_frame
 
+    __version__: str
+
 __all__ = ["advise", "load_frame"]
 
 
@@ -20,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from sparsebench.advisor import advise  # torch, and all implementations
 
         return advise
+    if name == "__version__":
+        from sparselayers import __version__  # torch: importing the suite does not take seconds
+
+        return __version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -55,6 +55,14 @@ COMMANDS = {
         "history:history",
         "Plot what `sparsebench check` found over commits, and print the last of each ratio.",
     ),
+    "site": (
+        "site:site",
+        "Write a static site about the records of many machines, that needs no network.",
+    ),
+    "contribute": (
+        "contribute:contribute",
+        "Check records, strip what is private, and write them as files to be given away.",
+    ),
     "export": ("export:export", "Write records in another tool's format."),
     "train": (
         "train:train",

@@ -7,7 +7,11 @@ On these pages a table stands between two comments, of which the first says what
 
 that is: the table `measurements` of the records in results/reference/headline; the columns to keep
 (all of them, where none is named); what holds for the cases that count, as `--filter` writes it,
-separated by semicolons. `make readme` writes the tables; a test asks whether they are up to date.
+separated by semicolons. One table sets machines beside each other, and names their records:
+
+    <!-- figures: machines: Zen 5 = default, Xeon = intel-xeon/default | | batch=1 -->
+
+`make readme` writes the tables; a test asks whether they are up to date.
 """
 
 from __future__ import annotations
@@ -16,21 +20,26 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
+
 from sparsebench import records
-from sparsebench.analysis.points import points
+from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import LEAD, Point, group, points
 from sparsebench.cases import filters
 from sparsebench.models import run as models
 from sparsebench.models import views as models_views
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training import report as trained
-from sparsebench.views import tables
+from sparsebench.views import tables, units
 from sparsebench.views.tables import Table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = ROOT / "results" / "reference"
+PHASES = {"forward_backward": "training", "inference": "inference"}
 BLOCK = re.compile(r"(<!-- figures: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -42,9 +51,12 @@ def updated(text: str) -> str:
 def body(order: str) -> str:
     """Return the table that a comment asks for, as Markdown."""
     name, columns, conditions = (*(part.strip() for part in order.split("|")), "", "")[:3]
-    folder, _, file = name.rpartition("/")
-    table = next(t for t in made(REFERENCE / folder, conditions) if t.name == file)
-    frame = table.text
+    if name.startswith("machines:"):
+        frame = beside(name.removeprefix("machines:"), conditions)
+    else:
+        folder, _, file = name.rpartition("/")
+        table = next(t for t in made(REFERENCE / folder, conditions) if t.name == file)
+        frame = table.text
     if columns:
         frame = frame[[column.strip() for column in columns.split(",")]]
     header = "| " + " | ".join(frame.columns) + " |\n" + "|---" * len(frame.columns) + "|"
@@ -60,10 +72,57 @@ def made(folder: Path, conditions: str) -> Iterator[Table]:
         yield from scale_views.tables(scale.load(folder))
         yield from models_views.tables(models.load(folder))
         return
-    asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
-    kept = [r for r in records.load(file) if all(holds(r.case) for holds in asked)]
-    shown = points(kept)
+    shown = points_of(file, conditions)
     yield from (make(shown) for make in tables.TABLES)
+
+
+def points_of(file: Path, conditions: str) -> list[Point]:
+    """Return the points of the cases in a file for which `conditions` hold."""
+    asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
+    return points([r for r in records.load(file) if all(holds(r.case) for holds in asked)])
+
+
+def beside(machines: str, conditions: str) -> pd.DataFrame:
+    """Return from when on `ours` is faster than dense, and its speed-up at 90%, by machine."""
+    cells: dict[tuple[str, int, str], dict[str, str]] = {}
+    for machine in machines.split(","):
+        title, _, folder = (part.strip() for part in machine.partition("="))
+        ours = [
+            point
+            for point in points_of(REFERENCE / folder / records.FILE_NAME, conditions)
+            if point.case.implementation == LEAD and point.case.phase in PHASES
+        ]
+        for (phase, batch, size), members in group(ours, "phase", "batch", "size").items():
+            cells.setdefault((PHASES[phase], batch, size), {})[title] = cell(members)
+    order = [*PHASES.values()]
+    rows = sorted(cells, key=lambda row: (order.index(row[0]), row[1], int(row[2].split("→")[0])))
+    titles = list(dict.fromkeys(title for row in rows for title in cells[row]))
+    return pd.DataFrame(
+        [
+            {"": phase, "batch": str(batch), "size": size}
+            | {title: cells[phase, batch, size].get(title, "") for title in titles}
+            for phase, batch, size in rows
+        ]
+    )
+
+
+def cell(members: list[Point]) -> str:
+    """Return where a layer becomes faster than dense, and how much faster it is at 90%."""
+    found = crossover(members)
+    if found is None:
+        return ""
+    where = found.sparsity.value
+    text = units.sparsity(where)
+    if where == ALWAYS:
+        text = f"≤ {units.percent(found.lowest)}"
+    elif where == NEVER:
+        text = f"> {units.percent(found.highest)}"
+    for point in members:
+        speedup = METRICS["speedup"].of(point)
+        if point.case.sparsity == 0.9 and speedup is not None:
+            text += f" · {units.doubtful(units.ratio(speedup.value), point.unsure)}"
+            return text if speedup.known else text + units.UNKNOWN
+    return text
 
 
 if __name__ == "__main__":

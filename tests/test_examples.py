@@ -9,9 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from sparsebench import cli
 from sparsebench.cases import sweep
 from sparsebench.training import experiment
+from sparsebench.training import records as training_records
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -62,16 +65,32 @@ def test_a_hugging_face_trainer_rewires(monkeypatch, capsys):
     assert "as many connections, others: True" in capsys.readouterr().out
 
 
+def command(*arguments):
+    """What the command prints."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
 def test_the_sweep_asks_for_what_it_says():
-    cases = sweep.load(str(EXAMPLES / "my_sweep.toml")).cases(["cpu"], [1])
-    assert {case.in_features for case in cases} == {784, 512}
-    assert not [c for c in cases if c.implementation == "torch_csr" and c.phase != "inference"]
-    assert len(cases) == 10 + 16
+    asked = sweep.load(str(EXAMPLES / "my_sweep.toml")).cases(["cpu"], [1])
+    assert {case.in_features for case in asked} == {784, 512}
+    assert not [c for c in asked if c.implementation == "torch_csr" and c.phase != "inference"]
+    assert len(asked) == 10 + 16
+    planned = command("run", EXAMPLES / "my_sweep.toml", "--threads", "1", "--dry-run")
+    assert "26 cases" in planned
 
 
-def test_the_experiment_has_the_rows_that_it_says():
-    rows = experiment.load(str(EXAMPLES / "my_experiment.toml")).rows
+def test_the_experiment_trains_the_rows_that_it_says(tmp_path):
+    path = EXAMPLES / "my_experiment.toml"
+    rows = experiment.load(str(path)).rows
     assert [row.row for row in rows] == ["dense", "sparse", "sparse, set", "sparse, rigl"]
+    small = ["--dataset", "mnist-subset", "--width", "40", "--images", "640", "--epochs", "1"]
+    once = ["--threads", "1", "--seeds", "1", "--untimed", "--json", "--out", tmp_path]
+    command("train", path, "--row", "sparse", *small, *once)
+    (line,) = (tmp_path / training_records.FILE_NAME).read_text("utf-8").splitlines()
+    record = training_records.TrainingRecord.model_validate_json(line)
+    assert (record.status, record.setting.sparsity) == ("ok", 0.95)
 
 
 def test_every_example_is_short_listed_and_tried():

@@ -15,85 +15,26 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from steps import ROOT, StepError, Steps
+
 COMPILERS = ("c++", "g++", "clang++")
 GET_COMPILER = "Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; macOS: \
 xcode-select --install, and brew install libomp"
 
-# What pip prints, in one place or another, when the package index cannot be reached.
-NO_NETWORK = (
-    "Failed to establish a new connection", "Max retries exceeded", "Network is unreachable",
-    "Temporary failure in name resolution", "ConnectTimeoutError", "ReadTimeoutError", "ProxyError",
-)  # fmt: skip
-
 PLAN = (
     ("make an environment in {venv}", "some seconds"),
-    ("load PyTorch and other libraries, 5 GB", "2 to 15 minutes, by the network"),
-    ("compile the kernels", "2 to 4 minutes on two cores"),
+    ("load PyTorch and other libraries, 5 GB", "minutes, by the network"),
+    ("compile the kernels", "2 minutes on two cores"),
 )
 AFTERWARDS = {
     "bench": ("measure the default sweep", "less than 10 minutes on two cores"),
     "test": ("run the tests", "some 5 minutes on two cores"),
 }
-
-
-class StepError(Exception):
-    """A step failed: says what to do about it."""
-
-
-class Steps:
-    """Commands run one after the other, each under a sentence; their output goes to `log`."""
-
-    def __init__(self, log: Path) -> None:
-        self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
-
-    def run(self, sentence: str, command: Sequence[str | Path], path: str | None = None) -> None:
-        """Run a command below a sentence that ends in the time it took.
-
-        Raises StepError where it fails.
-        """
-        start, before = time.monotonic(), self.log.stat().st_size
-        environment = os.environ | ({"PATH": path} if path else {})
-        print(f"{sentence} ...", end="", flush=True)
-        with self.log.open("a") as log:
-            print("$", *command, file=log, flush=True)
-            child = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment
-            )
-            try:
-                while _running(child):
-                    if sys.stdout.isatty():
-                        print(f"\r{sentence} ... {_passed(start)}", end="", flush=True)
-            finally:
-                if child.poll() is None:
-                    child.terminate()
-        if child.returncode:
-            print(" failed.", flush=True)
-            raise StepError(self._why(self.log.read_text(errors="replace")[before:]))
-        print(f"{chr(13) + sentence + ' ...' if sys.stdout.isatty() else ''} {_passed(start)}.")
-
-    def tail(self, lines: int = 15, text: str | None = None) -> str:
-        """Return the last lines of the log, or of `text`, indented below its name."""
-        told = (self.log.read_text(errors="replace") if text is None else text).splitlines()
-        last = "\n".join(f"  | {line}" for line in told[-lines:])
-        return f"The last lines of {os.path.relpath(self.log)}:\n{last}"
-
-    def _why(self, said: str) -> str:
-        if any(sign in said for sign in NO_NETWORK):
-            return (
-                "pip cannot reach the package index. Connect to the network, or set PIP_INDEX_URL "
-                "to a mirror, and call make again: what is done stays done. All it said is in "
-                f"{os.path.relpath(self.log)}."
-            )
-        return self.tail(text=said)
 
 
 def install(venv: Path, goals: Sequence[str]) -> None:
@@ -131,9 +72,8 @@ def peers(venv: Path) -> None:
     steps.run(f"Installing {len(named)} libraries to compare with", [*pip, *named])
     steps.run("Installing what the others are compiled with", [*pip, *tools])
     steps.run("Compiling sparseprop", [*compile_, "sparseprop==0.1.14"], path)
-    for name in ("torch-scatter==2.1.2", "torch-sparse==0.6.18"):
-        sentence = f"Compiling {name.partition('=')[0]} (a quarter of an hour on two cores)"
-        steps.run(sentence, [*compile_, name], path)
+    sentence = "Compiling torch-scatter and torch-sparse (half an hour on two cores)"
+    steps.run(sentence, [*compile_, "torch-scatter==2.1.2", "torch-sparse==0.6.18"], path)
 
 
 def _announce(venv: Path, goals: Sequence[str]) -> None:
@@ -203,19 +143,6 @@ def _has_pip(python: Path) -> bool:
     if not python.exists():
         return False
     return subprocess.run([python, "-c", "import pip"], capture_output=True).returncode == 0
-
-
-def _running(child: subprocess.Popen[bytes]) -> bool:
-    try:
-        child.wait(timeout=1)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _passed(start: float) -> str:
-    seconds = round(time.monotonic() - start)
-    return f"{seconds} s" if seconds < 100 else f"{seconds // 60} min {seconds % 60} s"
 
 
 def main(what: str, venv: str, *goals: str) -> int:

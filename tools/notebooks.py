@@ -25,7 +25,11 @@ def run(text: Path) -> Path:
     """Return the notebook made of `text`, run here, with its outputs."""
     notebook = jupytext.read(text)
     NotebookClient(
-        notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(TEXTS)}}
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(TEXTS)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns of its own sockets
     ).execute()
     MADE.mkdir(parents=True, exist_ok=True)
     made = MADE / f"{text.stem}.ipynb"

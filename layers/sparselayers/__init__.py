@@ -35,6 +35,8 @@ from sparselayers.topologies import (
     small_world,
 )
 
+__version__ = "0.1.0"  # of the distribution, whose other package reads it here
+
 __all__ = [
     "CHT",
     "GSE",

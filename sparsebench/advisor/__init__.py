@@ -13,16 +13,11 @@ from pathlib import Path
 from typing import Required, TypedDict, Unpack, overload
 
 from sparsebench import records
+from sparsebench.advisor.accuracies import AccuracyCost
 from sparsebench.advisor.interpolation import from_records
 from sparsebench.advisor.on_the_spot import measure
 from sparsebench.advisor.question import Advice, Candidate, Question
-from sparsebench.advisor.structured import (
-    ANY,
-    AccuracyCost,
-    StructureAdvice,
-    Structured,
-    advise_structures,
-)
+from sparsebench.advisor.structured import ANY, StructureAdvice, Structured, advise_structures
 from sparsebench.cases.case import Phase
 from sparsebench.measuring import machine
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import Crossover
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.points import BASELINE
 from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
 
 # What nobody can put into a model: a choice that this suite makes, a mask in every step, the
-# library's own oracle.
-_NOT_FOR_MODELS = ("auto", "masked", "reference")
+# library's own oracle, another framework. Of dense layers these are layers of PyTorch: the others
+# say how much better a baseline could be.
+_NOT_FOR_MODELS = ("auto", "masked", "reference", "jax_bcsr", "openvino_sparse")
+_DENSE = (BASELINE, "dense_compiled")
 
 
 def usable(implementation: str) -> bool:
     """Whether it can be imported in a model."""
+    if is_dense(implementation):
+        return implementation in _DENSE
     return implementation not in _NOT_FOR_MODELS
 
 

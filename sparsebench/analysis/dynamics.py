@@ -12,7 +12,8 @@ from sparsebench.analysis.estimates import Draws
 from sparsebench.analysis.points import CONDITIONS, Point, group
 
 EVERY = (10, 100, 1000)  # steps between two rewirings; 100 is RigL's own choice
-USUAL = 100
+RIGLS_OWN = 100
+PHASES = ("train_step", "rewiring")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def trainings(points: Sequence[Point]) -> Iterator[tuple[Training, Training | No
     Only of layers that some implementation rewires.
     """
     names = (*CONDITIONS, "batch", "size", "sparsity")
-    timed = [p for p in points if p.ok and p.case.phase in ("train_step", "rewiring")]
+    timed = [p for p in points if p.ok and p.case.phase in PHASES]
     for members in group(timed, *names).values():
         found: dict[str, dict[str, Any]] = {}
         for point in members:

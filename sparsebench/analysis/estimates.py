@@ -51,12 +51,21 @@ class Estimate:
         value, replicas = float(draws[0]), draws[1:]
         if np.isnan(replicas).any():
             return cls(value, math.nan, math.nan)
-        # A quantile that is one of the replicas: interpolating between infinities is undefined.
-        tail = (1.0 - CONFIDENCE) / 2
-        below = max(math.ceil(len(replicas) * tail), 1) - 1
-        above = max(math.ceil(len(replicas) * (1.0 - tail)), 1) - 1
-        ordered = np.partition(replicas, (below, above))
-        return cls(value, min(float(ordered[below]), value), max(float(ordered[above]), value))
+        low, high = _quantiles(replicas)
+        return cls(value, min(float(low), value), max(float(high), value))
+
+    @classmethod
+    def of_logs(cls, logs: Draws) -> list[Estimate]:
+        """Return the same for each row of logarithms of draws.
+
+        That takes a fraction of the time that they take one by one, and no exponential of all.
+        """
+        values, replicas = logs[:, 0], logs[:, 1:]
+        unknown = np.isnan(replicas).any(axis=1)
+        low, high = _quantiles(replicas)
+        ends = np.exp([values, np.minimum(low, values), np.maximum(high, values)])
+        ends[1:, unknown] = math.nan
+        return list(map(cls, *ends.tolist()))
 
     @classmethod
     def over(cls, exact: float, divisor: Estimate) -> Estimate:
@@ -72,6 +81,20 @@ class Estimate:
     def plain(self) -> dict[str, float | None]:
         """The three numbers as JSON has them: null for what is not known, or infinite."""
         return {name: v if math.isfinite(v) else None for name, v in asdict(self).items()}
+
+
+def _quantiles(replicas: Draws) -> tuple[Draws, Draws]:
+    """Return the ends of the interval, along the last axis.
+
+    Quantiles that are one of the replicas: interpolating between infinities is undefined.
+    """
+    count, tail = replicas.shape[-1], (1.0 - CONFIDENCE) / 2
+    below = max(math.ceil(count * tail), 1) - 1
+    above = max(math.ceil(count * (1.0 - tail)), 1) - 1
+    # One after the other: NumPy finds one of them several times as fast as two at once.
+    ordered = np.partition(replicas, below, axis=-1)
+    rest = np.partition(ordered[..., below:], above - below, axis=-1)
+    return ordered[..., below], rest[..., above - below]
 
 
 def round_draws(
@@ -92,14 +115,39 @@ def round_draws(
     resampled together, and the machine's speed in a round cancels in a ratio. Different names are
     independent.
     """
-    medians = np.array([median(samples) for samples in rounds.values()])
-    logs = np.log(medians)
-    if value is None:
-        value = float(medians[0]) if len(medians) == 1 else math.exp(logs.mean())
-    if len(medians) < LEAST_ROUNDS:
-        return np.concatenate([[value], np.full(RESAMPLES, math.nan)])
-    deviations = (logs - logs.mean()) @ _weights(name, tuple(rounds))
-    return np.concatenate([[value], value * np.exp(deviations)])
+    medians = {number: median(samples) for number, samples in rounds.items()}
+    return median_draws(medians, name, value)
+
+
+def median_draws(medians: Mapping[int, float], name: str, value: float | None = None) -> Draws:
+    """Return the same of the medians of the rounds."""
+    draws = np.exp(log_draws(medians, name, value))
+    if value is not None or len(medians) == 1:
+        draws[0] = next(iter(medians.values())) if value is None else value
+    return draws
+
+
+def log_draws(medians: Mapping[int, float], name: str, value: float | None = None) -> Draws:
+    """Return the logarithms of the same."""
+    return np.asarray(log_draws_of([(medians, value)], name)[0])
+
+
+def log_draws_of(series: Sequence[tuple[Mapping[int, float], float | None]], name: str) -> Draws:
+    """Return a row of the same for each of `series`, medians and a value, all under one name."""
+    draws = np.empty((len(series), 1 + RESAMPLES))
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row, (medians, value) in enumerate(series):
+        typical = math.fsum(map(math.log, medians.values())) / len(medians)
+        draws[row, 0] = typical if value is None else math.log(value)
+        alike.setdefault(tuple(medians), []).append(row)
+    for rounds, rows in alike.items():
+        if len(rounds) < LEAST_ROUNDS:
+            draws[rows, 1:] = math.nan
+            continue
+        logs = np.log([list(series[row][0].values()) for row in rows])
+        logs -= logs.mean(axis=1, keepdims=True)
+        draws[rows, 1:] = logs @ _weights(name, rounds) + draws[rows, :1]
+    return draws
 
 
 def geometric_mean(draws: Sequence[Draws]) -> Draws:

@@ -6,12 +6,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Draws, Estimate, round_draws
+from sparsebench.analysis.estimates import Draws, Estimate, log_draws_of, median_draws
 from sparsebench.cases.case import USUAL, Case
 from sparsebench.records import Record, software
 from sparsebench.records.record import Series
@@ -22,6 +22,7 @@ PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_st
 
 _PANELS = 6  # with more layers than this they would be too small to read
 _MOST = 12  # sizes, or batches, in a figure
+_KEPT = 4096  # draws, of 8 kB: of more points they are made anew where they are asked for
 
 T = TypeVar("T")
 
@@ -51,15 +52,15 @@ class Point:
         """Whether there is a time to speak of."""
         return self.record.status == "ok" and bool(self.record.samples)
 
-    @cached_property
+    @property
     def time(self) -> Draws:
         """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return self._draws("samples")
+        return _time(self)
 
-    @cached_property
+    @property
     def seconds(self) -> Estimate:
         """The same with its interval; only where `ok`."""
-        return Estimate.of(self.time)
+        return self.rivals.estimates[self.case.implementation].seconds
 
     @cached_property
     def hot(self) -> Draws:
@@ -72,14 +73,18 @@ class Point:
         return self._draws("wall_samples")
 
     def _draws(self, series: Series) -> Draws:
+        medians, value = self._medians(series)
+        return median_draws(medians, self.rivals.name, value)
+
+    def _medians(self, series: Series) -> tuple[dict[int, float], float | None]:
+        """Return the medians of rounds by their numbers, and the value if they do not say it."""
         record = self.record
         # Where rounds begin was not kept at first: then all samples together have the median.
         value = None if record.rounds else float(np.median(getattr(record, series)))
         numbers = record.numbers
         # Those that other work did not disturb; all where it disturbed every round.
-        kept = {numbers[n]: part for n, part in record.clean_rounds(series).items()}
-        # Rivals are measured in the same rounds, and so are numbers of threads.
-        return round_draws(kept, name=f"{self.machine} {self.case.contest}", value=value)
+        kept = {numbers[n]: median for n, median in record.clean_medians(series).items()}
+        return kept, value
 
     @cached_property
     def disturbed(self) -> str:
@@ -118,10 +123,40 @@ class Rivals(dict[str, Point]):
     """The points of a problem on a machine by implementation."""
 
     @cached_property
+    def name(self) -> str:
+        """What is measured in the same rounds: rivals are, and so are numbers of threads."""
+        one = next(iter(self.values()))
+        return f"{one.machine} {one.case.contest}"
+
+    @cached_property
     def best(self) -> Draws | None:
         """The time of the fastest that other work left alone, replica by replica, if one has."""
         sure = [p.time for p in self.values() if p.decides]
         return np.asarray(np.min(sure, axis=0)) if sure else None
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimates]:
+        """What is known of those that were timed, by implementation: all at once."""
+        timed = {name: point for name, point in self.items() if point.ok}
+        if not timed:
+            return {}
+        logs = log_draws_of([point._medians("samples") for point in timed.values()], self.name)
+        decide = [n for n, point in enumerate(timed.values()) if point.decides]
+        best = logs[decide].min(axis=0) if decide else logs
+        ratios = [logs, logs - best]
+        if BASELINE in timed:
+            own = list(timed).index(BASELINE)
+            ratios.append(logs[own] - logs)  # of dense exactly 0, whatever it took
+        found = [Estimate.of_logs(each) for each in ratios]
+        return {name: Estimates(*each) for name, *each in zip(timed, *found, strict=True)}
+
+
+class Estimates(NamedTuple):
+    """A time in seconds, over that of the fastest that decides, and dense over it if timed."""
+
+    seconds: Estimate
+    relative: Estimate
+    speedup: Estimate | None = None
 
 
 class Group(NamedTuple):
@@ -229,6 +264,11 @@ def machine_names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     }
 
 
+@lru_cache(maxsize=_KEPT)
+def _time(point: Point) -> Draws:
+    return point._draws("samples")
+
+
 def _identity(machine: Mapping[str, Any]) -> str:
     return str(machine.get("id", ""))
 
@@ -240,6 +280,12 @@ def _started(record: Record) -> str:
 def _plain(model: str) -> str:
     """Return a processor's name without what its maker adds: Intel(R) Xeon(R) … -> Intel Xeon."""
     return " ".join(re.sub(r"\((R|TM|r|tm)\)|\b(CPU|Processor)\b|@.*", "", model).split())
+
+
+def place(case: Case, machine: str) -> str:
+    """Return in words what computes: the machine, and its device, or how many of its threads."""
+    threads = "1 thread" if case.threads == 1 else f"{case.threads} threads"
+    return f"{machine}, {case.device if case.device != 'cpu' else threads}"
 
 
 def _phrase(values: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -79,6 +79,8 @@ class Case:
     def __post_init__(self) -> None:
         if self.operation == "product" and self.phase != "inference":
             raise ValueError(f"phase = {self.phase}: a product is measured in inference alone")
+        if self.groups < 1:
+            raise ValueError(f"groups = {self.groups}: must be at least 1")
         if self.phase in ("rewiring", "construction") and self.operation != "linear":
             what = {"rewiring": "rewired", "construction": "constructed"}[self.phase]
             raise ValueError(f"operation = {self.operation}: only linear layers are {what}")
@@ -116,10 +118,12 @@ class Case:
 
         A window's only where it is one; those of USUAL only where they are something else.
         """
-        shown = {"conv2d": WINDOW, "k_winners": ("image",)}.get(self.operation, ())
-        hidden = {"path", *WINDOW}.difference(shown)
-        hidden |= {name for name, usual in USUAL.items() if getattr(self, name) == usual}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in hidden}
+        shown = _SHOWN.get(self.operation, _LINEAR)
+        values = {name: getattr(self, name) for name in shown}
+        for name, usual in USUAL.items():
+            if values[name] == usual:
+                del values[name]
+        return values
 
     @cached_property
     def key(self) -> str:
@@ -132,9 +136,8 @@ class Case:
 
         It seeds the resampling: without what is as usual it is what it was before those fields.
         """
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
-        del values["implementation"]
-        return tuple(v for name, v in values.items() if v != USUAL.get(name))
+        values = ((name, getattr(self, name)) for name in _PROBLEM)
+        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:
@@ -142,7 +145,8 @@ class Case:
 
         How many times as fast more threads are is a ratio too.
         """
-        return replace(self, threads=0).problem
+        values = ((name, 0 if name == "threads" else getattr(self, name)) for name in _PROBLEM)
+        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
 
     @property
     def columns(self) -> int:
@@ -191,6 +195,15 @@ class Case:
         if self.padding != same_padding(self.kernel):
             text += f" pad {self.padding}"
         return text if self.groups == 1 else f"{text} {self.groups} groups"
+
+
+_NAMES = tuple(f.name for f in fields(Case) if f.compare)
+_LINEAR = tuple(name for name in _NAMES if name not in WINDOW)
+_SHOWN = {
+    "conv2d": _NAMES,
+    "k_winners": tuple(name for name in _NAMES if name not in WINDOW or name == "image"),
+}
+_PROBLEM = tuple(name for name in _NAMES if name != "implementation")
 
 
 def same_padding(kernel: int) -> int:

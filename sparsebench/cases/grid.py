@@ -40,7 +40,8 @@ T = TypeVar("T")
 def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
     def check(value: str) -> str:
         if value not in allowed:
-            raise ValueError(f"unknown {kind}: choose from {', '.join(allowed)}")
+            why = known.refused(value) or f"unknown {kind}"
+            raise ValueError(f"{why}: choose from {', '.join(allowed)}")
         return value
 
     return AfterValidator(check)
@@ -49,7 +50,7 @@ def _one_of(kind: str, allowed: Sequence[str]) -> AfterValidator:
 def _topology(value: str) -> str:
     if value == PREFIX or not (value in known.topologies() or value.startswith(PREFIX)):
         names = ", ".join((*known.topologies(), f"{PREFIX}PATH"))
-        raise ValueError(f"unknown topology: choose from {names}")
+        raise ValueError(f"{known.refused(value) or 'unknown topology'}: choose from {names}")
     return value
 
 
@@ -228,9 +229,11 @@ class Grid(BaseModel):
 
 def _told(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a case with the usual value where another would say nothing."""
-    names = list(USUAL) if fields["device"] != "cpu" else []
-    if fields["phase"] == "inference":
-        names.append("gradients")
+    names: list[str] = []
+    if fields["device"] != "cpu" or fields["phase"] == "construction":
+        names = list(USUAL)
+    elif fields["phase"] == "inference":
+        names = ["gradients"]
     return fields | {name: USUAL[name] for name in names}
 
 

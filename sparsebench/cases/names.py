@@ -17,9 +17,21 @@ def implementations() -> tuple[str, ...]:
 
     The rest are those that other distributions bring.
     """
-    names = {path.stem for path in _COMPETITORS.glob("*.py")} - {"__init__", "base"}
-    own = tuple(sorted(names, key=lambda name: (name != "dense", name)))
+    own = _own_implementations()
     return own + extensions.usable(extensions.IMPLEMENTATIONS, own)
+
+
+def refused(name: str) -> str:
+    """Say why a name that other distributions bring means nothing; "" where none brings it so."""
+    of_implementations = extensions.sorted_out(extensions.IMPLEMENTATIONS, _own_implementations())
+    reasons = (e.refused for e in (*of_implementations, *TOPOLOGIES.refused) if e.name == name)
+    return next(filter(None, reasons), "")
+
+
+@cache
+def _own_implementations() -> tuple[str, ...]:
+    names = {path.stem for path in _COMPETITORS.glob("*.py")} - {"__init__", "base"}
+    return tuple(sorted(names, key=lambda name: (name != "dense", name)))
 
 
 def topologies() -> tuple[str, ...]:

@@ -61,8 +61,7 @@ def connected(target: Target, topic: str, timeout_s: float) -> Iterator[DaskClus
     """
     if find_spec("distributed") is None:
         raise InputError(
-            "--on needs Dask, which is not installed; "
-            "install it with: pip install 'sparsebench[cluster]'"
+            "--on needs Dask, which is not installed; install it with: pip install distributed"
         )
     import distributed
 
@@ -104,7 +103,7 @@ class DaskCluster:
         if exposed(address := str(self._info()["address"])):
             warnings.warn(
                 f"{address} can be reached from other machines, without TLS: whoever reaches it "
-                "can run programs on its workers; see docs/cluster.md",
+                "can run programs on its workers; see docs/guides/cluster.md",
                 stacklevel=2,
             )
         self._client.subscribe_topic(self._topic, lambda event: self.inbox.put(event[1]))

@@ -25,7 +25,11 @@ def history(
         bool, typer.Option("--json", help="Write nothing; print every ratio as JSON.")
     ] = False,
 ) -> None:
-    """Plot what `sparsebench check` found over commits, and print the last of each ratio."""
+    """Plot what `sparsebench check` found over commits, and print the last of each ratio.
+
+    Where ratios over the same base, or over another implementation, changed for good is marked:
+    give all checks one --base for that. A change is seen five commits later.
+    """
     from sparsebench.regression import history as of_checks  # pandas
 
     entries = of_checks.load(source)
@@ -48,6 +52,13 @@ def history(
     for number in sorted(last.values()):
         shown.add_row(*map(str, every.text.iloc[number]))
     output.show(shown)
+    for entry in entries:
+        if entry.change is not None:
+            console.print(
+                f"{entry.workload}, {entry.measure} over {entry.against}: "
+                f"{entry.change:.3f} times as much from {entry.commit} on",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
     count = len(of_checks.commits(entries))
     console.print(
         f"{len(entries)} ratios of {count} commits: {folder}/history.png, .svg, .csv, .md, .tex",

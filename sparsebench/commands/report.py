@@ -45,7 +45,8 @@ def report(
         for path in source:
             _files(path, out)
         return
-    # The chapters of training join the page when they are imported.
+    # The chapters of training and of checks join the page when they are imported.
+    import sparsebench.regression.chapters  # pandas and matplotlib
     import sparsebench.training.chapters  # noqa: F401  # pandas and matplotlib
     from sparsebench.views import page  # pandas
 
@@ -73,7 +74,7 @@ def _rows(sources: list[Path]) -> None:
 
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
-    files = [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME))
+    files = records.files(source)
     from sparsebench.training import report as trained  # pandas and matplotlib
 
     folders = trained.folders(source)

@@ -17,7 +17,7 @@ from sparsebench.errors import InputError
 from sparsebench.interruption import Interrupted
 from sparsebench.output import console, errors
 
-_CLUSTER = "On a cluster (see docs/cluster.md)"
+_CLUSTER = "On a cluster (see docs/guides/cluster.md)"
 
 
 def _completed(begun: str) -> list[str]:

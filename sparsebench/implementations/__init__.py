@@ -36,6 +36,7 @@ from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.rigl import RigL
 from sparsebench.implementations.scipy_csr import ScipyCSR
+from sparsebench.implementations.scipy_nonzero import ScipyNonzero
 from sparsebench.implementations.set import SET
 from sparsebench.implementations.sparse_dot_mkl import SparseDotMKL
 from sparsebench.implementations.sparselab import SparseLab
@@ -95,6 +96,7 @@ OWN: dict[str, Implementation] = {
         NupicFormula(),
         DenseNonzero(),
         CSCNonzero(),
+        ScipyNonzero(),
     )
 }
 

@@ -6,6 +6,8 @@ Packing and compiling are part of building.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,7 @@ class _Frozen(nn.Module):
         super().__init__()
         linear = linear_of(problem).eval().requires_grad_(False)
         self._linear = [linear]  # nothing of it trains: no parameter of this module
-        options = {"freezing": True}
+        options: dict[str, Any] = {"freezing": True}
         self._compiled = torch.compile(linear, fullgraph=True, dynamic=False, options=options)
         with torch.no_grad():
             self(problem.x)

@@ -38,7 +38,7 @@ class _Linear(nn.Module):
         self.weight, self.bias = linear.weight, linear.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _Products.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        y: Tensor = _Products.apply(x, self.weight, self.bias)
         return y
 
 
@@ -49,7 +49,7 @@ class _Products(torch.autograd.Function):
         return linear(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         return linear(dy, weight.t()), linear(dy.t(), x.t()), dy.sum(0)
 
@@ -63,6 +63,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def without_onednn() -> str | None:
     """Say where this PyTorch has no oneDNN, or not the operator."""
-    if torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if there and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return None
     return "this PyTorch was built without oneDNN; install with: pip install torch"

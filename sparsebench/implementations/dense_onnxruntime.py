@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class DenseONNXRuntime(Dense):
     devices = ("cpu",)
     dtypes = ("float32",)
     trains = False
-    modules = ("onnx", "onnxruntime")
+    modules: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime")
     install = "pip install onnx onnxruntime"
     setup_s = 0.5
 

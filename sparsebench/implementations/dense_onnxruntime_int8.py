@@ -11,12 +11,8 @@ class DenseONNXRuntimeInt8(DenseONNXRuntime):
 
     name = "dense_onnxruntime_int8"
     precision = "int8"
+    modules = (*DenseONNXRuntime.modules, "onnxruntime.quantization")
     setup_s = 1.0
-
-    def load(self) -> None:
-        """Import what quantises, too."""
-        super().load()
-        import onnxruntime.quantization  # noqa: F401
 
     def model(self, problem: Problem) -> bytes:
         """Return the quantised model."""

@@ -57,4 +57,4 @@ class _BCSR(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self._compiled(*self._given, self._jax.dlpack.from_dlpack(x.detach()))
         # The consumer waits for nothing on a CPU: the numbers have to be there.
-        return torch.from_dlpack(y.block_until_ready())
+        return torch.utils.dlpack.from_dlpack(y.block_until_ready())

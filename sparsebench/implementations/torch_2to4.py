@@ -16,6 +16,7 @@ from sparsebench.implementations.dense import weight_of
 
 _OF = 4
 _MOST = 2
+_PATTERNS = ("2:4", "1:4")
 
 
 class TorchTwoToFour(Implementation):
@@ -27,11 +28,11 @@ class TorchTwoToFour(Implementation):
     trains = False
 
     def unsupported(self, case: Case) -> str | None:
-        """Say where more than half of the weights are connections."""
+        """Say where connections are drawn in another pattern."""
         if reason := super().unsupported(case):
             return reason
-        if case.sparsity < 1 - _MOST / _OF:
-            return f"{self.name} is for sparsities of 50% and more"
+        if case.topology not in _PATTERNS and not case.topology.startswith("file:"):
+            return f"{self.name} is for topologies {' and '.join(_PATTERNS)}, got {case.topology}"
         return None
 
     def bytes_needed(self, case: Case) -> int:
@@ -61,6 +62,6 @@ def check_pattern(weight: Tensor) -> None:
     """Raise ValueError where more than two of four neighbours in a row of `weight` are not zero."""
     if weight.shape[1] % _OF:
         raise ValueError(f"2:4: {weight.shape[1]} columns are no multiple of {_OF}")
-    most = int((weight.unflatten(1, (-1, _OF)) != 0).sum(2).max())
+    most = int((weight.view(len(weight), -1, _OF) != 0).sum(2).max())
     if most > _MOST:
         raise ValueError(f"2:4: {most} of 4 neighbours are connected; at most {_MOST} may be")

@@ -287,4 +287,5 @@ def numbers(case: Case) -> tuple[Any, ...]:
 
     And but for how gradients and caches are treated.
     """
-    return replace(case, implementation="", phase="inference", **USUAL).contest
+    usual = {name: value for name, value in USUAL.items() if name != "input_sparsity"}
+    return replace(case, implementation="", phase="inference", **usual).contest

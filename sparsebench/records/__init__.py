@@ -11,9 +11,21 @@ from sparsebench.records.record import (
     Record,
     Status,
     Store,
+    files,
     load,
     merge,
 )
 from sparsebench.records.round import Round
 
-__all__ = ["FILE_NAME", "SCHEMA", "Memory", "Record", "Round", "Status", "Store", "load", "merge"]
+__all__ = [
+    "FILE_NAME",
+    "SCHEMA",
+    "Memory",
+    "Record",
+    "Round",
+    "Status",
+    "Store",
+    "files",
+    "load",
+    "merge",
+]

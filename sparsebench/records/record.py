@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import statistics
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import cached_property
 from itertools import accumulate, count, zip_longest
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
 from sparsebench.cases.case import Case
 from sparsebench.records import software, store
 from sparsebench.records.round import Round
-from sparsebench.records.sanity import check_case, check_samples
+from sparsebench.records.sanity import check_case, check_count, check_samples
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
@@ -35,6 +36,8 @@ class Memory(BaseModel):
     inference_peak: int | None = None  # the peak of one inference, above what is held
     training_peak: int | None = None  # the peak of one training step, above what is held
     method: str = ""  # how the peaks were taken
+
+    _no_such_count = field_validator("held", "inference_peak", "training_peak")(check_count)
 
 
 class Record(BaseModel):
@@ -61,7 +64,15 @@ class Record(BaseModel):
     rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
     _no_such_case = field_validator("case")(check_case)
+    _no_such_count = field_validator("calls_per_sample")(check_count)
     _no_time = field_validator("samples", "hot_samples", "wall_samples")(check_samples)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with fields of `update`, without what was computed of the others."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("medians", "clean", "software", "identity"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @field_serializer("case")
     def _described(self, case: Case) -> dict[str, Any]:
@@ -92,23 +103,33 @@ class Record(BaseModel):
         Those that were taken again come after all others, whatever has been appended since.
         """
         again = [bool(part.retaken) for part in self.rounds] or [False] * max(1, self.round_count)
+        if not any(again):
+            return list(range(len(again)))
         first, later = count(), count(again.count(False))
         return [next(later if taken else first) for taken in again]
 
-    @property
+    @cached_property
+    def medians(self) -> dict[int, float]:
+        """The median of each round that nothing speaks against, of the samples that count."""
+        told = self.rounds
+        return {
+            number: statistics.median(samples)
+            for number, samples in enumerate(self._unspoiled("samples"))
+            if samples and not (told and told[number].disturbed)
+        }
+
+    @cached_property
     def clean(self) -> list[int]:
         """Which rounds decide, counted from 0: undisturbed, and as fast as most of those are.
 
         Empty where none does: then the whole record is `disturbed`.
         """
-        medians = {
-            number: statistics.median(samples)
-            for number, samples in enumerate(self._unspoiled("samples"))
-            if samples and not (self.rounds and self.rounds[number].disturbed)
-        }
+        medians = self.medians
         if not self.rounds:
             return list(medians)
         ordered = sorted(medians.values())
+        if ordered and ordered[-1] <= APART * ordered[0]:
+            return list(medians)
         alike = max(
             ([m for m in ordered if low <= m <= APART * low] for low in ordered),
             key=len, default=[],
@@ -134,21 +155,27 @@ class Record(BaseModel):
         every = self._unspoiled(series) if self.clean else self.by_round(series)
         return {n: samples for n, samples in enumerate(every) if n in chosen and samples}
 
+    def clean_medians(self, series: Series = "samples") -> dict[int, float]:
+        """Return the median of what `clean_rounds` gives, by the number of the round."""
+        if series == "samples" and self.clean:
+            return {n: self.medians[n] for n in self.clean}
+        return {n: statistics.median(part) for n, part in self.clean_rounds(series).items()}
+
     def _unspoiled(self, series: Series) -> list[list[float]]:
         parts = self.by_round(series)
-        if series != "samples" or not self.rounds:
+        if series != "samples" or not any(told.spoiled for told in self.rounds):
             return parts
         return [
             [sample for n, sample in enumerate(part) if n not in told.spoiled] or part
             for part, told in zip(parts, self.rounds, strict=False)
         ]
 
-    @property
+    @cached_property
     def software(self) -> dict[str, str]:
         """What of the software its time belongs to: see `sparsebench.records.software`."""
         return software.of(self.machine)
 
-    @property
+    @cached_property
     def identity(self) -> tuple[str, str]:
         """What a later record replaces: the case, and the machine with the software."""
         told = self.software
@@ -206,6 +233,11 @@ def _told(record: Record) -> list[Round]:
         for own, hot, wall in zip_longest(*series, fillvalue=())
     ]
     return record.rounds or cut
+
+
+def files(path: Path) -> list[Path]:
+    """Return a file of records, or all of them at and below a folder, contributed ones too."""
+    return store.files_at(path, FILE_NAME)
 
 
 def load(path: Path) -> list[Record]:

@@ -22,7 +22,17 @@ def check_case(case: Case) -> Case:
     for name in ("in_features", "out_features", "batch", "threads", "kernel", "stride", "image"):
         if not 1 <= (value := getattr(case, name)) <= _MOST:
             raise ValueError(f"{name} = {value}: must be between 1 and 2^48")
+    for name in ("padding", "seed"):
+        if not 0 <= (value := getattr(case, name)) < 2**64:
+            raise ValueError(f"{name} = {value}: must be between 0 and 2^64")
     return case
+
+
+def check_count(value: int | None) -> int | None:
+    """Raise ValueError where there can be no such number of bytes, or of calls."""
+    if value is not None and not 0 <= value <= _MOST:
+        raise ValueError(f"{value}: must be between 0 and 2^48")
+    return value
 
 
 def check_samples(samples: list[float]) -> list[float]:

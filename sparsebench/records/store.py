@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import os
 import warnings
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Generic, Protocol, Self, TypeVar, cast
@@ -55,7 +56,7 @@ class Store(Generic[L]):
     @classmethod
     def load(cls, path: Path) -> list[L]:
         """Read a file of such records, or all of them at and below a folder: see `load`."""
-        files = sorted(path.rglob(cls.file_name)) if path.is_dir() else [path]
+        files = files_at(path, cls.file_name)
         kind = cast(type[L], cls.kind)
         return merge(record for file in files for record in load(file, kind))
 
@@ -158,6 +159,13 @@ def _identity(line: bytes, kind: type[Line]) -> tuple[str, str] | None:
         return None
 
 
+def files_at(path: Path, name: str) -> list[Path]:
+    """Return a file, or all files at and below a folder that are called `name`, or ….`name`."""
+    if not path.is_dir():
+        return [path]
+    return sorted({*path.rglob(name), *path.rglob(f"*.{name}")})
+
+
 def load(path: Path, kind: type[L]) -> list[L]:
     """Read the records of `kind` that are in a file.
 
@@ -165,7 +173,22 @@ def load(path: Path, kind: type[L]) -> list[L]:
     a crash, is left out with a warning that names it; so are lines of another schema, with one
     warning for all of them that names both versions.
     """
-    return merge(_read(path, kind)) if path.exists() else []
+    if not path.exists():
+        return []
+    with _uncollected():
+        return merge(_read(path, kind))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage: among thousands of records that are made there is none to find."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def merge(records: Iterable[L]) -> list[L]:
@@ -187,7 +210,7 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
                 yield kind.model_validate_json(line)
             except ValidationError as error:
                 warnings.warn(
-                    f"{path}, line {number} is no record and is left out: {_told(error)}",
+                    f"{path}, line {number} is no record and is left out: {told(error)}",
                     stacklevel=2,
                 )
     for schema, lines in foreign.items():
@@ -203,7 +226,7 @@ def _known_schema(kind: type[Line]) -> int:
     return known
 
 
-def _told(error: ValidationError) -> str:
+def told(error: ValidationError) -> str:
     """Return the first thing that is wrong in a line: the field, what is, and what was expected."""
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])

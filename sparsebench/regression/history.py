@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from sparsebench.errors import InputError
 from sparsebench.regression import results
+from sparsebench.regression.changes import changes
 from sparsebench.regression.views import named
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table
@@ -21,8 +22,10 @@ BASE = "base"
 class Entry:
     """A ratio of one check: the head's over the base's, or ours over a rival's.
 
-    `against` says which: BASE, or the rival's name. `low` and `high` are its interval, where it
-    has one. `verdict` is the check's own word for it.
+    `against` says which: BASE, or the rival's name; `base` is the base's commit. `low` and `high`
+    are its interval, where it has one. `verdict` is the check's own word for it. `change` is the
+    ratio of what came after to what was before, where ratios over the same changed here: see
+    `changes`.
     """
 
     started: str
@@ -35,6 +38,8 @@ class Entry:
     low: float | None
     high: float | None
     verdict: str
+    base: str = ""
+    change: float | None = None
 
 
 def load(source: Path) -> list[Entry]:
@@ -47,7 +52,23 @@ def load(source: Path) -> list[Entry]:
             f"{source}: holds no {results.Checks.file_name} and no "
             f"{results.WireChecks.file_name} with a ratio"
         )
-    return sorted(entries, key=lambda entry: entry.started)
+    return _with_changes(sorted(entries, key=lambda entry: entry.started))
+
+
+def _with_changes(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries, marked where a series of one machine, over one thing, changed.
+
+    Of checks those have a series that were made over the same base.
+    """
+    series: dict[tuple[str, ...], list[int]] = {}
+    for number, e in enumerate(entries):
+        series.setdefault((e.machine, e.workload, e.measure, e.against, e.base), []).append(number)
+    marked = list(entries)
+    for places in series.values():
+        for change in changes([entries[n].ratio for n in places]):
+            at = places[change.place]
+            marked[at] = replace(entries[at], change=change.ratio)
+    return marked
 
 
 def commits(entries: Sequence[Entry]) -> list[str]:
@@ -67,6 +88,9 @@ def table(entries: Sequence[Entry]) -> Table:
                 "over": e.against,
                 "ratio": _shown(e),
                 "verdict": e.verdict,
+                "change": ""
+                if e.change is None
+                else f"{units.significant(e.change, 3)}× from here",
             }
             for e in entries
         ]
@@ -81,7 +105,7 @@ def _of_checks(source: Path) -> list[Entry]:
             started=check.started, commit=named(check.head), machine=_machine(check.machine),
             workload=found.workload, measure=found.measure, against=BASE,
             ratio=found.ratio.value, low=found.ratio.low, high=found.ratio.high,
-            verdict=found.verdict,
+            verdict=found.verdict, base=named(check.base),
         )
         for check in results.load_checks(source)
         for found in check.findings

@@ -19,7 +19,10 @@ _LABELS = 12  # more commits than this are not all named
 
 
 def history(entries: Sequence[Entry]) -> Figure:
-    """Return a figure of all ratios; several of one commit stand above each other."""
+    """Return a figure of all ratios; several of one commit stand above each other.
+
+    A dotted line is where they changed.
+    """
     order = commits(entries)
     panels = list(dict.fromkeys((e.workload, e.measure) for e in entries))
     rows = math.ceil(len(panels) / _COLUMNS)
@@ -52,6 +55,8 @@ def _panel(axes: Axes, entries: Sequence[Entry], order: Sequence[str]) -> None:
         places = [order.index(e.commit) for e in own]
         axes.plot(places, [e.ratio for e in own], **_look(against))
         for place, entry in zip(places, own, strict=True):
+            if entry.change is not None:
+                axes.axvline(place - 0.5, color=_look(against)["color"], linestyle=":")
             if entry.low is not None and entry.high is not None:
                 axes.plot(
                     [place, place], [entry.low, entry.high],

@@ -31,8 +31,9 @@ MOST_AGAIN = 6
 TOLERANCE = 0.10
 QUICKEST = 0.4  # of the processes: with three in ten disturbed, those are hardly among them
 # A workload is measured again above this share of the tolerance: five processes of each side miss
-# one that is slower by twice the tolerance in a percent of cases. docs/performance-check.md has
-# how often each slow-down is caught; benchmarks/check_power.py measures it.
+# one that is slower by twice the tolerance in a percent of cases.
+# docs/guides/performance-check.md has how often each slow-down is caught; benchmarks/check_power.py
+# measures it.
 _SUSPECT = 0.4
 # Bytes: less than this is pages and pools, and no matter.
 _MEMORY_FLOOR = 1 << 18

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsebench.training import curves, plots, report, series, tables
+from sparsebench.training import curves, plots, report, series, structures_plot, tables
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.views.page.chapter import Chapter, Section
 from sparsebench.views.page.chapters import filled, name_of, register
 from sparsebench.views.plots.style import styled
 
+
+def _is_of_costs(name: str) -> bool:
+    return name == "pareto" or name.startswith(structures_plot.EXPERIMENTS)
+
+
 _SECTIONS: dict[str, Callable[[str], bool]] = {
-    "Curves": lambda name: name != "pareto",
-    "Accuracy against its cost": lambda name: name == "pareto",
+    "Curves": lambda name: not _is_of_costs(name),
+    "Accuracy against its cost": _is_of_costs,
 }
 
 
@@ -40,4 +45,4 @@ def _about(name: str, folders: Sequence[Path]) -> list[Chapter]:
     sections = [Section("Results", "", (), made)]
     for title, wanted in _SECTIONS.items():
         sections.append(Section(title, "", [f for f in figures if wanted(f[0])]))
-    return [Chapter(name, f"sparsebench train {name}", {}, list(filled(sections)))]
+    return [Chapter(name, f"sparsebench train {name}", list(filled(sections)))]

@@ -12,10 +12,15 @@ import sys
 import sysconfig
 import venv
 import zipfile
+from email import message_from_bytes
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+import sparsebench
+import sparselayers
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("sparsebench", "sparselayers")
@@ -144,8 +149,6 @@ def installed(request):
 
 
 def _kernels():
-    import sparselayers
-
     return [file for place in sparselayers.__path__ for file in Path(place).glob("_native*.so")]
 
 
@@ -158,6 +161,22 @@ def test_the_wheel_holds_two_packages_and_no_sources_of_kernels(wheel):
     shipped = {name.removeprefix("sparsebench/") for name in names if "/experiments/" in name}
     asked = [p for p in (ROOT / "experiments").rglob("*") if p.suffix in {".toml", ".npz"}]
     assert shipped >= {str(file.relative_to(ROOT)) for file in asked}
+
+
+def test_the_wheel_says_what_it_is(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (told,) = (archive.read(n) for n in names if n.endswith(".dist-info/METADATA"))
+    metadata = message_from_bytes(told)
+    assert metadata["Version"] == sparselayers.__version__ == sparsebench.__version__
+    assert metadata["License-Expression"] == "MIT"
+    licences = {name.partition(".dist-info/licenses/")[2] for name in names}
+    assert {"LICENSE", "licenses/nanobind.txt", "licenses/robin-map.txt"} <= licences
+    assert {"sparse", "pytorch"} < set(metadata["Keywords"].split(","))
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
+    assert {f"{name}/py.typed" for name in NAMES} < set(names)
+    hosts = {urlsplit(url.split(", ")[1]).hostname for url in metadata.get_all("Project-URL")}
+    assert hosts <= {"github.com"}  # none but those that the repository knows
 
 
 def test_only_our_two_names_can_be_imported_and_the_data_are_there(installed):

@@ -19,6 +19,7 @@ case "$*" in
   tools/*)
     exec "{python}" -c 'import runpy, sys
 sys.executable, sys.argv[:] = sys.argv[1], sys.argv[2:]
+sys.path.insert(0, "tools")
 runpy.run_path(sys.argv[0], run_name="__main__")' "$0" "$@";;
   "-m venv "*)
     case "$FAKE" in no-venv) echo "ensurepip is not available"; exit 1;; esac

@@ -1,4 +1,4 @@
-"""The sweeps that docs/every-layer.md shows are asked as they stand, and its names are there."""
+"""The sweeps that docs/guides/every-layer.md shows can be asked, and its names are there."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from sparsebench.cases import sweep
 from sparsebench.cases.topologies import TOPOLOGIES
 from sparsebench.measuring.refusals import refusal
 
-TEXT = (Path(__file__).parents[2] / "docs" / "every-layer.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "every-layer.md").read_text("utf-8")
 SWEEPS = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 
 

@@ -106,6 +106,8 @@ if __name__ == "__main__":
         open(name, "w").write(result.stdout)
         if result.exception: raise result.exception
     assert "nor_this_one" not in sys.modules
+    result = runner.invoke(cli.app, ["run", "twice.toml"])
+    open("refused", "w").write(str(result.exception))
 """
 
 
@@ -134,6 +136,7 @@ def tried(tmp_path_factory):
     folder = tmp_path_factory.mktemp("installed")
     install(folder)
     (folder / "try.toml").write_text(SWEEP)
+    (folder / "twice.toml").write_text(SWEEP.replace("halved", "twice"))
     (folder / "script.py").write_text(SCRIPT)
     path = os.pathsep.join([str(folder), *filter(None, sys.path)])
     done = subprocess.run(
@@ -186,6 +189,12 @@ def test_a_name_that_is_taken_is_refused_with_both_owners(listed):
     for owner, other in (("usurper 2.0", "rival 4"), ("rival 4", "usurper 2.0")):
         reason = listed["implementations"]["twice", owner]["unavailable"]
         assert reason == f"{owner} and {other} all bring 'twice': none of them is used"
+
+
+def test_a_sweep_that_asks_for_a_refused_name_is_told_why(tried):
+    told = (tried / "refused").read_text()
+    assert "twice.toml, line 5: grid.implementation[3] = 'twice': rival 4 and usurper 2.0" in told
+    assert "none of them is used: choose from dense, " in told
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
-"""The examples of docs/sparse-training.md run as they are, one after the other."""
+"""The examples of docs/guides/sparse-training.md run as they are, one after the other."""
 
 import re
 from pathlib import Path
 
 import torch
 
-PAGE = Path(__file__).parents[2] / "docs" / "sparse-training.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "sparse-training.md"
 
 
 def test_the_page_runs(capsys):

@@ -12,6 +12,14 @@ namespace {
 template <int H, class T, int N, size_t... L>
 SB_INLINE Vector<T, N> fold(Vector<T, N> x, Vector<T, N> y, std::index_sequence<L...>) {
   using M = typename Vector<T, N>::Mask;
+#if defined(__AVX2__)
+  // Halves by a blend, which every port takes: compilers choose a shuffle, which only one does.
+  if constexpr (H == 4 && N == 8 && sizeof(T) == 4) {
+    const auto kept = _mm256_blend_ps((__m256)x.raw, (__m256)y.raw, 0xf0);
+    const auto swapped = _mm256_permute2f128_ps((__m256)x.raw, (__m256)y.raw, 0x21);
+    return {(typename Vector<T, N>::Raw)_mm256_add_ps(kept, swapped)};
+  }
+#endif
   const auto kept = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + L : L)...);
   const auto swapped = SB_SHUFFLE(x.raw, y.raw, M, (L & H ? N + (L ^ H) : L ^ H)...);
   return {kept + swapped};

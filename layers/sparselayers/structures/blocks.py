@@ -134,7 +134,7 @@ class Blocks(Structure):
         across = self.grid(connectivity.shape)[1]
         row, col = connectivity.row.long(), connectivity.col.long()
         block = (row // self.rows) * across + col // self.cols
-        there, counts = block.unique(return_counts=True)
+        there, counts = torch.unique(block, return_counts=True)
         bad = there[counts < self.rows * self.cols][:1]
         wanted = self.keys(bad, connectivity.shape)
         missing = wanted[~contains(keys_of(connectivity), wanted)][0]

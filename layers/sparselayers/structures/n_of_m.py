@@ -18,8 +18,10 @@ from sparselayers.topologies.n_of_m import check_n_of_m, n_of_m, number_of_group
 class NofM(Structure):
     """Of every `m` inputs after one another each output is connected to exactly `n`: 2:4, 1:4.
 
-    The sparsity is 1 − n / m. On the way there, while a model is pruned by a schedule, more of
-    each m may stay; what is pruned are the smallest scores of each group of m.
+    Of a convolution the inputs are the columns of its matrix, in / groups · kernel height · kernel
+    width, places of the window next to each other. The sparsity is 1 − n / m. On the way there,
+    while a model is pruned by a schedule, more of each m may stay; what is pruned are the smallest
+    scores of each group of m.
 
     Raises ValueError where n is not in 1 … m.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity
@@ -39,7 +41,7 @@ def _shared(connectivity: Connectivity, height: int) -> bool:
     edges = _edges(starts)
     return all(
         _equal(connectivity.col, starts[begin : end + 1], lengths[begin:end, 0], height)
-        for begin, end in zip(edges, edges[1:], strict=False)
+        for begin, end in pairwise(edges)
     )
 
 

@@ -19,15 +19,25 @@ def rank_in_groups(scores: Tensor, groups: Tensor) -> Tensor:
 
     `groups` (n,) are the ascending numbers of the groups.
     """
-    order = torch.argsort(scores, stable=True)
-    order = order[torch.argsort(groups[order], stable=True)]
-    first = torch.searchsorted(groups, groups)  # where the group of each begins
-    ranks = torch.empty_like(order)
-    ranks[order] = torch.arange(order.numel(), device=order.device) - first
-    return ranks
+    return _ranked(scores, torch.unique_consecutive(groups, return_counts=True)[1])
 
 
 def largest_of_each(scores: Tensor, groups: Tensor, count: int) -> Tensor:
     """Return booleans, True for the `count` largest scores of each group; all of a smaller one."""
-    sizes = torch.searchsorted(groups, groups, right=True) - torch.searchsorted(groups, groups)
-    return rank_in_groups(scores, groups) >= sizes - count
+    sizes: Tensor = torch.unique_consecutive(groups, return_counts=True)[1]
+    return _ranked(scores, sizes) >= sizes.repeat_interleave(sizes) - count
+
+
+def _ranked(scores: Tensor, sizes: Tensor) -> Tensor:
+    """Return the ranks of scores in consecutive groups of these sizes."""
+    if bool((sizes == sizes[:1]).all()) and sizes.numel():
+        order = scores.view(sizes.numel(), -1).argsort(stable=True, dim=1)
+        ranks = torch.arange(order.shape[1], device=order.device).expand_as(order)
+        return torch.empty_like(order).scatter_(1, order, ranks).flatten()
+    group = torch.arange(sizes.numel(), device=sizes.device).repeat_interleave(sizes)
+    order = torch.argsort(scores, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    found = torch.empty_like(order)
+    found[order] = torch.arange(order.numel(), device=order.device) - first
+    return found

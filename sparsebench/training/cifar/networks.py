@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sparsebench.training.cifar import masks
 from sparsebench.training.settings import CifarSetting
+from sparselayers import structures
 from sparselayers.convert import Decision, convert, convert_model, sparsify
 from sparselayers.convert.model import replace_modules
 from sparselayers.layer import SparseLayer
@@ -132,9 +133,16 @@ def _sparse(
     setting: CifarSetting, network: nn.Module, sparsity: float, sparse: Collection[str] | None
 ) -> Built:
     if setting.swap == "all":
-        pruned = convert_model(network, PRUNED, "csr", keep_zeros=True)
+        structure = structures.named(setting.structure)
+        pruned = convert_model(
+            network,
+            PRUNED,
+            "csr",
+            keep_zeros=True,
+            skip=lambda _, layer: not _fits(structure, layer),
+        )
         if sparsity:
-            prune_to_sparsity(pruned, sparsity)
+            prune_to_sparsity(pruned, sparsity, structure=structure)
         return Built(pruned)
     dense = zeroed(network, sparsity)
     example = torch.randn(setting.batch, *setting.IMAGE, device=setting.device)
@@ -148,6 +156,16 @@ def _sparse(
     found = replace_modules(dense, {layer: convert(layer, "csr") for layer in chosen})
     masks.keep_zeros(found)
     return Built(found)
+
+
+def _fits(structure: structures.Structure, layer: nn.Module) -> bool:
+    """Whether the weight of a dense layer, as a matrix, can have the structure."""
+    outputs, inputs = layer.get_parameter("weight").flatten(1).shape
+    try:
+        structure.check_shape((outputs, inputs))
+    except ValueError:
+        return False
+    return True
 
 
 def _sparseprop(dense: nn.Module, example: Tensor) -> nn.Module:

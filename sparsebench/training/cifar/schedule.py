@@ -74,7 +74,7 @@ def make_pruner(
     schedule = gradual(setting, steps_per_epoch)
     if setting.model == "masked":
         return MaskPruner(network, schedule)
-    return Pruner(network, optimizer, schedule)
+    return Pruner(network, optimizer, schedule, structure=setting.structure)
 
 
 def trained_path(folder: Path, setting: CifarSetting) -> Path:

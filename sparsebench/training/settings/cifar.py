@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparsebench.training.datasets import cifar10
-from sparsebench.training.settings.base import Setting
+from sparsebench.training.settings.base import Setting, SettingError
+from sparselayers.structures import NofM, Unstructured, named
 
 Network = Literal["vgg11_bn", "resnet18"]
 Model = Literal["dense", "masked", "sparse"]
@@ -21,6 +23,9 @@ class CifarSetting(Setting):
     Then `model` says how: with masks of torch.nn.utils.prune, or in sparse storage; and `swap`,
     which layers are sparse: all, those that are measured to be faster so, or all by means of
     SparseProp. It starts as the trained network of the row `start`, if one is named.
+
+    With a `structure` ("8x1", "2:4", "fan-in": see `sparselayers.structures`) layers are pruned to
+    it; those that it does not fit, such as ten outputs in blocks of eight, stay dense.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = cifar10.SHAPE
@@ -31,6 +36,7 @@ class CifarSetting(Setting):
     pruning: Pruning = "none"
     swap: Swap = "all"
     start: str = ""
+    structure: str = "unstructured"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,3 +45,15 @@ class CifarSetting(Setting):
         self._require(
             "model", self.model in allowed, f"{' or '.join(allowed)} with pruning {self.pruning!r}"
         )
+        try:
+            structure = named(self.structure)
+        except ValueError as error:
+            raise SettingError("structure", f"one that there is: {error}", self.structure) from None
+        if structure == Unstructured():
+            return
+        sparse = self.model == "sparse" and self.swap == "all"
+        self._require("structure", sparse, "unstructured but for model 'sparse' and swap 'all'")
+        if isinstance(structure, NofM):
+            own = 1 - structure.n / structure.m
+            exact = math.isclose(self.sparsity, own, abs_tol=1e-6)
+            self._require("sparsity", exact, f"{own:.6g} with structure {structure}")

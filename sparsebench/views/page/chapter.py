@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sparsebench.records import Record
+from sparsebench.analysis.points import Point
 from sparsebench.views.page.maps import HeatMap
 from sparsebench.views.tables import Table
 
@@ -30,6 +31,6 @@ class Chapter:
 
     name: str
     command: str
-    summary: Mapping[str, Sequence[str]]
     sections: Sequence[Section]
-    records: Sequence[Record] = field(default=(), repr=False)
+    points: Sequence[Point] = field(default=(), repr=False)
+    sources: Sequence[Path] = ()  # the files that its records are in

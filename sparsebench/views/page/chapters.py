@@ -15,7 +15,6 @@ from sparsebench.records import Record
 from sparsebench.views import plots, tables
 from sparsebench.views.page.chapter import Chapter, Section
 from sparsebench.views.page.maps import crossover_maps, speedup_maps
-from sparsebench.views.page.summary import sentences
 from sparsebench.views.tables import Table
 
 Finder = Callable[[Sequence[Path]], list[Chapter]]
@@ -37,13 +36,13 @@ def chapters(sources: Sequence[Path]) -> list[Chapter]:
     """
     files: dict[str, list[Path]] = {}
     for source in sources:
-        for path in [source] if source.is_file() else sorted(source.rglob(records.FILE_NAME)):
+        for path in records.files(source):
             files.setdefault(name_of(path.parent), []).append(path)
     made = []
     for name, paths in files.items():
         found = records.merge(record for path in paths for record in records.load(path))
         if found:
-            made.append(_measured(name, found))
+            made.append(_measured(name, found, paths))
     return made + [chapter for finder in _FINDERS for chapter in finder(sources)]
 
 
@@ -52,7 +51,7 @@ def name_of(folder: Path) -> str:
     return folder.resolve().name
 
 
-def _measured(name: str, found: Sequence[Record]) -> Chapter:
+def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chapter:
     every = points(found)
     layers = pays(without_files(every))
     figures = list(plots.figures(every))
@@ -131,9 +130,7 @@ def _measured(name: str, found: Sequence[Record]) -> Chapter:
             of("measurements"), searchable=True,
         ),
     ]  # fmt: skip
-    return Chapter(
-        name, f"sparsebench run {name}", sentences(layers), list(filled(sections)), found
-    )
+    return Chapter(name, f"sparsebench run {name}", list(filled(sections)), every, paths)
 
 
 def filled(sections: Sequence[Section]) -> Iterator[Section]:

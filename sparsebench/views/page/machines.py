@@ -22,7 +22,7 @@ class Machine:
 def machines(chapters: Iterable[Chapter]) -> list[Machine]:
     """Return every machine once, with the newest software it was seen with."""
     found: dict[str, Point] = {}
-    for point in points(record for chapter in chapters for record in chapter.records):
+    for point in points(p.record for chapter in chapters for p in chapter.points):
         known = found.get(point.machine)
         if known is None or point.record.started > known.record.started:
             found[point.machine] = point

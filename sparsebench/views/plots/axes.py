@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from sparsebench.views import units
+
+
+class Readable(FuncFormatter):
+    """Labels of an axis whose values can be read off a page, too; `kind` says what they are.
+
+    "sparsity" for density, "×" for ratios, a unit, or "" for plain numbers.
+    """
+
+    def __init__(self, kind: str, show: Callable[[float], str]) -> None:
+        super().__init__(lambda value, _: show(value))
+        self.kind = kind
 
 
 def sparsity_axis(axes: Axes, sparsities: Sequence[float], *, label: bool = True) -> None:
@@ -21,7 +32,7 @@ def sparsity_axis(axes: Axes, sparsities: Sequence[float], *, label: bool = True
     pad = (densities[0] / densities[-1]) ** 0.06 if len(densities) > 1 else 1.5
     axes.set_xlim(densities[0] * pad, densities[-1] / pad)
     axes.xaxis.set_major_locator(FixedLocator(_spread(densities, min_ratio=1.6)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda d, _: units.percent(1.0 - d)))
+    axes.xaxis.set_major_formatter(Readable("sparsity", lambda d: units.percent(1.0 - d)))
     axes.xaxis.set_minor_locator(NullLocator())
     if label:
         axes.set_xlabel("sparsity")
@@ -34,7 +45,7 @@ def ratio_axis(axes: Axes, low: float, high: float, *, which: str = "y") -> None
     steps = (1, 2, 5) if high / low < 300 else (1, 3) if high / low < 2000 else (1,)
     ticks = [step * 10.0**e for e in range(-6, 7) for step in steps]
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+    axis.set_major_formatter(Readable("×", lambda value: f"{value:g}×"))
     axis.set_minor_locator(NullLocator())
     (axes.set_ylim if which == "y" else axes.set_xlim)(low, high)
 
@@ -44,7 +55,7 @@ def quantity_axis(axes: Axes, unit: str, *, which: str = "y") -> None:
     (axes.set_yscale if which == "y" else axes.set_xscale)("log")
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_locator(_decades(axis))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: units.quantity(value, unit, digits=1)))
+    axis.set_major_formatter(Readable(unit, lambda value: units.quantity(value, unit, digits=1)))
     axis.set_minor_locator(NullLocator())
 
 
@@ -52,7 +63,7 @@ def number_axis(axes: Axes) -> None:
     """Make x logarithmic, with plain numbers at the ticks."""
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(_decades(axes.xaxis))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(Readable("", lambda value: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -35,16 +35,25 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         for row, (metric, title) in enumerate(_ROWS.items()):
             axes = grid[row, column]
             for name in reversed(names):
-                axes.plot(*curve(layers[size,], metric, name), **style.of(name, names))
+                look = style.of(name, names)
+                axes.plot(*curve(layers[size,], metric, name), **look)
+                if metric == "time":
+                    style.hollow(axes, _disturbed(layers[size,], name), look)
             _scale(axes, metric)
             sparsity_axis(axes, [p.case.sparsity for p in points], label=row == len(_ROWS) - 1)
             if row == 0:
                 axes.set_title(style.panel_title(size))
             if column == 0:
                 axes.set_ylabel(title)
+    conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     title = f"Sparse or quantised? Inference at batch {points[0].case.batch}"
     style.head(figure, title, conditions, names)
     return figure
+
+
+def _disturbed(points: Sequence[Point], name: str) -> list[tuple[float, float]]:
+    found = [p for p in points if p.case.implementation == name and p.disturbed]
+    return [(1.0 - p.case.sparsity, p.seconds.value) for p in found]
 
 
 def _scale(axes: Axes, metric: str) -> None:

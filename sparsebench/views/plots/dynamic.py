@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.dynamics import EVERY, Training, trainings
+from sparsebench.analysis.dynamics import EVERY, PHASES, Training, trainings
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import Point, implementations, sizes, split
 from sparsebench.views import units
@@ -19,7 +19,10 @@ _STEPS = (1, *EVERY)
 
 def dynamic(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure per sparsity; a row of panels per batch, a column per width."""
-    for part in split([p for p in points if p.ok], "sparsity"):
+    steps = [p for p in points if p.ok and p.case.phase in PHASES]
+    rewired = {p.case.topology for p in steps if p.case.phase == "rewiring"}
+    steps = [p for p in steps if p.case.topology in rewired and p.case.operation == "linear"]
+    for part in split(steps, "sparsity"):
         found = [training for training, _ in trainings(part.points)]
         if found:
             title = f"{units.percent(found[0].step.case.sparsity)} sparse: a training step by "

@@ -71,6 +71,20 @@ _LOOKS = {
     "sparselinear": Look(BLUE, ">", ":"),
     "scipy_csr": Look(ORANGE, "h", ":"),
     "reference": Look(GREY, "d", ":"),
+    # Dense ones are black and grey, those of 8 bits blue, engines in their own colour.
+    "dense_bf16": Look(GREY, "v", "-."),
+    "dense_packed": Look(BLACK, "^", "-."),
+    "dense_onednn": Look(BLACK, "P", "-"),
+    "dense_openblas": Look(BLACK, "X", "--"),
+    "dense_int8": Look(BLUE, "s", "-."),
+    "dense_onnxruntime": Look(GREEN, "<", "--"),
+    "dense_onnxruntime_int8": Look(GREEN, "<", "-."),
+    "dense_openvino": Look(PURPLE, ">", "--"),
+    "dense_openvino_int8": Look(PURPLE, ">", "-."),
+    "openvino_sparse": Look(PURPLE, "*", "-"),
+    "jax_bcsr": Look(SKY, "d", "--"),
+    "torch_bsr": Look(BLUE, "D", "--"),
+    "sparse_dot_mkl": Look(ORANGE, "h", "-"),
 }
 # For implementations that were added since: combinations that nobody above has.
 _SPARE = [

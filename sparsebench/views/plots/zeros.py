@@ -8,18 +8,26 @@ from dataclasses import replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.points import Point, group, implementations, split
+from sparsebench.analysis.points import CONDITIONS, Point, group, implementations, split
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis
+
+_SHARED = tuple(name for name in CONDITIONS if name != "input_sparsity")
 
 
 def zeros(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
     """Yield a figure per phase and sparsity; a row of panels per batch, a column per layer."""
     timed = [p for p in points if p.ok and p.case.operation == "linear"]
-    for part in split(timed, "phase", "sparsity"):
-        if any(p.case.input_sparsity for p in part.points):
+    kinds = {(p.case.phase, p.case.sparsity, p.case.topology) for p in timed if _has(p)}
+    timed = [p for p in timed if (p.case.phase, p.case.sparsity, p.case.topology) in kinds]
+    for part in split(timed, "phase", "sparsity", conditions=_SHARED):
+        if any(map(_has, part.points)):
             yield f"zeros-{part.name}", _figure(part.points, part.title)
+
+
+def _has(point: Point) -> bool:
+    return point.case.input_sparsity > 0
 
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:

@@ -68,7 +68,7 @@ def dense_layers(points: Sequence[Point]) -> Table:
     for members in group(dense, *CONDITIONS, "phase", "batch", "size").values():
         lowest = min(p.case.sparsity for p in members)
         here = [p for p in members if p.case.sparsity == lowest]
-        labels, shown = labels_of(here[0]), {}
+        labels, shown = labels_of(here[0]), dict[str, str]()
         labels.pop("implementation")
         for point in here:
             name = point.case.implementation

@@ -16,7 +16,7 @@ from sparsebench.views.tables.table import Row, Table, labels_of, noted, tidy
 def measurements(points: Sequence[Point]) -> Table:
     """Return every case with every metric; a case that failed says why."""
     text = [labels_of(point) | _shown(point) for point in points]
-    caption = "Every measurement: median time, speed-up over dense with its 95% interval, memory"
+    caption = "Every measurement: time and ratios with their 95% intervals, memory"
     return Table("measurements", noted(caption, text), numbers(points), tidy(text))
 
 
@@ -64,9 +64,9 @@ def _shown(point: Point) -> Row:
         }
     row: Row = {"sparsity": units.percent(point.case.sparsity)}
     styles: dict[str, Callable[[Any], str]] = {
-        "time": lambda e: units.quantity(e.value, "s"),
+        "time": lambda e: units.bounded(e, "s"),
         "speedup": units.interval,
-        "relative_time": lambda e: units.ratio(e.value),
+        "relative_time": units.interval,
         "peak_memory": lambda e: units.quantity(e.value, "B"),
         "memory_ratio": lambda e: units.ratio(e.value),
         "throughput": lambda e: units.quantity(e.value, "FLOP/s"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
 from sparsebench.analysis.baselines import short_dense
+from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
@@ -40,7 +41,7 @@ def deploy(points: Sequence[Point]) -> Table:
     return Table("deploy", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
-_SHOWN = {
+_SHOWN: dict[str, tuple[str, Callable[[Estimate], str]]] = {
     "time": ("time", lambda e: units.bounded(e, "s")),
     "speedup": ("over nn.Linear", units.interval),
     "speedup_over_best_dense": ("over the fastest dense", units.interval),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sparsebench.analysis.dynamics import EVERY, USUAL, trainings
+from sparsebench.analysis.dynamics import EVERY, RIGLS_OWN, trainings
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point
@@ -26,7 +26,7 @@ def dynamic(points: Sequence[Point]) -> Table:
         shares = {every: Estimate.of(training.amortised(every)) for every in EVERY}
         over = None
         if dense is not None:
-            over = Estimate.of(np.asarray(dense.step.time / training.amortised(USUAL)))
+            over = Estimate.of(np.asarray(dense.step.time / training.amortised(RIGLS_OWN)))
         peak = METRICS["peak_memory"].of(rewiring or step)
         row = labels | columns("step [s]", step.seconds) | columns("rewiring [s]", alone)
         for every, share in shares.items():
@@ -45,6 +45,6 @@ def dynamic(points: Sequence[Point]) -> Table:
         text.append(labels | shown)
     caption = (
         "A training step, what a rewiring adds to one, and a step with its share of one; how "
-        f"much faster than a dense step at 1 in {USUAL}; peak memory of the step that rewires"
+        f"much faster than a dense step at 1 in {RIGLS_OWN}; peak memory of the step that rewires"
     )
     return Table("dynamic", noted(caption, text), pd.DataFrame(numbers), tidy(text))

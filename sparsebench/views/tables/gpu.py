@@ -15,37 +15,47 @@ from sparsebench.views.tables.table import Row, Table, columns, labels_of, noted
 
 _RIVAL = "torch_csr"
 _SHORT = ("dense_tf32", "dense_bf16")  # dense as well, on tensor cores
+# What is timed: from end to end, as a user waits for it; then the device's own times.
+_TIMES = (("end to end", "wall_time"), ("cold", "time"), ("hot", "hot_time"))
 
 
 def gpu(points: Sequence[Point]) -> Table:
-    """Return the times of GPUs: cold and hot L2 cache, end to end, over dense and over cuSPARSE."""
+    """Return the times of GPUs: end to end, cold and hot L2 cache, over dense and over cuSPARSE.
+
+    End to end comes first: it is what a user waits for, launches included. The device's own times
+    are those of a model whose launches overlap, or are captured into a graph.
+    """
     numbers, text = [], []
     for point in points:
         if point.case.device == "cpu" or not point.ok or not point.record.hot_samples:
             continue
         labels = labels_of(point) | {"sparsity": point.case.sparsity}
         ratios = {
-            f"over {name}, {cache}": _ratio(point.rivals.get(name), point, cache)
+            f"over {name}, {series}": _ratio(point.rivals.get(name), point, series)
+            for series, _ in _TIMES
             for name in (BASELINE, _RIVAL)
-            for cache in ("cold", "hot")
         }
         row: Row = {}
         shown: Row = {"sparsity": units.percent(point.case.sparsity)}
-        for name, metric in (("cold", "time"), ("hot", "hot_time"), ("end to end", "wall_time")):
+        for name, metric in _TIMES:
             estimate = METRICS[metric].of(point)
             row |= columns(f"{name} [s]", estimate)
-            shown[name] = "" if estimate is None else units.quantity(estimate.value, "s")
+            shown[name] = "" if estimate is None else units.bounded(estimate, "s")
         for name, estimate in ratios.items():
             row |= columns(name, estimate)
-            shown[name] = "" if estimate is None else units.ratio(estimate.value)
+            shown[name] = "" if estimate is None else units.interval(estimate)
         limit = METRICS["roofline"].of(point)
         row |= columns("of the limit", limit) | {"tuning [s]": point.record.tuning_s}
         shown["of the limit"] = "" if limit is None else units.percent(round(limit.value, 2))
         numbers.append(labels | row)
         text.append(labels | shown)
-    caption = "Times of GPUs with a cold and a hot L2 cache and from end to end, how many times as "
-    caption += "fast as dense and as cuSPARSE, and the least possible time over the cold one"
-    return Table("gpu", caption, pd.DataFrame(numbers), tidy(text))
+    caption = (
+        "Times of GPUs from end to end, and their own with a cold and a hot L2 cache, how many "
+    )
+    caption += (
+        "times as fast as dense and as cuSPARSE, and the least possible time over the cold one"
+    )
+    return Table("gpu", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def tensor_cores(points: Sequence[Point]) -> Table:
@@ -70,9 +80,12 @@ def tensor_cores(points: Sequence[Point]) -> Table:
     return Table("tensor-cores", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
-def _ratio(other: Point | None, point: Point, cache: str) -> Estimate | None:
+def _ratio(other: Point | None, point: Point, series: str) -> Estimate | None:
     if other is None or other is point or not other.ok:
         return None
-    if cache == "cold":
+    if series == "cold":
         return Estimate.of(other.time / point.time)
+    if series == "end to end":
+        both = other.record.wall_samples and point.record.wall_samples
+        return Estimate.of(other.wall / point.wall) if both else None
     return Estimate.of(other.hot / point.hot) if other.record.hot_samples else None

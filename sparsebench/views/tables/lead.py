@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 # Dense in every step, the same library in another way, or a choice among others.
 _NO_PEERS = ("masked", "masked_rigl", "reference", "rigl", "set", "auto", LEAD)
@@ -30,10 +30,11 @@ def lead(points: Sequence[Point]) -> Table:
             name = fastest.case.implementation
             row = labels | {"sparsity": point.case.sparsity, "fastest peer": name}
             numbers.append(row | columns("lead", ratio))
-            shown[point.case.sparsity] = f"{units.ratio(ratio.value)} ({name})"
+            shown[point.case.sparsity] = f"{units.interval(ratio)} {name}"
         text.append(labels | {units.percent(s): shown.get(s, "") for s in sparsities})
-    caption = "Time of the fastest other sparse implementation over that of `ours`"
-    return Table("lead", caption, pd.DataFrame(numbers), tidy(text))
+    caption = "Time of the fastest other sparse implementation over that of `ours`, with its 95% "
+    caption += "interval"
+    return Table("lead", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _peers(point: Point) -> list[Point]:

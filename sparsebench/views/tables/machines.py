@@ -9,7 +9,7 @@ import pandas as pd
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, tidy
+from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
 def machines(points: Sequence[Point]) -> Table:
@@ -36,12 +36,12 @@ def machines(points: Sequence[Point]) -> Table:
         cells = {p.machine: _cell(p) for p in members}
         shown = {name: cells.get(name, "") for name in names}
         text.append(labels | {"sparsity": units.percent(members[0].case.sparsity)} | shown)
-    return Table("machines", caption, pd.DataFrame(numbers), tidy(text))
+    return Table("machines", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
 def _cell(point: Point) -> str:
     time, speedup = METRICS["time"].of(point), METRICS["speedup"].of(point)
     if time is None:
         return point.record.status
-    ratio = "" if speedup is None else f" ({units.ratio(speedup.value)})"
-    return f"{units.quantity(time.value, 's')}{ratio}"
+    text = units.bounded(time, "s")
+    return text if speedup is None else f"{text}, {units.interval(speedup)}"

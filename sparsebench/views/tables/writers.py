@@ -23,13 +23,22 @@ _LATEX = {
 }
 
 
+_MOST = 5000  # rows that somebody would read, or typeset
+
+
 def write(table: Table, folder: Path) -> list[Path]:
-    """Write `table` as NAME.md, NAME.csv and NAME.tex; return their paths."""
-    texts = {"md": markdown(table), "csv": csv(table), "tex": latex(table)}
+    """Write `table` as NAME.md, NAME.csv and NAME.tex; return their paths.
+
+    One of thousands of rows is written as NAME.csv alone, which holds all of it; what an earlier
+    one left under the other names is removed.
+    """
     paths = []
-    for extension, text in texts.items():
+    for extension, written in (("md", markdown), ("csv", csv), ("tex", latex)):
         path = folder / f"{table.name}.{extension}"
-        path.write_text(text, encoding="utf-8")
+        if extension != "csv" and len(table.text) > _MOST:
+            path.unlink(missing_ok=True)
+            continue
+        path.write_text(written(table), encoding="utf-8")
         paths.append(path)
     return paths
 

@@ -18,12 +18,14 @@ def zeros(points: Sequence[Point]) -> Table:
     """Return the time of each share of zeros, and of none, over dense's at the same share."""
     timed = [p for p in points if p.ok and p.case.operation == "linear"]
     numbers, text = [], []
-    names = (*CONDITIONS, "phase", "batch", "sparsity", "implementation")
+    shared = [name for name in CONDITIONS if name != "input_sparsity"]
+    names = (*shared, "phase", "batch", "sparsity", "implementation")
     for members in group(timed, "in_features", "out_features", *names).values():
         if not any(p.case.input_sparsity for p in members):
             continue
         ordered = sorted(members, key=lambda p: p.case.input_sparsity)
         labels = labels_of(ordered[0]) | {"sparsity": ordered[0].case.sparsity}
+        labels.pop("input_sparsity")
         labels["size"] = replace(ordered[0].case, input_sparsity=0.0).size
         shown = {}
         for point in ordered:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 REFERENCE = ROOT / "results" / "reference"
-PAGE = ROOT / "docs" / "intervals.md"
+PAGE = ROOT / "docs" / "design" / "intervals.md"
 KINDS = ("rounds", "all samples together", "rounds drawn with replacement")
 
 

@@ -129,3 +129,13 @@ def test_problems_without_an_interval_count_with_their_value():
     found = Estimate.of(over_problems(unknown))
     assert found.low < found.value < found.high
     assert not Estimate.of(over_problems(unknown[:2])).known
+
+
+def test_many_at_once_are_what_they_are_one_by_one():
+    rng = np.random.default_rng(0)
+    draws = np.exp(rng.normal(size=(4, 1001)))
+    draws[2, 1:] = np.nan
+    for one, row in zip(Estimate.of_logs(np.log(draws)), draws, strict=True):
+        alone = Estimate.of(row)
+        expected = (alone.value, alone.low, alone.high)
+        assert (one.value, one.low, one.high) == pytest.approx(expected, nan_ok=True)

@@ -104,3 +104,38 @@ def test_an_interval_holds_its_value_and_that_is_the_ratio_of_means_of_rounds(ow
     estimate = METRICS["speedup"].of(point)
     assert estimate.value == pytest.approx(np.exp(np.mean(np.log(dense)) - np.mean(np.log(own))))
     assert estimate.low <= estimate.value <= estimate.high
+
+
+def test_the_fastest_dense_layer_is_of_the_same_type():
+    times = {"dense": 4.0, "dense_onednn": 2.0, "dense_openblas": 3.0, "dense_int8": 0.5, "peer": 1}
+    found = values(*(record(s, implementation=n) for n, s in times.items()), record(1.0))
+    assert found["speedup"] == pytest.approx(4.0)
+    assert found["speedup_over_best_dense"] == pytest.approx(2.0)
+    assert found["speedup_over_short_dense"] == pytest.approx(0.5)
+    assert (
+        values(record(1.0), record(1.0, implementation="peer"))["speedup_over_best_dense"] is None
+    )
+
+
+def test_a_dense_layer_that_was_disturbed_is_not_the_fastest():
+    late = record(1.0, implementation="dense_onednn")
+    late = late.model_copy(update={"rounds": [Round(samples=1, disturbed="late")] * 9})
+    found = values(record(3.0, implementation="dense"), late, record(1.0))
+    assert found["speedup_over_best_dense"] == pytest.approx(3.0)
+
+
+def test_a_dense_layer_raises_a_roof_that_the_probe_set_too_low():
+    of = {"batch": 4096, "phase": "inference"}
+    fast = arithmetic.dense_flops(case(**of)) / 200e9  # twice what was probed
+    sparse = arithmetic.flops(case(**of)) / 100e9
+    both = [
+        record(s, implementation=name, machine=PROBED, **of)
+        for name, s in (("dense", fast), ("ours", sparse))
+    ]
+    assert values(both[1])["roofline"] == pytest.approx(1.0)
+    assert values(*both)["roofline"] == pytest.approx(0.5)
+
+
+def test_the_error_is_that_of_the_output():
+    assert values(record(1.0, errors={"output": 0.01, "input": 1e-7}))["error"] == 0.01
+    assert values(record(1.0))["error"] is None

@@ -116,3 +116,21 @@ def test_where_a_file_is_is_no_part_of_the_case():
 def test_a_product_has_no_backward_pass():
     with pytest.raises(ValueError, match="phase = train_step: a product is measured in inference"):
         replace(PRODUCT, phase="train_step")
+
+
+@pytest.mark.parametrize(("name", "other"), [("gradients", "kept"), ("cache", "cold")])
+def test_what_is_as_usual_is_no_part_of_the_key(name, other):
+    """Records from before these fields keep their keys, and their intervals."""
+    trained = replace(CASE, phase="train_step")
+    told = replace(trained, **{name: other})
+    assert name not in trained.described
+    assert told.key == f"{trained.key} {name}={other}"
+    assert told.problem != trained.problem
+    assert trained.contest == (
+        "linear", 30, 20, 0.9, "random", 4, "cpu", "float32", "train_step", 0, 0, 1, 1, 0, 1, 1,
+    )  # fmt: skip
+
+
+def test_inference_has_no_gradients_to_keep():
+    with pytest.raises(ValueError, match="gradients = kept: inference has none"):
+        replace(CASE, gradients="kept")

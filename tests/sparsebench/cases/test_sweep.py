@@ -159,7 +159,10 @@ def test_the_default_sweep_asks_what_it_promises():
     assert {c.sparsity for c in found} == {0.5, 0.8, 0.9, 0.95, 0.98, 0.99}
     assert {c.batch for c in found} == {1, 128}
     every = {"dense", "masked", "torch_coo", "torch_csr", "reference", "ours"}
-    assert {c.implementation for c in found} == {*every, "rigl", "set"}
+    stronger = {"dense_onednn", "dense_openblas"}
+    assert {c.sparsity for c in found if c.implementation in stronger} == {0.9}
+    assert {c.implementation for c in found if c.gradients == "kept"} == {"dense", "ours"}
+    assert {c.implementation for c in found} == {*every, *stronger, "rigl", "set"}
     beside = {(c.operation, c.phase) for c in found if c.implementation in ("ours", "rigl")}
     assert beside == {
         ("linear", "inference"), ("linear", "forward_backward"), ("linear", "train_step"),
@@ -204,3 +207,18 @@ def test_a_product_is_measured_in_inference_alone(written):
     with pytest.raises(InputError, match="operation product is measured in phase"):
         sweep.load(written(text + 'operation = "product"\n'))
     assert {c.operation for c in cases(written(GRID + 'operation = "product"\n'))} == {"product"}
+
+
+def test_gradients_and_caches_vary_where_they_say_something(written):
+    text = GRID.replace('"inference"', '["inference", "train_step"]')
+    text += 'gradients = ["fresh", "kept"]\ncache = ["warm", "cold"]\n'
+    both = [("fresh", "warm"), ("fresh", "cold")]
+    found = sweep.load(written(text)).cases(["cpu", "cuda"], [2])
+    for phase, device, expected in (
+        ("inference", "cpu", both),
+        ("train_step", "cpu", [*both, ("kept", "warm"), ("kept", "cold")]),
+        ("train_step", "cuda", both[:1]),
+    ):
+        here = [c for c in found if (c.phase, c.device) == (phase, device)]
+        assert len(here) == 8 * len(expected)
+        assert {(c.gradients, c.cache) for c in here} == set(expected)

@@ -41,5 +41,19 @@ def test_the_next_call_uses_again_what_was_freed():
     assert kept < 30
 
 
+LARGE = SCRIPT.replace("5 << 20", "10 << 20").replace("20 MiB", "40 MiB")
+
+
+def test_blocks_of_any_size_are_used_again_where_everything_is_kept():
+    """Without it such a block is mapped anew each time, as glibc has it by itself."""
+    if not allocator.can_keep():
+        pytest.skip("not glibc")
+    script = LARGE.replace("keep_freed()", "keep_everything()")
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    returned, kept = map(int, run.stdout.split())
+    assert returned > 30
+    assert kept < 30
+
+
 def test_the_description_names_the_c_library():
     assert ("heap kept" in allocator.description()) == (allocator._function("mallopt") is not None)

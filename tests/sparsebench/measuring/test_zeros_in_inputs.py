@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sparsebench.cases import problem
-from sparsebench.measuring import worker
+from sparsebench.measuring import runner, worker
 from tests.sparsebench.cases.test_case import CASE as SOME
 
 CASE = replace(SOME, input_sparsity=0.8, threads=torch.get_num_threads())
@@ -20,7 +20,7 @@ def test_the_share_of_zeros_is_what_k_winners_leave():
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-@pytest.mark.parametrize("name", ["dense", "ours", "dense_nonzero", "csc_nonzero", "torch_csr"])
+@pytest.mark.parametrize("name", ["dense", "ours", "dense_nonzero", "csc_nonzero", "scipy_nonzero"])
 def test_it_is_measured_and_checked_with_as_many_zeros(tmp_path, name, batch):
     case = replace(CASE, implementation=name, batch=batch)
     worker.prepare(case, tmp_path)
@@ -40,3 +40,8 @@ def test_the_key_says_so_and_only_then():
     assert "input_sparsity" not in SOME.key
     with pytest.raises(ValueError, match="only linear layers have zeros as input"):
         replace(CASE, operation="product")
+
+
+def test_inputs_with_and_without_zeros_are_different_numbers():
+    assert runner.numbers(CASE) != runner.numbers(replace(CASE, input_sparsity=0.0))
+    assert runner.numbers(CASE) == runner.numbers(replace(CASE, phase="train_step"))

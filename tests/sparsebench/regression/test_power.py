@@ -8,7 +8,7 @@ from sparsebench.regression import turns
 
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "results" / "reference" / "check" / "power.json"
-PAGE = ROOT / "docs" / "performance-check.md"
+PAGE = ROOT / "docs" / "guides" / "performance-check.md"
 BLOCK = re.compile(r"(<!-- power -->\n)(.*?)(<!-- end of power -->)", re.DOTALL)
 
 

@@ -4,7 +4,7 @@ Native products take so much of the processor's time in the base, and 30% more i
 clock itself, so that what is true does not depend on what else the machine does, and longer than
 the work in them. Kept short: one workload, and processes forked from one that has PyTorch.
 `benchmarks/trial.py` slows down what products really take, with builds and fresh interpreters;
-docs/performance-check.md has its counts.
+docs/guides/performance-check.md has its counts.
 """
 
 import os

@@ -93,7 +93,7 @@ def test_a_line_is_kept_of_every_run(trial, kind, verdict, tmp_path, monkeypatch
 
 def test_the_docs_count_what_the_record_holds():
     runs = [json.loads(line) for line in RECORD.read_text().splitlines()]
-    text = (ROOT / "docs" / "performance-check.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "guides" / "performance-check.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| (slower by 30%|the same) \| (.*) \|$", text, re.MULTILINE))
     assert rows == {
         name: _row([run for run in runs if run["kind"] == kind])

@@ -27,6 +27,8 @@ from sparsebench.training.cifar import accounts, masks, model_records, networks,
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.datasets import cifar10 as cifar
+from sparsebench.training.settings import CifarSetting, SettingError
+from sparselayers import structures
 from sparselayers.convert import Decision
 from sparselayers.convert.measure import Times
 from sparselayers.layer import SparseLayer
@@ -158,6 +160,45 @@ def test_masks_and_sparse_storage_are_the_same_training(images, silent, trained)
     assert held == sorted(held, reverse=True)
     assert held[-1] < masked.epochs[-1].held / 3
     assert len({epoch.held for epoch in masked.epochs}) == 1
+
+
+@pytest.mark.parametrize(
+    ("structure", "sparsity", "pruning"),
+    [("2x1", 0.8, "once"), ("4:8", 0.5, "gradual"), ("fan-in", 0.8, "gradual")],
+)
+def test_networks_are_pruned_to_a_structure_where_it_fits(
+    images, silent, structure, sparsity, pruning
+):
+    setting = CifarSetting(
+        experiment="test", row="blocks", network="resnet18", structure=structure,
+        sparsity=sparsity, pruning=pruning, epochs=4, batch=20, dataset="cifar10-first60",
+    )  # fmt: skip
+    record = loop.train(setting, images, silent)
+    assert record.status == "ok", record.message
+    built = networks.build(setting, sparsity=sparsity).network
+    layers = dict.fromkeys((built.features[0], built.classifier[1]))
+    fitting = [layer for layer in layers if isinstance(layer, SparseLayer)]
+    assert len(fitting) == (1 if structure == "4:8" else 2)  # 27 inputs are no multiple of 8
+    for layer in fitting:
+        structures.named(structure).check(layer.connectivity)
+    dense = 0 if len(fitting) == 2 else 27 * 6
+    assert record.weights == pytest.approx(
+        (1 - sparsity) * (384 * 10 + 27 * 6 - dense) + dense, rel=0.02
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"structure": "wide"}, "structure must be one that there is: structure must be blocks"),
+        ({"structure": "8x1", "model": "masked"}, "structure must be unstructured but for model"),
+        ({"structure": "8x1", "swap": "faster"}, "structure must be unstructured but for model"),
+        ({"structure": "1:4", "sparsity": 0.9}, r"sparsity must be 0\.75 with structure 1:4"),
+    ],
+)
+def test_structures_that_cannot_be_are_explained(changes, message):
+    with pytest.raises(SettingError, match=message):
+        CifarSetting(experiment="t", row="t", network="resnet18", pruning="once", **changes)
 
 
 def test_what_is_held_is_counted_by_hand():

@@ -137,6 +137,7 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
     expected = {
         "mnist": {"mnist", "pareto"},
         "recipe-search": set(),
+        "structures-cifar": set(),
         "same-time": {"mnist", "pareto", "same-time"},
     }
     assert set(drawn) == expected.get(name, {name})

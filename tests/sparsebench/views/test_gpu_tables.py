@@ -61,6 +61,10 @@ def test_the_table_of_gpus_has_both_caches(made):
     shown = made["gpu"].text.query("implementation == 'ours' and sparsity == '98%'").iloc[0]
     assert (shown["cold"], shown["hot"], shown["end to end"]) == ("1.60 ms", "400 µs", "2.60 ms")
     assert shown["over dense, cold"] == "5.0×"
+    assert shown["over dense, end to end"] == "3.5×"
+    columns = list(made["gpu"].text.columns)
+    assert columns.index("end to end") < columns.index("cold") < columns.index("hot")
+    assert columns.index("over dense, end to end") < columns.index("over dense, cold")
 
 
 def test_each_dense_layer_has_its_crossover(made):

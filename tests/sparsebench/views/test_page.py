@@ -1,6 +1,9 @@
 """The HTML report: complete, self-contained, escaped; and in a real browser."""
 
+import base64
+import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,15 +11,18 @@ from pathlib import Path
 import pytest
 
 import sparsebench.training.chapters  # noqa: F401 — registers its chapters
+from sparsebench import cli
 from sparsebench.analysis.points import points
+from sparsebench.commands import compare_layer
 from sparsebench.errors import InputError
 from sparsebench.records import Store
 from sparsebench.views import page
 from sparsebench.views.page.maps import crossover_maps, speedup_maps
 from sparsebench.views.page.summary import sentences
-from tests.sparsebench.factory import record, sweep
+from tests.sparsebench.factory import case, record, sweep
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>'
+TABLE = "table[id$=measurements]"
 EVIL = {"id": "beef", "cpu": {"model": HOSTILE}}
 
 
@@ -26,11 +32,12 @@ class _Tags(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.addresses, self.text, self.open = [], [], [], []
+        self.data = []  # of elements that hold data for the script
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
+        self.tags.append("data" if ("type", "application/json") in attributes else tag)
         self.addresses += [v for k, v in attributes if k in ("src", "href", "srcset", "action")]
         if tag not in ("meta", "link", "img", "input"):
             self.open.append(tag)
@@ -39,7 +46,9 @@ class _Tags(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
+        if self.open[-1:] == ["script"] and self.tags[-1] == "data":
+            self.data.append(json.loads(data))
+        elif not self.open or self.open[-1] not in ("style", "script"):
             self.text.append(data)
 
 
@@ -80,7 +89,7 @@ def test_it_needs_no_network(written, parsed):
     without_images = re.sub(r'src="data:[^"]*"', "", text)
     assert "http://" not in without_images
     assert "https://" not in without_images
-    assert written.stat().st_size < page.LARGEST
+    assert written.stat().st_size < 1_000_000
 
 
 def test_text_from_records_is_text(parsed):
@@ -92,7 +101,7 @@ def test_text_from_records_is_text(parsed):
 def test_every_section_is_there(parsed):
     text = " ".join(" ".join(parsed.text).split())
     for words in (
-        "Summary", "Where sparse pays", "Speed-up over dense", "Time", "Memory",
+        "What is fastest?", "Where sparse pays", "Speed-up over dense", "Time", "Memory",
         "League of implementations", "Cases without a time", "no memory", "All measurements",
         "Machines and software", "Anvil 9000", "sparsebench run mine",
     ):  # fmt: skip
@@ -108,6 +117,24 @@ def test_sentences_say_what_the_records_hold():
     (said,) = sentences(points(sweep(phases=("inference",), sparsities=(0.2,)))).values()
     only = r"does not pay at 20%, the only sparsity measured; there it is 1\.6× \(.*\) slower"
     assert re.search(only, said[0])
+
+
+def test_the_explorer_knows_every_problem_and_what_is_sure(parsed):
+    (data,) = (found for found in parsed.data if "problems" in found)
+    words, fields = data["words"], data["fields"]
+    where = {words[values[fields.index("where")]] for values, *_ in data["problems"]}
+    assert where == {"Anvil 9000, 2 threads", f"{HOSTILE}, 2 threads"}
+    for values, _, rows in data["problems"]:
+        seconds = [row[4][0] for row in rows if row[4]]
+        assert seconds == sorted(seconds)
+        if values[fields.index("sparsity")] == 0.9 and values[fields.index("batch")] != 7:
+            first = rows[0]
+            assert [words[first[n]] for n in (0, 1, 3)] == ["ours", "ok", "win"]
+            value, low, high = first[6]
+            assert low < value < high
+            assert value == pytest.approx(5.0, rel=0.1)
+    alone = [rows for _, _, rows in data["problems"] if words[rows[0][1]] == "oom"]
+    assert [words[row[2]] for rows in alone for row in rows] == [f"no memory {HOSTILE}"]
 
 
 def test_maps_hold_crossovers_and_speedups():
@@ -166,26 +193,31 @@ def test_a_browser_draws_filters_and_sorts(browser):
 
     def rows():
         return browser.execute_script(
-            "return [...document.querySelector('table.sortable').tBodies[0].rows].filter("
+            "return [...document.querySelector('table[id$=measurements]').tBodies[0].rows].filter("
             "(row) => row.offsetParent).map((row) => [...row.cells].map((c) => c.innerText))"
         )
 
     heads = browser.execute_script(
-        "return [...document.querySelectorAll('table.sortable th')].map((h) => h.innerText)"
+        f"return [...document.querySelectorAll('{TABLE} th')].map((h) => h.innerText)"
     )
     everything = rows()
-    browser.find_element("css selector", "input[type=search]").send_keys("ours 2048 90%")
+    browser.find_element("css selector", "input[data-table$=measurements]").send_keys(
+        "ours 2048 90%"
+    )
     filtered = rows()
     assert 0 < len(filtered) < len(everything)
     assert {row[heads.index("implementation")] for row in filtered} == {"ours"}
-    assert browser.find_element("css selector", "output").text == (
+    tools = ".searchable:has(table[id$=measurements]) output"
+    assert browser.find_element("css selector", tools).text == (
         f"{len(filtered)} of {len(everything)} rows"
     )
     units = {"µs": 1e-6, "ms": 1e-3, "s": 1.0}
-    button = browser.find_elements("css selector", "table.sortable th button")[heads.index("time")]
+    button = browser.find_elements("css selector", "table[id$=measurements] th button")[
+        heads.index("time")
+    ]
     for reverse in (False, True):
         button.send_keys("\n")  # by keyboard
-        times = [row[heads.index("time")].split() for row in rows()]
+        times = [row[heads.index("time")].split()[:2] for row in rows()]  # without intervals
         seconds = [float(number) * units[unit] for number, unit in times]
         assert seconds == sorted(seconds, reverse=reverse)
         assert len(set(seconds)) > 1
@@ -198,16 +230,76 @@ def test_a_browser_draws_filters_and_sorts(browser):
     assert errors == []
 
 
+def test_the_explorer_answers_and_says_how_to_measure_it_again(browser, monkeypatch):
+    def chosen(**values):
+        for name, value in values.items():
+            browser.execute_script(
+                "const s = document.querySelector(`select[name=${arguments[0]}]`);"
+                "s.value = arguments[1]; s.dispatchEvent(new Event('change', {bubbles: true}))",
+                name, value,
+            )  # fmt: skip
+        return browser.find_element("css selector", ".answer").text
+
+    text = chosen(where="Anvil 9000, 2 threads", phase="train_step", layer="2048", sparsity="0.99")
+    assert "ours is the fastest" in text
+    assert re.search(r"50× \(.*\) as fast as dense", text)
+    assert "sure The 95% intervals" in text
+    assert browser.find_elements("css selector", ".both svg circle title")
+    assert "layer=2048" in browser.execute_script("return location.hash")
+    command = shlex.split(browser.find_element("css selector", ".answer code").text)
+    command[command.index("--implementation") + 1] = "ours,dense"  # `peer` is made up
+    asked = []
+    monkeypatch.setattr(compare_layer, "measure", lambda cases, *_, **__: asked.extend(cases))
+    monkeypatch.setattr(compare_layer, "load", lambda _: [])
+    with pytest.raises(InputError, match="no records"):
+        cli.command(command[1]).main(command[2:], standalone_mode=False)
+    assert {c.implementation for c in asked} == {"ours", "dense"}
+    assert {c.problem for c in asked} == {
+        case(width=2048, batch=asked[0].batch, sparsity=0.99, phase="train_step").problem
+    }
+    text = chosen(layer="1024", batch="7")
+    assert "No time that would decide anything" in text
+    assert "no memory <script>" in text
+
+
+def test_a_plot_can_be_enlarged_and_read_off(browser):
+    button = next(
+        button
+        for button in browser.find_elements("css selector", "button.enlarge")
+        if "speedup" in button.get_attribute("aria-label")
+    )
+    browser.execute_script("arguments[0].click()", button)
+    _, _, right, bottom, x, y = json.loads(button.get_attribute("data-axes"))[0]
+    assert (x[0], y[0]) == ("sparsity", "×")
+    said = browser.execute_script(
+        "const image = document.querySelector('.picture img'), box = image.getBoundingClientRect();"
+        "image.parentElement.dispatchEvent(new PointerEvent('pointermove', {"
+        "clientX: box.left + arguments[0] * box.width, clientY: box.top + arguments[1] * box.height"
+        "})); return document.querySelector('#enlarged output').textContent",
+        right, bottom,
+    )  # fmt: skip
+    sparsity, speedup = re.fullmatch(r"([\d.]+)% sparsity, ([\d.]+)×", said).groups()
+    assert float(sparsity) == pytest.approx(100 * (1 - x[2]), abs=0.1)
+    assert float(speedup) == pytest.approx(y[1], rel=0.01)
+    browser.execute_script("document.querySelector('#enlarged .close').click()")
+    assert not browser.execute_script("return document.getElementById('enlarged').open")
+
+
+def test_it_prints_on_a_few_sheets(browser):
+    pdf = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) < 20
+
+
 def test_many_points_are_a_picture_of_few_bytes_and_few_points_stay_sharp():
     import numpy as np
     from matplotlib.figure import Figure
 
-    from sparsebench.views import page
+    from sparsebench.views.page.images import image
 
     def drawn(count):
         figure = Figure(figsize=(4, 3))
         figure.subplots().plot(np.random.default_rng(0).random(count), "o")
-        return page._image(figure)
+        return image(figure).address
 
     assert drawn(10).startswith("data:image/svg+xml;base64,")
     many = drawn(5000)

@@ -1,4 +1,4 @@
-"""The examples of docs/structures.md run as they are, one after the other."""
+"""The examples of docs/guides/structures.md run as they are, one after the other."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import torch
 
 from sparselayers import structures
 
-PAGE = Path(__file__).parents[3] / "docs" / "structures.md"
+PAGE = Path(__file__).parents[3] / "docs" / "guides" / "structures.md"
 
 
 def test_the_page_runs(capsys):

@@ -151,6 +151,25 @@ def test_a_model_of_blocks_gets_sparser_in_blocks():
         Blocks(8, 1).check(model[i].connectivity)
 
 
+def test_layers_of_different_structures_have_a_rewirer_each():
+    model = nn.Sequential(make("8x1"), nn.ReLU(), sl.SparseLinear(16, 10, sparsity=0.7))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    settings = {"update_every": 1, "stop_after": 9}
+    rewirers = [
+        RigL(model[0], optimizer, structure="8x1", **settings),
+        SET(model[2], optimizer, **settings),
+    ]
+    before = [model[i].connectivity for i in (0, 2)]
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn(12, 24)).square().mean().backward()
+        optimizer.step()
+        for rewirer in rewirers:
+            rewirer.step()
+    Blocks(8, 1).check(model[0].connectivity)
+    assert not any(model[i].connectivity.equals(b) for i, b in zip((0, 2), before, strict=True))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_convolutions_exchange_blocks_of_channels(dtype):
     blocks = sl.blocks((8, 4 * 9), 0.75, block=(4, 1), generator=seeded())

@@ -1,7 +1,8 @@
 """Products on CPUs, by several ways; `choice.py` says which, for a shape, density, batch and type.
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
-leaves larger parts of it to PyTorch's dense product. Each is a backend by itself, so that its name
+leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
+their inputs. Each is a backend by itself, so that its name
 can be asked for in place of a choice; the compiled kernels are in `csrc`, each way's in its room.
 """
 

@@ -1,8 +1,9 @@
 """What the ways to compute cost on this machine: measured once, in half a second, and kept.
 
 A small layer is computed by every way, in turns, at two densities: so a way's time for a place of
-the weight and that for a connection are told apart. The least of several times counts, for what
-else a machine does only ever adds to it. What was found is kept in a file of the user's cache, by
+the weight and that for a connection are told apart. Row blocks are measured on layers that have
+them, of the least height. The least of several times counts, for what else a machine does only
+ever adds to it. What was found is kept in a file of the user's cache, by
 CPU, instruction set, PyTorch, threads and type; where platformdirs is not installed, which knows
 that place, or the file cannot be written, each process measures anew.
 
@@ -31,15 +32,17 @@ from sparselayers.backends.native import library
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.panels import Panels
+from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.connectivity import Connectivity
+from sparselayers.structures.row_blocks import HEIGHTS
 
 Product = Literal["y", "dx", "dweights", "backward"]
 PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
 Way = str
-WAYS: dict[Way, Backend] = {"lanes": Lanes(), "bitmaps": Bitmaps(), "panels": Panels()}
+WAYS: dict[Way, Backend] = {way.name: way for way in (Lanes(), Bitmaps(), Panels(), RowBlocks())}
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 1  # to be raised where a way changes so much that old costs mislead
+_FORMAT = 2  # to be raised where a way changes so much that old costs mislead
 
 _SHAPE = 512, 1024
 _DENSITIES = 0.5, 0.2
@@ -145,24 +148,28 @@ def measure(dtype: torch.dtype) -> Costs:
     """Measure every way, in turns, for `_SECONDS` at most."""
     start = time.perf_counter()
     with torch.random.fork_rng([]), torch.no_grad():
-        layers = [_Probe(density, dtype) for density in _DENSITIES]
+        plain, blocks = (
+            [_Probe(density, dtype, height) for density in _DENSITIES]
+            for height in (1, min(HEIGHTS))
+        )
+    probes = {way: blocks if way == RowBlocks.name else plain for way in WAYS}
     found: dict[Way, dict[Product, list[Point]]] = {way: {p: [] for p in PRODUCTS} for way in WAYS}
     for number, batch in enumerate(_BATCHES):
         share = (number + 1) / len(_BATCHES)
         ways = [way for way in WAYS if len(found[way]["y"]) == number]
         calls = {
             (way, product, i): call
-            for i, layer in enumerate(layers)
+            for i in range(len(_DENSITIES))
             for way in ways
-            for product, call in layer.calls(way, batch).items()
+            for product, call in probes[way][i].calls(way, batch).items()
         }
         times = _least(calls, start + _SECONDS * share)
         for way in ways:
             for product in PRODUCTS:
                 if (way, product, 0) not in times:
                     continue
-                seconds = [times[way, product, i] for i in range(len(layers))]
-                found[way][product].append(_point(batch, layers, seconds))
+                seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
+                found[way][product].append(_point(batch, probes[way], seconds))
             if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
                 found[way]["y"].pop()  # it is not tried further
     whole = {way: points for way, points in found.items() if len(points["y"]) == len(_BATCHES)}
@@ -172,12 +179,13 @@ def measure(dtype: torch.dtype) -> Costs:
 
 
 class _Probe:
-    """A small layer of some density."""
+    """A small layer of some density, in which so many outputs share their inputs."""
 
-    def __init__(self, density: float, dtype: torch.dtype) -> None:
+    def __init__(self, density: float, dtype: torch.dtype, height: int) -> None:
         generator = torch.Generator().manual_seed(0)
         outputs, inputs = _SHAPE
-        mask = torch.rand(outputs, inputs, generator=generator) < density
+        mask = torch.rand(outputs // height, inputs, generator=generator) < density
+        mask = mask.repeat_interleave(height, 0)
         row_ptr = torch.zeros(outputs + 1, dtype=torch.int32)
         torch.cumsum(mask.sum(1), 0, out=row_ptr[1:])
         col = mask.nonzero()[:, 1].int()
@@ -199,10 +207,10 @@ class _Probe:
             "y": forward,
             "dx": partial(backward, needs=(True, False, False)),
             "dweights": partial(backward, needs=(False, True, False)),
-            # Only the lanes have a pass for both gradients.
+            # Others have no pass for both gradients.
             **(
                 {"backward": partial(backward, needs=(True, True, False))}
-                if name == "lanes"
+                if name in ("lanes", RowBlocks.name)
                 else {}
             ),
         }

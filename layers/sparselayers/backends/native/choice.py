@@ -3,7 +3,8 @@
 Every way's time is estimated from what was measured on this machine (see calibration.py): each
 place of the weight and each connection costs it so much, and a batch between two that were measured
 costs what lies between. The way of the least estimate is taken. Where connections are few, the
-lanes are taken without an estimate: no machine is known on which another way is faster there.
+lanes are taken without an estimate: no machine is known on which another way is faster there,
+unless outputs share their inputs, and row blocks come into question.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from functools import partial
 
 import torch
 
-from sparselayers.backends.native import bitmaps, calibration
+from sparselayers.backends.native import bitmaps, calibration, row_blocks
 from sparselayers.backends.native.calibration import Point, Product, Way
 from sparselayers.backends.plan import Choice
 from sparselayers.connectivity import Connectivity
@@ -43,17 +44,19 @@ _KEPT = 64  # choices of one layer: models that see batches of every size ask fo
 def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
     outputs, inputs = connectivity.shape
     places, nnz = outputs * inputs, connectivity.nnz
-    if reason := _only_lanes(batch, connectivity, dtype):
+    ways, reason = _ways(batch, connectivity, dtype)
+    if ways == ("lanes",):
         return Choice(_both("lanes", product), reason, {})
     costs = calibration.costs(dtype)
+    ways = tuple(way for way in costs.ways if way in ways)
 
     def seconds(way: Way, product: Product) -> float:
         return estimate(costs.points(way, product), batch, places, nnz)
 
-    found = {_both(way, product): seconds(way, product) for way in costs.ways}
+    found = {_both(way, product): seconds(way, product) for way in ways}
     if product == "backward":
         parts: tuple[Product, Product] = "dx", "dweights"
-        dx, dweights = (min(costs.ways, key=partial(seconds, product=part)) for part in parts)
+        dx, dweights = (min(ways, key=partial(seconds, product=part)) for part in parts)
         if dx != dweights:
             found[dx, dweights] = seconds(dx, "dx") + seconds(dweights, "dweights")
     best = min(found, key=lambda ways: found[ways])
@@ -64,17 +67,22 @@ def _both(way: Way, product: Product) -> tuple[Way, ...]:
     return (way, way) if product == "backward" else (way,)
 
 
-def _only_lanes(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> str:
-    """Say why nothing but the lanes comes into question, if so."""
+def _ways(
+    batch: int, connectivity: Connectivity, dtype: torch.dtype
+) -> tuple[tuple[Way, ...], str]:
+    """Return the ways that come into question, and if those are the lanes alone, why."""
     outputs, inputs = connectivity.shape
-    share = connectivity.nnz / (outputs * inputs)
     if dtype not in _FEW:
-        return f"the only way for {str(dtype).removeprefix('torch.')}"
+        return ("lanes",), f"the only way for {str(dtype).removeprefix('torch.')}"
+    if not batch:
+        return ("lanes",), "nothing to compute"
+    blocks = ("row_blocks",) if row_blocks.serves(connectivity) else ()
+    share = connectivity.nnz / (outputs * inputs)
     if share <= _FEW[dtype]:
-        return f"few connections, {100 * share:.3g}% of all places"
+        return ("lanes", *blocks), f"few connections, {100 * share:.3g}% of all places"
     if not bitmaps.serves(connectivity):
-        return "the only way for layers as wide"
-    return "" if batch else "nothing to compute"
+        return ("lanes", *blocks), "the only way for layers as wide"
+    return ("lanes", "bitmaps", "panels", *blocks), ""
 
 
 def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:

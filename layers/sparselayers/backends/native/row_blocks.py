@@ -21,7 +21,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 _FEATURES_16 = 1 << 16
 # A larger batch adds the gradient of the values up in several turns, and sums want float32.
 _ONE_BLOCK = 128
-# Columns of a part, at most: what a product reads or writes at random, of a batch, stays in L2.
+# Columns of a part, at most. Products take as many parts at once as L2 holds of their batch.
 _PART_COLUMNS = 512
 
 
@@ -117,7 +117,8 @@ class Blocks:
 
 def serves(connectivity: Connectivity) -> bool:
     """Return whether these connections are row blocks, and not too many to count in 32 bits."""
-    return connectivity.col.dtype == torch.int32 and row_block(connectivity) > 1
+    counted = max(*connectivity.shape, connectivity.nnz)
+    return counted <= torch.iinfo(torch.int32).max and row_block(connectivity) > 1
 
 
 def blocks_of(connectivity: Connectivity) -> Blocks:
@@ -138,11 +139,9 @@ def _make(connectivity: Connectivity) -> Blocks:
             "choose backend 'native'"
         )
     height, (outputs, inputs) = row_block(connectivity), connectivity.shape
-    row_ptr, count, parts = (
-        connectivity.row_ptr,
-        outputs // height,
-        max(1, -(-inputs // int(__import__("os").environ.get("RB_PART", 512)))),
-    )
+    row_ptr, of_rows = connectivity.row_ptr.int(), connectivity.col.int()
+    count = outputs // height
+    parts = max(1, -(-inputs // _PART_COLUMNS))
     wide = inputs > _FEATURES_16
     ptr, begin = row_ptr.new_empty(count + 1), row_ptr.new_empty(parts + 1, count)
     col = row_ptr.new_empty(connectivity.nnz // height, dtype=torch.int32 if wide else torch.uint16)
@@ -158,7 +157,7 @@ def _make(connectivity: Connectivity) -> Blocks:
         col.data_ptr(),
         begin.data_ptr(),
     )
-    kernel.fill(row_ptr.data_ptr(), connectivity.col.data_ptr())
+    kernel.fill(row_ptr.data_ptr(), of_rows.data_ptr())
     return Blocks(kernel, (ptr, col, begin))
 
 

@@ -7,14 +7,20 @@ namespace {
 // What is to be read is fetched so many bytes ahead.
 constexpr int64_t ahead_bytes = 1024;
 
-// met[b][k] = x[b][col k]; zeros up to a whole register.
+// met[b][k] = x[b][col k]; zeros up to a whole register. Four at a time: loads do not wait for stores, which
+// compilers cannot know to be elsewhere.
 template <int B, class F>
 SB_INLINE void gather_block(const F* col, int64_t count, const float* x, int64_t pitch, float* met,
                             int64_t met_pitch) {
-  for (int64_t k = 0; k < count; ++k)
-    for (int b = 0; b < B; ++b) met[b * met_pitch + k] = x[b * pitch + col[k]];
-  for (int b = 0; b < B; ++b)
-    for (int64_t k = count; k % N; ++k) met[b * met_pitch + k] = 0.0f;
+  for (int b = 0; b < B; ++b, x += pitch, met += met_pitch) {
+    int64_t k = 0;
+    for (; k + 4 <= count; k += 4) {
+      const float some[4] = {x[col[k]], x[col[k + 1]], x[col[k + 2]], x[col[k + 3]]};
+      for (int i = 0; i < 4; ++i) met[k + i] = some[i];
+    }
+    for (; k < count; ++k) met[k] = x[col[k]];
+    for (; k % N; ++k) met[k] = 0.0f;
+  }
 }
 
 // terms[b] = the products of one row's values with what it meets, not added up yet.
@@ -97,6 +103,21 @@ SB_INLINE void add_rows(const W* w, int64_t count, const float* dy, int64_t dy_p
   add(k, weight);
 }
 
+// dx[b][col k] += back[b][k].
+template <int B, class F>
+SB_INLINE void scatter_block(const F* col, int64_t count, const float* back, int64_t pitch,
+                             float* dx, int64_t columns) {
+  for (int b = 0; b < B; ++b, back += pitch, dx += columns) {
+    int64_t k = 0;
+    for (; k + 4 <= count; k += 4) {
+      float some[4];
+      for (int i = 0; i < 4; ++i) some[i] = dx[col[k + i]] + back[k + i];
+      for (int i = 0; i < 4; ++i) dx[col[k + i]] = some[i];
+    }
+    for (; k < count; ++k) dx[col[k]] += back[k];
+  }
+}
+
 // result[k] = Σ_b dy[b] · met[b][k] of one row.
 template <int B, class W>
 SB_INLINE void products_of_row(const float* dy, int64_t dy_pitch, const float* met, int64_t pitch,
@@ -127,8 +148,7 @@ void backward_few(const RowBlocks<F>& blocks, int64_t begin, int64_t end, const 
       for (int64_t i = 0; i < B * pitch; i += N) V::zero().store(back + i);
       for (int64_t row = 0; row < height; row += 4)
         add_rows<B>(values + start * height + row * count, count, by + row, dy_pitch, back, pitch);
-      for (int64_t k = 0; k < count; ++k)
-        for (int b = 0; b < B; ++b) dx[b * blocks.columns + col[k]] += back[b * pitch + k];
+      scatter_block<B>(col, count, back, pitch, dx, blocks.columns);
     }
     if (result) {
       gather_block<B>(col, count, x, x_pitch, met, pitch);

@@ -8,21 +8,28 @@ constexpr int small_group = 4, large_group = 8;
 template <int R>
 constexpr bool takes_large_groups = R == 1 || SB_VECTOR_BYTES == 64;
 
-// The values of the next rows are as many streams, each too short for the hardware to learn: what lies
-// where this group reads, of the next, is fetched once for each line.
+// Values of some rows, which are `pitch` apart, of so many columns; and of those that come next. Each row is
+// a stream too short for the hardware to learn: what comes next is fetched a line at a time.
+struct Values {
+  const float* w;
+  int64_t pitch, count;
+  const float* next;
+  int64_t next_pitch;
+  template <int G>
+  SB_INLINE void fetch(int64_t k) const {
+    for (int g = 0; g < G; ++g) __builtin_prefetch(next + g * next_pitch + k);
+  }
+};
 constexpr int64_t line_numbers = 64 / sizeof(float);
-template <int G>
-SB_INLINE void fetch_next(const float* w, int64_t pitch, int64_t k) {
-  for (int g = 0; g < G; ++g) __builtin_prefetch(w + (G + g) * pitch + k);
-}
 
 // sums[g] += Σ_k w[g][k] · x[col k] of G rows, whose values are `pitch` apart. U columns at a time have
 // sums of their own where there are few: additions need not wait for each other.
 template <int G, int R, class F>
-__attribute__((noinline)) void multiply_group(const float* w, int64_t pitch, const F* col,
-                                              int64_t count, const float* __restrict x,
-                                              float* __restrict sums) {
+__attribute__((noinline)) void multiply_group(const Values& values, const F* col,
+                                              const float* __restrict x, float* __restrict sums) {
   constexpr int U = G * R < 8 ? 2 : 1;
+  const float* w = values.w;
+  const int64_t pitch = values.pitch, count = values.count;
   V total[U][G][R];
   for (int g = 0; g < G; ++g)
     for (int r = 0; r < R; ++r) {
@@ -43,10 +50,11 @@ __attribute__((noinline)) void multiply_group(const float* w, int64_t pitch, con
   };
   int64_t k = 0;
   for (; k + line_numbers <= count; k += line_numbers) {
-    fetch_next<G>(w, pitch, k);
+    values.fetch<G>(k);
     for (int64_t i = 0; i < line_numbers; i += U)
       for (int u = 0; u < U; ++u) add(u, k + i + u);
   }
+  values.fetch<G>(k);
   for (; k < count; ++k) add(0, k);
   for (int g = 0; g < G; ++g)
     for (int r = 0; r < R; ++r) {
@@ -57,9 +65,11 @@ __attribute__((noinline)) void multiply_group(const float* w, int64_t pitch, con
 
 // dx[col k] += Σ_g w[g][k] · dy[g].
 template <int G, int R, class F>
-__attribute__((noinline)) void scatter_group(const float* w, int64_t pitch, const F* col,
-                                             int64_t count, const float* __restrict dy,
-                                             int64_t dy_pitch, float* __restrict dx) {
+__attribute__((noinline)) void scatter_group(const Values& values, const F* col,
+                                             const float* __restrict dy, int64_t dy_pitch,
+                                             float* __restrict dx) {
+  const float* w = values.w;
+  const int64_t pitch = values.pitch, count = values.count;
   V by[G][R];
   for (int g = 0; g < G; ++g)
     for (int r = 0; r < R; ++r) {
@@ -78,116 +88,129 @@ __attribute__((noinline)) void scatter_group(const float* w, int64_t pitch, cons
   };
   int64_t k = 0;
   for (; k + line_numbers <= count; k += line_numbers) {
-    fetch_next<G>(w, pitch, k);
+    values.fetch<G>(k);
     for (int64_t i = 0; i < line_numbers; ++i) add(k + i);
   }
+  values.fetch<G>(k);
   for (; k < count; ++k) add(k);
 }
 
-// Calls body(w, pitch, first column, how many) for the values of G rows as floats: what is kept in half
-// the bits is widened in pieces that L1 holds.
-template <int G, class Body>
-SB_INLINE void as_floats(const float* w, int64_t pitch, int64_t count, Body body) {
-  body(w, pitch, 0, count);
-}
-template <int G, class Body>
-SB_INLINE void as_floats(const bfloat16* w, int64_t pitch, int64_t count, Body body) {
-  constexpr int64_t piece = 256;
-  float wide[G * piece];
-  for (int64_t first = 0; first < count; first += piece) {
-    const int64_t length = smaller(piece, count - first), whole = length / N * N;
-    for (int g = 0; g < G; ++g) {
-      const bfloat16* from = w + g * pitch + first;
-      for (int64_t k = 0; k < whole; k += N) V::load(from + k).store(wide + g * piece + k);
-      for (int64_t k = whole; k < length; ++k) wide[g * piece + k] = widened(from[k]);
-    }
-    body(wide, piece, first, length);
-  }
-}
-
-// Where the columns of a block in a part are, and the values of its first row there.
+// Where the columns of a block in some parts are, and the values of its first row there.
 template <class W>
 struct Run {
   int64_t begin, count, length;
   W* values;
   template <class F>
-  Run(const RowBlocks<F>& blocks, int64_t part, int64_t block, W* of_layer)
-      : begin(blocks.begin[part * blocks.count + block]),
-        count(blocks.begin[(part + 1) * blocks.count + block] - begin),
+  SB_INLINE Run(const RowBlocks<F>& blocks, const Parts& parts, int64_t block, W* of_layer)
+      : begin(blocks.begin[parts.first * blocks.count + block]),
+        count(blocks.begin[parts.last * blocks.count + block] - begin),
         length(blocks.ptr[block + 1] - blocks.ptr[block]),
         values(of_layer + blocks.ptr[block] * blocks.height + begin - blocks.ptr[block]) {}
 };
 
-// Calls body(group of G rows, its first row) for the rows of a block.
-template <int R, class Body>
-SB_INLINE void in_groups(int64_t height, Body body) {
-  if (takes_large_groups<R> && height >= large_group)
-    for (int64_t row = 0; row < height; row += large_group)
-      body(std::integral_constant<int, large_group>{}, row);
-  else
-    for (int64_t row = 0; row < height; row += small_group)
-      body(std::integral_constant<int, small_group>{}, row);
+// Calls body(row, values of G rows from it on, first column) for the rows of a block. What is kept in half
+// the bits is widened in pieces that L1 holds.
+template <int G, class Body>
+SB_INLINE void in_groups(const Run<const float>& run, const Run<const float>& next, int64_t height,
+                         Body body) {
+  for (int64_t row = 0; row < height; row += G) {
+    const float* w = run.values + row * run.length;
+    const bool last = row + G == height;
+    body(row,
+         Values{w, run.length, run.count, last ? next.values : w + G * run.length,
+                last ? next.length : run.length},
+         int64_t{0});
+  }
+}
+template <int G, class Body>
+SB_INLINE void in_groups(const Run<const bfloat16>& run, const Run<const bfloat16>&,
+                         int64_t height, Body body) {
+  constexpr int64_t piece = 256;
+  float wide[G * piece];
+  for (int64_t row = 0; row < height; row += G)
+    for (int64_t first = 0; first < run.count; first += piece) {
+      const int64_t length = smaller(piece, run.count - first), whole = length / N * N;
+      for (int g = 0; g < G; ++g) {
+        const bfloat16* from = run.values + (row + g) * run.length + first;
+        for (int64_t k = 0; k < whole; k += N) V::load(from + k).store(wide + g * piece + k);
+        for (int64_t k = whole; k < length; ++k) wide[g * piece + k] = widened(from[k]);
+      }
+      body(row, Values{wide, piece, length, wide, piece}, first);
+    }
 }
 
-template <int R, class W, class F>
-void multiply(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_t end, const W* values,
-              const W* bias, const float* x, float* sums) {
-  constexpr int64_t pitch = R * N;
-  const int64_t height = blocks.height;
-  if (part == 0)
-    for (int64_t row = begin * height; row < end * height; ++row) {
-      const V start = V::fill(bias ? widened(bias[row]) : 0.0f);
-      for (int r = 0; r < R; ++r) start.store(sums + (row - begin * height) * pitch + r * N);
-    }
+// Calls body(block, its run, row, values of G rows from it on, first column) for all blocks and rows.
+template <int G, class W, class F, class Body>
+SB_INLINE void for_groups(const RowBlocks<F>& blocks, const Parts& parts, int64_t begin, int64_t end,
+                          const W* values, Body body) {
   for (int64_t block = begin; block < end; ++block) {
-    const Run<const W> run(blocks, part, block, values);
-    float* to = sums + (block - begin) * height * pitch;
-    in_groups<R>(height, [&](auto group, int64_t row) {
-      constexpr int G = decltype(group)::value;
-      as_floats<G>(run.values + row * run.length, run.length, run.count,
-                   [&](const float* w, int64_t apart, int64_t first, int64_t count) {
-                     multiply_group<G, R>(w, apart, blocks.col + run.begin + first, count, x,
-                                          to + row * pitch);
-                   });
+    const Run<const W> run(blocks, parts, block, values);
+    const Run<const W> next(blocks, parts, smaller(block + 1, end - 1), values);
+    in_groups<G>(run, next, blocks.height, [&](int64_t row, const Values& some, int64_t first) {
+      body(block, blocks.col + run.begin + first, row, some);
     });
   }
 }
+// By groups of four or eight rows.
+template <int R, class F, class Body>
+SB_INLINE void by_height(const RowBlocks<F>& blocks, Body body) {
+  if (takes_large_groups<R> && blocks.height >= large_group)
+    body(std::integral_constant<int, large_group>{});
+  else
+    body(std::integral_constant<int, small_group>{});
+}
 
 template <int R, class W, class F>
-void grad_input(const RowBlocks<F>& blocks, int64_t part, const W* values, const float* dy,
+void multiply(const RowBlocks<F>& blocks, const Parts& parts, int64_t begin, int64_t end,
+              const W* values, const W* bias, const float* x, float* sums) {
+  constexpr int64_t pitch = R * N;
+  const int64_t first_row = begin * blocks.height;
+  if (parts.first == 0)
+    for (int64_t row = first_row; row < end * blocks.height; ++row) {
+      const V start = V::fill(bias ? widened(bias[row]) : 0.0f);
+      for (int r = 0; r < R; ++r) start.store(sums + (row - first_row) * pitch + r * N);
+    }
+  by_height<R>(blocks, [&](auto group) {
+    constexpr int G = decltype(group)::value;
+    for_groups<G>(blocks, parts, begin, end, values,
+                  [&](int64_t block, const F* col, int64_t row, const Values& some) {
+                    multiply_group<G, R>(
+                        some, col, x, sums + (block * blocks.height + row - first_row) * pitch);
+                  });
+  });
+}
+
+template <int R, class W, class F>
+void grad_input(const RowBlocks<F>& blocks, const Parts& parts, const W* values, const float* dy,
                 int64_t dy_pitch, float* dx) {
   constexpr int64_t pitch = R * N;
-  const int64_t first_column = blocks.first_column(part);
-  const int64_t numbers = (blocks.last_column(part) - first_column) * pitch;
+  const int64_t numbers = (parts.last_column - parts.first_column) * pitch;
   for (int64_t i = 0; i < numbers; i += N) V::zero().store(dx + i);
-  float* from_first = dx - first_column * pitch;
-  for (int64_t block = 0; block < blocks.count; ++block) {
-    const Run<const W> run(blocks, part, block, values);
-    const float* by = dy + block * blocks.height * dy_pitch;
-    in_groups<R>(blocks.height, [&](auto group, int64_t row) {
-      constexpr int G = decltype(group)::value;
-      as_floats<G>(run.values + row * run.length, run.length, run.count,
-                   [&](const float* w, int64_t apart, int64_t first, int64_t count) {
-                     scatter_group<G, R>(w, apart, blocks.col + run.begin + first, count,
-                                         by + row * dy_pitch, dy_pitch, from_first);
-                   });
-    });
-  }
+  float* from_first = dx - parts.first_column * pitch;
+  by_height<R>(blocks, [&](auto group) {
+    constexpr int G = decltype(group)::value;
+    for_groups<G>(blocks, parts, 0, blocks.count, values,
+                  [&](int64_t block, const F* col, int64_t row, const Values& some) {
+                    scatter_group<G, R>(some, col, dy + (block * blocks.height + row) * dy_pitch,
+                                        dy_pitch, from_first);
+                  });
+  });
 }
 
-// So many columns meet four rows at once, and so many in all before their registers are added up.
-constexpr int dot_rows = small_group, dot_columns = SB_VECTOR_BYTES == 64 ? 4 : 3;
-constexpr int piece_columns = 48;
+// Four rows meet as many columns at once as make a register of sums, which is added up while the next ones
+// are multiplied: of more at a time the processor would not see that far. Sums of so many columns lie
+// together before they go where they belong.
+constexpr int dot_rows = small_group, dot_columns = N / dot_rows;
+constexpr int piece_columns = 64;
 
-// terms[g][c] = Σ over the registers of a block of the batch of dy[g] · x[col c], a register each.
-template <class F>
-SB_INLINE void dots(const float* dy, const float* x, int64_t pitch, const F* col,
-                    V (&terms)[dot_rows][dot_columns]) {
-  for (int g = 0; g < dot_rows; ++g)
-    for (int c = 0; c < dot_columns; ++c) terms[g][c] = V::zero();
+// sums[g][c] = Σ over the registers of a block of the batch of dy[g] · x[c].
+SB_INLINE void dots(const float* dy, int64_t pitch, const float* const* x, int64_t lanes,
+                    float (*sums)[piece_columns]) {
+  V terms[N];
+  for (int i = 0; i < N; ++i) terms[i] = V::zero();
   const float* from[dot_columns];
-  for (int c = 0; c < dot_columns; ++c) from[c] = x + int64_t{col[c]} * pitch;
-  for (int64_t i = 0; i < pitch; i += N) {
+  for (int c = 0; c < dot_columns; ++c) from[c] = x[c];
+  for (int64_t i = 0; i < lanes; i += N) {
     V met[dot_columns];
     for (int c = 0; c < dot_columns; ++c) {
       met[c] = V::load(from[c] + i);
@@ -196,48 +219,46 @@ SB_INLINE void dots(const float* dy, const float* x, int64_t pitch, const F* col
     for (int g = 0; g < dot_rows; ++g) {
       V by = V::load(dy + g * pitch + i);
       by.keep_in_register();
-      for (int c = 0; c < dot_columns; ++c) terms[g][c].add_product(by, met[c]);
+      for (int c = 0; c < dot_columns; ++c) terms[g * dot_columns + c].add_product(by, met[c]);
     }
   }
+  alignas(64) float found[N];
+  ::sums(terms).store(found);
+  for (int g = 0; g < dot_rows; ++g)
+    __builtin_memcpy(sums[g], found + g * dot_columns, dot_columns * sizeof(float));
 }
 
-// The sums of registers that lie one after the other, added to or put in place of `result`.
+// Puts sums where they belong, or adds them to what is there.
 template <class W>
-void add_up(const float* terms, int64_t count, bool first, W* result) {
-  for (int64_t k = 0; k < count; k += N) {
-    V some[N];
-    for (int i = 0; i < N; ++i) some[i] = V::load(terms + (k + i) * N);
-    V total = ::sums(some);
-    if (k + N <= count) {
-      if (!first) total += V::load(result + k);
-      total.store(result + k);
-    } else {
-      if (!first) total += V::load(result + k, static_cast<int>(count - k));
-      store_some(total, result + k, count - k);
-    }
+SB_INLINE void put(const float* sums, int64_t count, bool first, W* result) {
+  int64_t k = 0;
+  for (; k + N <= count; k += N) {
+    V total = V::load(sums + k);
+    if (!first) total += V::load(result + k);
+    total.store(result + k);
   }
+  for (; k < count; ++k) keep(sums[k] + (first ? 0.0f : widened(result[k])), result[k]);
 }
 
 template <class W, class F>
-void grad_values(const RowBlocks<F>& blocks, int64_t part, int64_t begin, int64_t end,
-                 const float* dy, const float* x, int64_t pitch, bool first, W* result) {
-  alignas(64) float terms[dot_rows][piece_columns * N];
+void grad_values(const RowBlocks<F>& blocks, const Parts& parts, int64_t begin, int64_t end,
+                 const float* dy, const float* x, int64_t pitch, int64_t lanes, bool first,
+                 W* result) {
+  alignas(64) float sums[dot_rows][piece_columns];
+  const float* met[piece_columns + dot_columns];
   for (int64_t block = begin; block < end; ++block) {
-    const Run<W> run(blocks, part, block, result);
-    const F* of_run = blocks.col + run.begin;
+    const Run<W> run(blocks, parts, block, result);
     for (int64_t from = 0; from < run.count; from += piece_columns) {
+      const F* col = blocks.col + run.begin + from;
       const int64_t count = smaller<int64_t>(piece_columns, run.count - from);
+      for (int64_t k = 0; k < count; ++k) met[k] = x + int64_t{col[k]} * pitch;
+      for (int c = 0; c < dot_columns; ++c) met[count + c] = met[count - 1];  // once more
       for (int64_t row = 0; row < blocks.height; row += dot_rows) {
-        for (int64_t k = 0; k < count; k += dot_columns) {
-          F col[dot_columns];  // the last is repeated
-          for (int c = 0; c < dot_columns; ++c) col[c] = of_run[from + smaller(k + c, count - 1)];
-          V found[dot_rows][dot_columns];
-          dots(dy + (block * blocks.height + row) * pitch, x, pitch, col, found);
-          for (int g = 0; g < dot_rows; ++g)
-            for (int c = 0; c < dot_columns; ++c) found[g][c].store(terms[g] + (k + c) * N);
-        }
+        const float* by = dy + (block * blocks.height + row) * pitch;
+        for (int64_t k = 0; k < count; k += dot_columns)
+          dots(by, pitch, met + k, lanes, reinterpret_cast<float(*)[piece_columns]>(sums[0] + k));
         for (int g = 0; g < dot_rows; ++g)
-          add_up(terms[g], count, first, run.values + (row + g) * run.length + from);
+          put(sums[g], count, first, run.values + (row + g) * run.length + from);
       }
     }
   }

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t spans_per_thread = 4;  // more than one even out what else the machine does
 constexpr int64_t span_rows = 256;       // at most, whose sums L2 holds
+constexpr int64_t tile_bytes = 200 << 10;  // of features that are read or written at random, in L2
 
 // The loops for one type of values and kind of columns.
 template <class W, class F, template <class, class> class Table>
@@ -61,9 +62,10 @@ struct Block {
             x.batch_stride, x.feature_stride};
   }
   static int64_t count(int64_t batch) { return (batch + block_lanes - 1) / block_lanes; }
-  static int64_t lanes(int64_t batch) {  // of the largest, with what lies behind the batch
-    const int64_t lanes = native_lanes<W>(), most = std::min(batch, block_lanes);
-    return (most + lanes - 1) / lanes * lanes;
+  // Of the largest block, of which tiles follow each other or lie side by side.
+  static int64_t pitch(int64_t batch) {
+    const Tiles most(std::min(batch, block_lanes), native_lanes<W>());
+    return most.pitch();
   }
 
  private:
@@ -103,6 +105,13 @@ int64_t span_of(const RowBlocks<F>& blocks, int64_t items, int threads) {
   return std::clamp((rows + unit - 1) / unit * unit, blocks.height, span_rows);
 }
 
+// How many parts of the columns to take at once, for features of so many numbers.
+template <class F>
+int64_t step_of(const RowBlocks<F>& blocks, int64_t pitch) {
+  const int64_t bytes = blocks.part_columns * pitch * sizeof(float);
+  return std::clamp<int64_t>(tile_bytes / bytes, 1, blocks.parts);
+}
+
 template <class W, class F>
 void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* values,
                     const W* bias, const float* x, Activations<W> y, float* room, int threads) {
@@ -113,9 +122,10 @@ void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* 
     const int64_t tile = item / spans, pitch = block.tiles.pitch(tile);
     const int64_t first = item % spans * span, last = std::min(first + span, blocks.rows);
     float* sums = room + omp_get_thread_num() * (span_rows * most_registers * block.tiles.lanes);
-    for (int64_t part = 0; part < blocks.parts; ++part)
+    const int64_t step = step_of(blocks, pitch);
+    for (int64_t part = 0; part < blocks.parts; part += step)
       of<W, F>(many_loops).multiply[block.tiles.width(tile) - 1](
-          blocks, part, first / blocks.height, last / blocks.height, values, bias,
+          blocks, Parts(blocks, part, step), first / blocks.height, last / blocks.height, values, bias,
           x + block.tiles.first_lane(tile) * blocks.columns, sums);
     for (int64_t row = first; row < last; row += strip_features)
       moves<W>().unpack({sums + (row - first) * pitch, pitch}, block.rows(tile),
@@ -123,34 +133,46 @@ void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* 
   }
 }
 
+// Numbers that a thread adds dx up in.
+template <class F>
+int64_t grad_input_room(const RowBlocks<F>& blocks, int64_t step, int lanes) {
+  return std::min(step * blocks.part_columns, blocks.columns) * most_registers * lanes;
+}
+
 template <class W, class F>
 void grad_input_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* values,
-                      const float* dy, Activations<W> dx, float* room) {
+                      const float* dy, Activations<W> dx, int64_t step, float* room) {
+  const int64_t spans = (blocks.parts + step - 1) / step;
 #pragma omp for schedule(dynamic)
-  for (int64_t item = 0; item < block.tiles.count * blocks.parts; ++item) {
-    const int64_t tile = item / blocks.parts, part = item % blocks.parts;
-    const int64_t pitch = block.tiles.pitch(tile);
-    const int64_t first = blocks.first_column(part), last = blocks.last_column(part);
-    float* sums = room +
-        omp_get_thread_num() * (blocks.part_columns * most_registers * block.tiles.lanes);
+  for (int64_t item = 0; item < block.tiles.count * spans; ++item) {
+    const int64_t tile = item / spans, pitch = block.tiles.pitch(tile);
+    const Parts parts(blocks, item % spans * step, step);
+    float* sums =
+        room + omp_get_thread_num() * grad_input_room(blocks, step, block.tiles.lanes);
     of<W, F>(many_loops).grad_input[block.tiles.width(tile) - 1](
-        blocks, part, values, dy + block.tiles.first_lane(tile), block.tiles.pitch(), sums);
-    for (int64_t column = first; column < last; column += strip_features)
-      moves<W>().unpack({sums + (column - first) * pitch, pitch}, block.rows(tile),
-                        std::min(strip_features, last - column), block.of(dx, tile, column));
+        blocks, parts, values, dy + block.tiles.first_lane(tile), block.tiles.pitch(), sums);
+    for (int64_t column = parts.first_column; column < parts.last_column;
+         column += strip_features)
+      moves<W>().unpack({sums + (column - parts.first_column) * pitch, pitch}, block.rows(tile),
+                        std::min(strip_features, parts.last_column - column),
+                        block.of(dx, tile, column));
   }
 }
 
 template <class W, class F>
 void grad_values_block(const RowBlocks<F>& blocks, const Block<W>& block, const float* dy,
                        const float* x, bool first, W* result, int threads) {
-  const int64_t span = span_of(blocks, blocks.parts, threads);
+  const int64_t pitch = block.tiles.pitch(), step = step_of(blocks, pitch);
+  const int64_t turns = (blocks.parts + step - 1) / step;
+  const int64_t span = span_of(blocks, turns, threads);
   const int64_t spans = (blocks.rows + span - 1) / span;
 #pragma omp for schedule(dynamic)
-  for (int64_t item = 0; item < blocks.parts * spans; ++item) {
+  for (int64_t item = 0; item < turns * spans; ++item) {
     const int64_t begin = item % spans * span, end = std::min(begin + span, blocks.rows);
-    of<W, F>(many_loops).grad_values(blocks, item / spans, begin / blocks.height, end / blocks.height,
-                                 dy, x, block.tiles.pitch(), first, result);
+    of<W, F>(many_loops).grad_values(
+        blocks, Parts(blocks, item / spans * step, step), begin / blocks.height,
+        end / blocks.height, dy, x, pitch, block.tiles.registers * block.tiles.lanes, first,
+        result);
   }
 }
 
@@ -249,7 +271,7 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
   if (batch <= few && x.feature_stride == 1 && y.feature_stride == 1)
     return multiply_few(blocks, values, bias, x, batch, y, threads);
   const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
-  const Room arranged(Memory::blocks, blocks.columns * Block<W>::lanes(batch) * sizeof(float));
+  const Room arranged(Memory::blocks, blocks.columns * Block<W>::pitch(batch) * sizeof(float));
   const Room sums(Memory::panels, threads * span_rows * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
   float* from = reinterpret_cast<float*>(arranged.data);
@@ -275,19 +297,22 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
     return backward_few(blocks, values, dy, x, batch, dx, grad_values, threads);
   const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
   const int64_t features = blocks.rows + (grad_values ? blocks.columns : 0);
-  const Room arranged(Memory::blocks, features * Block<W>::lanes(batch) * sizeof(float));
+  const Room arranged(Memory::blocks, features * Block<W>::pitch(batch) * sizeof(float));
+  // Threads share out tiles of the batch and parts of the columns: at least one part for each.
+  const int64_t step = std::min(step_of(blocks, most_registers * lanes),
+                                std::max<int64_t>(1, blocks.parts / threads));
   const Room sums(Memory::panels,
-                  threads * blocks.part_columns * most_registers * lanes * sizeof(float));
+                  threads * grad_input_room(blocks, step, lanes) * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
   float* by = reinterpret_cast<float*>(arranged.data);
-  float* from = by + blocks.rows * Block<W>::lanes(batch);
+  float* from = by + blocks.rows * Block<W>::pitch(batch);
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < count; ++index) {
     const Block<W> block(index, count, batch);
     take<true>(block, dy, blocks.rows, by);
     if (grad_values) take<true>(block, x, blocks.columns, from);
     if (dx.data)
-      grad_input_block(blocks, block, values, by, dx, reinterpret_cast<float*>(sums.data));
+      grad_input_block(blocks, block, values, by, dx, step, reinterpret_cast<float*>(sums.data));
     if (grad_values)
       grad_values_block(blocks, block, by, from, index == 0, grad_values, threads);
   }
@@ -305,7 +330,7 @@ void fill(const RowBlocks<F>& shape, const int32_t* row_ptr, const int32_t* of_r
     std::copy_n(of_rows + from, length, col + ptr[block]);
     const F* first = col + ptr[block];
     for (int64_t part = 0; part <= shape.parts; ++part) {
-      const int64_t column = part < shape.parts ? shape.first_column(part) : shape.columns;
+      const int64_t column = part < shape.parts ? part * shape.part_columns : shape.columns;
       begin[part * shape.count + block] = static_cast<int32_t>(
           std::lower_bound(first, first + length, column,
                            [](F a, int64_t b) { return static_cast<int64_t>(a) < b; }) - col);

@@ -7,6 +7,7 @@
 
 namespace {
 
+using sparsebench::Parts;
 using sparsebench::RowBlocks;
 
 constexpr int N = SB_VECTOR_BYTES / sizeof(float);

@@ -26,11 +26,16 @@ struct RowBlocks {
   // of all columns, each part of so many.
   int64_t parts, part_columns;
   const int32_t* begin;
+};
 
-  SB_ALWAYS int64_t first_column(int64_t part) const { return part * part_columns; }
-  SB_ALWAYS int64_t last_column(int64_t part) const {
-    return part + 1 < parts ? (part + 1) * part_columns : columns;
-  }
+// Parts [first, last) of the columns of a layer.
+struct Parts {
+  int64_t first, last, first_column, last_column;
+  template <class F>
+  SB_ALWAYS Parts(const RowBlocks<F>& blocks, int64_t first, int64_t step)
+      : first(first), last(first + step < blocks.parts ? first + step : blocks.parts),
+        first_column(first * blocks.part_columns),
+        last_column(last < blocks.parts ? last * blocks.part_columns : blocks.columns) {}
 };
 
 // A block of the batch is cut into tiles of one to three registers. Forward, number (feature, lane) of a
@@ -56,7 +61,12 @@ struct Tiles {
     return (registers / count * tile + (tile < larger ? tile : larger)) * lanes;
   }
   SB_ALWAYS int64_t pitch(int64_t tile) const { return int64_t{width(tile)} * lanes; }
-  SB_ALWAYS int64_t pitch() const { return registers * lanes; }
+  // Of registers of less than a line an odd number: those of several features that are wanted at once
+  // then lie in both halves of the cache's lines, which are read side by side.
+  SB_ALWAYS int64_t pitch() const { return whole_pitch(registers, lanes); }
+  static SB_ALWAYS int64_t whole_pitch(int64_t registers, int lanes) {
+    return (lanes < 16 ? registers | 1 : registers) * lanes;
+  }
 };
 
 // Loops for larger batches, which lie in the lanes (many.cpp).
@@ -64,16 +74,16 @@ template <class W, class F>
 struct ManyLoops {
   using Layer = RowBlocks<F>;
   // sums (blocks · height, pitch) += W x for blocks [begin, end), whose bias they begin with in the
-  // first part. [registers of the tile − 1], of a part of the columns.
-  void (*multiply[most_registers])(const Layer&, int64_t part, int64_t begin, int64_t end,
+  // first part. [registers of the tile − 1].
+  void (*multiply[most_registers])(const Layer&, const Parts&, int64_t begin, int64_t end,
                                    const W* values, const W* bias, const float* x, float* sums);
-  // dx (columns of the part, pitch of the tile) = Wᵀ dy, whose features are `dy_pitch` apart.
-  void (*grad_input[most_registers])(const Layer&, int64_t part, const W* values, const float* dy,
+  // dx (columns of the parts, pitch of the tile) = Wᵀ dy, whose features are `dy_pitch` apart.
+  void (*grad_input[most_registers])(const Layer&, const Parts&, const W* values, const float* dy,
                                      int64_t dy_pitch, float* dx);
-  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), a part of the columns. Features of dy
-  // and x are `pitch` apart: a whole block of the batch, and zeros behind it.
-  void (*grad_values)(const Layer&, int64_t part, int64_t begin, int64_t end, const float* dy,
-                      const float* x, int64_t pitch, bool first, W* result);
+  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), some parts of the columns. Features of dy
+  // and x are `pitch` apart: a whole block of the batch, which with zeros behind it takes `lanes`.
+  void (*grad_values)(const Layer&, const Parts&, int64_t begin, int64_t end, const float* dy,
+                      const float* x, int64_t pitch, int64_t lanes, bool first, W* result);
 };
 
 // At most so large a batch has columns in its lanes: it is bound by memory, and values come by whole

@@ -43,8 +43,9 @@ def test_what_a_structure_cannot_be_is_no_case(name, sparsity, message):
 
 def test_the_shipped_sweep_asks_for_what_can_be_drawn():
     cases = sweep.load("structures").cases(["cpu"], [1])
-    asked = {(c.topology, c.in_features, c.sparsity) for c in cases}
+    asked = {(c.topology, c.out_features, c.columns, c.sparsity) for c in cases}
     assert {name for name, *_ in asked} == {"random", *STRUCTURED}
-    for name, width, sparsity in asked - {a for a in asked if a[0] == "random"}:
-        nearest = structures.named(STRUCTURED[name]).nearest((width, width), sparsity)
+    assert {c.operation for c in cases} == {"linear", "conv2d"}
+    for name, *shape, sparsity in asked - {a for a in asked if a[0] == "random"}:
+        nearest = structures.named(STRUCTURED[name]).nearest(tuple(shape), sparsity)
         assert (1 - nearest) / (1 - sparsity) == pytest.approx(1, abs=0.025)

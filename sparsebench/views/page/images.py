@@ -1,0 +1,91 @@
+"""Figures as images that are part of a page, with what it takes to read values off them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from PIL import Image as Picture  # matplotlib's own dependency
+
+from sparsebench.views.plots.axes import Readable
+from sparsebench.views.plots.style import styled
+
+LARGEST_SVG = 24_000
+_PAD = 0.08  # inches
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture's address, its proportions, and its axes as JSON: see `_reading`."""
+
+    address: str
+    width: int
+    height: int
+    axes: str
+
+
+def image(figure: Figure) -> Image:
+    """Return a figure as an image whose address holds all of it.
+
+    It is SVG, or WebP where many points make the SVG larger than that is worth.
+    """
+    with styled():
+        figure.draw_without_rendering()  # lays it out, and once is enough
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(_PAD)
+        content, kind = _saved(figure, "svg", box, metadata={"Date": None}), "svg+xml"
+        if len(content) > LARGEST_SVG:
+            content, kind = _of_few_colours(_saved(figure, "png", box, dpi=100)), "webp"
+    axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
+    return Image(
+        address=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
+        width=round(100 * box.width), height=round(100 * box.height),
+        axes=json.dumps(axes, separators=(",", ":")),
+    )  # fmt: skip
+
+
+def _reading(axes: Axes, figure: Figure, box: Bbox) -> list[Any] | None:
+    """Return where axes lie in the picture, as shares of it from the top left, and what they say.
+
+    That is left, top, right, bottom, and for x and y the kind of value, the ends, and whether they
+    are logarithmic; None for one that has no values to be read.
+    """
+    said = [
+        [form.kind, *(float(f"{end:.5g}") for end in ends), scale == "log"]
+        if isinstance(form := axis.get_major_formatter(), Readable) else None
+        for axis, ends, scale in (
+            (axes.xaxis, axes.get_xlim(), axes.get_xscale()),
+            (axes.yaxis, axes.get_ylim(), axes.get_yscale()),
+        )
+    ]  # fmt: skip
+    if not any(said):
+        return None
+    width, height = figure.get_size_inches()
+    place = axes.get_position()
+    x = [(end * width - box.x0) / box.width for end in (place.x0, place.x1)]
+    y = [1 - (end * height - box.y0) / box.height for end in (place.y1, place.y0)]
+    return [*(round(share, 4) for share in (x[0], y[0], x[1], y[1])), *said]
+
+
+def _saved(figure: Figure, kind: str, box: Bbox, **options: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, bbox_inches=box, **options)
+    return file.getvalue()
+
+
+def _of_few_colours(png: bytes) -> bytes:
+    """Return the picture as WebP, without loss but for its colours, 128 as plots have hardly more.
+
+    That takes a third of the bytes of a PNG with all colours, and less than one with 128.
+    """
+    file = io.BytesIO()
+    with Picture.open(io.BytesIO(png)) as picture:
+        few = picture.convert("RGB").quantize(128, dither=Picture.Dither.NONE).convert("RGB")
+        few.save(file, format="webp", lossless=True, quality=80, method=4)
+    return file.getvalue()
