@@ -16,7 +16,7 @@ TEXT = WORKFLOW.read_text("utf-8")
 def test_it_is_yaml_with_the_jobs_that_are_promised():
     yaml = pytest.importorskip("yaml")
     jobs = yaml.safe_load(TEXT)["jobs"]
-    assert set(jobs) == {"lint", "test", "check-perf", "wheels"}
+    assert set(jobs) == {"lint", "test", "check-perf", "notebooks", "dist", "wheels"}
     matrix = jobs["test"]["strategy"]["matrix"]
     assert matrix["os"] == ["ubuntu-latest", "macos-latest"]
     assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
