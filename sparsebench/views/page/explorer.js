@@ -5,9 +5,12 @@
   const place = document.getElementById("explorer");
   if (!place) return;
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
-  const WORDS = new Set(["where", "dtype", "operation", "phase", "layer", "topology", "source"]);
+  const WORDS = new Set([
+    "where", "dtype", "operation", "phase", "gradients", "cache", "layer", "topology", "source",
+  ]);
   const TITLES = {
     where: "Where", dtype: "Type", operation: "Operation", phase: "Phase", layer: "Layer",
+    gradients: "Gradients", cache: "Caches",
     topology: "Connections", seed: "Seed", batch: "Batch", sparsity: "Sparsity", source: "Records",
   };
   const PHASES = { forward_backward: "forward + backward", train_step: "training step" };
@@ -315,7 +318,7 @@
       const differs = x.findIndex((value, n) => value !== y[n]);
       return differs >= 0 && y[differs] > x[differs] ? b : a;
     });
-    for (const name of ["where", "dtype", "operation", "phase", "topology"]) chosen[name] = best[name];
+    for (const name of ["where", "dtype", "operation", "phase", "gradients", "cache", "topology"]) chosen[name] = best[name];
   }
   place.replaceChildren(form, answer);
   show();

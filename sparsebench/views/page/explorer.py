@@ -14,15 +14,16 @@ from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.league import outcome_of
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import PHASES, Point, machine_names, place
+from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style
 
 # What a problem is, in the order in which the explorer asks; `source` says whose records.
 FIELDS = (
-    "where", "dtype", "operation", "phase", "layer", "topology", "seed", "batch", "sparsity",
-    "source",
+    "where", "dtype", "operation", "phase", *USUAL, "layer", "topology", "seed", "batch",
+    "sparsity", "source",
 )  # fmt: skip
-_WORDS = {"where", "dtype", "operation", "phase", "layer", "topology", "source"}
+_WORDS = {"where", "dtype", "operation", "phase", *USUAL, "layer", "topology", "source"}
 _SHAPE = ("in_features", "out_features", "kernel", "stride", "padding", "groups", "image")
 _LONGEST = 160  # letters of a message
 
@@ -43,6 +44,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
             layers.setdefault(members[0].size, [getattr(case, name) for name in _SHAPE])
             values = {
                 "where": place(case, names[str(record.machine.get("id", ""))]),
+                **{name: members[0].get(name) for name in USUAL},
                 "layer": members[0].size,
                 "source": f"{chapter.name}, {record.started[:10] or 'undated'}",
             }
@@ -52,7 +54,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
                     [
                         _word(value, words) if name in _WORDS else value
                         for name in FIELDS
-                        for value in [values.get(name) or getattr(case, name, "")]
+                        for value in [values.get(name, getattr(case, name, ""))]
                     ],
                     [*(_word(text, words) for text in told), case.threads],
                     list(_rows(members, words)),
