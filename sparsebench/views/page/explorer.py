@@ -20,10 +20,10 @@ from sparsebench.views.plots import style
 
 # What a problem is, in the order in which the explorer asks; `source` says whose records.
 FIELDS = (
-    "where", "dtype", "operation", "phase", *USUAL, "layer", "topology", "seed", "batch",
+    "where", "dtype", "operation", "phase", "layer", "topology", "seed", *USUAL, "batch",
     "sparsity", "source",
 )  # fmt: skip
-_WORDS = {"where", "dtype", "operation", "phase", *USUAL, "layer", "topology", "source"}
+_WORDS = {*FIELDS} - {"seed", "batch", "sparsity", "input_sparsity"}
 _SHAPE = ("in_features", "out_features", "kernel", "stride", "padding", "groups", "image")
 _LONGEST = 160  # letters of a message
 
@@ -44,7 +44,6 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
             layers.setdefault(members[0].size, [getattr(case, name) for name in _SHAPE])
             values = {
                 "where": place(case, names[str(record.machine.get("id", ""))]),
-                **{name: members[0].get(name) for name in USUAL},
                 "layer": members[0].size,
                 "source": f"{chapter.name}, {record.started[:10] or 'undated'}",
             }
@@ -54,7 +53,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
                     [
                         _word(value, words) if name in _WORDS else value
                         for name in FIELDS
-                        for value in [values.get(name, getattr(case, name, ""))]
+                        for value in [values.get(name) or getattr(case, name, "")]
                     ],
                     [*(_word(text, words) for text in told), case.threads],
                     list(_rows(members, words)),
@@ -63,7 +62,8 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
     implementations = sorted({p.case.implementation for c in chapters for p in c.points})
     return {
         "fields": FIELDS, "words": list(words), "problems": found, "layers": layers,
-        "shape": _SHAPE, "phases": PHASES, "fewest": LEAST_ROUNDS,
+        "shape": _SHAPE, "phases": PHASES, "usual": USUAL,
+        "texts": sorted(_WORDS), "fewest": LEAST_ROUNDS,
         "colours": {n: style.of(n, implementations)["color"] for n in implementations},
     }  # fmt: skip
 

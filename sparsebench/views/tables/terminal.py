@@ -79,7 +79,8 @@ def _matrices(every: Sequence[Point]) -> list[RenderableType]:
 def _beside(every: Sequence[Point]) -> list[RenderableType]:
     """Return the tables of what is no layer at work in place of a dense one, and why any failed."""
     blocks: list[RenderableType] = []
-    for part in split(drawn(every), conditions=SHARED):
+    shared = [name for name in SHARED if name != "input_sparsity"]
+    for part in split(drawn(every), conditions=shared):
         for make in BESIDE:
             table = make(part.points)
             if not table.text.empty:
