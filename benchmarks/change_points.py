@@ -27,7 +27,7 @@ import numpy as np
 from sparsebench.regression.changes import changes
 
 SHIFT, WITHIN, STEADY = 1.03, 5, 40
-SCATTERS = (0.005, 0.0075, 0.01, 0.0125, 0.015)
+SCATTERS = (0.0075, 0.01)
 OUTLIERS, WIDER = (0.0, 0.05), 3.0
 WINDOW = 60  # commits that Otava sees
 

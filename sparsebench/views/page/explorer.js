@@ -5,12 +5,18 @@
   const place = document.getElementById("explorer");
   if (!place) return;
   const data = JSON.parse(document.getElementById("explorer-data").textContent);
-  const WORDS = new Set(["where", "dtype", "operation", "phase", "layer", "topology", "source"]);
+  const WORDS = new Set(data.texts);
   const TITLES = {
     where: "Where", dtype: "Type", operation: "Operation", phase: "Phase", layer: "Layer",
     topology: "Connections", seed: "Seed", batch: "Batch", sparsity: "Sparsity", source: "Records",
+    input_sparsity: "Zeros in the input", gradients: "Gradients", cache: "Caches",
   };
-  const PHASES = { forward_backward: "forward + backward", train_step: "training step" };
+  const PHASES = {
+    construction: "making a layer",
+    rewiring: "training step with a rewiring",
+    forward_backward: "forward + backward",
+    train_step: "training step",
+  };
   const TYPICAL = { sparsity: 0.9, batch: 128 };
   const BASELINE = "dense";
   const svgNames = place.querySelector("svg").namespaceURI; // the page names no address
@@ -83,7 +89,7 @@
 
   const shown = (name, value) => {
     if (name === "phase") return PHASES[value] ?? value;
-    return name === "sparsity" ? percent(value) : String(value);
+    return name.endsWith("sparsity") ? percent(value) : String(value);
   };
   const ordered = (name, values) => {
     if (name === "phase") return data.phases.filter((phase) => values.has(phase));
@@ -266,10 +272,13 @@
     const on = `--threads ${problem.threads} --device ${problem.device} --dtype ${problem.dtype}`;
     const what = `--batch ${problem.batch} --sparsity ${problem.sparsity} --phase ${problem.phase} `
       + `${on} --implementation ${names.join(",")}`;
-    if (problem.topology === "random" && problem.seed === 0 && problem.operation === "linear") {
+    const usual = problem.topology === "random" && problem.seed === 0
+      && Object.entries(data.usual).every(([name, value]) => problem[name] === value)
+      && ["inference", "forward_backward", "train_step"].includes(problem.phase);
+    if (usual && problem.operation === "linear") {
       return `sparsebench compare-linear --in ${inputs} --out ${outputs} ${what}`;
     }
-    if (problem.topology === "random" && problem.seed === 0 && problem.operation === "conv2d") {
+    if (usual && problem.operation === "conv2d") {
       return `sparsebench compare-conv2d --channels ${inputs},${outputs} --image ${image} `
         + `--kernel ${kernel} --stride ${stride} --padding ${padding} --groups ${groups} ${what}`;
     }
@@ -277,6 +286,7 @@
     return `sparsebench run ${problem.chapter} -f in_features=${inputs} -f out_features=${outputs} `
       + `-f sparsity=${problem.sparsity} -f batch=${problem.batch} -f phase=${problem.phase} `
       + `-f dtype=${problem.dtype} -f seed=${problem.seed} -f ${topology} `
+      + Object.keys(data.usual).map((name) => `-f ${name}=${problem[name]} `).join("")
       + `--threads ${problem.threads} --device ${problem.device}`;
   }
 
@@ -315,7 +325,7 @@
       const differs = x.findIndex((value, n) => value !== y[n]);
       return differs >= 0 && y[differs] > x[differs] ? b : a;
     });
-    for (const name of ["where", "dtype", "operation", "phase", "topology"]) chosen[name] = best[name];
+    for (const name of ["where", "dtype", "operation", "phase", "topology", ...Object.keys(data.usual)]) chosen[name] = best[name];
   }
   place.replaceChildren(form, answer);
   show();

@@ -14,15 +14,16 @@ from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.league import outcome_of
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import PHASES, Point, machine_names, place
+from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style
 
 # What a problem is, in the order in which the explorer asks; `source` says whose records.
 FIELDS = (
-    "where", "dtype", "operation", "phase", "layer", "topology", "seed", "batch", "sparsity",
-    "source",
+    "where", "dtype", "operation", "phase", "layer", "topology", "seed", *USUAL, "batch",
+    "sparsity", "source",
 )  # fmt: skip
-_WORDS = {"where", "dtype", "operation", "phase", "layer", "topology", "source"}
+_WORDS = {*FIELDS} - {"seed", "batch", "sparsity", "input_sparsity"}
 _SHAPE = ("in_features", "out_features", "kernel", "stride", "padding", "groups", "image")
 _LONGEST = 160  # letters of a message
 
@@ -61,7 +62,8 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
     implementations = sorted({p.case.implementation for c in chapters for p in c.points})
     return {
         "fields": FIELDS, "words": list(words), "problems": found, "layers": layers,
-        "shape": _SHAPE, "phases": PHASES, "fewest": LEAST_ROUNDS,
+        "shape": _SHAPE, "phases": PHASES, "usual": USUAL,
+        "texts": sorted(_WORDS), "fewest": LEAST_ROUNDS,
         "colours": {n: style.of(n, implementations)["color"] for n in implementations},
     }  # fmt: skip
 

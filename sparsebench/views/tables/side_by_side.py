@@ -8,10 +8,11 @@ import pandas as pd
 
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import LEAD, Point, group, place
+from sparsebench.cases.case import USUAL
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, noted, tidy
 
-_PROBLEM = ("operation", "dtype", "topology", "seed", "phase", "batch", "size", "sparsity")
+_PROBLEM = ("operation", "dtype", "topology", "seed", "phase", *USUAL, "batch", "size", "sparsity")
 
 
 def side_by_side(points: Sequence[Point]) -> Table:

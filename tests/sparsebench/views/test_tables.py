@@ -150,3 +150,11 @@ def test_machines_are_put_side_by_side_where_there_are_several():
     assert rows["masked"]["Bellows 100"] == ""
     assert len(made.numbers) == 5
     assert machines(points(fast)).text.empty
+
+
+def test_thousands_of_rows_are_written_as_csv_alone(tmp_path, monkeypatch):
+    (table,) = (t for t in tables.tables(points(sweep())) if t.name == "measurements")
+    assert len(tables.write(table, tmp_path)) == 3
+    monkeypatch.setattr(writers, "_MOST", len(table.text) - 1)
+    assert tables.write(table, tmp_path) == [tmp_path / "measurements.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["measurements.csv"]
