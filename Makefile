@@ -10,7 +10,7 @@ SEEDS  ?= 1
 BASE   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench peers mnist wide cifar toy headline test test-quick check-perf trip-wires sanitize lint format docs readme docs-figures notebooks dist plots report clean distclean
+.PHONY: help install bench peers mnist wide cifar toy headline test test-slow check-perf trip-wires sanitize lint format docs readme docs-figures notebooks dist plots report clean distclean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,15 +53,15 @@ headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
 # OpenMP's threads spin for a while when they have nothing to do. On a machine that is busy with other
 # things they so keep the cores from the threads they wait for, and tests of a second take minutes.
 # Only here: what is measured (check-perf, trip-wires) is measured as users run it.
-test test-quick: export OMP_WAIT_POLICY := passive
-test test-quick: export GOMP_SPINCOUNT := 0
+test test-slow: export OMP_WAIT_POLICY := passive
+test test-slow: export GOMP_SPINCOUNT := 0
 # A file's tests stay together, for what they share; the order is that of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-test: $(STAMP)  ## run the tests, in two processes
-	$(PYTEST)
-
-test-quick: $(STAMP)  ## run the tests without the longest
+test: $(STAMP)  ## run the tests, in two processes, but for the few that take longest
 	$(PYTEST) -m 'not slow'
+
+test-slow: $(STAMP)  ## run those that take longest: real measurements, other instruction sets
+	$(PYTEST) -m slow
 
 check-perf: $(STAMP)  ## compare speed and memory with an earlier revision (BASE=main)
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json=build/benchmarks.json

@@ -42,6 +42,7 @@ SANITIZERS = {
             "tests/sparselayers/test_backends.py",
             "tests/sparselayers/test_native.py",
             "tests/sparselayers/test_ways.py",
+            "tests/sparselayers/test_row_blocks.py",
             "tests/sparselayers/test_conv_native.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",

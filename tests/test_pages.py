@@ -13,6 +13,7 @@ import sparsebench
 import sparselayers as sl
 from sparsebench.cases.sweep import Sweep
 from sparsebench.cli import COMMANDS, command
+from sparsebench.models.experiment import Experiment as Models
 from sparsebench.training.experiment import Table
 
 ROOT = Path(__file__).parents[1]
@@ -21,7 +22,9 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 GUIDES = [*(DOCS / "start").glob("*.md"), *(DOCS / "guides").glob("*.md")]
 # Their code is run, and looked at, by tests of their own in tests/sparselayers/.
-ELSEWHERE = {DOCS / "guides" / name for name in ("sparse-training.md", "structures.md")}
+ELSEWHERE = {
+    DOCS / "guides" / name for name in ("sparse-training.md", "structures.md", "models.md")
+}
 
 
 PACKAGES = (
@@ -60,7 +63,8 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
 
 
 def test_every_public_name_has_an_example():
-    code = "\n".join(code for page in PAGES for code in blocks(page, "python"))
+    kinds = ("python", "py")
+    code = "\n".join(code for page in PAGES for kind in kinds for code in blocks(page, kind))
     assert not [name for name in sl.__all__ if not re.search(rf"\bsl\.{name}\b", code)]
 
 
@@ -102,7 +106,9 @@ def test_every_command_that_a_page_shows_is_there():
 def test_the_files_that_a_page_shows_are_read(page):
     for text in blocks(page, "toml"):
         content = tomllib.loads(text)
-        if "question" in content:
+        if "models" in content:
+            Models.model_validate(content)
+        elif "question" in content:
             Table.model_validate(content)
         elif "implementation" in content.get("grid", {}):
             names = content["grid"]["implementation"]

@@ -16,7 +16,7 @@ TEXT = WORKFLOW.read_text("utf-8")
 def test_it_is_yaml_with_the_jobs_that_are_promised():
     yaml = pytest.importorskip("yaml")
     jobs = yaml.safe_load(TEXT)["jobs"]
-    assert set(jobs) == {"lint", "test", "check-perf", "wheels"}
+    assert set(jobs) == {"lint", "test", "check-perf", "notebooks", "dist", "wheels"}
     matrix = jobs["test"]["strategy"]["matrix"]
     assert matrix["os"] == ["ubuntu-latest", "macos-latest"]
     assert matrix["python"] == ["3.11", "3.12", "3.13", "3.14"]
@@ -31,7 +31,7 @@ def test_every_target_is_one_of_the_makefiles():
 
 
 def test_what_ci_runs_includes_the_trip_wires():
-    assert "make lint test trip-wires" in (ROOT / ".ci" / "run").read_text()
+    assert "make lint test test-slow trip-wires" in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize("apt", ["works", "fails", "is not there"])
@@ -55,7 +55,7 @@ def test_what_ci_runs_goes_on_without_a_browser(apt, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "made").read_text() == "lint test trip-wires\n"
+    assert (tmp_path / "made").read_text() == "lint test test-slow trip-wires\n"
     assert ("are skipped" in done.stdout) == (apt == "fails")
     if apt != "is not there":
         asked = (tmp_path / "asked").read_text().split()
@@ -66,7 +66,7 @@ def test_names_of_ours_are_written_as_they_are():
     assert set(re.findall(r"sparse\w+", TEXT)) <= {"sparsebench", "sparselayers"}
 
 
-@pytest.mark.parametrize(("target", "patient"), [("test", 1), ("test-quick", 1), ("trip-wires", 0)])
+@pytest.mark.parametrize(("target", "patient"), [("test", 1), ("test-slow", 1), ("trip-wires", 0)])
 def test_threads_of_tests_wait_without_spinning_and_what_is_measured_is_as_users_run_it(
     target, patient, tmp_path
 ):

@@ -44,7 +44,7 @@ def install(venv: Path, goals: Sequence[str]) -> None:
     if not _has_pip(python):
         _make(venv, steps)
     needed, pip = [*_named(), *_named("dev")], _pip(python)
-    steps.run(f"Installing the {len(needed)} libraries that it needs", [*pip, *needed])
+    steps.run(f"Installing the {len(needed)} libraries that the project needs", [*pip, *needed])
     what = "Compiling the kernels" if _compiler() else "Installing the project"
     steps.run(what, [*pip, "--verbose", "--no-deps", "--editable", "."])
     if not list(venv.glob("lib/python*/site-packages/sparselayers/_native*")):

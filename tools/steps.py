@@ -38,11 +38,12 @@ class Steps:
 
         Raises StepError where it fails.
         """
-        start, before = time.monotonic(), self.log.stat().st_size
+        start = time.monotonic()
         environment = os.environ | ({"PATH": path} if path else {})
         print(f"{sentence} ...", end="", flush=True)
         with self.log.open("a") as log:
             print("$", *command, file=log, flush=True)
+            before = self.log.stat().st_size
             child = subprocess.Popen(
                 command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, env=environment
             )

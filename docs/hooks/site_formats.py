@@ -12,6 +12,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.sweep import Sweep
+from sparsebench.models.experiment import Experiment as Models
 from sparsebench.records import Record
 from sparsebench.training.experiment import Table
 from sparsebench.training.records import TrainingRecord
@@ -21,6 +22,7 @@ from sparsebench.training.settings import CifarSetting, MLPSetting
 FORMATS: dict[str, tuple[Any, ...]] = {
     "sweep": (Sweep,),
     "experiment": (Table, MLPSetting, CifarSetting),
+    "models": (Models,),
     "record": (Record, Case),
     "training-record": (TrainingRecord,),
 }

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_LISTS = {"guides/examples.md": "Examples", "guides/notebooks.md": "Notebooks"}
+_LISTS = {"guides/examples/index.md": "Examples", "guides/notebooks/index.md": "Notebooks"}
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import site_commands  # noqa: E402
@@ -23,17 +23,19 @@ from mkdocs.structure.files import File  # noqa: E402
 
 def on_config(config):
     """Give the programs that have pages a place beside the pages that list them."""
-    pages = site_links.PROGRAMS.values()
     for number, section in enumerate(config.nav or ()):
         if isinstance(section, dict) and "Guides" in section:
-            guides = [
-                {title: [top, *sorted(p for p in pages if p.startswith(top.removesuffix(".md")))]}
-                if (title := _LISTS.get(top))
-                else top
-                for top in section["Guides"]
-            ]
-            config.nav[number] = {"Guides": guides}
+            config.nav[number] = {"Guides": [_with_programs(page) for page in section["Guides"]]}
     return config
+
+
+def _with_programs(page):
+    if page not in _LISTS:
+        return page
+    folder = page.removesuffix("index.md")
+    return {
+        _LISTS[page]: [page, *(p for p in site_links.PROGRAMS.values() if p.startswith(folder))]
+    }
 
 
 def on_files(files, config):

@@ -12,8 +12,8 @@ import site_listings
 ELSEWHERE = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
-    "examples/README.md": "guides/examples.md",
-    "experiments/notebooks/README.md": "guides/notebooks.md",
+    "examples/README.md": "guides/examples/index.md",
+    "experiments/notebooks/README.md": "guides/notebooks/index.md",
     "layers/README.md": "design/library.md",
     "layers/sparselayers/csrc/README.md": "design/kernels-cpu.md",
     "layers/sparselayers/backends/triton_kernels/README.md": "design/kernels-gpu.md",

@@ -139,6 +139,14 @@ def follow_rest(new: Module, old: nn.Module, *, but: tuple[str, ...] = ()) -> Mo
     return new
 
 
+def forget_hooks(layer: nn.Module) -> None:
+    """Remove all hooks of a layer but those that compute or load its weight."""
+    for name in HOOKS:
+        hooks: Any = getattr(layer, name)
+        for key in [key for key, hook in hooks.items() if not _is_of_torch(hook)]:
+            del hooks[key]
+
+
 def extras(layer: nn.Module) -> tuple[str, ...]:
     """Return the names of the attributes that somebody else has given to the layer."""
     bare = {parameter for kind in type(layer).__mro__ for parameter in _arguments(kind)}

@@ -1,7 +1,7 @@
-"""The dense layer at the inputs that are not zero: their columns of the weight are gathered.
+"""The dense layer at the inputs that are not zero: only their columns of the weight are read.
 
-The weight lies column by column, prepared once. Which inputs are zero is found in every call; those
-that any sample of the batch has are taken.
+The weight lies column by column, prepared once. Which inputs of each sample are zero is found in
+every call; `embedding_bag` adds up the columns of the others, weighted, without a copy of them.
 """
 
 from __future__ import annotations
@@ -9,22 +9,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense, weight_of
 
 
 class DenseNonzero(Dense):
-    """Multiplies inputs that are not zero by their columns of the dense weight, in inference."""
+    """Adds up the columns of the dense weight whose inputs are not zero, in inference."""
 
     name = "dense_nonzero"
     operations = ("linear",)
+    dtypes = ("float64", "float32")
     trains = False
     stands_in = False
-
-    def bytes_needed(self, case: Case) -> int:
-        """Count the columns that are gathered too."""
-        return 2 * super().bytes_needed(case)
 
     def build(self, problem: Problem) -> nn.Module:
         """Keep the weight column by column."""
@@ -41,5 +37,8 @@ class _DenseNonzero(nn.Module):
         self.register_buffer("bias", problem.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = (x != 0).any(0).nonzero().squeeze(1)
-        return torch.addmm(self.bias, x[:, inputs], self.weight[inputs])
+        sample, column = x.nonzero(as_tuple=True)
+        first = torch.searchsorted(sample, torch.arange(len(x), device=x.device))
+        return self.bias + nn.functional.embedding_bag(
+            column, self.weight, first, mode="sum", per_sample_weights=x[sample, column]
+        )

@@ -7,7 +7,7 @@ features first, in every call.
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class ScipyCSR(Implementation):
     name = "scipy_csr"
     devices = ("cpu",)
     dtypes = ("float64", "float32")
-    operations = ("linear", "product")
+    operations: ClassVar[tuple[str, ...]] = ("linear", "product")
     trains = False
     modules = ("scipy.sparse",)
     install = "pip install scipy"

@@ -1,4 +1,4 @@
-"""The examples of docs/models.md run as they are, one after the other; its TOML is read."""
+"""The examples of docs/guides/models.md run as they are, one after the other; its TOML is read."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from sparsebench.cases.files import File
 from sparsebench.models import experiment
 from sparsebench.models.experiment import Experiment
 
-TEXT = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[2] / "docs" / "guides" / "models.md").read_text("utf-8")
 
 
 def blocks(language):

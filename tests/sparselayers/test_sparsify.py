@@ -9,6 +9,7 @@ from torch import nn
 import sparselayers as sl
 from sparselayers import sparsify
 from sparselayers.convert import convert, measure, swap
+from sparselayers.convert.whole import compare_models
 
 CPU = torch.device("cpu")
 
@@ -52,6 +53,8 @@ def choose(monkeypatch, faster):
 
     assert original is measure.compare
     monkeypatch.setattr(swap, "compare", fake)
+    whole = measure.Times(1.0, 0.9, 0.8, 0.95, 9)
+    monkeypatch.setattr(swap, "compare_models", lambda *_, **__: whole)
 
 
 def test_only_layers_that_are_surely_faster_are_swapped(model, monkeypatch):
@@ -167,3 +170,53 @@ def test_a_warm_sample_follows_calls_of_its_own(monkeypatch):
     assert (cold.first, cold.second, cold.samples) == (3.0, 3.0, measure.LEAST)
     warm = measure.compare(step("a"), step("b"), device=CPU, seconds=0, warm=True)
     assert (warm.first, warm.second, warm.samples) == (1.0, 1.0, measure.LEAST)
+
+
+def test_the_whole_model_decides_in_the_end(monkeypatch):
+    """While it is slower with the chosen layers, the half that gained least goes back."""
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(5)))
+    choose(monkeypatch, [0.8, 0.3, 0.5, 2.0, 0.6])
+    tried = []
+
+    def whole(model, instead, example, *, training, device, seconds):
+        tried.append(sorted(int(n) for n, m in model.named_modules() if m in instead))
+        ratio = 1.2 if len(instead) > 1 else 0.9
+        return measure.Times(1.0, ratio, ratio, ratio, 9)
+
+    monkeypatch.setattr(swap, "compare_models", whole)
+    result = sparsify(model, torch.randn(2, 8))
+    assert tried == [[0, 1, 2, 4], [1, 2], [1]]
+    assert [d.chosen for d in result.decisions] == ["dense", "sparse", "dense", "dense", "dense"]
+    assert [isinstance(m, sl.SparseLinear) for m in result.model] == [False, True, *[False] * 3]
+    assert result.whole.ratio == 0.9
+
+
+def test_a_whole_model_that_never_gains_stays_dense(monkeypatch):
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(5)))
+    choose(monkeypatch, [0.5] * 5)
+    slower = measure.Times(1.0, 1.5, 1.4, 1.6, 9)
+    monkeypatch.setattr(swap, "compare_models", lambda *_, **__: slower)
+    result = sparsify(model, torch.randn(2, 8))
+    assert {d.chosen for d in result.decisions} == {"dense"}
+    assert result.whole is None
+
+
+def test_times_of_a_whole_model():
+    """Both compute, with gradients and without, and leave no trace in the model."""
+    model = Net().train()
+    before = copy.deepcopy(model.state_dict())
+    calls = []
+    model.stem.register_forward_hook(lambda *_: calls.append(1))
+    instead = {model.stem: convert(model.stem, "csr")}
+    x = torch.randn(2, 3, 6, 6)
+    for training in (True, False):
+        times = compare_models(model, instead, x, training=training, device=CPU, seconds=0)
+        assert times.samples == measure.LEAST
+    assert not calls
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(v, before[name]) for name, v in model.state_dict().items())
+    # A model whose own hook makes its input fit is not timed.
+    model.register_forward_pre_hook(lambda _, args: (args[0][:, :3],))
+    wide = torch.randn(2, 5, 6, 6)
+    assert compare_models(model, {}, wide, training=False, device=CPU, seconds=0) is None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from sparselayers.convert.attention import rebuilt
 from sparselayers.convert.layer import SPARSE
 from sparselayers.convert.measure import Times, compare
 from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
+from sparselayers.convert.whole import compare_models
 from sparselayers.layer import SparseLayer
 from sparselayers.sizes import nbytes
 from sparselayers.weight import Format, check_format
@@ -48,11 +49,14 @@ class Sparsified(Generic[Model]):
     """The new model, and why each of its layers is what it is.
 
     `skipped` says of every other layer with a weight that could be sparse why it was not measured.
+    `whole` are the times of a step of the whole model, dense and with the chosen layers; None by
+    `criterion="memory"`, where all stays dense, and where the model needs its hooks to run.
     """
 
     model: Model
     decisions: tuple[Decision, ...]
     skipped: dict[str, str]
+    whole: Times | None = None
 
     @property
     def bytes_saved(self) -> int:
@@ -105,8 +109,10 @@ def sparsify(
     least `threshold` of the weights are zero is measured beside its sparse twin, with inputs of
     the shape that the model gives it for `example_input`: forward and backward, or forward only if
     not `training`. It is replaced if the sparse one is faster, with 95% confidence; by
-    `criterion="memory"` if it is smaller. `seconds` limits the time spent on a layer whose two
-    times are close. `verbose` prints the table of the result.
+    `criterion="memory"` if it is smaller. Then the whole model is measured too: while it is not
+    faster with the chosen layers than without, the half of them that gained least stays dense.
+    `seconds` limits the time spent on a layer, or the whole, whose two times are close. `verbose`
+    prints the table of the result.
 
     A tuple as `example_input` holds the arguments of the model; a dict holds keyword arguments,
     where the model has those; anything else is the one argument (put into a tuple, a dict is too).
@@ -115,9 +121,8 @@ def sparsify(
 
     A layer that is used several times stays shared and is measured with its first input. One that
     shares its weight with another layer, such as an embedding, stays as it is. Attention of which a
-    projection is replaced becomes a SparseMultiheadAttention. The model
-    runs once, as in evaluation, and as a copy of all but its parameters: what it keeps in buffers
-    and attributes is as before.
+    projection is replaced becomes a SparseMultiheadAttention. The model runs as in evaluation, and
+    as a copy of all but its parameters: what it keeps in buffers and attributes is as before.
 
     Raises what the model raises for the example input, ValueError for a threshold outside [0, 1],
     an unknown criterion or format, a path in `skip` that is no such layer, and where the model
@@ -133,7 +138,7 @@ def sparsify(
     opened = _opened(model, threshold)
     candidates, skipped = _candidates(model, threshold, skip, opened)
     inputs, read = examples.inputs(model, example_input, candidates.values(), opened)
-    decisions, new = [], dict[nn.Module, nn.Module]()
+    decisions, twins = [], dict[nn.Module, nn.Module]()
     for path, layer in candidates.items():
         if layer not in inputs:
             skipped[path] = READ if layer in read else "the example input does not reach it"
@@ -142,15 +147,63 @@ def sparsify(
         decision = _decide(path, layer, sparse, inputs[layer], training, criterion, seconds)
         decisions.append(decision)
         if decision.chosen == "sparse":
-            new[layer] = sparse
+            twins[layer] = sparse
+    whole = None
+    if criterion == "time" and twins:
+
+        def measure(chosen: Mapping[nn.Module, nn.Module]) -> Times | None:
+            return compare_models(
+                model,
+                _places(chosen, opened),
+                example_input,
+                training=training,
+                device=next(iter(inputs.values())).device,
+                seconds=seconds,
+            )
+
+        twins, whole = _that_pay(twins, candidates, decisions, measure)
+    chosen = {path for path, layer in candidates.items() if layer in twins}
+    decisions = [d if d.path in chosen else replace(d, chosen="dense") for d in decisions]
+    new = _places(twins, opened)
+    model = replace_modules(model, new, inplace=inplace)
+    result = Sparsified(model, tuple(decisions), skipped, whole)
+    if verbose:
+        print(result.table())
+    return result
+
+
+def _that_pay(
+    twins: dict[nn.Module, nn.Module],
+    candidates: Mapping[str, nn.Module],
+    decisions: list[Decision],
+    measure: Callable[[Mapping[nn.Module, nn.Module]], Times | None],
+) -> tuple[dict[nn.Module, nn.Module], Times | None]:
+    """Return those of the twins with which the whole model is faster, and its times with them.
+
+    A layer that is faster by itself may cost its neighbours more, and where many are tried some
+    win by chance. While the whole is not faster, the half of them that gained least goes back.
+    """
+    gains = {candidates[d.path]: d.times.first - d.times.second for d in decisions}
+    ordered = sorted(twins, key=lambda layer: gains[layer], reverse=True)
+    while ordered:
+        kept = {layer: twins[layer] for layer in ordered}
+        times = measure(kept)
+        if times is None or times.ratio < 1.0:
+            return kept, times
+        ordered = ordered[: len(ordered) // 2]
+    return {}, None
+
+
+def _places(
+    twins: Mapping[nn.Module, nn.Module], opened: Mapping[nn.Module, SparseMultiheadAttention]
+) -> dict[nn.Module, nn.Module]:
+    """Return what stands in the place of which module; of attention with sparse projections one."""
+    new = dict(twins)
     for attention, projections in opened.items():
         layers = [getattr(projections, name) for name in PROJECTIONS]
         if any(layer in new for layer in layers):
             new[attention] = rebuilt(projections, [new.pop(layer, layer) for layer in layers])
-    result = Sparsified(replace_modules(model, new, inplace=inplace), tuple(decisions), skipped)
-    if verbose:
-        print(result.table())
-    return result
+    return new
 
 
 READ = "its parent reads its weight itself"

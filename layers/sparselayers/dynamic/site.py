@@ -17,8 +17,10 @@ from sparselayers.structures import Structure, Unstructured
 from sparselayers.topologies.keys import absent, contains, from_keys
 from sparselayers.topologies.sampling import ascending, distinct_in_groups, distinct_integers
 
-# Small enough for the caches of a CPU, large enough to keep a GPU busy for a while.
-_BLOCK = 2**21
+# Places that are looked at together: a GPU is busy with them for a while; those of a CPU fit into
+# its caches. (2048², 90%, batch 128: a rewiring by RigL takes a fifth less CPU time than with 2^21,
+# and 39 MB at its peak in place of 105.)
+_BLOCK, _CPU_BLOCK = 2**21, 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,7 @@ class Site:
     def _blocks(self) -> Iterator[slice]:
         """Yield all rows in order, as many at a time as make a block."""
         rows, columns = self.layer.shape
-        height = max(1, min(self.max_size, _BLOCK) // columns // self._height) * self._height
+        most = min(self.max_size, _CPU_BLOCK if self.present.device.type == "cpu" else _BLOCK)
+        height = max(1, most // columns // self._height) * self._height
         for start in range(0, rows, height):
             yield slice(start, min(start + height, rows))

@@ -11,7 +11,12 @@
     topology: "Connections", seed: "Seed", batch: "Batch", sparsity: "Sparsity", source: "Records",
     input_sparsity: "Zeros in the input", gradients: "Gradients", cache: "Caches",
   };
-  const PHASES = { forward_backward: "forward + backward", train_step: "training step" };
+  const PHASES = {
+    construction: "making a layer",
+    rewiring: "training step with a rewiring",
+    forward_backward: "forward + backward",
+    train_step: "training step",
+  };
   const TYPICAL = { sparsity: 0.9, batch: 128 };
   const BASELINE = "dense";
   const svgNames = place.querySelector("svg").namespaceURI; // the page names no address

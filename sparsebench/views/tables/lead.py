@@ -13,7 +13,9 @@ from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 # Dense in every step, the same library in another way, or a choice among others.
-_NO_PEERS = ("masked", "masked_rigl", "reference", "rigl", "set", "auto", LEAD)
+_NO_PEERS = (
+    "masked", "masked_rigl", "reference", "rigl", "set", "auto", "openvino_sparse", LEAD,
+)  # fmt: skip
 
 
 def lead(points: Sequence[Point]) -> Table:

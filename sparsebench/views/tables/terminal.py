@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import crossover
 from sparsebench.analysis.estimates import geometric_mean
 from sparsebench.analysis.league import league
@@ -78,7 +79,8 @@ def _matrices(every: Sequence[Point]) -> list[RenderableType]:
 def _beside(every: Sequence[Point]) -> list[RenderableType]:
     """Return the tables of what is no layer at work in place of a dense one, and why any failed."""
     blocks: list[RenderableType] = []
-    for part in split(drawn(every), conditions=SHARED):
+    shared = [name for name in SHARED if name != "input_sparsity"]
+    for part in split(drawn(every), conditions=shared):
         for make in BESIDE:
             table = make(part.points)
             if not table.text.empty:
@@ -117,13 +119,17 @@ def _speedups(members: Sequence[Point]) -> Table:
 
 
 def _shown(layer: Sequence[Point]) -> list[str]:
-    """Return `ours`, if it is there, and the best of the other sparse implementations."""
+    """Return `ours`, if it is there, and the best of the other sparse implementations.
+
+    Of the dense ones where there is no other.
+    """
     means = {}
     for (name,), members in group(layer, "implementation").items():
         draws = [d for p in members if (d := speedup_draws(p)) is not None]
         if name != BASELINE:
             means[name] = float(geometric_mean(draws)[0]) if draws else 0.0
     others = sorted((name for name in means if name != LEAD), key=lambda n: -means[n])
+    others = [name for name in others if not is_dense(name)] or others
     return [name for name in (LEAD,) if name in means] + others[:1]
 
 

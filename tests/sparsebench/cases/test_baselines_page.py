@@ -8,7 +8,7 @@ from sparsebench.cases import sweep
 from sparsebench.implementations import IMPLEMENTATIONS
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "baselines.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "design" / "baselines.md").read_text("utf-8")
 
 
 def test_its_sweep_is_valid(tmp_path):

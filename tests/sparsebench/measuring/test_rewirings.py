@@ -111,3 +111,12 @@ def test_what_keeps_its_connections_is_not_rewired():
         assert refusal(replace(CASE, implementation=name)) is None
     with pytest.raises(ValueError, match="only linear layers are rewired"):
         replace(CASE, operation="conv2d")
+
+
+def test_a_rewiring_takes_no_more_than_a_few_dense_gradients(tmp_path):
+    """The peak of RigL's at 1024²: the gradient is formed and chosen from in blocks."""
+    case = replace(CASE, implementation="rigl", in_features=1024, out_features=1024, sparsity=0.9)
+    worker.prepare(case, tmp_path)
+    outcome = worker.measure(case, tmp_path, 1e-4, None)
+    assert outcome.status == "ok"
+    assert outcome.memory.training_peak < 6 * 4 * 1024**2

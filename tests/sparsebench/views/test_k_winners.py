@@ -1,6 +1,9 @@
 """K-winners and zeros in inputs, where times are known."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from sparsebench.analysis.points import points
 from sparsebench.views import plots, tables
@@ -49,6 +52,13 @@ def test_what_gains_from_zeros_in_the_input_is_told(every):
     shown = {row["implementation"]: row for row in text}
     assert shown["csc_nonzero"]["90% zeros"] == "500 ms, 8.0×"
     assert shown["ours"]["size"] == "1024"
+
+
+def test_a_run_ends_with_every_share_of_zeros_in_one_table(every):
+    console = Console(file=io.StringIO(), width=140)
+    console.print(tables.terminal([point.record for point in every]))
+    (heads,) = (line for line in console.file.getvalue().splitlines() if "90% zeros" in line)
+    assert "0% zeros" in heads.replace("90% zeros", "")
 
 
 def test_a_line_for_each_against_the_share_of_zeros(every):
