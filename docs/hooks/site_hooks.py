@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+_LEFT_OUT = re.compile(
+    r"<!-- not on the site -->.*?<!-- end of what is not on the site -->", re.DOTALL
+)
 _LISTS = {"guides/examples/index.md": "Examples", "guides/notebooks/index.md": "Notebooks"}
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
@@ -22,10 +26,14 @@ from mkdocs.structure.files import File  # noqa: E402
 
 
 def on_config(config):
-    """Give the programs that have pages a place beside the pages that list them."""
+    """Give programs that have pages, and pages that mkdocs.yml does not name, their places."""
+    named = re.findall(r"[\w/-]+\.md", str(config.nav))
+    left = sorted({p.relative_to(DOCS).as_posix() for p in DOCS.rglob("*.md")} - {*named})
     for number, section in enumerate(config.nav or ()):
-        if isinstance(section, dict) and "Guides" in section:
-            config.nav[number] = {"Guides": [_with_programs(page) for page in section["Guides"]]}
+        ((title, pages),) = section.items()
+        if isinstance(pages, list):
+            own = [page for page in left if page.startswith(f"{title.lower()}/")]
+            config.nav[number] = {title: [_with_programs(page) for page in [*pages, *own]]}
     return config
 
 
@@ -58,7 +66,7 @@ def on_page_markdown(markdown, page, config, files):
         from tests.readme_tables import updated  # pandas and torch
 
         markdown = updated(markdown)
-    markdown = re.sub(r"<!-- not on the site -->.*?<!-- end -->", "", markdown, flags=re.DOTALL)
+    markdown = _LEFT_OUT.sub("", markdown)
     if "<!-- commands" in markdown:
         markdown = re.sub(
             r"<!-- commands -->.*<!-- end of commands -->",
