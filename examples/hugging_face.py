@@ -24,8 +24,7 @@ class Rewire(TrainerCallback):
     """Rewires a model's sparse layers after each step of its optimizer."""
 
     def on_train_begin(self, args, state, control, model=None, optimizer=None, **kwargs):
-        own = getattr(optimizer, "optimizer", optimizer)  # accelerate wraps the optimizer
-        self.rewirer = sl.SET(model, own, update_every=5, stop_after=state.max_steps)
+        self.rewirer = sl.SET(model, optimizer, update_every=5, stop_after=state.max_steps)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.rewirer.step()

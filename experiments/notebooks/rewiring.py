@@ -102,8 +102,9 @@ pd.concat(tables, names=["rule", None]).droplevel(1).set_index("layer", append=T
 # %% [markdown]
 # ## Where the network looks
 #
-# How many connections each pixel has. At random, all have about as many; SET loses those of pixels
-# that are always black, whose weights never change; RigL gathers them where the digits differ.
+# How many connections each pixel has. At random, all have about as many; SET loses some of those at
+# the border, where all digits look alike and weights stay small; RigL gathers them where digits
+# differ.
 
 # %%
 figure, panels = plt.subplots(1, 3, figsize=(9, 3), layout="constrained")

@@ -74,6 +74,13 @@ def check_changeable(
                 _check(key, entry, weights.numel())
 
 
+def unwrapped(optimizer: Optimizer | None) -> Optimizer | None:
+    """Return the optimizer that makes the steps: Hugging Face's accelerate wraps it in another."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = inner
+    return optimizer
+
+
 def _check(name: str, entry: Any, nnz: int) -> None:
     """Raise ValueError where what an optimizer keeps cannot be told apart by connection."""
     if isinstance(entry, dict | list | tuple):

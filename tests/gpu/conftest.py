@@ -1,8 +1,8 @@
 """The same tests in Triton's interpreter on any machine, and unchanged on a GPU.
 
 `TRITON_INTERPRET=1 pytest tests/gpu` runs them in the interpreter, `pytest -m gpu` on a GPU; the
-variable has to be there before Triton is imported. `make test-slow` does the former in any case (see
-tests/sparselayers/test_triton_interpreted.py), the latter where there is a GPU.
+variable has to be there before Triton is imported. `make test-slow` does the former in any case
+(see tests/sparselayers/test_triton_interpreted.py), `make test` the latter where there is a GPU.
 """
 
 import os

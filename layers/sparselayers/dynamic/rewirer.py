@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparselayers import structures
-from sparselayers.change import change_connections, check_changeable
+from sparselayers.change import change_connections, check_changeable, unwrapped
 from sparselayers.dynamic import shrink
 from sparselayers.dynamic.activity import Step
 from sparselayers.dynamic.agreement import Agreement
@@ -116,6 +116,7 @@ class Rewirer(ABC):
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
         self.process_group, self.check_gradient = process_group, check_gradient
         self.generator = generator or torch.Generator().manual_seed(_any_number())
+        optimizer = unwrapped(optimizer)
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
         layers = _rewirable(model, optimizer)
         self._check_structure(layers)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from sparselayers import structures
-from sparselayers.change import check_changeable
+from sparselayers.change import check_changeable, unwrapped
 from sparselayers.prune.magnitude import (
     Distribution,
     check_structure,
@@ -52,6 +52,7 @@ class Pruner:
         score: Score = magnitude,
         structure: Structure | str | None = None,
     ) -> None:
+        optimizer = unwrapped(optimizer)
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.distribution: Distribution = distribution
         self.skip = tuple(skip)

@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
@@ -17,6 +18,8 @@ from sparsebench.views.plots.axes import Readable
 from sparsebench.views.plots.style import styled
 
 LARGEST_SVG = 24_000
+_MOST_MARKS = 300  # each takes some 80 bytes as SVG: with more it is larger, and need not be made
+_NO_MARK = ("None", "none", " ", "", None)
 _PAD = 0.08  # inches
 
 
@@ -39,8 +42,10 @@ def image(figure: Figure) -> Image:
         figure.draw_without_rendering()  # lays it out, and once is enough
         figure.set_layout_engine("none")
         box = figure.get_tightbbox().padded(_PAD)
-        content, kind = _saved(figure, "svg", box, metadata={"Date": None}), "svg+xml"
-        if len(content) > LARGEST_SVG:
+        content, kind = b"", "svg+xml"
+        if few := _marks(figure) <= _MOST_MARKS:
+            content = _saved(figure, "svg", box, metadata={"Date": None})
+        if not few or len(content) > LARGEST_SVG:
             content, kind = _of_few_colours(_saved(figure, "png", box, dpi=100)), "webp"
     axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
     return Image(
@@ -48,6 +53,11 @@ def image(figure: Figure) -> Image:
         width=round(100 * box.width), height=round(100 * box.height),
         axes=json.dumps(axes, separators=(",", ":")),
     )  # fmt: skip
+
+
+def _marks(figure: Figure) -> int:
+    lines = (line for axes in figure.axes for line in axes.lines)
+    return sum(np.size(line.get_xdata()) for line in lines if line.get_marker() not in _NO_MARK)
 
 
 def _reading(axes: Axes, figure: Figure, box: Bbox) -> list[Any] | None:
