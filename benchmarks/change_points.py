@@ -86,8 +86,8 @@ def counted(detector: Detector, scatter: float, outliers: float, runs: int) -> d
 def main() -> None:
     """Simulate, print and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000, help="shifts, of each scatter")
-    parser.add_argument("--otava-runs", type=int, default=60, help="fewer, as it takes longer")
+    parser.add_argument("--runs", type=int, default=150, help="shifts, of each scatter")
+    parser.add_argument("--otava-runs", type=int, default=30, help="fewer, as it takes longer")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     detectors: dict[str, tuple[Detector, int]] = {"ours": (ours, given.runs)}

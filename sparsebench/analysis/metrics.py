@@ -128,6 +128,14 @@ def throughput(point: Point) -> Estimate | None:
     return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
 
 
+def best_dense(point: Point) -> Estimate | None:
+    """Return what `best_dense_draws` say: the speed-up, where one dense layer alone was timed."""
+    if point.ok and [*exact_dense(point)] == [point.baseline]:
+        return speedup(point)
+    draws = best_dense_draws(point)
+    return None if draws is None else Estimate.of(draws)
+
+
 def roof_of(point: Point) -> Roof | None:
     """Return the roof of the machine; as high as its fastest dense layer, where that is higher.
 
@@ -174,7 +182,7 @@ _ROWS = (
         "speedup_over_best_dense",
         "×",
         "time of the fastest dense layer of the type over this one's",
-        _sampled(best_dense_draws),
+        best_dense,
     ),
     Metric(
         "speedup_over_short_dense",

@@ -148,10 +148,10 @@
       parts.push(`A tie: ${[first, ...tied].map((row) => row.name).join(", ")} cannot be told apart.`);
       parts.push(`${first.name} took ${seconds(first.seconds)}`);
     } else {
-      parts.push(`${first.name} is the fastest: ${seconds(first.seconds)}`);
+      parts.push(`${first.name} ${first.outcome === "win" ? "is" : "was"} the fastest: ${seconds(first.seconds)}`);
     }
     if (dense && first.name !== BASELINE) parts.push(`${ratios(first.speedup)} as fast as dense`);
-    if (next && !tied.length) parts.push(`ahead of ${next.name}, which takes ${ratios(next.behind)} its time`);
+    if (next && next.name !== BASELINE && !tied.length) parts.push(`ahead of ${next.name}, which takes ${ratios(next.behind)} its time`);
     let text = tied.length ? `${parts[0]} ${parts.slice(1).join(", ")}.` : `${parts.join(", ")}.`;
     if (first.memory !== null) {
       const share = first.share === null || first.name === BASELINE
