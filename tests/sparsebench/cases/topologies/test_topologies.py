@@ -22,7 +22,7 @@ from tests.sparsebench.factory import case
 SOME = case(width=48, sparsity=0.8, batch=2, phase="inference")
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES.keys() - STRUCTURED.keys())
+@pytest.mark.parametrize("name", sorted(TOPOLOGIES.keys() - STRUCTURED.keys()))
 def test_every_topology_draws_as_many_connections_as_a_case_says(name):
     one, same, other = (
         topologies.draw(replace(SOME, topology=name), torch.Generator().manual_seed(seed))
