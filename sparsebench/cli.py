@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "advise": (
         "advise:advise",
-        "Say which implementation to use for a layer on this machine, and what it brings.",
+        "Say which implementation, or structure, to use for a layer here, and what it brings.",
     ),
     "compare": (
         "compare:compare",

@@ -43,6 +43,7 @@ def test_an_example_runs(name, monkeypatch, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_ranks_keep_the_same_connections():
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     done = subprocess.run(

@@ -137,7 +137,8 @@ class Rivals(dict[str, Point]):
     @cached_property
     def estimates(self) -> dict[str, Estimates]:
         """What is known of those that were timed, by implementation: all at once."""
-        timed = {name: point for name, point in self.items() if point.ok}
+        # In a fixed order: sums of many numbers depend on it in their last bits.
+        timed = {name: point for name, point in sorted(self.items()) if point.ok}
         if not timed:
             return {}
         logs = log_draws_of([point._medians("samples") for point in timed.values()], self.name)

@@ -38,7 +38,7 @@ def models(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
-    """Measure whole models: pruned, as dense, masked, sparse and by SparseProp's swapping.
+    """Measure whole models, pruned: dense, masked, sparse and by SparseProp's swapping.
 
     Each with random weights, pruned by magnitude, in inference and training. A case that has a
     record is skipped, so that a run that was stopped goes on; one that failed is tried again.

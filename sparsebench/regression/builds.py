@@ -28,7 +28,7 @@ _GAVE_UP = "retrying due to override"  # scikit-build-core, before it leaves the
 _KERNELS = "_native*.so"
 # What of the sources decides which kernels come out.
 _COMPILED = ("CMakeLists.txt", "pyproject.toml", "layers/sparselayers/csrc", "layers/csrc")
-_INSTALLED = ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE")
+_INSTALLED = ("pyproject.toml", "CMakeLists.txt", "README.md", "LICENSE", "licenses")
 _PACKAGES = ("layers", "sparsebench", "experiments")
 
 

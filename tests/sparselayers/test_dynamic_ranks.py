@@ -221,6 +221,7 @@ def unevenly_used(rank):
             assert changed == (layer is not model.layers[2])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo and files")
 def test_two_ranks(tmp_path):
     in_two_processes(

@@ -331,6 +331,7 @@ print(json.dumps(made))
 """
 
 
+@pytest.mark.slow
 @peaks.needed
 def test_a_million_by_a_million_fits_in_a_gigabyte():
     """Ten million connections, their checks and their transpose; 10¹² bits would be 125 GB."""

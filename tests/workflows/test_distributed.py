@@ -105,6 +105,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     mp.spawn(worker, (free_port(), tmp_path), nprocs=2)
     assert not list(tmp_path.iterdir())

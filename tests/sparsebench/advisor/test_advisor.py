@@ -15,8 +15,8 @@ from sparsebench.analysis.points import points
 from sparsebench.commands import advise as command
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
-from sparsebench.records import Record, Store, load
-from tests.sparsebench.factory import MACHINE, record, sweep
+from sparsebench.records import Store, load
+from tests.sparsebench.factory import MACHINE, never_disturbed, record, sweep
 
 HERE = MACHINE["id"]
 RECORDS = sweep(widths=(512, 2048), batches=(1, 128), phases=("inference",))
@@ -144,12 +144,13 @@ def test_the_command_answers_from_records(call):
     assert "nowhere: no such" in str(wrong.exception)
 
 
+@pytest.mark.slow
 def test_what_no_record_covers_is_measured_and_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(advisor.on_the_spot, "_NEVER", set(advisor.on_the_spot.IMPLEMENTATIONS)
                         - {"dense", "ours"})  # fmt: skip
     # Whatever else this machine does: that times are left out which it disturbs is shown elsewhere.
-    monkeypatch.setattr(Record, "clean", property(lambda record: [*range(record.round_count)]))
+    never_disturbed(monkeypatch)
     advice = sparsebench.advise(96, 64, sparsity=0.9, batch=4, train=True)
     found = load(Path("results/advise"))
     timed = {p.case.implementation: p for p in points(found) if p.case.sparsity == 0.9}

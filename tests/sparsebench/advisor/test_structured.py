@@ -13,8 +13,8 @@ from sparsebench.cases.topologies.structured import STRUCTURED
 from sparsebench.commands import structures_told
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
-from sparsebench.records import Record, Store, load
-from tests.sparsebench.factory import MACHINE, record, sweep
+from sparsebench.records import Store, load
+from tests.sparsebench.factory import MACHINE, never_disturbed, record, sweep
 
 # How many times as fast as unstructured connections.
 FASTER = {"blocks-4x1": 1.5, "blocks-8x1": 2.3, "blocks-16x1": 2.5, "fan-in": 0.9}
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_left_out_and_says_why(here):
 
 def test_what_no_record_covers_is_measured_beside_dense(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Record, "clean", property(lambda record: [*range(record.round_count)]))
+    never_disturbed(monkeypatch)
     asked = {"sparsity": 0.75, "batch": 4, "structure": "8x1"}
     advice = sparsebench.advise(96, 64, **asked)
     found = load(Path("results/advise"))

@@ -76,6 +76,7 @@ def test_everything_is_encrypted_and_on_loopback(cluster, target, tmp_path):
         plain.__enter__()
 
 
+@pytest.mark.slow
 def test_many_trivial_cases_cost_little_and_keep_no_memory(cluster, target, tmp_path):
     cases = problems(90, "torch_csr", dtype="bfloat16")  # refused, so that nothing is measured
     sizes = []
@@ -90,6 +91,7 @@ def test_many_trivial_cases_cost_little_and_keep_no_memory(cluster, target, tmp_
     assert max(growth) < 6e6, growth  # of 60 cases
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_nothing(cluster, target, tmp_path):
     cases = problems(8, "dense", "ours")
     with dispatching(target, tmp_path) as (dispatcher, watcher, crew):

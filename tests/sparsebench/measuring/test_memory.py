@@ -116,6 +116,7 @@ def of_freed_blocks():
     return memory.peak(lambda: [torch.ones(1 << 14) for _ in range(50)], "cpu")[0]
 
 
+@pytest.mark.slow
 def test_what_was_free_before_counts_too():
     assert fresh(of_freed_blocks) == pytest.approx(50 * (1 << 16), rel=0.1)
 

@@ -111,10 +111,11 @@ def test_a_build_sees_the_packages_of_a_parent_environment_too(monkeypatch):
 def test_kernels_that_do_not_compile_are_no_pass(repository):
     """An installation succeeds without them, and then everything is slow: that proves nothing."""
     shutil.copy(ROOT / "pyproject.toml", repository)
-    for name in ("README.md", "LICENSE", "layers/sparselayers/__init__.py",
+    for name in ("README.md", "LICENSE", "licenses/x.txt", "layers/sparselayers/__init__.py",
                  "sparsebench/__init__.py", "experiments/published.toml"):  # fmt: skip
         (repository / name).parent.mkdir(parents=True, exist_ok=True)
         (repository / name).write_text("")
+    (repository / "layers/sparselayers/__init__.py").write_text('__version__ = "1"\n')
     (repository / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.18)\nproject(x LANGUAGES NONE)\n"
         'message(FATAL_ERROR "no such kernel")\n'

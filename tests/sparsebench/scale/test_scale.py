@@ -25,6 +25,7 @@ def quickly(case, folder):
     return measure.measure(case, folder)
 
 
+@pytest.mark.slow
 def test_every_stage_is_measured_once_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "measure", quickly)
     arguments = (

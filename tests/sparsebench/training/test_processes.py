@@ -214,6 +214,7 @@ def _same_handlers():
         signal.signal(number, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_same_handlers")
 def test_torchrun_restarts_after_a_killed_process_and_goes_on_to_the_same_result(tmp_path):
     """With the engine of torchrun, which can fork processes that have imported everything."""

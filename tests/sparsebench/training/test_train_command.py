@@ -30,6 +30,7 @@ def outcome(folder):
     return [(epoch.loss, epoch.accuracy) for epoch in record.epochs], record.resumed
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_9_goes_on_to_the_numbers_of_one_that_was_not(tmp_path):
     arguments = [*SMALL, "--epochs", "6"]
     command = [sys.executable, "-m", "sparsebench", *arguments, "--out", str(tmp_path / "killed")]
