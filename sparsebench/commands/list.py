@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.cases import measured, sweep
@@ -34,11 +34,11 @@ def list_(
     _show("Implementations", "implementation", plain["implementations"], _available)
     _show("Layers", "layer", plain["layers"], _measured)
     _show("Topologies and structures", "topology", plain["topologies"], _measured, _available)
-    table = Table("sweep", "what it asks", title="Sweeps")
+    table = _table("Sweeps", "sweep", "what it asks")
     for row in plain["sweeps"]:
         table.add_row(row["name"], row["description"])
     console.print(table)
-    table = Table("metric", "unit", "what it is", title="Metrics")
+    table = _table("Metrics", "metric", "unit", "what it is")
     for row in plain["metrics"]:
         table.add_row(row["name"], row["unit"], row["description"])
     console.print(table)
@@ -100,9 +100,14 @@ def _registered(registry: Registry[Any], told: Any) -> list[Row]:
     return rows + refused
 
 
+def _table(title: str, *heads: str) -> Table:
+    """Return a table whose long names go on in the next line, and are never cut."""
+    return Table(*(Column(head, overflow="fold") for head in heads), title=title)
+
+
 def _show(title: str, what: str, rows: Sequence[Row], *columns: Any) -> None:
     heads = {_available: "available", _measured: "measured by sweep"}
-    table = Table(what, "what it is", *(heads[column] for column in columns), title=title)
+    table = _table(title, what, "what it is", *(heads[column] for column in columns))
     for row in rows:
         table.add_row(row["name"], escape(_described(row)), *(column(row) for column in columns))
     console.print(table)

@@ -320,6 +320,7 @@ def test_report_reads_every_file_below_a_folder(call, measured):
 
 def test_list_names_what_there_is(call):
     code, out, _ = call("list")
+    assert "…" not in out  # long names are never cut
     assert code == 0
     for word in ("torch_csr", "smoke", "headline", "speedup", "SparseLinear", "small_world"):
         assert word in out
