@@ -1,6 +1,5 @@
 """The C++ kernels against the reference, for every instruction set that this CPU has."""
 
-import os
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import library
+from tests import instruction_sets
 
 pytestmark = pytest.mark.skipif(
     BACKENDS["lanes"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -163,19 +163,8 @@ def test_matches_the_reference_with_gathers_and_with_single_loads(single, dtype)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", library.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
-    if name == native.isa()[0]:
-        pytest.skip("the other tests of this file run it")
-    if name not in library.kernels.supported():
-        pytest.skip(f"no {name} here")
     chosen = "matches or nan or behind or types or bfloat16"
-    script = f"import pytest, sys; sys.exit(pytest.main(['-q', '-k', '{chosen}', sys.argv[1]]))"
-    run = subprocess.run(
-        [sys.executable, "-c", script, __file__],
-        env={**os.environ, "SPARSEBENCH_ISA": name},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout
+    instruction_sets.run(__file__, name, chosen)
 
 
 def test_an_unknown_instruction_set_is_named(monkeypatch):

@@ -2,9 +2,6 @@
 
 import copy
 import io
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +13,7 @@ from sparselayers.backends.native.calibration import Costs, Point
 from sparselayers.backends.native.choice import choose
 from sparselayers.structures import row_blocks as structure
 from sparselayers.structures.row_blocks import row_block
+from tests import instruction_sets
 
 native_only = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -292,17 +290,4 @@ def test_never_chosen_without_blocks_nor_where_they_are_slower(monkeypatch, spar
 @pytest.mark.slow
 @pytest.mark.parametrize("name", library.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
-    if name == library.isa()[0]:
-        pytest.skip("the other tests of this file run it")
-    if name not in library.kernels.supported():
-        pytest.skip(f"no {name} here")
-    script = (
-        "import pytest, sys; sys.exit(pytest.main(['-q', '-k', 'not instruction', sys.argv[1]]))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, __file__],
-        env={**os.environ, "SPARSEBENCH_ISA": name},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout
+    instruction_sets.run(__file__, name)

@@ -1,15 +1,12 @@
 """Every way to compute on a CPU, against the reference in float64."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, library
+from tests import instruction_sets
 
 # Those that serve any connections: row blocks have tests of their own.
 WAYS = [way for way in calibration.WAYS if way != "row_blocks"]
@@ -145,17 +142,4 @@ def test_nothing_behind_the_values_is_touched():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", library.INSTRUCTION_SETS)
 def test_every_instruction_set(name):
-    if name == library.isa()[0]:
-        pytest.skip("the other tests of this file run it")
-    if name not in library.kernels.supported():
-        pytest.skip(f"no {name} here")
-    script = (
-        "import pytest, sys; sys.exit(pytest.main(['-q', '-k', 'not instruction', sys.argv[1]]))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script, __file__],
-        env={**os.environ, "SPARSEBENCH_ISA": name},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout
+    instruction_sets.run(__file__, name)
