@@ -94,3 +94,32 @@ class Backend(ABC):
         del connectivity, dtype
         only = Choice((self.name,), "the only way of this backend")
         return Plan(self.name, batch, only, only)
+
+
+class OneBackward(Backend):
+    """A backend whose `backward` shares so much work that each gradient alone is a case of it."""
+
+    @abstractmethod
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed."""
+
+    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return dx = dy W."""
+        found = self.backward(dy, None, values, connectivity, needs=(True, False, False))
+        assert found.input is not None
+        return found.input
+
+    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return the gradient of the values."""
+        values = x.new_empty(0)  # their type is all that is asked of them here
+        found = self.backward(dy, x, values, connectivity, needs=(False, True, False))
+        assert found.values is not None
+        return found.values

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
 from sparselayers.backends.native.library import (
     SUFFIXES,
@@ -37,7 +37,7 @@ _TILE_FEATURES = 32
 _POINTED_CONNECTIONS = 4
 
 
-class Lanes(Backend):
+class Lanes(OneBackward):
     """Vectorised over the batch and parallel over rows; see layers/sparselayers/csrc/README.md.
 
     Serves float32 and float64; bfloat16, which is kept as it is and multiplied and added up in
@@ -105,19 +105,6 @@ class Lanes(Backend):
             *result.stride(),
             threads_of_product(batch, values.numel()),
         )
-
-    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return dx = dy W."""
-        found = self.backward(dy, None, values, connectivity, needs=(True, False, False))
-        assert found.input is not None
-        return found.input
-
-    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return the gradient of the values."""
-        values = x.new_empty(0)  # their type is all that is asked of them here
-        found = self.backward(dy, x, values, connectivity, needs=(False, True, False))
-        assert found.values is not None
-        return found.values
 
     def backward(
         self,

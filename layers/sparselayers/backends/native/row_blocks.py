@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
 from sparselayers.backends.native.library import address, ready, threads_of_product
 from sparselayers.connectivity import Connectivity
@@ -25,7 +25,7 @@ _ONE_BLOCK = 128
 _PART_COLUMNS = 512
 
 
-class RowBlocks(Backend):
+class RowBlocks(OneBackward):
     """Multiplies blocks of 4, 8 or 16 outputs that share their inputs.
 
     One load of an input serves several outputs, as it does in a dense product, and columns are
@@ -56,19 +56,6 @@ class RowBlocks(Backend):
         y = values.new_empty(connectivity.shape[0], x.shape[0]).t()
         _multiply(x, values, None, connectivity, y)
         return y
-
-    def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return dx = dy W."""
-        found = self.backward(dy, None, values, connectivity, needs=(True, False, False))
-        assert found.input is not None
-        return found.input
-
-    def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return the gradient of the values."""
-        values = x.new_empty(0)  # their type is all that is asked of them here
-        found = self.backward(dy, x, values, connectivity, needs=(False, True, False))
-        assert found.values is not None
-        return found.values
 
     def backward(
         self,
