@@ -6,13 +6,12 @@ other library in the same wheel; its operator, which torch.compile calls, takes 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense, linear_of
+from sparsebench.implementations.other_products import OtherProducts
 
 
 class DenseOneDNN(Dense):
@@ -29,29 +28,7 @@ class DenseOneDNN(Dense):
 
     def build(self, problem: Problem) -> nn.Module:
         """Make the dense layer with other products."""
-        return _Linear(linear_of(problem))
-
-
-class _Linear(nn.Module):
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _Products.apply(x, self.weight, self.bias)
-        return y
-
-
-class _Products(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return linear(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        return linear(dy, weight.t()), linear(dy.t(), x.t()), dy.sum(0)
+        return OtherProducts(linear_of(problem), linear)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense, linear_of
+from sparsebench.implementations.other_products import OtherProducts
 
 
 class DenseOpenBLAS(Dense):
@@ -34,29 +35,13 @@ class DenseOpenBLAS(Dense):
     def build(self, problem: Problem) -> nn.Module:
         """Make the dense layer with other products."""
         threadpool_limits(torch.get_num_threads(), user_api="blas")
-        return _Linear(linear_of(problem))
+        return OtherProducts(linear_of(problem), linear)
 
 
-class _Linear(nn.Module):
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = _Products.apply(x, self.weight, self.bias)
-        return y
-
-
-class _Products(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return product(x, weight.t()) + bias
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        return product(dy, weight), product(dy.t(), x), dy.sum(0)
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x weightᵀ + bias by NumPy."""
+    y = product(x, weight.t())
+    return y if bias is None else y + bias
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
