@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
@@ -136,8 +137,7 @@ class Case:
 
         It seeds the resampling: without what is as usual it is what it was before those fields.
         """
-        values = ((name, getattr(self, name)) for name in _PROBLEM)
-        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
+        return self._in_common(self.threads)
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:
@@ -145,8 +145,14 @@ class Case:
 
         How many times as fast more threads are is a ratio too.
         """
-        values = ((name, 0 if name == "threads" else getattr(self, name)) for name in _PROBLEM)
-        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
+        return self._in_common(0)
+
+    def _in_common(self, threads: int) -> tuple[Any, ...]:
+        # Of a hundred thousand cases: a tuple at once, not field by field.
+        values = vars(self)
+        first, last = _BEFORE_THREADS(values), _AFTER_THREADS(values)
+        unusual = [values[name] for name, usual in USUAL.items() if values[name] != usual]
+        return *first, threads, *last, *unusual
 
     @property
     def columns(self) -> int:
@@ -203,7 +209,10 @@ _SHOWN = {
     "conv2d": _NAMES,
     "k_winners": tuple(name for name in _NAMES if name not in WINDOW or name == "image"),
 }
-_PROBLEM = tuple(name for name in _NAMES if name != "implementation")
+_PROBLEM = tuple(name for name in _NAMES if name != "implementation" and name not in USUAL)
+_THREADS = _PROBLEM.index("threads")
+_BEFORE_THREADS = itemgetter(*_PROBLEM[:_THREADS])
+_AFTER_THREADS = itemgetter(*_PROBLEM[_THREADS + 1 :])
 
 
 def same_padding(kernel: int) -> int:

@@ -175,12 +175,12 @@ def load(path: Path, kind: type[L]) -> list[L]:
     """
     if not path.exists():
         return []
-    with _uncollected():
+    with uncollected():
         return merge(_read(path, kind))
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Look for no garbage: among thousands of records that are made there is none to find."""
     running = gc.isenabled()
     gc.disable()

@@ -10,6 +10,7 @@ import pandas as pd
 from sparsebench import records
 from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
+from sparsebench.records.store import uncollected
 from sparsebench.views.tables.cases import numbers
 
 
@@ -31,7 +32,8 @@ def frame_of(found: Sequence[records.Record]) -> pd.DataFrame:
     """Return records as the DataFrame that `load_frame` describes."""
     if not found:
         raise InputError("no records: measure some with `sparsebench run`")
-    return numbers(points(found))
+    with uncollected():
+        return numbers(points(found))
 
 
 def _load(source: Path) -> list[records.Record]:

@@ -15,12 +15,11 @@ from matplotlib.transforms import Bbox
 from PIL import Image as Picture  # matplotlib's own dependency
 
 from sparsebench.views.plots.axes import Readable
-from sparsebench.views.plots.style import styled
+from sparsebench.views.plots.style import laid_out, styled
 
 LARGEST_SVG = 24_000
 _MOST_MARKS = 300  # each takes some 80 bytes as SVG: with more it is larger, and need not be made
 _NO_MARK = ("None", "none", " ", "", None)
-_PAD = 0.08  # inches
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ def image(figure: Figure) -> Image:
     It is SVG, or WebP where many points make the SVG larger than that is worth.
     """
     with styled():
-        figure.draw_without_rendering()  # lays it out, and once is enough
-        figure.set_layout_engine("none")
-        box = figure.get_tightbbox().padded(_PAD)
+        box = laid_out(figure)
         content, kind = b"", "svg+xml"
         if few := _marks(figure) <= _MOST_MARKS:
             content = _saved(figure, "svg", box, metadata={"Date": None})
