@@ -39,12 +39,12 @@ def is_dense(implementation: str) -> bool:
 
 def exact_dense(point: Point) -> list[Point]:
     """Return the dense layers of the problem that were timed, undisturbed, in the case's type."""
-    return [p for p in _dense(point) if p.case.implementation not in SHORT]
+    return _dense(point)[False]
 
 
 def short_dense(point: Point) -> list[Point]:
     """Return those that multiply in a shorter type."""
-    return [p for p in _dense(point) if p.case.implementation in SHORT]
+    return _dense(point)[True]
 
 
 def fastest(timed: Sequence[Point]) -> Point:
@@ -57,11 +57,25 @@ def over_point(timed: Sequence[Point], point: Point) -> Estimate:
 
     Where one alone was timed there is no least time to draw. Over itself it is 1, whatever it took.
     """
+    found: Estimate | None = point.kept.get(key := (over_point, *timed))
+    if found is None:
+        found = point.kept[key] = _over(timed, point)
+    return found
+
+
+def _over(timed: Sequence[Point], point: Point) -> Estimate:
     if len(timed) > 1:
         return Estimate.of_logs((np.min([p.logs for p in timed], axis=0) - point.logs)[None])[0]
     (alone,) = timed
     return Estimate.exact(1.0) if alone is point else alone.rounds.over(point.rounds)
 
 
-def _dense(point: Point) -> list[Point]:
-    return [p for name, p in point.rivals.items() if is_dense(name) and p.decides]
+def _dense(point: Point) -> dict[bool, list[Point]]:
+    """Return the dense layers of the problem that decide, by whether their type is shorter."""
+    kept = point.rivals.kept
+    if (found := kept.get(_dense)) is None:
+        found = kept[_dense] = {False: [], True: []}
+        for name, rival in point.rivals.items():
+            if is_dense(name) and rival.decides:
+                found[name in SHORT].append(rival)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from sparsebench.analysis.estimates import RESAMPLES, Draws, Estimate
 from sparsebench.analysis.points import Point
 from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
+from sparsebench.cases.case import Case
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def relative_time(point: Point) -> Estimate | None:
 
     The fastest of those that other work left alone; one that was disturbed may be below 1.
     """
-    return point.rivals.relative[point.case.implementation] if point.ok else None
+    return point.rivals.relative()[point.case.implementation] if point.ok else None
 
 
 def behind(point: Point) -> float | None:
@@ -132,7 +134,7 @@ def behind(point: Point) -> float | None:
 
 def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
-    return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
+    return Estimate.over(_FLOPS(point).value, point.seconds) if point.ok else None
 
 
 def roof_of(point: Point) -> Roof | None:
@@ -161,6 +163,20 @@ def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estima
 
     return of
 
+
+def _of_problem(count: Callable[[Case], float]) -> Callable[[Point], Estimate]:
+    """Count once for all rivals what the mathematics of their problem takes."""
+
+    def of(point: Point) -> Estimate:
+        kept = point.rivals.kept
+        if (found := kept.get(count)) is None:
+            found = kept[count] = Estimate.exact(count(point.case))
+        return cast(Estimate, found)
+
+    return of
+
+
+_FLOPS = _of_problem(arithmetic.flops)
 
 _ROWS = (
     Metric("time", "s", "median time of a call", time),
@@ -194,19 +210,19 @@ _ROWS = (
         "needed_memory",
         "B",
         "bytes the mathematics needs at once",
-        _counted(lambda p: arithmetic.needed_memory(p.case)),
+        _of_problem(arithmetic.needed_memory),
     ),
     Metric(
         "traffic",
         "B",
         "bytes the mathematics must move",
-        _counted(lambda p: arithmetic.traffic(p.case)),
+        _of_problem(arithmetic.traffic),
     ),
     Metric(
         "intensity",
         "FLOP/B",
         "operations per byte moved",
-        _counted(lambda p: arithmetic.intensity(p.case)),
+        _of_problem(arithmetic.intensity),
     ),
     Metric("throughput", "FLOP/s", "useful operations per second", throughput),
     Metric(

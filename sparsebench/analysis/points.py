@@ -23,6 +23,7 @@ LEAD = "ours"
 PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_step")
 
 _PANELS = 6  # along a side of a figure: of more sizes, or batches, each would be too small to read
+_ROWS = 40  # of draws at once: as many as the caches hold
 _KEPT = 512  # problems, each of 8 kB for a rival: of more, draws are made anew when asked for
 
 T = TypeVar("T")
@@ -45,15 +46,10 @@ class Point:
     rivals: Rivals = field(repr=False)
     kept: dict[object, Any] = field(default_factory=dict, repr=False)  # by `once`
 
-    @property
+    @cached_property
     def case(self) -> Case:
         """What was measured."""
         return self.record.case
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is a time to speak of."""
-        return self.record.status == "ok" and bool(self.record.samples)
 
     @cached_property
     def rounds(self) -> Series:
@@ -69,6 +65,11 @@ class Point:
     def wall(self) -> Series:
         """The same from end to end; only where that was measured."""
         return self._series("wall_samples")
+
+    @cached_property
+    def ok(self) -> bool:
+        """Whether there is a time to speak of."""
+        return self.record.status == "ok" and bool(self.record.samples)
 
     @cached_property
     def seconds(self) -> Estimate:
@@ -99,7 +100,7 @@ class Point:
         """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
         return self.record.disturbed
 
-    @property
+    @cached_property
     def decides(self) -> bool:
         """Whether there is a time to draw conclusions from, for all that is known."""
         return self.ok and not self.disturbed
@@ -109,7 +110,7 @@ class Point:
         """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
         return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
 
-    @property
+    @cached_property
     def baseline(self) -> Point | None:
         """The dense layer on the same problem, where it was timed."""
         dense = self.rivals.get(BASELINE)
@@ -135,6 +136,10 @@ class Point:
 class Rivals(dict[str, Point]):
     """The points of a problem on a machine by implementation."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[object, Any] = {}  # what was found out about them
+
     @cached_property
     def name(self) -> str:
         """What is measured in the same rounds: rivals are, and so are numbers of threads."""
@@ -147,23 +152,21 @@ class Rivals(dict[str, Point]):
         return {name: point for name, point in sorted(self.items()) if point.ok}
 
     @cached_property
+    def sure(self) -> tuple[int, ...]:
+        """Which of those that have a time decide: other work left them alone."""
+        return tuple(n for n, point in enumerate(self.timed.values()) if point.decides)
+
     def relative(self) -> dict[str, Estimate]:
-        """The time of each over that of the fastest that other work left alone."""
-        sure = [point for point in self.timed.values() if point.decides]
-        if len(sure) == 1:  # then there is no least of several
-            return {name: p.rounds.over(sure[0].rounds) for name, p in self.timed.items()}
-        # Any draws will do that all of them share, also those of the problem before.
-        logs = draws_of([point.rounds for point in self.timed.values()], "")
-        return dict(zip(self.timed, Estimate.of_logs(self._behind(logs)), strict=True))
+        """Return the time of each over that of the fastest that other work left alone."""
+        if relate not in self.kept:
+            relate([self])
+        found: dict[str, Estimate] = self.kept[relate]
+        return found
 
     def behind(self) -> dict[str, Draws]:
         """Return the logarithms of the same with replicas, independent of other problems'."""
-        rows = self._behind(np.stack([*_logs(self).values()]))
-        return dict(zip(self.timed, rows, strict=True))
-
-    def _behind(self, logs: Draws) -> Draws:
-        decide = [n for n, point in enumerate(self.timed.values()) if point.decides]
-        return logs - (logs[decide].min(axis=0) if decide else logs)
+        logs = _logs(self)
+        return dict(zip(logs, _behind(np.stack([*logs.values()]), self.sure), strict=True))
 
     # Each is a set of its own, whatever is in it.
     def __hash__(self) -> int:  # type: ignore[override]
@@ -171,6 +174,42 @@ class Rivals(dict[str, Point]):
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+def relate(problems: Iterable[Rivals]) -> None:
+    """Find out what `relative` says of many problems: together, in a fraction of the time."""
+    alike: dict[tuple[int, ...], list[Rivals]] = defaultdict(list)
+    for rivals in {id(each): each for each in problems}.values():
+        if relate in rivals.kept:
+            continue
+        series = [point.rounds for point in rivals.timed.values()]
+        if len(rivals.sure) == 1:  # then there is no least of several
+            (first,) = (series[n] for n in rivals.sure)
+            rivals.kept[relate] = {
+                n: one.over(first) for n, one in zip(rivals.timed, series, strict=True)
+            }
+        else:
+            alike[len(series), *rivals.sure].append(rivals)
+    for (count, *sure), found in alike.items():
+        step = max(1, _ROWS // max(1, count))
+        for begin in range(0, len(found), step):
+            _relate(found[begin : begin + step], count, sure)
+
+
+def _relate(problems: Sequence[Rivals], count: int, sure: Sequence[int]) -> None:
+    """Do so for problems that have as many rivals, of which the same decide."""
+    series = [point.rounds for rivals in problems for point in rivals.timed.values()]
+    # Draws of any name will do, which rivals share: they are never compared with other problems'.
+    logs = draws_of(series, "").reshape(len(problems), count, -1)
+    rows = _behind(logs, sure).reshape(len(series), -1)
+    estimates = iter(Estimate.of_logs(rows) if series else ())
+    for rivals in problems:
+        rivals.kept[relate] = {name: next(estimates) for name in rivals.timed}
+
+
+def _behind(logs: Draws, sure: Sequence[int]) -> Draws:
+    """Return logarithms (…, rivals, draws) over those of the least of the `sure` rivals."""
+    return logs - (logs[..., list(sure), :].min(axis=-2, keepdims=True) if sure else logs)
 
 
 class Group(NamedTuple):
@@ -197,7 +236,17 @@ def points(records: Iterable[Record]) -> list[Point]:
         rivals[record.case.implementation] = Point(record, names[identity], rivals)
     every = (p for rivals in problems.values() for p in rivals.values())
     shown = (p for p in every if newest[_identity(p.record.machine), p.case.key] is p.record)
-    return sorted(shown, key=_order)
+    return _in_order(list(shown))
+
+
+def forget(points: Iterable[Point]) -> None:
+    """Let go of points that nobody else has.
+
+    They refer to each other: they, and their records, would stay until garbage is collected.
+    """
+    for rivals in {id(point.rivals): point.rivals for point in points}.values():
+        for point in rivals.values():
+            vars(point).clear()
 
 
 def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:
@@ -338,8 +387,15 @@ def _rank(implementation: str) -> tuple[int, str]:
     return order.get(implementation, 1), implementation
 
 
-def _order(point: Point) -> tuple[Any, ...]:
-    case = point.case
-    conditions = _conditions(point.fields)
-    problem = (PHASES.index(case.phase), case.batch, *_extent(case))
-    return *conditions, *problem, case.sparsity, _rank(case.implementation)
+def _in_order(points: Sequence[Point]) -> list[Point]:
+    """Sort by the conditions, then by the problem, then by who measured."""
+    of = [_conditions(point.fields) for point in points]
+    places = {found: n for n, found in enumerate(sorted(set(of)))}  # compared once, not each time
+
+    def order(numbered: tuple[int, Point]) -> tuple[Any, ...]:
+        number, point = numbered
+        case = point.case
+        problem = (PHASES.index(case.phase), case.batch, *_extent(case), case.sparsity)
+        return places[of[number]], *problem, _rank(case.implementation)
+
+    return [point for _, point in sorted(enumerate(points), key=order)]

@@ -181,13 +181,20 @@ def load(path: Path, kind: type[L]) -> list[L]:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Look for no garbage: among thousands of records that are made there is none to find."""
+    """Look for no garbage: among thousands of records that are made there is none to find.
+
+    What was made counts as old after that. As young it would be looked at twice more, all of it,
+    which takes as long as to read it.
+    """
     running = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if running:
+            if not gc.get_freeze_count():  # what others froze stays frozen
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -145,12 +145,25 @@ def save(figure: Figure, path: Path) -> list[Path]:
 def laid_out(figure: Figure) -> Bbox:
     """Lay a figure out, once and for all; return the box around what it shows, in inches.
 
-    To place text is most of what drawing takes: as "tight" each format would do so anew.
+    To place text is most of what drawing takes: as "tight" each format would do so anew, and
+    matplotlib would look for the places of labels and titles that are empty, or known.
     """
+    for axes in figure.axes:
+        _place(axes)
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
     figure.set_layout_engine("none")
     return figure.get_tightbbox().padded(_PAD)
+
+
+def _place(axes: Axes) -> None:
+    """Say where things are that matplotlib would find out from the extents of all others."""
+    axes.set_title(axes.get_title(), y=1.0)  # no ticks are above a panel
+    for spine in axes.spines.values():
+        spine.set_in_layout(False)  # labels reach further
+    for axis in (axes.xaxis, axes.yaxis):
+        if not axis.get_label_text():
+            axis.set_label_coords(0.5, 0.5)
 
 
 def head(
