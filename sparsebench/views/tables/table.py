@@ -14,6 +14,8 @@ from sparsebench.views import units
 
 Row = dict[str, Any]
 
+_LABELS = (*CONDITIONS, "phase", "batch", "size", "implementation")
+
 
 @dataclass(frozen=True)
 class Table:
@@ -27,8 +29,8 @@ class Table:
 
 def labels_of(point: Point) -> Row:
     """Return what a row is about: the conditions, then the problem."""
-    names = (*CONDITIONS, "phase", "batch", "size", "implementation")
-    return {name: point.get(name) for name in names}
+    fields = point.fields
+    return {name: fields[name] for name in _LABELS}
 
 
 def columns(name: str, estimate: Estimate | None) -> Row:
