@@ -151,6 +151,10 @@ class Connectivity:
                 derived[key] = made
             return derived[key]  # type: ignore[no-any-return]
 
+    def derived(self, key: Hashable) -> Any:
+        """Return what `derive` has made for `key`, None where it has made nothing yet."""
+        return self._derived.get(key)
+
     def has_derived(self, key: Hashable) -> bool:
         """Return whether `derive` finds what it returns for `key`."""
         return key in self._derived
