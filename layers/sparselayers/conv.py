@@ -137,7 +137,10 @@ class SparseConv2d(PublishedMethods):
             groups: int = 1,
         ) -> Tensor:
             geometry = Geometry.of(self.kernel_size, stride, padding, dilation, groups)
-            return sparse_conv2d(input, values, bias, connectivity, geometry, backend=self.backend)
+            owner, backend = self._connections, self.backend
+            return sparse_conv2d(
+                input, values, bias, connectivity, geometry, backend=backend, owner=owner
+            )
 
         make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
         return SparseWeight.of(values, make, {F.conv2d: conv2d})
@@ -166,7 +169,9 @@ class SparseConv2d(PublishedMethods):
         connectivity: Connectivity | tracing.Arrays = (
             self.traced if tracing.is_traced(x, self.weights) else self.connectivity
         )
-        y = sparse_conv2d(x, self.weights, self.bias, connectivity, geometry, backend=self.backend)
+        owner, backend = self._connections, self.backend
+        parameters = self.weights, self.bias
+        y = sparse_conv2d(x, *parameters, connectivity, geometry, backend=backend, owner=owner)
         if watcher is not None:
             watcher.leave(given, self.weights, y)
         return y

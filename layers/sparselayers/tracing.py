@@ -17,11 +17,15 @@ Function = Callable[..., Any]
 
 
 class Arrays(NamedTuple):
-    """What an operator takes of a Connectivity; checked when the operator runs on data."""
+    """What an operator takes of a Connectivity; checked when the operator runs on data.
+
+    `handle` stands for the layer in compiled programs (see handles.py).
+    """
 
     shape: tuple[int, int]
     row_ptr: Tensor
     col: Tensor
+    handle: Tensor | None = None
 
 
 # The key of the vmap before torch.func, which `jacobian(vectorize=True)` uses.
@@ -49,6 +53,15 @@ def is_recorded(*tensors: Tensor | None) -> bool:
 def is_jit() -> bool:
     """Return whether torch.jit.trace records: sizes are tensors then, and are not to be read."""
     return not torch.compiler.is_compiling() and torch._C._is_tracing()
+
+
+def is_exporting() -> bool:
+    """Return whether a program is made that runs without the layer, in another process perhaps."""
+    return torch.compiler.is_exporting()
+
+
+# Asked when something is compiled: some releases of torch.compile take the answer for True.
+is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_drawn(x: object) -> bool:
