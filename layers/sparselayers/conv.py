@@ -145,6 +145,7 @@ class SparseConv2d(PublishedMethods):
         make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
         return SparseWeight.of(values, make, {F.conv2d: conv2d})
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, H', W'); `x` is also called `input`."""
         if x is None or input is not None:

@@ -122,6 +122,7 @@ class SparseConv1d(SparseConv2d):
         make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
         return SparseWeight.of(values, make, {F.conv1d: conv1d})
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, L'); `x` is also called `input`."""
         if x is None or input is not None:

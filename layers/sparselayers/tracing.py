@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch.nn import Module, Parameter
 from sparselayers import flops
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
 
 
 class Arrays(NamedTuple):
@@ -67,6 +68,16 @@ is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def is_drawn(x: object) -> bool:
     """Return whether `x` stands for a tensor in a graph that torch.fx draws."""
     return isinstance(x, Proxy)
+
+
+def drawn_untyped(forward: F) -> F:
+    """Have torch.fx draw `forward` without its arguments' types.
+
+    It writes them into the program where a layer is the whole of what is drawn; as text, which the
+    types of a module's source are until Python 3.14, it cannot pickle them before PyTorch 2.14.
+    """
+    forward.__annotations__ = {}
+    return forward
 
 
 def as_node(layer: Module, x: Any) -> Any:
