@@ -14,7 +14,8 @@ from sparselayers.ranks import Ranks
 
 _TOLERANCE = {torch.float16: 0.05, torch.bfloat16: 0.05}  # of the gradient's norm; others:
 _OTHERS = 0.01
-_BLOCK = 2**20  # connections that are compared at a time: what it takes beside them stays small
+# Connections that are compared at a time: on a CPU they stay in its caches.
+_BLOCK, _CPU_BLOCK = 2**22, 2**16
 
 
 class Agreement:
@@ -58,16 +59,13 @@ class Agreement:
     def difference(self) -> float:
         """Return by how many times what is allowed the two differ."""
         noise = self._noise()  # all ranks are asked, whatever they find
-        seen = found = limit = 0.0
-        for dense, given in self._pieces():
-            seen += dense.numel()
-            finite = given.isfinite()
-            if not bool(dense[finite].isfinite().all()):
+        found = limit = 0.0
+        for dense, given in self._finite():
+            if not math.isfinite(_largest(dense)):
                 return math.inf
-            found += int(finite.sum())
-            if given[finite].numel():
-                limit = max(limit, float(given[finite].abs().max()))
-        if not seen:
+            found += given.numel()
+            limit = max(limit, _largest(given))
+        if not found:
             return 0.0
         sums = self._sums(limit)
         product, square = sums["free"] if sums["free"][1] else sums["all"]
@@ -79,7 +77,7 @@ class Agreement:
             return larger / allowed if allowed else math.inf if larger else 0.0
         error = math.sqrt(
             sum(
-                _square(given - (factor * dense).clamp(-limit, limit))
+                _square(dense.double().mul_(factor).clamp_(-limit, limit).sub_(given))
                 for dense, given in self._finite()
             )
         )
@@ -90,20 +88,25 @@ class Agreement:
     def _sums(self, limit: float) -> dict[str, tuple[float, float]]:
         """Return dense · given and dense · dense, of all and of those that were not clipped."""
         sums = {"all": (0.0, 0.0), "free": (0.0, 0.0), "given": (0.0, 0.0)}
-        for dense, given in self._finite():
-            free = given.abs() < 0.999 * limit
+        for some, others in self._finite():
+            dense, given = some.double(), others.double()
+            free = dense * (others.abs() < 0.999 * limit)
             of = {
-                "all": (_product(dense, given), _square(dense)),
-                "free": (_product(dense[free], given[free]), _square(dense[free])),
+                "all": (float(dense @ given), _square(dense)),
+                "free": (float(free @ given), _square(free)),
                 "given": (0.0, _square(given)),
             }
             sums = {name: (a + of[name][0], b + of[name][1]) for name, (a, b) in sums.items()}
         return sums
 
     def _finite(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield both gradients of those connections whose gradient is a number."""
         for dense, given in self._pieces():
-            finite = given.isfinite()
-            yield (dense, given) if bool(finite.all()) else (dense[finite], given[finite])
+            if math.isfinite(_largest(given)):
+                yield dense, given
+            else:
+                finite = given.isfinite()
+                yield dense[finite], given[finite]
 
     def _pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield both gradients of the connections that were seen, so many at a time."""
@@ -111,8 +114,9 @@ class Agreement:
         if gradient is None or self._dense is None or self._seen is None:
             return
         seen = None if bool(self._seen.all()) else self._seen[self._connectivity.row.long()]
-        for start in range(0, gradient.numel(), _BLOCK):
-            some = slice(start, start + _BLOCK)
+        block = _CPU_BLOCK if gradient.device.type == "cpu" else _BLOCK
+        for start in range(0, gradient.numel(), block):
+            some = slice(start, start + block)
             dense, given = self._dense[some], gradient[some].to(self._wide)
             yield (dense, given) if seen is None else (dense[seen[some]], given[seen[some]])
 
@@ -145,12 +149,16 @@ class Agreement:
         return rounding * math.sqrt(float(total) * (1 - layer.sparsity))
 
 
-def _product(a: Tensor, b: Tensor) -> float:
-    return float(a.double() @ b.double())
+def _square(numbers: Tensor) -> float:
+    return float(numbers @ numbers)
 
 
-def _square(a: Tensor) -> float:
-    return _product(a, a)
+def _largest(numbers: Tensor) -> float:
+    """Return the largest magnitude; NaN where one is."""
+    if not numbers.numel():
+        return 0.0
+    least, most = torch.aminmax(numbers)
+    return float(torch.maximum(-least, most))
 
 
 def _squares(pair: Pair, shape: tuple[int, int]) -> Tensor:

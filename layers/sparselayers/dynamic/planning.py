@@ -49,7 +49,7 @@ def planned(
     """
     worth = {} if sparsity is None else {name: _worth(rule, site) for name, site in sites.items()}
     keep = shrink.surviving(sites, worth, sparsity, distribution)
-    totals = {name: int(each.sum()) for name, each in keep.items()}
+    totals = {name: int(each.count_nonzero()) for name, each in keep.items()}
     for name, site in sites.items():
         count = min(int(share * totals[name]), site.places - site.number)
         if count:
@@ -59,7 +59,7 @@ def planned(
     for name in list(sites):
         site, kept = sites.pop(name), keep.pop(name)
         if not bool(kept.all()):
-            grown = totals[name] - int(kept.sum())
+            grown = totals[name] - int(kept.count_nonzero())
             tight = rule.regrow_dropped or grown > site.places - site.number
             plans[name] = _grown(rule, name, site.without_dropped(kept, regrows=tight), grown)
     return plans
@@ -79,7 +79,7 @@ def _without(rule: Rule, site: Site, worth: Tensor | None, keep: Tensor, count: 
         return keep
     may_go &= keep
     stays = may_go.clone()
-    by_rows.drop_smallest(importance, stays, min(count, int(may_go.sum())))
+    by_rows.drop_smallest(importance, stays, min(count, int(may_go.count_nonzero())))
     return keep & (stays | ~may_go)
 
 

@@ -101,7 +101,7 @@ class GSE(Rewirer):
         """Return what outputs and inputs are drawn in proportion to; None where all are alike."""
         linear = site.layer.dense_type is nn.Linear
         # All ranks sum, those too that nothing passed through.
-        device, shape = site.present.device, site.layer.shape
+        device, shape = site.layer.weights.device, site.layer.shape
         sums = [torch.zeros(size, dtype=torch.float64, device=device) for size in shape]
         if self.sampling == "uniform" or not linear:
             return None, None
@@ -109,12 +109,12 @@ class GSE(Rewirer):
         for x, dy in site.step.pairs:
             dy, x = dy.reshape(-1, shape[0]), x.reshape(-1, shape[1])
             if self.sampling == "bound":
-                for total, each in zip(sums, (dy, x), strict=True):
-                    total += torch.linalg.vector_norm(each, 1, 0, dtype=torch.float64)
+                factors, dy, x = torch.ones(x.shape[0]), dy.abs(), x.abs()
             else:
-                signs = torch.randint(2, (x.shape[0],), generator=generator).to(dy) * 2 - 1
-                for total, each in zip(sums, (dy, x), strict=True):
-                    total += signs.to(each) @ each
+                factors = torch.randint(2, x.shape[:1], generator=generator) * 2 - 1
+            for total, each in zip(sums, (dy, x), strict=True):
+                each = each.to(torch.promote_types(each.dtype, torch.float32))
+                total += factors.to(each) @ each
         first, second = (site.ranks.sum(each).abs_() for each in sums)
         return first, second
 

@@ -118,7 +118,7 @@ class Site:
         """How many connections may grow."""
         taken = self.number
         if self.regrows and self.keep is not None:
-            taken = int(self.keep.sum())
+            taken = int(self.keep.count_nonzero())
         return self.places - taken
 
     def gradient(self, rows: slice) -> Tensor:

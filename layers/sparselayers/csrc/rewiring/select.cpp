@@ -8,8 +8,10 @@
 namespace sparsebench {
 namespace {
 
-constexpr int digit_bits = 11;
-constexpr int64_t bins = 1 << digit_bits;
+// Fewer digits of more bits are fewer passes, and counters that are further apart; of few numbers the
+// counters would be the larger work.
+constexpr int64_t few = 1 << 17;
+constexpr int few_bits = 11, many_bits = 16;
 
 template <class T> using Key = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
 
@@ -38,6 +40,8 @@ void for_part(const T* worth, const bool* keep, int64_t size, int64_t part, int6
 template <class T>
 void drop_smallest(const T* worth, bool* keep, int64_t size, int64_t count, int threads) {
   if (count <= 0) return;
+  const int digit_bits = size < few ? few_bits : many_bits;
+  const int64_t bins = int64_t{1} << digit_bits;
   std::vector<int64_t> counts(threads * bins);
   Key<T> found = 0;  // the digits that are known of the count-th smallest key
   int64_t rank = count;  // its rank among those that have these digits
