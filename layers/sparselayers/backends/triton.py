@@ -28,6 +28,7 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # What tensor cores multiply; and with fewer samples than they take, memory sets the pace anyway.
 _SHORT = (torch.float32, torch.float16, torch.bfloat16)
 _LEAST_BATCH = 16
+_KEPT = 64  # choices of one layer: models that see batches of every size ask for many
 _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
 
 _PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights")
@@ -149,18 +150,28 @@ class Triton(Backend):
             return _BROKEN
         if self.only is not None:
             return self.only
-        if batch >= _LEAST_BATCH and dtype in _SHORT and connectivity.nnz:
+        if batch < _LEAST_BATCH:
+            return choice.FEW_SAMPLES
+        key = choice.key(product, batch, dtype)
+        if connectivity.has_derived(key):
+            return connectivity.derive(key, lambda: choice.OFF)  # found, and not made
+        found = self._chosen(product, batch, connectivity, dtype)
+        if found in (choice.OFF, choice.CAPTURED, _INTERPRETED):  # another time it may be another
+            return found
+        return connectivity.derive(key, lambda: found, at_most=_KEPT)
+
+    def _chosen(
+        self, product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype
+    ) -> Choice:
+        if dtype in _SHORT and connectivity.nnz:
             if not connectivity.has_derived("row block"):
                 ways.not_while_capturing(connectivity.device)
             if row_block(connectivity) != 1:
                 return choice.ROW_BLOCKS
         if _interpreting():
             return _INTERPRETED
-        known = choice.known(product, batch, connectivity, dtype)
-        if known is not None:
-            return known
         run = self._trial(product, batch, connectivity, dtype)
-        return choice.tried(product, batch, connectivity, dtype, run, is_of_the_compiler)
+        return choice.choose(product, batch, connectivity, dtype, run, is_of_the_compiler)
 
     def _trial(
         self, product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype

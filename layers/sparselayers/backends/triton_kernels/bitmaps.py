@@ -34,20 +34,21 @@ def ones(word):
 
 @triton.jit
 def words_of(bits, starts, row, first, outputs, words, WORDS: tl.constexpr):
-    """Return WORDS words of each row and the numbers of their first values, (rows, WORDS, 1)."""
+    """Return WORDS words of each row and the numbers of their first values, (rows, WORDS)."""
     word = first + tl.arange(0, WORDS)
     place = row[:, None] * words + word[None, :]
     exists = (row < outputs)[:, None] & (word < words)[None, :]
     own = tl.load(bits + place, mask=exists, other=0).to(tl.uint32, bitcast=True)
     start = tl.load(starts + place, mask=exists, other=0)
-    return own[:, :, None], start[:, :, None]
+    return own, start
 
 
 @triton.jit
 def places(own, start):
     """Return whether there is a weight, and which value it is, (rows, words, 32)."""
     bit = (tl.full([32], 1, tl.uint32) << tl.arange(0, 32))[None, None, :]
-    return (own & bit) != 0, start + ones(own & (bit - 1))
+    own = own[:, :, None]
+    return (own & bit) != 0, start[:, :, None] + ones(own & (bit - 1))
 
 
 @triton.jit

@@ -10,7 +10,7 @@ No rule between the two is known to hold from one GPU to the next, so none is ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Literal
 
 import torch
@@ -29,42 +29,18 @@ SAMPLES = 64  # and more, for a tile of weights to be worth laying out
 SHARE = 1 / 64  # of the places: with fewer connections than one in two words hardly a place counts
 
 ROW_BLOCKS = Choice(("row_blocks",), "outputs share their inputs")
-_FEW_SAMPLES = Choice(("gather",), f"fewer than {SAMPLES} samples")
+FEW_SAMPLES = Choice(("gather",), f"fewer than {SAMPLES} samples")
 _FULL = Choice(
     ("gather",), "tensor cores take float16, bfloat16, and float32 where TF32 is allowed"
 )
 _FEW = Choice(("gather",), f"fewer connections than one in {round(1 / SHARE)} places")
 _WIDEST = Choice(("gather",), "the only way for layers as wide")
-_OFF = Choice(("gather",), "nothing is tried: SPARSEBENCH_TUNING=off")
-_CAPTURED = Choice(("gather",), "nothing can be tried while a CUDA graph is captured")
+OFF = Choice(("gather",), "nothing is tried: SPARSEBENCH_TUNING=off")
+CAPTURED = Choice(("gather",), "nothing can be tried while a CUDA graph is captured")
 _MOST_PLACES = 1 << 36
-_KEPT = 64  # choices of one layer: models that see batches of every size ask for many
 
 
-def known(
-    product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype
-) -> Choice | None:
-    """Return which way computes `product`, of connections that are no row blocks.
-
-    None where that has to be tried.
-    """
-    if batch < SAMPLES:
-        return _FEW_SAMPLES
-    precision = precision_of(dtype)
-    if dtype == torch.float64 or (dtype == torch.float32 and precision == "ieee"):
-        return _FULL
-    places = connectivity.shape[0] * connectivity.shape[1]
-    if connectivity.nnz < SHARE * places:
-        return _FEW
-    if places >= _MOST_PLACES:
-        return _WIDEST
-    key = _key(product, batch, dtype, precision)
-    if connectivity.has_derived(key):
-        return connectivity.derive(key, lambda: _OFF)  # found, and not made
-    return _OFF if tuning.off() else None
-
-
-def tried(
+def choose(
     product: Product,
     batch: int,
     connectivity: Connectivity,
@@ -72,11 +48,23 @@ def tried(
     run: Callable[[str], object],
     failed: Callable[[Exception], bool],
 ) -> Choice:
-    """Return the way by which `run` computes `product` fastest.
+    """Return which way computes `product`, of connections that are no row blocks.
 
-    `failed` says of an error whether it is one of the compiler's: then nothing is tried again.
+    Where that has to be tried, `run` computes it by a way; `failed` says of an error whether it is
+    one of the compiler's, whose way does not come into question.
     """
     precision = precision_of(dtype)
+    places = connectivity.shape[0] * connectivity.shape[1]
+    if batch < SAMPLES:
+        return FEW_SAMPLES
+    if dtype == torch.float64 or (dtype == torch.float32 and precision == "ieee"):
+        return _FULL
+    if connectivity.nnz < SHARE * places:
+        return _FEW
+    if places >= _MOST_PLACES:
+        return _WIDEST
+    if tuning.off():
+        return OFF
     words = _words(product, batch, connectivity, f"{dtype} {precision}".removeprefix("torch."))
     gpu = accelerator.of(connectivity.device)
     try:
@@ -84,13 +72,16 @@ def tried(
     except Exception as error:
         if not failed(error):
             raise
-        found = Choice(("gather",), f"a way to be tried does not compile: {type(error).__name__}")
-    else:
-        if way is None:
-            return _CAPTURED
-        found = Choice((way,), "the faster of gather and bitmaps, tried on this GPU")
-    key = _key(product, batch, dtype, precision)
-    return connectivity.derive(key, lambda: found, at_most=_KEPT)
+        kind = type(error).__name__
+        return Choice(("gather",), f"a way to be tried does not compile: {kind}")
+    if way is None:
+        return CAPTURED
+    return Choice((way,), "the faster of gather and bitmaps, tried on this GPU")
+
+
+def key(product: Product, batch: int, dtype: torch.dtype) -> tuple[Hashable, ...]:
+    """Return under which key what was chosen is kept with the connections."""
+    return "gpu way", product, batch, dtype, precision_of(dtype)
 
 
 def drawn(
@@ -107,12 +98,6 @@ def drawn(
         return torch.randn(size, generator=generator, device=device, dtype=dtype)
 
     return normal(batch, inputs), normal(batch, outputs), normal(connectivity.nnz)
-
-
-def _key(
-    product: Product, batch: int, dtype: torch.dtype, precision: str
-) -> tuple[str, Product, int, torch.dtype, str]:
-    return "gpu way", product, batch, dtype, precision
 
 
 def _words(product: Product, batch: int, connectivity: Connectivity, types: str) -> str:
