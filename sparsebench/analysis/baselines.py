@@ -55,7 +55,7 @@ def fastest(timed: Sequence[Point]) -> Point:
 def over_point(timed: Sequence[Point], point: Point) -> Estimate:
     """Return the least time of several, at least one, over that of a point.
 
-    Where one alone was timed there is no least time to draw. Over itself it is 1, whatever it took.
+    Where one alone was timed there is no least time to draw.
     """
     found: Estimate | None = point.kept.get(key := (over_point, *timed))
     if found is None:
@@ -67,7 +67,7 @@ def _over(timed: Sequence[Point], point: Point) -> Estimate:
     if len(timed) > 1:
         return Estimate.of_logs((np.min([p.logs for p in timed], axis=0) - point.logs)[None])[0]
     (alone,) = timed
-    return Estimate.exact(1.0) if alone is point else alone.rounds.over(point.rounds)
+    return alone.rounds.over(point.rounds)
 
 
 def _dense(point: Point) -> dict[bool, list[Point]]:

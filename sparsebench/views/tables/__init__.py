@@ -82,5 +82,5 @@ def tables(
     for make in TABLES:
         told(f"table {make.__name__}")
         table = make(points)
-        if not table.text.empty:
+        if table.rows:
             yield table

@@ -12,15 +12,15 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point, relate
 from sparsebench.cases.case import USUAL
 from sparsebench.views import units
-from sparsebench.views.tables.table import Row, Table, labels_of, noted, tidy
+from sparsebench.views.tables.table import LongTable, Row, Table, labels_of, tidy
 
 
 def measurements(points: Sequence[Point]) -> Table:
     """Return every case with every metric; a case that failed says why."""
-    relate(point.rivals for point in points)
-    text = [labels_of(point) | _shown(point) for point in points]
     caption = "Every measurement: time and ratios with their 95% intervals, memory"
-    return Table("measurements", noted(caption, text), numbers(points), tidy(text))
+    return LongTable(
+        "measurements", caption, numbers(points), lambda: [labels_of(p) | _shown(p) for p in points]
+    )
 
 
 def numbers(points: Sequence[Point]) -> pd.DataFrame:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,43 @@ class Table:
     caption: str
     numbers: pd.DataFrame
     text: pd.DataFrame
+
+    @property
+    def rows(self) -> int:
+        """How many it has as it is printed."""
+        return len(self.text)
+
+
+class LongTable(Table):
+    """A table with a row of text for each of its numbers, made when it is first looked at.
+
+    Of a hundred thousand cases nobody does: such a table is a file of numbers alone.
+    """
+
+    def __init__(
+        self, name: str, caption: str, numbers: pd.DataFrame, rows: Callable[[], list[Row]]
+    ) -> None:
+        vars(self).update(name=name, numbers=numbers, _caption=caption, _rows=rows)
+
+    @cached_property
+    def _said(self) -> list[Row]:
+        made: list[Row] = vars(self)["_rows"]()
+        return made
+
+    @cached_property
+    def caption(self) -> str:  # type: ignore[override]
+        """What it is about, with the signs in it explained."""
+        return noted(vars(self)["_caption"], self._said)
+
+    @cached_property
+    def text(self) -> pd.DataFrame:  # type: ignore[override]
+        """The numbers as they are printed."""
+        return tidy(self._said)
+
+    @property
+    def rows(self) -> int:
+        """How many it has as it is printed."""
+        return len(self.numbers)
 
 
 def labels_of(point: Point) -> Row:
