@@ -125,13 +125,11 @@ class Connectivity:
     def keys_of_rows(self, rows: slice) -> tuple[slice, Tensor]:
         """Return which connections are those of some rows, and their keys, int64, ascending.
 
-        The key of a connection is row · in + column; here rows count from the first of these.
+        The key of a connection is row · in + column; here rows count from the first of these. The
+        last ones that were asked for are kept.
         """
-        ptr = self.row_ptr[rows.start : rows.stop + 1].long()
-        start, stop = ptr[[0, -1]].tolist()
-        first = torch.arange(len(ptr) - 1, device=self.device) * self.shape[1]
-        keys = first.repeat_interleave(ptr.diff(), output_size=stop - start)
-        return slice(start, stop), keys.add_(self.col[start:stop])
+        where = ("keys of rows", rows.start, rows.stop)
+        return self.derive(where, lambda: self._keys_of_rows(rows), at_most=1)
 
     @property
     def transposed(self) -> Transposed:
@@ -212,6 +210,13 @@ class Connectivity:
         mask = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
         mask[self.row.long(), self.col.long()] = True
         return mask
+
+    def _keys_of_rows(self, rows: slice) -> tuple[slice, Tensor]:
+        ptr = self.row_ptr[rows.start : rows.stop + 1].long()
+        start, stop = ptr[[0, -1]].tolist()
+        first = torch.arange(len(ptr) - 1, device=self.device) * self.shape[1]
+        keys = first.repeat_interleave(ptr.diff(), output_size=stop - start)
+        return slice(start, stop), keys.add_(self.col[start:stop])
 
     def _transpose(self) -> Transposed:
         permutation = torch.argsort(self.col, stable=True)

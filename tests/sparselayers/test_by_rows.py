@@ -173,7 +173,7 @@ def test_every_set_of_places_is_as_likely(count):
     """Rows with different numbers of free places, crowded ones among them."""
     taken = sl.from_mask(torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]).bool())
     free = sorted({(row, col) for row in range(3) for col in range(4)} - pairs(taken))
-    generator, draws = seeded(), 5600
+    generator, draws = seeded(), 2800
     seen = dict.fromkeys(combinations(free, count), 0)
     for _ in range(draws):
         seen[tuple(sorted(pairs(by_rows.scattered(taken, None, count, generator))))] += 1
@@ -380,12 +380,12 @@ def rewire(width, each):
     return rise() / layer.weights.numel()
 
 rewire(64, 4)
-print(json.dumps(rewire(20_000, 100)))
+print(json.dumps(rewire(10_000, 100)))
 """
 
 
 @peaks.needed
 @pytest.mark.parametrize(("rule", "most"), [("SET", 11), ("GSE", 30)])
 def test_a_rewiring_takes_few_bytes_a_connection(rule, most):
-    """Above what the layer holds, at two million connections; a third of it are blocks of rows."""
+    """Above what the layer holds, at a million connections; some of it are blocks of rows."""
     assert peaks.of(SCRIPT.replace("{rule}", rule)) < most

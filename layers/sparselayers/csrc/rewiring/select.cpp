@@ -84,9 +84,21 @@ void drop_smallest(const T* worth, bool* keep, int64_t size, int64_t count, int 
 
 template <class T>
 int64_t above(const T* numbers, int64_t size, T bar, int64_t* places) {
+  constexpr int64_t together = 16;  // few pieces have any: they are looked at as a whole
   int64_t found = 0;
-  for (int64_t i = 0; i < size; ++i)
-    if (!(numbers[i] <= bar)) places[found++] = i;
+  for (int64_t begin = 0; begin < size; begin += together) {
+    const int64_t end = std::min(begin + together, size);
+    int any = 0;
+    if (end - begin == together)
+      for (int64_t i = 0; i < together; ++i) any |= !(numbers[begin + i] <= bar);
+    else
+      any = 1;
+    if (!any) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      places[found] = i;
+      found += !(numbers[i] <= bar);
+    }
+  }
   return found;
 }
 
