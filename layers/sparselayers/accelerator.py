@@ -82,7 +82,7 @@ class Cuda(Accelerator):
         kept = [leaf.detach().clone() for leaf in leaves]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.device(self._device):
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_WARM):

@@ -9,7 +9,7 @@ class OursBitmaps(Ours):
     """`sparselayers.SparseLinear` with `backend="triton_bitmaps"`."""
 
     name = "ours_bitmaps"
-    operations = ("linear", "product")
+    operations = ("linear",)
     devices = ("cuda",)
     dtypes = ("float32", "float16", "bfloat16")
     stands_in = False

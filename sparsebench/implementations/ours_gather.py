@@ -9,7 +9,7 @@ class OursGather(Ours):
     """`sparselayers.SparseLinear` with `backend="triton_gather"`."""
 
     name = "ours_gather"
-    operations = ("linear", "product")
+    operations = ("linear",)
     devices = ("cuda",)
     stands_in = False
     backend = "triton_gather"

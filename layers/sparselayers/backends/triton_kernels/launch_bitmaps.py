@@ -72,7 +72,7 @@ class _Key(NamedTuple):
 def serves(connectivity: Connectivity) -> bool:
     """Return whether the places of the matrix can be counted in words: not in the widest layers."""
     outputs, inputs = connectivity.shape
-    return outputs * triton.cdiv(inputs, WORD) < _MOST_WORDS
+    return outputs * -(-inputs // WORD) < _MOST_WORDS
 
 
 def bitmap_of(connectivity: Connectivity) -> Bitmap:
@@ -90,7 +90,7 @@ def _bitmap(connectivity: Connectivity) -> Bitmap:
             f"shape {connectivity.shape}: choose backend 'triton_gather'"
         )
     outputs, inputs = connectivity.shape
-    words, device = triton.cdiv(inputs, WORD), connectivity.device
+    words, device = -(-inputs // WORD), connectivity.device
     bits = torch.zeros(outputs * words, dtype=torch.int32, device=device)
     counts = torch.zeros(outputs * words, dtype=torch.int32, device=device)
     # Bits of 32, the highest of which is the sign.
