@@ -49,11 +49,10 @@ def markdown(check: CountCheck) -> str:
         "### Instructions: " + ("**failed**" if check.failures else "passed"),
         "",
         sentence(check),
-        "",
     ]
     changed = [f for f in check.findings if f.base != f.head or f.ratio is None]
     if changed:
-        lines += ["| workload | base | head | head/base | |", "|---|--:|--:|--:|---|"]
+        lines += ["", "| workload | base | head | head/base | |", "|---|--:|--:|--:|---|"]
     for finding in changed:
         cells = _cells(finding)
         if finding in check.failures:
