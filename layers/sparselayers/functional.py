@@ -79,7 +79,8 @@ def of_layer(
     rows = x if dims == 2 else x.reshape(-1, in_features)
     y: Tensor
     if traced:
-        where = connectivity.row_ptr, connectivity.col, in_features, backend
+        handle = connectivity.handle if isinstance(connectivity, tracing.Arrays) else None
+        where = connectivity.row_ptr, connectivity.col, in_features, backend, handle
         y = operators.differentiable_linear(rows, values, bias, *where)
     else:
         chosen = backends.select(x.device, x.dtype, backend)
@@ -216,7 +217,9 @@ def _differentiable(
 ) -> backends.Gradients:
     """Return the gradients as functions that can be differentiated again."""
     connectivity, backend, _ = ctx.where
-    where = connectivity.row_ptr, connectivity.col, connectivity.shape[1], backend.name
+    # Without a handle: that the connections are still the same has been asked.
+    arrays = connectivity.row_ptr, connectivity.col
+    where = *arrays, connectivity.shape[1], backend.name, None
     return backends.Gradients(
         operators.differentiable_grad_input(dy, values, *where) if needs[0] else None,
         operators.differentiable_grad_values(dy, x, *where) if needs[1] and x is not None else None,

@@ -92,6 +92,7 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         if dynamic:
             self.rewire_itself()
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return x Wᵀ + b, (*, out_features); `input` is another name of `x`."""
         if x is None or input is not None:
