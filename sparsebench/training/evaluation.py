@@ -1,6 +1,8 @@
-"""How many test images a network classifies correctly."""
+"""What the test data say of a network."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +11,11 @@ from sparsebench.training.datasets import Dataset
 from sparsebench.training.processes import ALONE, Processes
 
 TEST_BATCH = 250
+
+
+def evaluate(network: nn.Module, data: Dataset, processes: Processes = ALONE) -> dict[str, Any]:
+    """Return the fields of an Epoch that `network` is judged by, its metric among them."""
+    return {"accuracy": accuracy(network, data, processes)}
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from sparsebench.training.batches import batches, steps_per_epoch
 from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.schedule import Trained, keep_trained, start_of
 from sparsebench.training.datasets import Dataset
-from sparsebench.training.evaluation import accuracy
+from sparsebench.training.evaluation import evaluate
 from sparsebench.training.peak import peak_of
 from sparsebench.training.processes import ALONE, ProcessError, Processes
 from sparsebench.training.records import Epoch, Status, Timing, TrainingRecord
@@ -183,9 +183,9 @@ def _train(
             details |= {"losses": losses}
         epoch = Epoch(
             loss=loss,
-            accuracy=accuracy(progress.network, data, progress.processes),
             seconds=seconds if timed else None,
             communicated=progress.processes.traffic.gradients - before,
+            **evaluate(progress.network, data, progress.processes),
             **details,
         )
         progress.epochs.append(epoch)
