@@ -25,3 +25,4 @@ class Metric:
 
 
 ACCURACY = Metric("accuracy", 100.0, "{:.2f}%")
+PERPLEXITY = Metric("perplexity", form="{:.3f}")  # the less the better

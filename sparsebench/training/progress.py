@@ -61,7 +61,7 @@ class Display:
         self._name, self._of, self._metric = title(setting), setting.epochs, setting.METRIC
         self._bar.reset(
             self._run,
-            total=setting.epochs * steps_per_epoch,
+            total=setting.epochs * steps_per_epoch or None,
             completed=epochs_done * steps_per_epoch,
             description=f"{self._name}, epoch {epochs_done + 1}/{self._of}",
         )
