@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import calibration, few, library
+from sparselayers.backends.native import calibration, few, library, one_block
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -108,9 +108,9 @@ class Native(Backend):
         return found._replace(input=WAYS[dx].grad_input(dy, values, connectivity))
 
     def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
-        """Return the products of a few rows of a small layer, where those are the lanes'."""
+        """Return the products of a few rows, or of one block, where those are the lanes'."""
         batch = x.shape[0]
-        if batch > few.MOST:
+        if batch > one_block.MOST:
             return self
         key = "shortly", batch, x.dtype, torch.get_num_threads()
         found: Backend | None = connectivity.derived(key)
@@ -120,13 +120,17 @@ class Native(Backend):
         return connectivity.derive(key, make, at_most=_KEPT)
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
-        if not few.is_small(batch, connectivity, dtype):
-            return self
-        ways = {
-            *choose("y", batch, connectivity, dtype).ways,
-            *choose("backward", batch, connectivity, dtype).ways,
-        }
-        return few.Few(batch, connectivity, dtype) if ways == {"lanes"} else self
+        for shorter, serves in (
+            (few.Few, few.is_small(batch, connectivity, dtype)),
+            (one_block.OneBlock, one_block.is_one_block(batch, dtype)),
+        ):
+            if serves:
+                ways = {
+                    *choose("y", batch, connectivity, dtype).ways,
+                    *choose("backward", batch, connectivity, dtype).ways,
+                }
+                return shorter(batch, connectivity, dtype) if ways == {"lanes"} else self
+        return self
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
         """Return by which ways a batch is computed, and what each was estimated to take."""
