@@ -143,7 +143,7 @@ class Lanes(OneBackward):
             return gradients
         _of(dtype).backward(
             _rows(connectivity).kernel,
-            _columns(connectivity).kernel if needs_input else None,
+            columns(connectivity).kernel if needs_input else None,
             values.data_ptr(),
             dy.data_ptr(),
             *dy.stride(),
@@ -170,7 +170,8 @@ def _rows(connectivity: Connectivity) -> _Rows:
     return connectivity.derive("native rows", lambda: _make_rows(connectivity))
 
 
-def _columns(connectivity: Connectivity) -> _Rows:
+def columns(connectivity: Connectivity) -> _Rows:
+    """Return what the kernels know of the transposed connections, made once."""
     return connectivity.derive("native columns", lambda: _make_columns(connectivity))
 
 
@@ -205,8 +206,8 @@ def _make_columns(connectivity: Connectivity) -> _Rows:
         entries.data_ptr(),
         starts.data_ptr(),
     )
-    columns = _Rows(in_features, kernel, (ptr, entries, starts))
-    return _tiled(columns, lengths[0], out_features, nnz)
+    made = _Rows(in_features, kernel, (ptr, entries, starts))
+    return _tiled(made, lengths[0], out_features, nnz)
 
 
 @dataclass(frozen=True, slots=True)
