@@ -23,6 +23,7 @@ from sparsebench.views.tables.memory import memory
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.speed import crossovers, speedups, summary
 from sparsebench.views.tables.standings import standings
+from sparsebench.views.tables.structures import structures
 from sparsebench.views.tables.table import Table
 from sparsebench.views.tables.terminal import terminal
 from sparsebench.views.tables.times import times
@@ -37,6 +38,7 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    structures,
     baselines,
     dense_layers,
     deploy,
