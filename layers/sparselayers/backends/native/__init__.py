@@ -2,10 +2,10 @@
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
 leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
-their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice; the
-compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go from
-those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call (`few.py`)
-or one of a single block (`one_block.py`) is kept.
+their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
+the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
+from those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call
+(`few.py`), or before one of a single block (`one_block.py`), is kept.
 """
 
 from __future__ import annotations
