@@ -2,8 +2,10 @@
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
 leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
-their inputs. Each is a backend by itself, so that its name
-can be asked for in place of a choice; the compiled kernels are in `csrc`, each way's in its room.
+their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
+the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
+from those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call
+(`few.py`), or before one of a single block (`one_block.py`), is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import calibration, few, library, one_block
+from sparselayers.backends.native import calibration, few, library, nonzero, one_block
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -65,6 +67,8 @@ class Native(Backend):
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         way = choose("y", x.shape[0], connectivity, values.dtype).way
+        if way == Lanes.name and nonzero.gains(x, connectivity):
+            return nonzero.forward(x, values, bias, connectivity)
         return WAYS[way].forward(x, values, bias, connectivity)
 
     def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:

@@ -207,8 +207,8 @@ def _make_columns(connectivity: Connectivity) -> _Rows:
         entries.data_ptr(),
         starts.data_ptr(),
     )
-    columns = _Rows(in_features, kernel, (ptr, entries, starts))
-    return _tiled(columns, lengths[0], out_features, nnz)
+    made = _Rows(in_features, kernel, (ptr, entries, starts))
+    return _tiled(made, lengths[0], out_features, nnz)
 
 
 @dataclass(frozen=True, slots=True)
