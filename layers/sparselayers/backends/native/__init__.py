@@ -135,6 +135,8 @@ class Native(Backend):
             return self
         if is_few:
             return few.Few(batch, connectivity, dtype)
+        if nonzero.may_gain(batch, connectivity, dtype):
+            return self  # which looks for inputs that are zero
         return one_block.OneBlock(batch, connectivity, dtype)
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
