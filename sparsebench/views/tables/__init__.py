@@ -16,7 +16,7 @@ from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
-from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.gpu import gpu, graphs, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -45,6 +45,7 @@ _DRAWN: tuple[Make, ...] = (
     deploy,
     crossovers,
     gpu,
+    graphs,
     tensor_cores,
     lead,
     standings,

@@ -14,6 +14,7 @@ from sparsebench.views.tables.table import Table, columns, labels_of, noted, tid
 # Dense in every step, the same library in another way, or a choice among others.
 _NO_PEERS = (
     "masked", "masked_rigl", "reference", "rigl", "set", "auto", "openvino_sparse", LEAD,
+    "ours_gather", "ours_bitmaps", "ours_graph",
 )  # fmt: skip
 
 

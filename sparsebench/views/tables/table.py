@@ -50,12 +50,12 @@ class LongTable(Table):
         return made
 
     @cached_property
-    def caption(self) -> str:  # type: ignore[override]
+    def caption(self) -> str:
         """What it is about, with the signs in it explained."""
         return noted(vars(self)["_caption"], self._said)
 
     @cached_property
-    def text(self) -> pd.DataFrame:  # type: ignore[override]
+    def text(self) -> pd.DataFrame:
         """The numbers as they are printed."""
         return tidy(self._said)
 
