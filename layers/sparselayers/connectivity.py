@@ -165,6 +165,10 @@ class Connectivity:
                 derived[key] = made
             return derived[key]  # type: ignore[no-any-return]
 
+    def derived(self, key: Hashable) -> Any:
+        """Return what `derive` has made for `key`, None where it has made nothing yet."""
+        return self._derived.get(key)
+
     def forget(self) -> None:
         """Free what was derived, for connections of which little is asked any more.
 
