@@ -117,8 +117,8 @@ def _ratio(other: Point | None, point: Point, series: str) -> Estimate | None:
     if other is None or other is point or not other.ok:
         return None
     if series == "cold":
-        return Estimate.of(other.time / point.time)
+        return other.rounds.over(point.rounds)
     if series == "end to end":
         both = other.record.wall_samples and point.record.wall_samples
-        return Estimate.of(other.wall / point.wall) if both else None
-    return Estimate.of(other.hot / point.hot) if other.record.hot_samples else None
+        return other.wall.over(point.wall) if both else None
+    return other.hot.over(point.hot) if other.record.hot_samples else None
