@@ -51,6 +51,7 @@ SANITIZERS = {
             "tests/sparselayers/test_ways.py",
             "tests/sparselayers/test_row_blocks.py",
             "tests/sparselayers/test_conv_native.py",
+            "tests/sparselayers/test_by_rows.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
@@ -136,6 +137,9 @@ def test(tests: list[str]) -> int:
     # These start processes, which would run the installed module.
     files = (ROOT / "tests" / "sparselayers").glob("test_*.py")
     elsewhere = [f"{path.relative_to(ROOT)}::test_every_instruction_set" for path in files]
+    elsewhere.append(
+        "tests/sparselayers/test_by_rows.py::test_a_rewiring_takes_few_bytes_a_connection"
+    )
     return pytest.main(["-q", *(f"--deselect={each}" for each in elsewhere), *tests])
 
 

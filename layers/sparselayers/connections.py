@@ -72,6 +72,17 @@ class Connections:
             self._look()
         return self.current
 
+    def undisturbed(self, mark: Tensor) -> Connectivity | None:
+        """Return the connections where neither they nor the buffer `mark` have to be looked at.
+
+        None where others hold them, something was written, or the buffer is not as it was: ask
+        `get` and `check` then.
+        """
+        seen, at = self._marked
+        if seen is not mark or self._looks or self.unmarked or version(mark) != at:
+            return None
+        return self.current
+
     @property
     def shown(self) -> tuple[Tensor, Tensor]:
         """Copies of `row_ptr` and `col`, the same ones for as long as anybody holds them."""

@@ -142,6 +142,15 @@ def test_matches_the_reference(height, batch, dtype):
 
 
 @native_only
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("batch", [6, 33, 130])
+@pytest.mark.parametrize("height", structure.HEIGHTS)
+def test_blocks_of_every_number_of_columns(height, batch, dtype):
+    mask = torch.ones(110, 110, dtype=torch.bool).tril(-1).flip(1)
+    check(*given(sl.from_mask(mask.repeat_interleave(height, 0)), batch, dtype))
+
+
+@native_only
 @pytest.mark.parametrize("batch", [64, 96, 120, 128, 129, 300])
 def test_tiles_of_every_width(batch):
     check(*given(blocks((320, 90), 8), batch))
@@ -158,8 +167,9 @@ def test_layers_of_more_inputs_than_16_bits_name(batch):
 
 @native_only
 @pytest.mark.parametrize("batch", [1, 3, 9])
-def test_strides(batch):
-    connectivity, values, bias, x, dy = given(blocks((32, 70), 4), batch)
+@pytest.mark.parametrize("height", structure.HEIGHTS)
+def test_strides(height, batch):
+    connectivity, values, bias, x, dy = given(blocks((32, 70), height), batch)
     check(connectivity, values, bias, x.t().contiguous().t(), dy.t().contiguous().t())
     padded = torch.randn(batch, 100)
     padded[:, 10:80] = x

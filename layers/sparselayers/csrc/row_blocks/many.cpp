@@ -95,19 +95,6 @@ __attribute__((noinline)) void scatter_group(const Values& values, const F* col,
   for (; k < count; ++k) add(k);
 }
 
-// Where the columns of a block in some parts are, and the values of its first row there.
-template <class W>
-struct Run {
-  int64_t begin, count, length;
-  W* values;
-  template <class F>
-  SB_INLINE Run(const RowBlocks<F>& blocks, const Parts& parts, int64_t block, W* of_layer)
-      : begin(blocks.begin[parts.first * blocks.count + block]),
-        count(blocks.begin[parts.last * blocks.count + block] - begin),
-        length(blocks.ptr[block + 1] - blocks.ptr[block]),
-        values(of_layer + blocks.ptr[block] * blocks.height + begin - blocks.ptr[block]) {}
-};
-
 // Calls body(row, values of G rows from it on, first column) for the rows of a block. What is kept in half
 // the bits is widened in pieces that L1 holds.
 template <int G, class Body>
@@ -197,78 +184,10 @@ void grad_input(const RowBlocks<F>& blocks, const Parts& parts, const W* values,
   });
 }
 
-// Four rows meet as many columns at once as make a register of sums, which is added up while the next ones
-// are multiplied: of more at a time the processor would not see that far. Sums of so many columns lie
-// together before they go where they belong.
-constexpr int dot_rows = small_group, dot_columns = N / dot_rows;
-constexpr int piece_columns = 64;
-
-// sums[g][c] = Σ over the registers of a block of the batch of dy[g] · x[c].
-SB_INLINE void dots(const float* dy, int64_t pitch, const float* const* x, int64_t lanes,
-                    float (*sums)[piece_columns]) {
-  V terms[N];
-  for (int i = 0; i < N; ++i) terms[i] = V::zero();
-  const float* from[dot_columns];
-  for (int c = 0; c < dot_columns; ++c) from[c] = x[c];
-  for (int64_t i = 0; i < lanes; i += N) {
-    V met[dot_columns];
-    for (int c = 0; c < dot_columns; ++c) {
-      met[c] = V::load(from[c] + i);
-      met[c].keep_in_register();
-    }
-    for (int g = 0; g < dot_rows; ++g) {
-      V by = V::load(dy + g * pitch + i);
-      by.keep_in_register();
-      for (int c = 0; c < dot_columns; ++c) terms[g * dot_columns + c].add_product(by, met[c]);
-    }
-  }
-  alignas(64) float found[N];
-  ::sums(terms).store(found);
-  for (int g = 0; g < dot_rows; ++g)
-    __builtin_memcpy(sums[g], found + g * dot_columns, dot_columns * sizeof(float));
-}
-
-// Puts sums where they belong, or adds them to what is there.
-template <class W>
-SB_INLINE void put(const float* sums, int64_t count, bool first, W* result) {
-  int64_t k = 0;
-  for (; k + N <= count; k += N) {
-    V total = V::load(sums + k);
-    if (!first) total += V::load(result + k);
-    total.store(result + k);
-  }
-  for (; k < count; ++k) keep(sums[k] + (first ? 0.0f : widened(result[k])), result[k]);
-}
-
-template <class W, class F>
-void grad_values(const RowBlocks<F>& blocks, const Parts& parts, int64_t begin, int64_t end,
-                 const float* dy, const float* x, int64_t pitch, int64_t lanes, bool first,
-                 W* result) {
-  alignas(64) float sums[dot_rows][piece_columns];
-  const float* met[piece_columns + dot_columns];
-  for (int64_t block = begin; block < end; ++block) {
-    const Run<W> run(blocks, parts, block, result);
-    for (int64_t from = 0; from < run.count; from += piece_columns) {
-      const F* col = blocks.col + run.begin + from;
-      const int64_t count = smaller<int64_t>(piece_columns, run.count - from);
-      for (int64_t k = 0; k < count; ++k) met[k] = x + int64_t{col[k]} * pitch;
-      for (int c = 0; c < dot_columns; ++c) met[count + c] = met[count - 1];  // once more
-      for (int64_t row = 0; row < blocks.height; row += dot_rows) {
-        const float* by = dy + (block * blocks.height + row) * pitch;
-        for (int64_t k = 0; k < count; k += dot_columns)
-          dots(by, pitch, met + k, lanes, reinterpret_cast<float(*)[piece_columns]>(sums[0] + k));
-        for (int g = 0; g < dot_rows; ++g)
-          put(sums[g], count, first, run.values + (row + g) * run.length + from);
-      }
-    }
-  }
-}
-
 template <class W, class F>
 constexpr sparsebench::ManyLoops<W, F> loops_of() {
   return {{multiply<1, W, F>, multiply<2, W, F>, multiply<3, W, F>},
-          {grad_input<1, W, F>, grad_input<2, W, F>, grad_input<3, W, F>},
-          grad_values<W, F>};
+          {grad_input<1, W, F>, grad_input<2, W, F>, grad_input<3, W, F>}};
 }
 
 }  // namespace

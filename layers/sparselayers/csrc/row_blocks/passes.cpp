@@ -11,6 +11,7 @@
 namespace sparsebench {
 
 const OfBlocks<ManyLoops>* many_loops = nullptr;
+const OfBlocks<GradientLoops>* gradient_loops = nullptr;
 const OfBlocks<FewLoops>* few_loops = nullptr;
 
 namespace {
@@ -62,6 +63,8 @@ struct Block {
             x.batch_stride, x.feature_stride};
   }
   static int64_t count(int64_t batch) { return (batch + block_lanes - 1) / block_lanes; }
+  // The batch and zeros behind it, as the gradient of the values wants them.
+  int64_t padded() const { return (batch + batch_unit - 1) / batch_unit * batch_unit; }
   // Of the largest block, of which tiles follow each other or lie side by side.
   static int64_t pitch(int64_t batch) {
     const Tiles most(std::min(batch, block_lanes), native_lanes<W>());
@@ -92,6 +95,30 @@ void take(const Block<W>& block, Activations<const W> from, int64_t features, fl
     moves<W>().pack(block.of(from, tile, feature), rows, count, {target, pitch});
     for (int64_t behind = rows; behind < block.tiles.pitch(tile); ++behind)
       for (int64_t i = 0; i < count; ++i) target[i * pitch + behind] = 0.0f;
+  }
+}
+
+// Arranges dy for the gradient of the values; threads share this out by pieces of whole lines, in the order
+// of memory. Of any other order than PyTorch's a copy is arranged.
+template <class W, class F>
+void take_rows(const RowBlocks<F>& blocks, const Block<W>& block, Activations<const W> dy,
+               float* to) {
+  const int64_t height = blocks.height, padded = block.padded(), chunk = strip_features / height;
+#pragma omp for
+  for (int64_t first = 0; first < blocks.count; first += chunk) {
+    const int64_t count = std::min(chunk, blocks.count - first);
+    const W* from = dy.data + block.first * dy.batch_stride + first * height * dy.feature_stride;
+    float* target = to + first * padded * height;
+    if (dy.feature_stride == 1) {
+      of<W, F>(gradient_loops).arrange(from, dy.batch_stride, block.batch, height, count, padded,
+                                       target);
+    } else {
+      float strip[block_lanes * strip_features];
+      moves<W>().pack({from, dy.feature_stride, dy.batch_stride}, count * height, block.batch,
+                      {strip, strip_features});
+      of<float, F>(gradient_loops).arrange(strip, strip_features, block.batch, height, count,
+                                           padded, target);
+    }
   }
 }
 
@@ -169,10 +196,9 @@ void grad_values_block(const RowBlocks<F>& blocks, const Block<W>& block, const 
 #pragma omp for schedule(dynamic)
   for (int64_t item = 0; item < turns * spans; ++item) {
     const int64_t begin = item % spans * span, end = std::min(begin + span, blocks.rows);
-    of<W, F>(many_loops).grad_values(
+    of<W, F>(gradient_loops).grad_values(
         blocks, Parts(blocks, item / spans * step, step), begin / blocks.height,
-        end / blocks.height, dy, x, pitch, block.tiles.registers * block.tiles.lanes, first,
-        result);
+        end / blocks.height, dy, x, pitch, block.padded(), first, result);
   }
 }
 
@@ -296,8 +322,10 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
   if (batch <= few && dy.feature_stride == 1 && (!grad_values || x.feature_stride == 1))
     return backward_few(blocks, values, dy, x, batch, dx, grad_values, threads);
   const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
-  const int64_t features = blocks.rows + (grad_values ? blocks.columns : 0);
-  const Room arranged(Memory::blocks, features * Block<W>::pitch(batch) * sizeof(float));
+  const int64_t pitch = Block<W>::pitch(batch);
+  const int64_t rows = blocks.rows * pitch, by_feature = dx.data ? rows : 0;
+  const int64_t numbers = by_feature + (grad_values ? rows + blocks.columns * pitch : 0);
+  const Room arranged(Memory::blocks, numbers * sizeof(float));
   // Threads share out tiles of the batch and parts of the columns: at least one part for each.
   const int64_t step = std::min(step_of(blocks, most_registers * lanes),
                                 std::max<int64_t>(1, blocks.parts / threads));
@@ -305,16 +333,19 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
                   threads * grad_input_room(blocks, step, lanes) * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
   float* by = reinterpret_cast<float*>(arranged.data);
-  float* from = by + blocks.rows * Block<W>::pitch(batch);
+  float *by_row = by + by_feature, *from = by_row + rows;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < count; ++index) {
     const Block<W> block(index, count, batch);
-    take<true>(block, dy, blocks.rows, by);
-    if (grad_values) take<true>(block, x, blocks.columns, from);
+    if (dx.data) take<true>(block, dy, blocks.rows, by);
+    if (grad_values) {
+      take_rows(blocks, block, dy, by_row);
+      take<true>(block, x, blocks.columns, from);
+    }
     if (dx.data)
       grad_input_block(blocks, block, values, by, dx, step, reinterpret_cast<float*>(sums.data));
     if (grad_values)
-      grad_values_block(blocks, block, by, from, index == 0, grad_values, threads);
+      grad_values_block(blocks, block, by_row, from, index == 0, grad_values, threads);
   }
   return 0;
 }

@@ -7,6 +7,7 @@
 namespace sparsebench {
 
 extern const OfBlocks<ManyLoops>* many_loops;  // that are in use
+extern const OfBlocks<GradientLoops>* gradient_loops;
 extern const OfBlocks<FewLoops>* few_loops;
 
 // Each returns how many bytes of memory it wanted in vain, or 0. Then it did nothing.

@@ -80,10 +80,22 @@ struct ManyLoops {
   // dx (columns of the parts, pitch of the tile) = Wᵀ dy, whose features are `dy_pitch` apart.
   void (*grad_input[most_registers])(const Layer&, const Parts&, const W* values, const float* dy,
                                      int64_t dy_pitch, float* dx);
-  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), some parts of the columns. Features of dy
-  // and x are `pitch` apart: a whole block of the batch, which with zeros behind it takes `lanes`.
+};
+
+// Both for the gradient of the values of such batches (gradient.cpp), whose rows lie in the lanes.
+constexpr int64_t batch_unit = 4;  // numbers of the batch that are taken at once, at most
+template <class W, class F>
+struct GradientLoops {
+  using Layer = RowBlocks<F>;
+  // to (blocks, padded, height) = dy (batch, blocks · height), whose rows are `stride` apart; but so many in
+  // the batch that they fill a register lie beside each other, row by row. Zeros behind the batch.
+  void (*arrange)(const W* dy, int64_t stride, int64_t batch, int64_t height, int64_t blocks,
+                  int64_t padded, float* to);
+  // result[p] (+)= Σ dy[row p] · x[col p] for blocks [begin, end), some parts of the columns. dy is so
+  // arranged, and features of x are `pitch` apart; both have zeros behind the batch, up to `padded`, a
+  // multiple of batch_unit.
   void (*grad_values)(const Layer&, const Parts&, int64_t begin, int64_t end, const float* dy,
-                      const float* x, int64_t pitch, int64_t lanes, bool first, W* result);
+                      const float* x, int64_t pitch, int64_t padded, bool first, W* result);
 };
 
 // At most so large a batch has columns in its lanes: it is bound by memory, and values come by whole
@@ -115,6 +127,7 @@ struct OfBlocks {
 #define SB_TABLES(set)                                                                       \
   namespace set {                                                                            \
   extern const OfBlocks<ManyLoops> many_loops;                                               \
+  extern const OfBlocks<GradientLoops> gradient_loops;                                       \
   extern const OfBlocks<FewLoops> few_loops;                                                 \
   }
 SB_TABLES(scalar)

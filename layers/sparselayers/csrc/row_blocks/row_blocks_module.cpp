@@ -69,8 +69,10 @@ void bind(nb::module_& module, const std::string& suffix) {
 }  // namespace
 
 void use_row_blocks(const std::string& set) {
-#define SB_USE(name) \
-  if (set == #name) many_loops = &name::many_loops, few_loops = &name::few_loops;
+#define SB_USE(name)                                                            \
+  if (set == #name)                                                             \
+    many_loops = &name::many_loops, gradient_loops = &name::gradient_loops,     \
+    few_loops = &name::few_loops;
   SB_EACH_SET(SB_USE)
 #undef SB_USE
 }
