@@ -8,6 +8,7 @@ STAMP  := $(VENV)/.installed
 FRESH  ?=
 SEEDS  ?= 1
 BASE   ?=
+ONLY   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install bench peers mnist wide cifar toy headline test test-slow check-perf trip-wires sanitize lint format docs readme docs-figures notebooks dist plots report clean distclean
@@ -70,8 +71,8 @@ check-perf: $(STAMP)  ## compare speed and memory with an earlier revision (BASE
 trip-wires: $(STAMP)  ## hold ours against dense and torch CSR, coarsely, in seconds
 	$(BIN)/sparsebench check --trip-wires
 
-sanitize: $(STAMP)  ## run the kernels' tests under GCC's address, undefined and thread sanitizers
-	$(BIN)/python tests/sanitize.py
+sanitize: $(STAMP)  ## run the kernels' tests under GCC's sanitizers (ONLY="address FILE…": some)
+	$(BIN)/python tests/sanitize.py $(ONLY)
 
 lint: $(STAMP)  ## check style and types
 	$(BIN)/ruff check .

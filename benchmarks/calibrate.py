@@ -24,9 +24,10 @@ import numpy as np
 
 from sparsebench import records
 from sparsebench.analysis.compare import compare
-from sparsebench.analysis.estimates import Estimate, round_draws
+from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import BASELINE, points
+from sparsebench.analysis.series import round_draws
 from sparsebench.cases.settings import Settings
 from sparsebench.cases.sweep import Grid
 from sparsebench.commands import campaign

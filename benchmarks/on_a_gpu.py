@@ -52,13 +52,14 @@ def _train(name: str, minutes: float, *options: str) -> Step:
 
 STEPS = (
     Step("right", 1.5, ("pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/gpu")),
-    _sweep("gpu-more", 5.5),
+    _sweep("gpu-more", 4.5),
+    _sweep("gpu-ways", 1.5),
     _sweep("k-winners", 0.75, "--device", "cuda"),
     _sweep("dynamic", 0.75, "--device", "cuda"),
     _train("cifar-report", 1.25),
     _train("cifar-vgg", 0.5, "--time-only", "--steps", "10"),
     _train("cifar-resnet", 0.5, "--time-only", "--steps", "10"),
-    _sweep("gpu", 1.25, "--filter", "width=20000"),
+    _sweep("gpu", 0.75, "--filter", "width=20000"),
 )
 
 

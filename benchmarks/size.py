@@ -1,15 +1,19 @@
-"""What do many records cost? CPU seconds of the report, the frame and the page, and what is slow.
+"""What do many records cost? CPU seconds of the frame, the report and the page, and what is slow.
 
     python benchmarks/size.py 100000 --out results/reference/size.json
     python benchmarks/size.py 5000 --only report --profile
 
-The records are made up: a sweep of 36 widths, 8 batches, 12 sparsities and so on, of three rounds.
+The records are made up: a sweep of 80 widths, 8 batches, 12 sparsities and so on, of three rounds.
+`report` is all that the command does, its answer for the terminal included; `reference` the page of
+everything in results/reference.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import cProfile
+import io
 import itertools
 import json
 import pstats
@@ -20,14 +24,20 @@ from pathlib import Path
 
 import numpy as np
 
+import sparsebench.regression.chapters
+import sparsebench.training.chapters  # noqa: F401  # both join the page when they are imported
 from sparsebench import load_frame, records
 from sparsebench.cases.case import Case
+from sparsebench.commands import report
+from sparsebench.measuring.machine import fingerprint
 from sparsebench.records import FILE_NAME, Memory, Record, Round
-from sparsebench.views import page, report
+from sparsebench.views import page
 
 NAMES = ("dense", "ours", "torch_csr", "torch_coo", "masked")
 PHASES = ("inference", "forward_backward", "train_step")
+KINDS = ("frame", "report", "page", "reference")
 SPARSITIES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
+REFERENCE = Path(__file__).parents[1] / "results" / "reference"
 MACHINE = {"id": "0a1b", "cpu": {"model": "Anvil 9000"}, "torch": {"version": "2.14"}}
 
 
@@ -55,11 +65,18 @@ def written(count: int, folder: Path) -> None:
             file.write(made.model_dump_json() + "\n")
 
 
+def _report(folder: Path) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        report.show(records.load(folder), folder)
+
+
 def main() -> None:
     """Write records, do what is asked with them, and say how long it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int)
-    parser.add_argument("--only", choices=("frame", "report", "page"), action="append")
+    parser.add_argument(
+        "--only", choices=KINDS, action="append", help="all but `page`, if not given"
+    )
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -68,11 +85,14 @@ def main() -> None:
         written(given.count, folder)
         work: dict[str, Callable[[], object]] = {
             "frame": lambda: load_frame(folder),
-            "report": lambda: report.write(records.load(folder), folder),
+            "report": lambda: _report(folder),
             "page": lambda: page.write([folder], folder / "report.html"),
+            "reference": lambda: page.write([REFERENCE], folder / "reference.html"),
         }
-        found: dict[str, float] = {"records": given.count}
-        for what in given.only or work:
+        found: dict[str, float | str] = {
+            "records": given.count, "machine": fingerprint()["cpu"]["model"]
+        }  # fmt: skip
+        for what in given.only or ("frame", "report", "reference"):
             profile = cProfile.Profile()
             begin = time.process_time()
             if given.profile:

@@ -24,8 +24,8 @@ from torch import Tensor
 import sparselayers as sl
 from sparsebench.measuring import gpu
 from sparselayers import Connectivity
-from sparselayers.backends import BACKENDS, Backend, triton
-from sparselayers.backends.triton_kernels import launch
+from sparselayers.backends import BACKENDS, Backend
+from sparselayers.backends.triton_kernels import launch, ways
 from sparselayers.backends.triton_kernels.tiles import Tile, candidates
 
 Products = dict[str, Callable[[Backend], Tensor]]
@@ -98,10 +98,10 @@ def timed(
     """The times of `product` with each tile."""
     for tile in chosen:
         launch.candidates = lambda batch, degree, tile=tile: (tile,)
-        for key in (triton.FORWARD, triton.TRANSPOSED):
-            triton.matrix(connectivity, key).plans.clear()
+        for key in (ways.FORWARD, ways.TRANSPOSED):
+            ways.matrix(connectivity, key).plans.clear()
         try:
-            yield tile, both(partial(product, BACKENDS["triton"]))
+            yield tile, both(partial(product, BACKENDS["triton_gather"]))
         except Exception as error:  # too large for the GPU, perhaps
             print(f"  {tuple(tile)}: {type(error).__name__}: {error}"[:200])
 

@@ -120,8 +120,7 @@ def cell(members: list[Point]) -> str:
     for point in members:
         speedup = METRICS["speedup"].of(point)
         if point.case.sparsity == 0.9 and speedup is not None:
-            text += f" · {units.doubtful(units.ratio(speedup.value), point.unsure)}"
-            return text if speedup.known else text + units.UNKNOWN
+            text += f" · {units.doubtful(units.interval(speedup), point.unsure)}"
     return text
 
 

@@ -1,4 +1,11 @@
-"""Run the C++ kernels' tests under GCC's sanitizers: `python tests/sanitize.py [address|thread]`.
+"""Run the C++ kernels' tests under GCC's sanitizers.
+
+    python tests/sanitize.py                                    # all
+    python tests/sanitize.py address                            # those of one sanitizer
+    python tests/sanitize.py address tests/sparselayers/test_ways.py -k bitmaps    # these alone
+    SPARSEBENCH_ISA=avx2 python tests/sanitize.py thread        # for one instruction set
+
+What is no sanitizer's name goes to pytest in the place of the sanitizer's tests.
 
 Builds the kernels once more, with the sanitizers, beside the installed ones; then runs tests with
 the sanitized module in the place of the installed one. Anything that a sanitizer finds aborts the
@@ -44,6 +51,7 @@ SANITIZERS = {
             "tests/sparselayers/test_ways.py",
             "tests/sparselayers/test_row_blocks.py",
             "tests/sparselayers/test_conv_native.py",
+            "tests/sparselayers/test_by_rows.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
@@ -65,38 +73,49 @@ SANITIZERS = {
 }
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Build, then test each instruction set in a process of its own."""
+    names = [each for each in arguments if each in SANITIZERS]
+    tests = [each for each in arguments if each not in SANITIZERS]
+    only = os.environ.get("SPARSEBENCH_ISA")
     for name in names or list(SANITIZERS):
         sanitizer = SANITIZERS[name]
-        build(sanitizer)
+        build(sanitizer, only or "all")
         preload = " ".join(library(each) for each in sanitizer.libraries)
-        supported = subprocess.run(
-            [sys.executable, __file__, "--supported"], check=True, capture_output=True, text=True
-        ).stdout.split()
+        supported = [only] if only else instruction_sets()
         for isa in supported if sanitizer.every_instruction_set else supported[-1:]:
             print(f"{name}, {isa}:", flush=True)
             environment = os.environ | sanitizer.settings
             environment |= {"SPARSEBENCH_ISA": isa, "LD_PRELOAD": preload}
-            command = [sys.executable, __file__, "--test", *sanitizer.tests]
+            command = [sys.executable, __file__, "--test", *(tests or sanitizer.tests)]
             if status := subprocess.run(command, env=environment, cwd=ROOT).returncode:
                 return status
     return 0
 
 
-def build(sanitizer: Sanitizer) -> None:
+def build(sanitizer: Sanitizer, instruction_sets: str) -> None:
     """Compile the kernels with the sanitizers into BUILD."""
     shutil.rmtree(BUILD, ignore_errors=True)
     BUILD.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={BUILD}"]
-    define = f"cmake.define.SPARSEBENCH_SANITIZE={sanitizer.compiled}"
-    options = [f"--config-settings={each}" for each in (f"build-dir={BUILD}/cmake", define)]
+    settings = {
+        "build-dir": f"{BUILD}/cmake",
+        "cmake.define.SPARSEBENCH_SANITIZE": sanitizer.compiled,
+        "cmake.define.SPARSEBENCH_INSTRUCTION_SETS": instruction_sets,
+    }
+    options = [f"--config-settings={name}={value}" for name, value in settings.items()]
     subprocess.run([*command, *options, str(ROOT)], check=True)
     (wheel,) = BUILD.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.startswith("sparselayers/_native"):
                 archive.extract(name, BUILD)
+
+
+def instruction_sets() -> list[str]:
+    """Return those of this CPU, the narrowest first."""
+    command = [sys.executable, __file__, "--supported"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
 
 
 def library(name: str) -> str:
@@ -115,9 +134,13 @@ def test(tests: list[str]) -> int:
     assert spec.loader is not None
     sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules[spec.name])
-    # This one starts processes, which would run the installed module.
-    elsewhere = "tests/sparselayers/test_native.py::test_every_instruction_set"
-    return pytest.main(["-q", f"--deselect={elsewhere}", *tests])
+    # These start processes, which would run the installed module.
+    files = (ROOT / "tests" / "sparselayers").glob("test_*.py")
+    elsewhere = [f"{path.relative_to(ROOT)}::test_every_instruction_set" for path in files]
+    elsewhere.append(
+        "tests/sparselayers/test_by_rows.py::test_a_rewiring_takes_few_bytes_a_connection"
+    )
+    return pytest.main(["-q", *(f"--deselect={each}" for each in elsewhere), *tests])
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_the_topology_is_right(monkeypatch):
 
 
 def test_the_metric_is_right():
-    (function,) = (block for block in BLOCKS if "def bandwidth_draws" in block)
+    (function,) = (block for block in BLOCKS if "def bandwidth" in block)
     (row,) = (block for block in BLOCKS if "Metric(" in block)
     namespace = dict(vars(metrics))
     exec(function, namespace)

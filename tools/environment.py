@@ -32,7 +32,7 @@ PLAN = (
     ("compile the kernels", "2 minutes on two cores"),
 )
 AFTERWARDS = {
-    "bench": ("measure the default sweep", "10 to 20 minutes on two cores"),
+    "bench": ("measure the default sweep", "about 10 minutes on two cores"),
     "test": ("run the tests", "some 5 minutes on two cores"),
 }
 

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from functools import cache
+from typing import TypeVar
 
 import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+_WARM = 3  # calls before a capture: kernels compile, tiles are tried, libraries allocate
 
 
 class Accelerator(ABC):
@@ -31,6 +38,16 @@ class Accelerator(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait for all work on the device."""
+
+    @abstractmethod
+    def captured(self, call: Callable[[], T], leaves: Sequence[Tensor]) -> Callable[[], T]:
+        """Return what repeats `call` as a CUDA graph, and returns what was captured.
+
+        It reads and writes tensors where they lie, and what it returns is overwritten by the next
+        repetition. After each, the gradients that `call` leaves are those of `leaves`, in the same
+        memory every time. `call` runs before it is captured; the numbers of `leaves` are then what
+        they were.
+        """
 
     def is_current(self) -> bool:
         """Return whether work that is launched now is launched on this one."""
@@ -59,6 +76,32 @@ class Cuda(Accelerator):
     def synchronize(self) -> None:
         """Wait for all streams."""
         torch.cuda.synchronize(self._device)
+
+    def captured(self, call: Callable[[], T], leaves: Sequence[Tensor]) -> Callable[[], T]:
+        """Run it on a stream of its own before, as PyTorch's notes on CUDA graphs say."""
+        kept = [leaf.detach().clone() for leaf in leaves]
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self._device):
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(_WARM):
+                    call()
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.no_grad():
+                for leaf, numbers in zip(leaves, kept, strict=True):
+                    leaf.copy_(numbers)
+            with torch.cuda.graph(graph):
+                result = call()
+        gradients = [leaf.grad for leaf in leaves]
+
+        def repeat() -> T:
+            for leaf, gradient in zip(leaves, gradients, strict=True):
+                leaf.grad = gradient
+            graph.replay()
+            return result
+
+        return repeat
 
     def is_current(self) -> bool:
         """Ask the thread."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparselayers.connectivity import Connectivity
@@ -36,12 +36,11 @@ def change_connections(
     state = {} if optimizer is None else optimizer.state.get(weights, {})
     for name, entry in state.items():
         _check(name, entry, change.old.nnz)
-    own = change.carry(weights.detach())
-    gradient = None if weights.grad is None else _carried(weights.grad, change)
-    _carried(state, change)
-    resize(weights, connectivity.nnz)
-    weights.copy_(own)
-    weights.grad = gradient
+    if change.new.nnz == change.old.nnz:
+        gradient = [] if weights.grad is None else [weights.grad]
+        change.move([weights.detach(), *gradient, *_each(state, change.old.nnz)])
+    else:
+        _resize(weights, state, change)
     layer._replace(change)
 
 
@@ -93,11 +92,27 @@ def _check(name: str, entry: Any, nnz: int) -> None:
         )
 
 
-def _carried(entry: Any, change: TopologyChange) -> Any:
-    """Return `entry` with all tensors (old nnz,) in it as they are for the new connections.
+def _resize(weights: nn.Parameter, state: Any, change: TopologyChange) -> None:
+    """Let the weights, their gradient and the optimizer's state have another number of entries."""
+    own = change.carry(weights.detach())
+    gradient = None if weights.grad is None else _carried(weights.grad, change)
+    _carried(state, change)
+    resize(weights, change.new.nnz)
+    weights.copy_(own)
+    weights.grad = gradient
 
-    Whatever can keep its identity does.
-    """
+
+def _each(entry: Any, nnz: int) -> Iterator[Tensor]:
+    """Yield the tensors in `entry` that have a number for each connection."""
+    if isinstance(entry, dict | list | tuple):
+        for each in entry.values() if isinstance(entry, dict) else entry:
+            yield from _each(each, nnz)
+    elif isinstance(entry, Tensor) and entry.shape == (nnz,):
+        yield entry
+
+
+def _carried(entry: Any, change: TopologyChange) -> Any:
+    """Return `entry` with all tensors (old nnz,) in it as they are for the new connections."""
     if isinstance(entry, dict):
         entry.update({key: _carried(each, change) for key, each in entry.items()})
     elif isinstance(entry, list):
@@ -105,6 +120,5 @@ def _carried(entry: Any, change: TopologyChange) -> Any:
     elif type(entry) is tuple:
         return tuple(_carried(each, change) for each in entry)
     elif isinstance(entry, Tensor) and entry.shape == (change.old.nnz,):
-        carried = change.carry(entry)
-        return carried if carried.shape != entry.shape else entry.copy_(carried)
+        return change.carry(entry)
     return entry

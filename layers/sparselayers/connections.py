@@ -6,7 +6,7 @@ buffer without PyTorch counting it (`.data`, a collective) would leave everythin
 them stale. A layer holds one immutable Connectivity instead. What others see of it, as `row_ptr`
 and `col` of the layer and of its state dict, are copies: its serialised form. Writes to them take
 effect at the layer's next use, counted by PyTorch or not, because they are compared with the
-Connectivity for as long as anybody holds them.
+Connectivity for as long as anybody holds them. Compiled programs ask when they run (handles.py).
 
 One small buffer remains, `topology_id`, the digest of the connections. It goes where buffers go,
 and so tells when somebody took the weights of other connections for this layer's: an average
@@ -26,14 +26,10 @@ from torch.utils.hooks import RemovableHandle
 
 from sparselayers import resizing
 from sparselayers.connectivity import Connectivity, version
+from sparselayers.handles import STALE, handle_of
 from sparselayers.ranks import running
 from sparselayers.shown import Shown
 from sparselayers.topology_change import Hook, TopologyChange
-
-STALE = (
-    "one of the variables needed for gradient computation has been modified by an inplace "
-    "operation: the connections of a sparse layer have changed since its forward pass"
-)
 
 
 class Watcher(Protocol):
@@ -51,6 +47,9 @@ class Connections:
 
     def __init__(self, connectivity: Connectivity) -> None:
         self.current = connectivity
+        self.handle = handle_of(self)  # what stands for this among tensors
+        # The `col` that a compiled program had when it found that others had been written.
+        self.replaced: Tensor | None = None
         self.hooks: OrderedDict[int, Hook] = OrderedDict()
         self.watcher: Watcher | None = None
         self.unmarked = False  # whether the buffer still names others: those before a write
@@ -71,6 +70,17 @@ class Connections:
         """
         if self._looks:
             self._look()
+        return self.current
+
+    def undisturbed(self, mark: Tensor) -> Connectivity | None:
+        """Return the connections where neither they nor the buffer `mark` have to be looked at.
+
+        None where others hold them, something was written, or the buffer is not as it was: ask
+        `get` and `check` then.
+        """
+        seen, at = self._marked
+        if seen is not mark or self._looks or self.unmarked or version(mark) != at:
+            return None
         return self.current
 
     @property
@@ -98,7 +108,7 @@ class Connections:
         Arrays that others hold show them too where there are as many; otherwise they stay what
         they are beside the old weights.
         """
-        self.current = change.new
+        self._become(change.new)
         self.waiting = {}
         self._shown.follow(change.old, change.new)
 
@@ -106,7 +116,8 @@ class Connections:
         """Have the connections on `device`, as they are."""
         self._take()
         if self.current.device != device:
-            self.current = self.current.to(device)
+            self.current, self.replaced = self.current.to(device), None
+            self.handle = handle_of(self)
             self._shown.forget()
 
     def require(self, connectivity: Connectivity) -> None:
@@ -153,7 +164,7 @@ class Connections:
             arrays = now.row_ptr.clone(), now.col.clone()
             for array in arrays:
                 dist.broadcast(array, group=group, group_src=0)
-            self.current = Connectivity.adopt(now.shape, *arrays)
+            self._become(Connectivity.adopt(now.shape, *arrays))
             self._shown.forget()
         self._agreed = group, self.current.digest
 
@@ -188,7 +199,13 @@ class Connections:
         """Take on what was written to the arrays that are shown."""
         written = self._shown.written(self.current)
         if written is not None:
-            self.current, self.unmarked = written, True
+            self._become(written)
+            self.unmarked = True
+
+    def _become(self, connectivity: Connectivity) -> None:
+        """Have other connections: no gradient is taken for those of a forward pass before."""
+        self.current, self.replaced = connectivity, None
+        torch.autograd.graph.increment_version(self.handle)
 
 
 def new_mark(device: torch.device) -> Tensor:

@@ -66,6 +66,11 @@ class Connectivity:
         Raises ValueError as the constructor does.
         """
         check_arrays(shape, row_ptr, col)
+        return cls.trusted(shape, row_ptr, col)
+
+    @classmethod
+    def trusted(cls, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> Connectivity:
+        """Make one of arrays that are known to be right: what a kernel has made of others."""
         made = cls.__new__(cls)
         made._fill(shape, row_ptr, col)
         return made
@@ -117,6 +122,15 @@ class Connectivity:
         outputs = torch.arange(self.shape[0], device=self.device, dtype=self.col.dtype)
         return outputs.repeat_interleave(self.row_ptr.diff(), output_size=self.nnz)
 
+    def keys_of_rows(self, rows: slice) -> tuple[slice, Tensor]:
+        """Return which connections are those of some rows, and their keys, int64, ascending.
+
+        The key of a connection is row · in + column; here rows count from the first of these. The
+        last ones that were asked for are kept.
+        """
+        where = ("keys of rows", rows.start, rows.stop)
+        return self.derive(where, lambda: self._keys_of_rows(rows), at_most=1)
+
     @property
     def transposed(self) -> Transposed:
         """The connections in column order; made on first use and kept."""
@@ -151,6 +165,19 @@ class Connectivity:
                 derived[key] = made
             return derived[key]  # type: ignore[no-any-return]
 
+    def derived(self, key: Hashable) -> Any:
+        """Return what `derive` has made for `key`, None where it has made nothing yet."""
+        return self._derived.get(key)
+
+    def forget(self) -> None:
+        """Free what was derived, for connections of which little is asked any more.
+
+        Whoever is computing with it keeps it until he is done, and what is asked for again is made
+        again.
+        """
+        with self._lock:
+            self._derived.clear()
+
     def has_derived(self, key: Hashable) -> bool:
         """Return whether `derive` finds what it returns for `key`."""
         return key in self._derived
@@ -183,6 +210,13 @@ class Connectivity:
         mask = torch.zeros(self.shape, dtype=torch.bool, device=self.device)
         mask[self.row.long(), self.col.long()] = True
         return mask
+
+    def _keys_of_rows(self, rows: slice) -> tuple[slice, Tensor]:
+        ptr = self.row_ptr[rows.start : rows.stop + 1].long()
+        start, stop = ptr[[0, -1]].tolist()
+        first = torch.arange(len(ptr) - 1, device=self.device) * self.shape[1]
+        keys = first.repeat_interleave(ptr.diff(), output_size=stop - start)
+        return slice(start, stop), keys.add_(self.col[start:stop])
 
     def _transpose(self) -> Transposed:
         permutation = torch.argsort(self.col, stable=True)

@@ -137,11 +137,15 @@ class SparseConv2d(PublishedMethods):
             groups: int = 1,
         ) -> Tensor:
             geometry = Geometry.of(self.kernel_size, stride, padding, dilation, groups)
-            return sparse_conv2d(input, values, bias, connectivity, geometry, backend=self.backend)
+            owner, backend = self._connections, self.backend
+            return sparse_conv2d(
+                input, values, bias, connectivity, geometry, backend=backend, owner=owner
+            )
 
         make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
         return SparseWeight.of(values, make, {F.conv2d: conv2d})
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, H', W'); `x` is also called `input`."""
         if x is None or input is not None:
@@ -166,7 +170,9 @@ class SparseConv2d(PublishedMethods):
         connectivity: Connectivity | tracing.Arrays = (
             self.traced if tracing.is_traced(x, self.weights) else self.connectivity
         )
-        y = sparse_conv2d(x, self.weights, self.bias, connectivity, geometry, backend=self.backend)
+        owner, backend = self._connections, self.backend
+        parameters = self.weights, self.bias
+        y = sparse_conv2d(x, *parameters, connectivity, geometry, backend=backend, owner=owner)
         if watcher is not None:
             watcher.leave(given, self.weights, y)
         return y

@@ -115,12 +115,14 @@ class SparseConv1d(SparseConv2d):
             padding = padding if isinstance(padding, str) else (0, _one("padding", padding))
             geometry = Geometry.of(self.geometry.kernel, stride, padding, dilation, groups)
             x = input.unsqueeze(-2)
-            y = sparse_conv2d(x, values, bias, connectivity, geometry, backend=self.backend)
+            owner, backend = self._connections, self.backend
+            y = sparse_conv2d(x, values, bias, connectivity, geometry, backend=backend, owner=owner)
             return y.squeeze(-2)
 
         make = partial(as_tensor, values, connectivity, self.weight_shape, "coo")
         return SparseWeight.of(values, make, {F.conv1d: conv1d})
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return the convolution of `x`, (N, out_channels, L'); `x` is also called `input`."""
         if x is None or input is not None:

@@ -79,7 +79,8 @@ def of_layer(
     rows = x if dims == 2 else x.reshape(-1, in_features)
     y: Tensor
     if traced:
-        where = connectivity.row_ptr, connectivity.col, in_features, backend
+        handle = connectivity.handle if isinstance(connectivity, tracing.Arrays) else None
+        where = connectivity.row_ptr, connectivity.col, in_features, backend, handle
         y = operators.differentiable_linear(rows, values, bias, *where)
     else:
         chosen = backends.select(x.device, x.dtype, backend)
@@ -133,13 +134,26 @@ def _eager(
     if x.is_neg() or values.is_neg() or (bias is not None and bias.is_neg()):
         x, values = x.resolve_neg(), values.resolve_neg()
         bias = None if bias is None else bias.resolve_neg()
+    backend = backend.shortly(x, connectivity)
     if torch.is_grad_enabled() and (
         x.requires_grad or values.requires_grad or (bias is not None and bias.requires_grad)
     ):
-        output: Tensor | tuple[Tensor, Tensor]
-        output = _SparseLinear.apply(x, values, bias, connectivity, backend, owner)
-        return output if isinstance(output, Tensor) else output[0]
+        return differentiable(x, values, bias, connectivity, backend, owner)
     return backend.forward(x, values, bias, connectivity)
+
+
+def differentiable(
+    x: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    connectivity: Connectivity,
+    backend: backends.Backend,
+    owner: Connections | None,
+) -> Tensor:
+    """Return x Wᵀ + bias of plain memory, some of which wants a gradient."""
+    output: Tensor | tuple[Tensor, Tensor]
+    output = _SparseLinear.apply(x, values, bias, connectivity, backend, owner)
+    return output if isinstance(output, Tensor) else output[0]
 
 
 class _SparseLinear(torch.autograd.Function):
@@ -157,7 +171,7 @@ class _SparseLinear(torch.autograd.Function):
     ) -> Tensor | tuple[Tensor, Tensor]:
         needs_values = ctx.needs_input_grad[1]
         arranged = backend.arrange(x, connectivity)
-        ctx.connectivity, ctx.backend, ctx.owner = connectivity, backend, owner
+        ctx.where = connectivity, backend, owner
         # The input itself too, whether or not an arranged copy is what is computed with: one that
         # is changed in place before the backward pass is refused for every size of the batch.
         if not needs_values:
@@ -176,23 +190,22 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, d_arranged: Tensor | None = None) -> Any:
-        values, x, *_ = ctx.saved_tensors
-        owner, connectivity = ctx.owner, ctx.connectivity
+        values, x = ctx.saved_tensors[:2]
+        connectivity, backend, owner = ctx.where
         if owner is not None and owner.get() is not connectivity:
             owner.require(connectivity)
         if dy is None:
             return d_arranged, None, None, None, None, None
         needs = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled() or tracing.is_watched(dy):
-            gradients = _differentiable(ctx, dy, x, values, needs)
+            dx, *others = _differentiable(ctx, dy, x, values, needs)
         else:
-            gradients = ctx.backend.backward(
-                dy.resolve_neg(), x, values, ctx.connectivity, needs=needs
-            )
-        dx = gradients[0]
+            if dy.is_neg():
+                dy = dy.resolve_neg()
+            dx, *others = backend.backward(dy, x, values, connectivity, needs=needs)
         if d_arranged is not None:
             dx = d_arranged if dx is None else dx + d_arranged
-        return dx, gradients[1], gradients[2], None, None, None
+        return dx, *others, None, None, None
 
 
 def _differentiable(
@@ -203,8 +216,10 @@ def _differentiable(
     needs: tuple[bool, bool, bool],
 ) -> backends.Gradients:
     """Return the gradients as functions that can be differentiated again."""
-    connectivity = ctx.connectivity
-    where = connectivity.row_ptr, connectivity.col, connectivity.shape[1], ctx.backend.name
+    connectivity, backend, _ = ctx.where
+    # Without a handle: that the connections are still the same has been asked.
+    arrays = connectivity.row_ptr, connectivity.col
+    where = *arrays, connectivity.shape[1], backend.name, None
     return backends.Gradients(
         operators.differentiable_grad_input(dy, values, *where) if needs[0] else None,
         operators.differentiable_grad_values(dy, x, *where) if needs[1] and x is not None else None,

@@ -19,7 +19,7 @@ from sparselayers.functional import sparse_linear
 from sparselayers.initialization import Init, check_init
 from sparselayers.topologies.arguments import Choice
 from sparselayers.topology_change import TopologyChange
-from sparselayers.tracing import Arrays, is_jit, is_traced
+from sparselayers.tracing import Arrays, is_exporting, is_jit, is_traced
 from sparselayers.weight import Format, SparseWeight, as_tensor
 
 _BLOCK = 2**21  # entries of a dense gradient that exist at a time
@@ -110,8 +110,10 @@ class SparseLayer(HasDenseForm):
                 return stacked.arrays(mark, self.shape)
         elif self._connections.waiting:
             raise RuntimeError(self._connections.why)
-        now = self._connections.current
-        return Arrays(self.shape, now.row_ptr, now.col)
+        now, handle = self._connections.current, None
+        if torch.compiler.is_compiling() and not is_exporting():
+            handle = self._connections.handle
+        return Arrays(self.shape, now.row_ptr, now.col, handle)
 
     @property
     def row_ptr(self) -> Tensor:

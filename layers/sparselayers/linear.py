@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from sparselayers import backends, resizing, tracing
+from sparselayers import backends, plain, resizing, tracing
 from sparselayers.backends.plan import Plan
 from sparselayers.compat import PublishedSchedule, accepting
 from sparselayers.connectivity import Connectivity, check_shape
@@ -92,6 +92,7 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
         if dynamic:
             self.rewire_itself()
 
+    @tracing.drawn_untyped
     def forward(self, x: Tensor | None = None, *, input: Tensor | None = None) -> Tensor:
         """Return x Wᵀ + b, (*, out_features); `input` is another name of `x`."""
         if x is None or input is not None:
@@ -102,9 +103,13 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
                 return resizing.outside(self, x)  # type: ignore[no-any-return]
             return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
         # nn.Module takes half a microsecond to find an attribute that is a parameter.
-        weights, bias = self._parameters.get("weights"), self._parameters.get("bias")
+        parameters, mark = self._parameters, self._buffers["topology_id"]
+        weights, bias = parameters.get("weights"), parameters.get("bias")
         weights = self.weights if weights is None else weights
         bias = self.bias if bias is None else bias
+        y = plain.product(x, weights, bias, connections, mark, self.backend)
+        if y is not None:
+            return y
         traced = tracing.is_recorded(x, weights, bias)
         if traced and tracing.is_drawn(x):
             return self._drawn(x)

@@ -17,9 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparselayers import backends
+from sparselayers import backends, handles
 from sparselayers.connectivity import Connectivity
-from sparselayers.connectivity import of as connectivity_of
 from sparselayers.tracing import differentiable
 
 
@@ -32,9 +31,10 @@ def linear(
     col: Tensor,
     in_features: int,
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return y = x Wᵀ + bias, (batch, out), of x (batch, in) and values (nnz,)."""
-    connectivity = connectivity_of(row_ptr, col, in_features)
+    connectivity = handles.now(handle, row_ptr, col, in_features)
     _check(connectivity, x=x, values=values, bias=bias)
     chosen = backends.select(x.device, values.dtype, backend)
     bias = None if bias is None else bias.contiguous()
@@ -50,9 +50,10 @@ def grad_input(
     col: Tensor,
     in_features: int,
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return dx = dy W, (batch, in), of dy (batch, out) and values (nnz,)."""
-    connectivity = connectivity_of(row_ptr, col, in_features)
+    connectivity = handles.then(handle, row_ptr, col, in_features)
     _check(connectivity, dy=dy, values=values)
     chosen = backends.select(dy.device, values.dtype, backend)
     needs = (True, False, False)
@@ -63,10 +64,16 @@ def grad_input(
 
 @torch.library.custom_op("sparsebench::linear_grad_values", mutates_args=())
 def grad_values(
-    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, in_features: int, backend: str | None
+    dy: Tensor,
+    x: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    in_features: int,
+    backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return dvalues[p] = Σ_batch dy[b, row p] · x[b, col p], (nnz,)."""
-    connectivity = connectivity_of(row_ptr, col, in_features)
+    connectivity = handles.then(handle, row_ptr, col, in_features)
     _check(connectivity, dy=dy, x=x)
     chosen = backends.select(dy.device, x.dtype, backend)
     x, dy = chosen.arrange(x, connectivity), chosen.arrange(dy, connectivity)
@@ -110,20 +117,33 @@ def _(
     col: Tensor,
     in_features: int,
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     return x.new_empty(x.shape[0], row_ptr.shape[0] - 1)
 
 
 @grad_input.register_fake
 def _(
-    dy: Tensor, values: Tensor, row_ptr: Tensor, col: Tensor, in_features: int, backend: str | None
+    dy: Tensor,
+    values: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    in_features: int,
+    backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     return dy.new_empty(dy.shape[0], in_features)
 
 
 @grad_values.register_fake
 def _(
-    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, in_features: int, backend: str | None
+    dy: Tensor,
+    x: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    in_features: int,
+    backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     return x.new_empty(col.shape[0])
 
@@ -132,41 +152,41 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    *tensors, ctx.in_features, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, ctx.in_features, ctx.backend, handle = inputs
+    ctx.save_for_backward(*tensors, handle)
 
 
 def _linear_backward(ctx: Any, dy: Tensor) -> Any:
-    x, values, _, *where = ctx.saved_tensors
-    where += ctx.in_features, ctx.backend
+    x, values, _, *arrays, handle = ctx.saved_tensors
+    where = *arrays, ctx.in_features, ctx.backend, handle
     needs = ctx.needs_input_grad
     return (
         differentiable_grad_input(dy, values, *where) if needs[0] else None,
         differentiable_grad_values(dy, x, *where) if needs[1] else None,
         dy.sum(0) if needs[2] else None,
-        *(None,) * 4,
+        *(None,) * 5,
     )
 
 
 def _grad_input_backward(ctx: Any, g: Tensor) -> Any:
-    dy, values, *where = ctx.saved_tensors
-    where += ctx.in_features, ctx.backend
+    dy, values, *arrays, handle = ctx.saved_tensors
+    where = *arrays, ctx.in_features, ctx.backend, handle
     needs = ctx.needs_input_grad
     return (
         differentiable_linear(g, values, None, *where) if needs[0] else None,
         differentiable_grad_values(dy, g, *where) if needs[1] else None,
-        *(None,) * 4,
+        *(None,) * 5,
     )
 
 
 def _grad_values_backward(ctx: Any, g: Tensor) -> Any:
-    dy, x, *where = ctx.saved_tensors
-    where += ctx.in_features, ctx.backend
+    dy, x, *arrays, handle = ctx.saved_tensors
+    where = *arrays, ctx.in_features, ctx.backend, handle
     needs = ctx.needs_input_grad
     return (
         differentiable_linear(x, g, None, *where) if needs[0] else None,
         differentiable_grad_input(dy, g, *where) if needs[1] else None,
-        *(None,) * 4,
+        *(None,) * 5,
     )
 
 

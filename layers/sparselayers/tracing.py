@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,14 +14,19 @@ from torch.nn import Module, Parameter
 from sparselayers import flops
 
 Function = Callable[..., Any]
+F = TypeVar("F", bound=Function)
 
 
 class Arrays(NamedTuple):
-    """What an operator takes of a Connectivity; checked when the operator runs on data."""
+    """What an operator takes of a Connectivity; checked when the operator runs on data.
+
+    `handle` stands for the layer in compiled programs (see handles.py).
+    """
 
     shape: tuple[int, int]
     row_ptr: Tensor
     col: Tensor
+    handle: Tensor | None = None
 
 
 # The key of the vmap before torch.func, which `jacobian(vectorize=True)` uses.
@@ -51,9 +56,28 @@ def is_jit() -> bool:
     return not torch.compiler.is_compiling() and torch._C._is_tracing()
 
 
+def is_exporting() -> bool:
+    """Return whether a program is made that runs without the layer, in another process perhaps."""
+    return torch.compiler.is_exporting()
+
+
+# Asked when something is compiled: some releases of torch.compile take the answer for True.
+is_exporting._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def is_drawn(x: object) -> bool:
     """Return whether `x` stands for a tensor in a graph that torch.fx draws."""
     return isinstance(x, Proxy)
+
+
+def drawn_untyped(forward: F) -> F:
+    """Have torch.fx draw `forward` without its arguments' types.
+
+    It writes them into the program where a layer is the whole of what is drawn; as text, which the
+    types of a module's source are until Python 3.14, it cannot pickle them before PyTorch 2.14.
+    """
+    forward.__annotations__ = {}
+    return forward
 
 
 def as_node(layer: Module, x: Any) -> Any:

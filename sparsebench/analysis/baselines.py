@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Draws
+from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import BASELINE, Point
 
 # The dense layers that multiply in a shorter type than the case's: a test holds them against what
@@ -39,19 +39,43 @@ def is_dense(implementation: str) -> bool:
 
 def exact_dense(point: Point) -> list[Point]:
     """Return the dense layers of the problem that were timed, undisturbed, in the case's type."""
-    return [p for p in _dense(point) if p.case.implementation not in SHORT]
+    return _dense(point)[False]
 
 
 def short_dense(point: Point) -> list[Point]:
     """Return those that multiply in a shorter type."""
-    return [p for p in _dense(point) if p.case.implementation in SHORT]
+    return _dense(point)[True]
 
 
-def fastest(dense: Sequence[Point]) -> tuple[str, Draws]:
-    """Return the name of the fastest of at least one, and the least time, replica by replica."""
-    first = min(dense, key=lambda p: float(p.time[0]))
-    return first.case.implementation, np.asarray(np.min([p.time for p in dense], axis=0))
+def fastest(timed: Sequence[Point]) -> Point:
+    """Return the fastest of at least one."""
+    return min(timed, key=lambda point: point.rounds.typical)
 
 
-def _dense(point: Point) -> list[Point]:
-    return [p for name, p in point.rivals.items() if is_dense(name) and p.decides]
+def over_point(timed: Sequence[Point], point: Point) -> Estimate:
+    """Return the least time of several, at least one, over that of a point.
+
+    Where one alone was timed there is no least time to draw.
+    """
+    found: Estimate | None = point.kept.get(key := (over_point, *timed))
+    if found is None:
+        found = point.kept[key] = _over(timed, point)
+    return found
+
+
+def _over(timed: Sequence[Point], point: Point) -> Estimate:
+    if len(timed) > 1:
+        return Estimate.of_logs((np.min([p.logs for p in timed], axis=0) - point.logs)[None])[0]
+    (alone,) = timed
+    return alone.rounds.over(point.rounds)
+
+
+def _dense(point: Point) -> dict[bool, list[Point]]:
+    """Return the dense layers of the problem that decide, by whether their type is shorter."""
+    kept = point.rivals.kept
+    if (found := kept.get(_dense)) is None:
+        found = kept[_dense] = {False: [], True: []}
+        for name, rival in point.rivals.items():
+            if is_dense(name) and rival.decides:
+                found[name in SHORT].append(rival)
+    return found

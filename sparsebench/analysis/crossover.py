@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsebench.analysis.estimates import Draws, Estimate
-from sparsebench.analysis.metrics import speedup_draws
+from sparsebench.analysis.metrics import speedup_logs
+from sparsebench.analysis.once import once
 from sparsebench.analysis.points import Point
 
 ALWAYS, NEVER = -math.inf, math.inf
@@ -34,6 +35,7 @@ class Crossover:
         return not (self.sparsity.low == ALWAYS and self.sparsity.high == NEVER)
 
 
+@once
 def crossover(points: Sequence[Point]) -> Crossover | None:
     """Return the crossover of points that differ in nothing but their sparsity.
 
@@ -45,15 +47,20 @@ def crossover(points: Sequence[Point]) -> Crossover | None:
     speed-up is known that other work left alone.
     """
     sure = (p for p in points if not p.unsure)
-    curve = [(p.case.sparsity, draws) for p in sure if (draws := speedup_draws(p)) is not None]
-    return crossover_of(curve) if curve else None
+    curve = [(p.case.sparsity, logs) for p in sure if (logs := speedup_logs(p)) is not None]
+    return _crossover(curve) if curve else None
 
 
 def crossover_of(curve: Sequence[tuple[float, Draws]]) -> Crossover:
     """Return the crossover of speed-ups, given as (sparsity, draws), at least one."""
+    return _crossover([(sparsity, np.log(draws)) for sparsity, draws in curve])
+
+
+def _crossover(curve: Sequence[tuple[float, Draws]]) -> Crossover:
+    """Return the same of their logarithms."""
     curve = sorted(curve, key=lambda place: place[0])
     sparsities = np.array([sparsity for sparsity, _ in curve])
-    speedups = np.log(np.stack([draws for _, draws in curve]))
+    speedups = np.stack([logs for _, logs in curve])
     crossings = _last_rise(sparsities, speedups)
     crossings[np.isnan(speedups).any(axis=0)] = np.nan
     return Crossover(Estimate.of(crossings), float(sparsities[0]), float(sparsities[-1]))

@@ -4,16 +4,17 @@ What differs between two measurements of the same thing differs between processe
 minutes far more than between the calls of one process. So the unit that is resampled is the round:
 one process's turn, of which the median counts. Samples within a round add to the scatter of these
 medians, and are in it already; to resample them as well would count them twice.
+
+Where such a number comes from one series of rounds, or from two of the same rounds, its interval
+has a closed form, in `series`. Everything else is computed on draws.
 """
 
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,7 @@ CONFIDENCE = 0.95
 LEAST_ROUNDS = 3  # with fewer there is no interval
 
 # A point value followed by RESAMPLES bootstrap replicas of it: NaN where there is no interval.
-# Ratios, geometric means and crossovers are computed on whole arrays of draws, so that every
-# interval has the same source.
+# Least times, geometric means and crossovers are computed on whole arrays of draws.
 Draws = NDArray[np.float64]
 
 
@@ -72,6 +72,10 @@ class Estimate:
         """Return an exact number divided by an estimate."""
         return cls(exact / divisor.value, exact / divisor.high, exact / divisor.low)
 
+    def times(self, exact: float) -> Estimate:
+        """Return the estimate times an exact number above 0."""
+        return Estimate(exact * self.value, exact * self.low, exact * self.high)
+
     @property
     def known(self) -> bool:
         """Whether there is an interval."""
@@ -97,89 +101,58 @@ def _quantiles(replicas: Draws) -> tuple[Draws, Draws]:
     return ordered[..., below], rest[..., above - below]
 
 
-def round_draws(
-    rounds: Mapping[int, Sequence[float]], *, name: str, value: float | None = None
-) -> Draws:
-    """Return the typical sample of several rounds, by their numbers, and replicas of it.
-
-    That is the geometric mean of the rounds' medians, or `value` where it is given; the replicas
-    scatter about it. Those of fewer than LEAST_ROUNDS are NaN.
-
-    Replicas come from a multiplier bootstrap of the rounds (Wu: Jackknife, bootstrap and other
-    resampling methods in regression analysis, 1986): every round's deviation from the mean log is
-    weighted by a normal number, and their sum studentised. For one series of n rounds that gives
-    exactly the t interval with n − 1 degrees of freedom; to draw rounds with replacement would
-    give, for three of them, at most the range, which holds the truth in 75% of cases.
-
-    Equal names give equal weights to rounds of a number: what is measured in the same rounds is
-    resampled together, and the machine's speed in a round cancels in a ratio. Different names are
-    independent.
-    """
-    medians = {number: median(samples) for number, samples in rounds.items()}
-    return median_draws(medians, name, value)
-
-
-def median_draws(medians: Mapping[int, float], name: str, value: float | None = None) -> Draws:
-    """Return the same of the medians of the rounds."""
-    draws = np.exp(log_draws(medians, name, value))
-    if value is not None or len(medians) == 1:
-        draws[0] = next(iter(medians.values())) if value is None else value
-    return draws
-
-
-def log_draws(medians: Mapping[int, float], name: str, value: float | None = None) -> Draws:
-    """Return the logarithms of the same."""
-    return np.asarray(log_draws_of([(medians, value)], name)[0])
-
-
-def log_draws_of(series: Sequence[tuple[Mapping[int, float], float | None]], name: str) -> Draws:
-    """Return a row of the same for each of `series`, medians and a value, all under one name."""
-    draws = np.empty((len(series), 1 + RESAMPLES))
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for row, (medians, value) in enumerate(series):
-        typical = math.fsum(map(math.log, medians.values())) / len(medians)
-        draws[row, 0] = typical if value is None else math.log(value)
-        alike.setdefault(tuple(medians), []).append(row)
-    for rounds, rows in alike.items():
-        if len(rounds) < LEAST_ROUNDS:
-            draws[rows, 1:] = math.nan
-            continue
-        logs = np.log([list(series[row][0].values()) for row in rows])
-        logs -= logs.mean(axis=1, keepdims=True)
-        draws[rows, 1:] = logs @ _weights(name, rounds) + draws[rows, :1]
-    return draws
-
-
 def geometric_mean(draws: Sequence[Draws]) -> Draws:
     """Return the geometric mean, replica by replica, of at least one array of draws."""
     return np.asarray(np.exp(np.mean(np.log(np.stack(draws)), axis=0)))
 
 
 def over_problems(draws: Sequence[Draws]) -> Draws:
-    """Return the geometric mean over problems, which are resampled too.
+    """Return the geometric mean over problems: see `OverProblems`."""
+    mean = OverProblems(len(draws))
+    for of_problem in draws:
+        mean.add(np.log(of_problem))
+    return mean.draws
+
+
+class OverProblems:
+    """The geometric mean over `count` problems, which are resampled too.
 
     So the interval says what other problems of the kind would give. A problem measured in fewer
     than LEAST_ROUNDS counts with its value: its scatter is in that between problems. Fewer than
     LEAST_ROUNDS problems are not resampled.
+
+    Problems are added one after the other, so that of thousands one array is kept, not one each.
     """
-    if len(draws) < LEAST_ROUNDS:
-        return geometric_mean(draws)
-    logs = np.log(np.stack(draws))
-    logs = np.where(np.isnan(logs), logs[:, :1], logs)
-    count, columns = logs.shape
+
+    def __init__(self, count: int) -> None:
+        self._count, self._added = count, 0
+        self._sum = np.zeros(1 + RESAMPLES)
+        self._drawn = _drawn(count) if count >= LEAST_ROUNDS else None
+
+    def add(self, logs: Draws) -> None:
+        """Add the logarithms of the draws of the next problem."""
+        if self._drawn is None:
+            self._sum += logs
+        else:
+            known = logs[0] if math.isnan(logs[-1]) else logs
+            self._sum += self._drawn[self._added] * known
+        self._added += 1
+
+    @property
+    def draws(self) -> Draws:
+        """The mean of all, once they have been added."""
+        return np.asarray(np.exp(self._sum / self._count))
+
+
+@lru_cache(maxsize=2)
+def _drawn(count: int) -> NDArray[np.uint16]:
+    """Return how often each of `count` problems is in each replica; all once in the first column.
+
+    Drawn with replacement.
+    """
+    columns = 1 + RESAMPLES
     chosen = np.random.default_rng(count).integers(count, size=(count, columns))
     chosen[:, 0] = np.arange(count)
-    return np.asarray(np.exp(np.take_along_axis(logs, chosen, axis=0).mean(axis=0)))
-
-
-@lru_cache(maxsize=64)
-def _weights(name: str, rounds: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the weights (rounds, RESAMPLES) of rounds: a round's are those of its number."""
-    n, seed = len(rounds), zlib.crc32(name.encode())
-    # Two streams, each filled round by round: a round's part is the same however many follow.
-    normal, other = (
-        np.random.default_rng([seed, stream]).standard_normal((max(rounds) + 1, RESAMPLES))
-        for stream in (0, 1)
-    )
-    spread = np.sqrt((other[list(rounds[1:])] ** 2).mean(axis=0))
-    return np.asarray(normal[list(rounds)] / (spread * math.sqrt(n * (n - 1))))
+    chosen += count * np.arange(columns)
+    times = np.bincount(chosen.ravel(), minlength=count * columns)
+    return np.ascontiguousarray(times.astype(np.uint16).reshape(columns, count).T)

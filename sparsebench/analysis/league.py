@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Estimate, over_problems
-from sparsebench.analysis.metrics import memory_ratio, relative_draws
+from sparsebench.analysis.baselines import fastest
+from sparsebench.analysis.estimates import Estimate, OverProblems
+from sparsebench.analysis.metrics import memory_ratio
+from sparsebench.analysis.once import once
 from sparsebench.analysis.points import Point, group
 
 # What becomes of a problem: won by the fastest where the intervals tell it from every other; a tie
@@ -43,16 +45,26 @@ class Standing:
         return self.outcomes["win"]
 
 
+@once
 def league(points: Sequence[Point]) -> list[Standing]:
     """Return the standings of all implementations among `points`, the fastest first."""
-    problems = group(points, "machine", "problem")
+    problems = group(points, "machine", "problem").values()
     outcomes: dict[str, Counter[Outcome]] = {}
-    for members in problems.values():
+    for members in problems:
         for name, outcome in outcome_of(members).items():
             outcomes.setdefault(name, Counter())[outcome] += 1
+    times = _mean_times(problems)
     standings = [
-        _standing(name, members, len(problems), outcomes)
-        for (name,), members in group(points, "implementation").items()
+        Standing(
+            implementation=name,
+            problems=len(problems),
+            timed=sum(p.decides for p in own),
+            outcomes=outcomes.get(name, Counter()),
+            relative_time=times.get(name),
+            memory_ratio=_mean_memory(own),
+            failures=Counter(p.record.status for p in own if not p.ok),
+        )
+        for (name,), own in group(points, "implementation").items()
     ]
     return sorted(standings, key=_rank)
 
@@ -62,10 +74,8 @@ def outcome_of(problem: Sequence[Point]) -> dict[str, Outcome]:
     timed = [p for p in problem if p.decides]
     if not timed:
         return {}
-    first = min(timed, key=lambda p: float(p.time[0]))
-    behind = {
-        p.case.implementation: Estimate.of(p.time / first.time) for p in timed if p is not first
-    }
+    first = fastest(timed)
+    behind = {p.case.implementation: p.rounds.over(first.rounds) for p in timed if p is not first}
     leader = first.case.implementation
     if not all(ratio.known for ratio in behind.values()):
         return {leader: "fastest"}
@@ -73,21 +83,25 @@ def outcome_of(problem: Sequence[Point]) -> dict[str, Outcome]:
     return dict.fromkeys((leader, *ties), "tie") if ties else {leader: "win"}
 
 
-def _standing(
-    name: str, points: Sequence[Point], problems: int, outcomes: Mapping[str, Counter[Outcome]]
-) -> Standing:
-    sure = [p for p in points if not p.disturbed]
-    times = [draws for p in sure if (draws := relative_draws(p)) is not None]
-    memory = [ratio for p in points if (ratio := memory_ratio(p)) is not None]
-    return Standing(
-        implementation=name,
-        problems=problems,
-        timed=len(times),
-        outcomes=outcomes.get(name, Counter()),
-        relative_time=Estimate.of(over_problems(times)) if times else None,
-        memory_ratio=float(np.exp(np.mean(np.log(memory)))) if memory else None,
-        failures=Counter(p.record.status for p in points if not p.ok),
-    )
+def _mean_times(problems: Collection[Sequence[Point]]) -> dict[str, Estimate]:
+    """Return the geometric mean of each one's time over the fastest, of those with a time.
+
+    Problem by problem: the draws of one are those of all its rivals.
+    """
+    counts = Counter(p.case.implementation for own in problems for p in own if p.decides)
+    means = {name: OverProblems(count) for name, count in counts.items()}
+    for members in problems:
+        counted = [point for point in members if point.decides]
+        behind = {id(rivals): rivals.behind() for rivals in (p.rivals for p in counted)}
+        for point in counted:
+            name = point.case.implementation
+            means[name].add(behind[id(point.rivals)][name])
+    return {name: Estimate.of(mean.draws) for name, mean in means.items()}
+
+
+def _mean_memory(points: Iterable[Point]) -> float | None:
+    found = [ratio for p in points if (ratio := memory_ratio(p)) is not None]
+    return float(np.exp(np.mean(np.log(found)))) if found else None
 
 
 def _rank(standing: Standing) -> tuple[float, str]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from sparsebench.analysis.baselines import exact_dense, fastest, short_dense
-from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.baselines import exact_dense, fastest, over_point, short_dense
+from sparsebench.analysis.estimates import RESAMPLES, Draws, Estimate
 from sparsebench.analysis.points import Point
 from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
+from sparsebench.cases.case import Case
 
 
 @dataclass(frozen=True)
@@ -24,72 +27,24 @@ class Metric:
     of: Callable[[Point], Estimate | None]
 
 
-def speedup_draws(point: Point) -> Draws | None:
-    """Return the time of the dense layer on the same problem over this one's."""
+def speedup_logs(point: Point) -> Draws | None:
+    """Return the logarithm of what `speedup` is, and replicas of it."""
     if not point.ok or point.baseline is None:
         return None
     if point.baseline is point:
-        return np.ones_like(point.time)  # whatever it took
-    return np.asarray(point.baseline.time / point.time)
+        return np.zeros(1 + RESAMPLES)  # whatever it took
+    return np.asarray(point.baseline.logs - point.logs)
 
 
-def best_dense_draws(point: Point) -> Draws | None:
-    """Return the time of the fastest dense layer of the case's type over this one's.
-
-    Of those that other work left alone.
-    """
-    return _over(point, exact_dense(point))
-
-
-def short_dense_draws(point: Point) -> Draws | None:
-    """Return the same of the fastest that multiplies in a shorter type."""
-    return _over(point, short_dense(point))
-
-
-def _over(point: Point, dense: Sequence[Point]) -> Draws | None:
-    if not point.ok or not dense:
-        return None
-    return np.asarray(fastest(dense)[1] / point.time)
+def speedup_draws(point: Point) -> Draws | None:
+    """Return the same without the logarithm."""
+    logs = speedup_logs(point)
+    return None if logs is None else np.asarray(np.exp(logs))
 
 
 def error(point: Point) -> float | None:
     """Return the error of the output relative to its largest entry; where there is a time."""
     return point.record.errors.get("output") if point.ok else None
-
-
-def hot_draws(point: Point) -> Draws | None:
-    """Return the time on a GPU with a hot L2 cache."""
-    return point.hot if point.ok and point.record.hot_samples else None
-
-
-def hot_speedup_draws(point: Point) -> Draws | None:
-    """Return the time of the dense layer over this one's, both with a hot L2 cache."""
-    own = hot_draws(point)
-    dense = None if point.baseline is None else hot_draws(point.baseline)
-    return None if own is None or dense is None else np.asarray(dense / own)
-
-
-def wall_draws(point: Point) -> Draws | None:
-    """Return the time from end to end, where `time` is a GPU's own."""
-    return point.wall if point.ok and point.record.wall_samples else None
-
-
-def wall_speedup_draws(point: Point) -> Draws | None:
-    """Return the time of the dense layer over this one's, both from end to end."""
-    own = wall_draws(point)
-    dense = None if point.baseline is None else wall_draws(point.baseline)
-    return None if own is None or dense is None else np.asarray(dense / own)
-
-
-def relative_draws(point: Point) -> Draws | None:
-    """Return the time over that of the fastest implementation of the same problem, at least 1.
-
-    The fastest of those that other work left alone; one that was disturbed may be below 1.
-    """
-    if not point.ok:
-        return None
-    fastest = point.rivals.best
-    return np.asarray(point.time / (point.time if fastest is None else fastest))
 
 
 def peak_bytes(point: Point) -> int | None:
@@ -113,27 +68,73 @@ def time(point: Point) -> Estimate | None:
     return point.seconds if point.ok else None
 
 
+def hot_time(point: Point) -> Estimate | None:
+    """Return the time on a GPU with a hot L2 cache."""
+    return point.hot.estimate if point.ok and point.record.hot_samples else None
+
+
+def wall_time(point: Point) -> Estimate | None:
+    """Return the time from end to end, where `time` is a GPU's own."""
+    return point.wall.estimate if point.ok and point.record.wall_samples else None
+
+
 def speedup(point: Point) -> Estimate | None:
-    """Return what `speedup_draws` say."""
-    return point.rivals.estimates[point.case.implementation].speedup if point.ok else None
+    """Return the time of the dense layer on the same problem over this one's."""
+    dense = point.baseline if point.ok else None
+    return None if dense is None else over_point([dense], point)
+
+
+def hot_speedup(point: Point) -> Estimate | None:
+    """Return the time of the dense layer over this one's, both with a hot L2 cache."""
+    dense = point.baseline
+    if hot_time(point) is None or dense is None or not dense.record.hot_samples:
+        return None
+    return dense.hot.over(point.hot)
+
+
+def wall_speedup(point: Point) -> Estimate | None:
+    """Return the time of the dense layer over this one's, both from end to end."""
+    dense = point.baseline
+    if wall_time(point) is None or dense is None or not dense.record.wall_samples:
+        return None
+    return dense.wall.over(point.wall)
+
+
+def best_dense(point: Point) -> Estimate | None:
+    """Return the time of the fastest dense layer of the case's type over this one's.
+
+    Of those that other work left alone.
+    """
+    dense = exact_dense(point) if point.ok else ()
+    return over_point(dense, point) if dense else None
+
+
+def best_short_dense(point: Point) -> Estimate | None:
+    """Return the same of the fastest that multiplies in a shorter type."""
+    dense = short_dense(point) if point.ok else ()
+    return over_point(dense, point) if dense else None
 
 
 def relative_time(point: Point) -> Estimate | None:
-    """Return what `relative_draws` say."""
-    return point.rivals.estimates[point.case.implementation].relative if point.ok else None
+    """Return the time over that of the fastest implementation of the same problem, at least 1.
+
+    The fastest of those that other work left alone; one that was disturbed may be below 1.
+    """
+    return point.rivals.relative()[point.case.implementation] if point.ok else None
+
+
+def behind(point: Point) -> float | None:
+    """Return the value of `relative_time` alone, which takes no draws."""
+    if not point.ok:
+        return None
+    sure = [rival for rival in point.rivals.timed.values() if rival.decides]
+    first = fastest(sure) if sure else point
+    return math.exp(point.rounds.typical - first.rounds.typical)
 
 
 def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
-    return Estimate.over(arithmetic.flops(point.case), point.seconds) if point.ok else None
-
-
-def best_dense(point: Point) -> Estimate | None:
-    """Return what `best_dense_draws` say: the speed-up, where one dense layer alone was timed."""
-    if point.ok and [*exact_dense(point)] == [point.baseline]:
-        return speedup(point)
-    draws = best_dense_draws(point)
-    return None if draws is None else Estimate.of(draws)
+    return Estimate.over(_FLOPS(point).value, point.seconds) if point.ok else None
 
 
 def roof_of(point: Point) -> Roof | None:
@@ -145,7 +146,7 @@ def roof_of(point: Point) -> Roof | None:
     limit, dense = roof(point.record.machine), exact_dense(point)
     if limit is None or not dense:
         return limit
-    rate = arithmetic.dense_flops(point.case) / float(fastest(dense)[1][0])
+    rate = arithmetic.dense_flops(point.case) / fastest(dense).rounds.value
     return replace(limit, flops=max(limit.flops, rate))
 
 
@@ -153,14 +154,6 @@ def roofline(point: Point) -> Estimate | None:
     """Return the least possible time on this machine over the measured one."""
     limit = roof_of(point)
     return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
-
-
-def _sampled(draws: Callable[[Point], Draws | None]) -> Callable[[Point], Estimate | None]:
-    def of(point: Point) -> Estimate | None:
-        values = draws(point)
-        return None if values is None else Estimate.of(values)
-
-    return of
 
 
 def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estimate | None]:
@@ -171,13 +164,27 @@ def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estima
     return of
 
 
+def _of_problem(count: Callable[[Case], float]) -> Callable[[Point], Estimate]:
+    """Count once for all rivals what the mathematics of their problem takes."""
+
+    def of(point: Point) -> Estimate:
+        kept = point.rivals.kept
+        if (found := kept.get(count)) is None:
+            found = kept[count] = Estimate.exact(count(point.case))
+        return cast(Estimate, found)
+
+    return of
+
+
+_FLOPS = _of_problem(arithmetic.flops)
+
 _ROWS = (
     Metric("time", "s", "median time of a call", time),
-    Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", _sampled(hot_draws)),
-    Metric("wall_time", "s", "the same from end to end, for a GPU", _sampled(wall_draws)),
+    Metric("hot_time", "s", "the same on a GPU with a hot L2 cache", hot_time),
+    Metric("wall_time", "s", "the same from end to end, for a GPU", wall_time),
     Metric("speedup", "×", "time of the dense layer over this one's", speedup),
-    Metric("hot_speedup", "×", "the same with a hot L2 cache", _sampled(hot_speedup_draws)),
-    Metric("wall_speedup", "×", "the same from end to end", _sampled(wall_speedup_draws)),
+    Metric("hot_speedup", "×", "the same with a hot L2 cache", hot_speedup),
+    Metric("wall_speedup", "×", "the same from end to end", wall_speedup),
     Metric(
         "speedup_over_best_dense",
         "×",
@@ -188,7 +195,7 @@ _ROWS = (
         "speedup_over_short_dense",
         "×",
         "the same of the fastest dense layer that multiplies in a shorter type",
-        _sampled(short_dense_draws),
+        best_short_dense,
     ),
     Metric("relative_time", "×", "time over the fastest one's", relative_time),
     Metric(
@@ -203,19 +210,19 @@ _ROWS = (
         "needed_memory",
         "B",
         "bytes the mathematics needs at once",
-        _counted(lambda p: arithmetic.needed_memory(p.case)),
+        _of_problem(arithmetic.needed_memory),
     ),
     Metric(
         "traffic",
         "B",
         "bytes the mathematics must move",
-        _counted(lambda p: arithmetic.traffic(p.case)),
+        _of_problem(arithmetic.traffic),
     ),
     Metric(
         "intensity",
         "FLOP/B",
         "operations per byte moved",
-        _counted(lambda p: arithmetic.intensity(p.case)),
+        _of_problem(arithmetic.intensity),
     ),
     Metric("throughput", "FLOP/s", "useful operations per second", throughput),
     Metric(

@@ -7,27 +7,30 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from sparsebench.analysis.estimates import Draws, Estimate, log_draws_of, median_draws
+from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.series import Series, draws_of
 from sparsebench.cases.case import USUAL, Case
 from sparsebench.records import Record, software
-from sparsebench.records.record import Series
+from sparsebench.records.record import Series as Samples
 
 BASELINE = "dense"
 LEAD = "ours"
 PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_step")
 
-_PANELS = 6  # with more layers than this they would be too small to read
-_MOST = 12  # sizes, or batches, in a figure
-_KEPT = 4096  # draws, of 8 kB: of more points they are made anew where they are asked for
+_PANELS = 6  # along a side of a figure: of more sizes, or batches, each would be too small to read
+_ROWS = 40  # of draws at once: as many as the caches hold
+_KEPT = 512  # problems, each of 8 kB for a rival: of more, draws are made anew when asked for
 
 T = TypeVar("T")
 
 # What has to agree before two points may share a table row or a curve.
 CONDITIONS = ("machine", "device", "dtype", "threads", "operation", "topology", "seed", *USUAL)
+_conditions = itemgetter(*CONDITIONS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,57 +44,63 @@ class Point:
     record: Record
     machine: str
     rivals: Rivals = field(repr=False)
+    kept: dict[object, Any] = field(default_factory=dict, repr=False)  # by `once`
 
-    @property
+    @cached_property
     def case(self) -> Case:
         """What was measured."""
         return self.record.case
 
-    @property
+    @cached_property
+    def rounds(self) -> Series:
+        """What it took in seconds by rounds; only where `ok`."""
+        return self._series("samples")
+
+    @cached_property
+    def hot(self) -> Series:
+        """The same for a GPU with a hot L2 cache; only where that was measured."""
+        return self._series("hot_samples")
+
+    @cached_property
+    def wall(self) -> Series:
+        """The same from end to end; only where that was measured."""
+        return self._series("wall_samples")
+
+    @cached_property
     def ok(self) -> bool:
         """Whether there is a time to speak of."""
         return self.record.status == "ok" and bool(self.record.samples)
 
+    @cached_property
+    def seconds(self) -> Estimate:
+        """The median time of a call in seconds with its interval; only where `ok`."""
+        return self.rounds.estimate
+
     @property
     def time(self) -> Draws:
-        """The median time of a call in seconds, and its replicas; only where `ok`."""
-        return _time(self)
+        """The same, and its replicas."""
+        return np.asarray(np.exp(self.logs))
 
     @property
-    def seconds(self) -> Estimate:
-        """The same with its interval; only where `ok`."""
-        return self.rivals.estimates[self.case.implementation].seconds
+    def logs(self) -> Draws:
+        """The logarithms of the same."""
+        return _logs(self.rivals)[self.case.implementation]
 
-    @cached_property
-    def hot(self) -> Draws:
-        """The same for a GPU with a hot L2 cache; only where that was measured."""
-        return self._draws("hot_samples")
-
-    @cached_property
-    def wall(self) -> Draws:
-        """The same from end to end; only where that was measured."""
-        return self._draws("wall_samples")
-
-    def _draws(self, series: Series) -> Draws:
-        medians, value = self._medians(series)
-        return median_draws(medians, self.rivals.name, value)
-
-    def _medians(self, series: Series) -> tuple[dict[int, float], float | None]:
-        """Return the medians of rounds by their numbers, and the value if they do not say it."""
+    def _series(self, samples: Samples) -> Series:
         record = self.record
         # Where rounds begin was not kept at first: then all samples together have the median.
-        value = None if record.rounds else float(np.median(getattr(record, series)))
+        value = None if record.rounds else float(np.median(getattr(record, samples)))
         numbers = record.numbers
         # Those that other work did not disturb; all where it disturbed every round.
-        kept = {numbers[n]: median for n, median in record.clean_medians(series).items()}
-        return kept, value
+        kept = {numbers[n]: median for n, median in record.clean_medians(samples).items()}
+        return Series.of(kept, self.rivals.name, value)
 
     @cached_property
     def disturbed(self) -> str:
         """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
         return self.record.disturbed
 
-    @property
+    @cached_property
     def decides(self) -> bool:
         """Whether there is a time to draw conclusions from, for all that is known."""
         return self.ok and not self.disturbed
@@ -101,7 +110,7 @@ class Point:
         """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
         return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
 
-    @property
+    @cached_property
     def baseline(self) -> Point | None:
         """The dense layer on the same problem, where it was timed."""
         dense = self.rivals.get(BASELINE)
@@ -112,15 +121,24 @@ class Point:
         """The layer in short: its width, both where they differ, the window of a convolution."""
         return self.case.size
 
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """What points are grouped by: the fields of the case, `problem`, `machine` and `size`."""
+        case = self.case
+        values = {**vars(case), "problem": case.problem, "machine": self.machine, "size": case.size}
+        return values if case.device == "cpu" else values | dict.fromkeys(USUAL, "")
+
     def get(self, name: str) -> Any:
-        """Return a field of the case, or the machine or the size; "" for what a GPU has not."""
-        if name in USUAL and self.case.device != "cpu":
-            return ""
-        return getattr(self, name) if name in ("machine", "size") else getattr(self.case, name)
+        """Return one of the `fields`; "" for what a GPU has not."""
+        return self.fields[name]
 
 
 class Rivals(dict[str, Point]):
     """The points of a problem on a machine by implementation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[object, Any] = {}  # what was found out about them
 
     @cached_property
     def name(self) -> str:
@@ -129,35 +147,69 @@ class Rivals(dict[str, Point]):
         return f"{one.machine} {one.case.contest}"
 
     @cached_property
-    def best(self) -> Draws | None:
-        """The time of the fastest that other work left alone, replica by replica, if one has."""
-        sure = [p.time for p in self.values() if p.decides]
-        return np.asarray(np.min(sure, axis=0)) if sure else None
+    def timed(self) -> dict[str, Point]:
+        """Those that have a time, by name: sums depend on their order in the last bits."""
+        return {name: point for name, point in sorted(self.items()) if point.ok}
 
     @cached_property
-    def estimates(self) -> dict[str, Estimates]:
-        """What is known of those that were timed, by implementation: all at once."""
-        # In a fixed order: sums of many numbers depend on it in their last bits.
-        timed = {name: point for name, point in sorted(self.items()) if point.ok}
-        if not timed:
-            return {}
-        logs = log_draws_of([point._medians("samples") for point in timed.values()], self.name)
-        decide = [n for n, point in enumerate(timed.values()) if point.decides]
-        best = logs[decide].min(axis=0) if decide else logs
-        ratios = [logs, logs - best]
-        if BASELINE in timed:
-            own = list(timed).index(BASELINE)
-            ratios.append(logs[own] - logs)  # of dense exactly 0, whatever it took
-        found = [Estimate.of_logs(each) for each in ratios]
-        return {name: Estimates(*each) for name, *each in zip(timed, *found, strict=True)}
+    def sure(self) -> tuple[int, ...]:
+        """Which of those that have a time decide: other work left them alone."""
+        return tuple(n for n, point in enumerate(self.timed.values()) if point.decides)
+
+    def relative(self) -> dict[str, Estimate]:
+        """Return the time of each over that of the fastest that other work left alone."""
+        if relate not in self.kept:
+            relate([self])
+        found: dict[str, Estimate] = self.kept[relate]
+        return found
+
+    def behind(self) -> dict[str, Draws]:
+        """Return the logarithms of the same with replicas, independent of other problems'."""
+        logs = _logs(self)
+        return dict(zip(logs, _behind(np.stack([*logs.values()]), self.sure), strict=True))
+
+    # Each is a set of its own, whatever is in it.
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
 
 
-class Estimates(NamedTuple):
-    """A time in seconds, over that of the fastest that decides, and dense over it if timed."""
+def relate(problems: Iterable[Rivals]) -> None:
+    """Find out what `relative` says of many problems: together, in a fraction of the time."""
+    alike: dict[tuple[int, ...], list[Rivals]] = defaultdict(list)
+    for rivals in {id(each): each for each in problems}.values():
+        if relate in rivals.kept:
+            continue
+        series = [point.rounds for point in rivals.timed.values()]
+        if len(rivals.sure) == 1:  # then there is no least of several
+            (first,) = (series[n] for n in rivals.sure)
+            rivals.kept[relate] = {
+                n: one.over(first) for n, one in zip(rivals.timed, series, strict=True)
+            }
+        else:
+            alike[len(series), *rivals.sure].append(rivals)
+    for (count, *sure), found in alike.items():
+        step = max(1, _ROWS // max(1, count))
+        for begin in range(0, len(found), step):
+            _relate(found[begin : begin + step], count, sure)
 
-    seconds: Estimate
-    relative: Estimate
-    speedup: Estimate | None = None
+
+def _relate(problems: Sequence[Rivals], count: int, sure: Sequence[int]) -> None:
+    """Do so for problems that have as many rivals, of which the same decide."""
+    series = [point.rounds for rivals in problems for point in rivals.timed.values()]
+    # Draws of any name will do, which rivals share: they are never compared with other problems'.
+    logs = draws_of(series, "").reshape(len(problems), count, -1)
+    rows = _behind(logs, sure).reshape(len(series), -1)
+    estimates = iter(Estimate.of_logs(rows) if series else ())
+    for rivals in problems:
+        rivals.kept[relate] = {name: next(estimates) for name in rivals.timed}
+
+
+def _behind(logs: Draws, sure: Sequence[int]) -> Draws:
+    """Return logarithms (…, rivals, draws) over those of the least of the `sure` rivals."""
+    return logs - (logs[..., list(sure), :].min(axis=-2, keepdims=True) if sure else logs)
 
 
 class Group(NamedTuple):
@@ -176,7 +228,7 @@ def points(records: Iterable[Record]) -> list[Point]:
     """
     ordered = sorted(records, key=_started)
     newest = {(_identity(r.machine), r.case.key): r for r in ordered}
-    names = machine_names(r.machine for r in newest.values())
+    names = machine_names({_identity(r.machine): r.machine for r in newest.values()}.values())
     problems: dict[tuple[Any, ...], Rivals] = defaultdict(Rivals)
     for record in ordered:
         identity = _identity(record.machine)
@@ -184,14 +236,25 @@ def points(records: Iterable[Record]) -> list[Point]:
         rivals[record.case.implementation] = Point(record, names[identity], rivals)
     every = (p for rivals in problems.values() for p in rivals.values())
     shown = (p for p in every if newest[_identity(p.record.machine), p.case.key] is p.record)
-    return sorted(shown, key=_order)
+    return _in_order(list(shown))
+
+
+def forget(points: Iterable[Point]) -> None:
+    """Let go of points that nobody else has.
+
+    They refer to each other: they, and their records, would stay until garbage is collected.
+    """
+    for rivals in {id(point.rivals): point.rivals for point in points}.values():
+        for point in rivals.values():
+            vars(point).clear()
 
 
 def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:
     """Return the points by the values of the fields `names`, in the order they come."""
     groups: dict[tuple[Any, ...], list[Point]] = defaultdict(list)
+    values = itemgetter(*names) if len(names) > 1 else lambda fields: (fields[names[0]],)
     for point in points:
-        groups[tuple(point.get(name) for name in names)].append(point)
+        groups[values(point.fields)].append(point)
     return dict(groups)
 
 
@@ -202,8 +265,9 @@ def split(
 
     The name of a group holds the values of `names`, and of a condition only where it varies.
     """
-    varying = [c for c in conditions if len({p.get(c) for p in points}) > 1]
-    for key, members in group(points, *conditions, *names).items():
+    groups = group(points, *conditions, *names)
+    varying = [c for n, c in enumerate(conditions) if len({key[n] for key in groups}) > 1]
+    for key, members in groups.items():
         values = dict(zip((*conditions, *names), key, strict=True))
         slug = "-".join(_slug(name, values[name]) for name in (*names, *varying))
         yield Group(slug, _phrase(values), members)
@@ -240,10 +304,10 @@ def curves(points: Sequence[Point]) -> Sequence[Point]:
 
 
 def _spread(values: Sequence[T]) -> list[T]:
-    """Return at most _MOST of `values`, evenly from the first to the last."""
-    if len(values) <= _MOST:
+    """Return at most _PANELS of `values`, evenly from the first to the last."""
+    if len(values) <= _PANELS:
         return list(values)
-    return [values[round(n * (len(values) - 1) / (_MOST - 1))] for n in range(_MOST)]
+    return [values[round(n * (len(values) - 1) / (_PANELS - 1))] for n in range(_PANELS)]
 
 
 def implementations(points: Iterable[Point]) -> list[str]:
@@ -266,8 +330,10 @@ def machine_names(machines: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=_KEPT)
-def _time(point: Point) -> Draws:
-    return point._draws("samples")
+def _logs(rivals: Rivals) -> dict[str, Draws]:
+    """Return the logarithms of the draws of those that were timed, by their names."""
+    rows = draws_of([point.rounds for point in rivals.timed.values()], rivals.name)
+    return dict(zip(rivals.timed, rows, strict=True))
 
 
 def _identity(machine: Mapping[str, Any]) -> str:
@@ -321,8 +387,15 @@ def _rank(implementation: str) -> tuple[int, str]:
     return order.get(implementation, 1), implementation
 
 
-def _order(point: Point) -> tuple[Any, ...]:
-    case = point.case
-    conditions = tuple(point.get(name) for name in CONDITIONS)
-    problem = (PHASES.index(case.phase), case.batch, *_extent(case))
-    return *conditions, *problem, case.sparsity, _rank(case.implementation)
+def _in_order(points: Sequence[Point]) -> list[Point]:
+    """Sort by the conditions, then by the problem, then by who measured."""
+    of = [_conditions(point.fields) for point in points]
+    places = {found: n for n, found in enumerate(sorted(set(of)))}  # compared once, not each time
+
+    def order(numbered: tuple[int, Point]) -> tuple[Any, ...]:
+        number, point = numbered
+        case = point.case
+        problem = (PHASES.index(case.phase), case.batch, *_extent(case), case.sparsity)
+        return places[of[number]], *problem, _rank(case.implementation)
+
+    return [point for _, point in sorted(enumerate(points), key=order)]

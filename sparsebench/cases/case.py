@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
+from operator import itemgetter
 from typing import Any, Literal
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
@@ -118,17 +119,17 @@ class Case:
 
         A window's only where it is one; those of USUAL only where they are something else.
         """
-        shown = _SHOWN.get(self.operation, _LINEAR)
-        values = {name: getattr(self, name) for name in shown}
-        for name, usual in USUAL.items():
-            if values[name] == usual:
-                del values[name]
-        return values
+        values = vars(self)
+        return {name: values[name] for name in self._shown()}
+
+    def _shown(self) -> tuple[str, ...]:
+        unusual = (name for name, usual in USUAL.items() if getattr(self, name) != usual)
+        return _shown(self.operation, *unusual)
 
     @cached_property
     def key(self) -> str:
         """The fields as `name=value`."""
-        return " ".join(f"{name}={value}" for name, value in self.described.items())
+        return _template(self._shown()).format_map(vars(self))
 
     @cached_property
     def problem(self) -> tuple[Any, ...]:
@@ -136,8 +137,7 @@ class Case:
 
         It seeds the resampling: without what is as usual it is what it was before those fields.
         """
-        values = ((name, getattr(self, name)) for name in _PROBLEM)
-        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
+        return self._in_common(self.threads)
 
     @cached_property
     def contest(self) -> tuple[Any, ...]:
@@ -145,27 +145,33 @@ class Case:
 
         How many times as fast more threads are is a ratio too.
         """
-        values = ((name, 0 if name == "threads" else getattr(self, name)) for name in _PROBLEM)
-        return tuple(v for name, v in values if name not in USUAL or v != USUAL[name])
+        return self._in_common(0)
 
-    @property
+    def _in_common(self, threads: int) -> tuple[Any, ...]:
+        # Of a hundred thousand cases: a tuple at once, not field by field.
+        values = vars(self)
+        first, last = _BEFORE_THREADS(values), _AFTER_THREADS(values)
+        unusual = [values[name] for name, usual in USUAL.items() if values[name] != usual]
+        return *first, threads, *last, *unusual
+
+    @cached_property
     def columns(self) -> int:
         """What one output could be connected to: the columns of the weight matrix."""
         return self.in_features // self.groups * self.kernel**2
 
-    @property
+    @cached_property
     def weights(self) -> int:
         """The number of weights of the dense layer; of an activation, of its units."""
         if self.operation == "k_winners":
             return self.in_features
         return self.columns * self.out_features
 
-    @property
+    @cached_property
     def nnz(self) -> int:
         """The number of connections; of an activation, of winners among the units of a pixel."""
         return round((1.0 - self.sparsity) * self.weights)
 
-    @property
+    @cached_property
     def windows(self) -> int:
         """How often each weight is used on a sample: the pixels of an output."""
         return ((self.image + 2 * self.padding - self.kernel) // self.stride + 1) ** 2
@@ -203,7 +209,23 @@ _SHOWN = {
     "conv2d": _NAMES,
     "k_winners": tuple(name for name in _NAMES if name not in WINDOW or name == "image"),
 }
-_PROBLEM = tuple(name for name in _NAMES if name != "implementation")
+
+
+@cache
+def _shown(operation: str, *unusual: str) -> tuple[str, ...]:
+    shown = _SHOWN.get(operation, _LINEAR)
+    return tuple(name for name in shown if name not in USUAL or name in unusual)
+
+
+@cache
+def _template(names: tuple[str, ...]) -> str:
+    return " ".join(f"{name}={{{name}}}" for name in names)
+
+
+_PROBLEM = tuple(name for name in _NAMES if name != "implementation" and name not in USUAL)
+_THREADS = _PROBLEM.index("threads")
+_BEFORE_THREADS = itemgetter(*_PROBLEM[:_THREADS])
+_AFTER_THREADS = itemgetter(*_PROBLEM[_THREADS + 1 :])
 
 
 def same_padding(kernel: int) -> int:

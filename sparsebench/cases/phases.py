@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -30,6 +30,20 @@ class Rewired(Protocol):
         """Begin to count steps."""
 
 
+@runtime_checkable
+class Captured(Protocol):
+    """A module whose steps are repeated as CUDA graphs: `captured` returns what repeats one.
+
+    `leaves` are the tensors in which the step leaves gradients. What it returns is overwritten by
+    the next repetition.
+    """
+
+    def captured(
+        self, call: Callable[[], Tensor], leaves: Sequence[Tensor]
+    ) -> Callable[[], Tensor]:
+        """Run `call` a few times, with the numbers of `leaves` as they were afterwards."""
+
+
 def training(module: nn.Module) -> Phase:
     """Return the phase that trains `module`: its optimizer's step too, where it has weights."""
     return "train_step" if any(True for _ in module.parameters()) else "forward_backward"
@@ -54,6 +68,8 @@ def step(
     - `train_step`: the same, then a step of plain `torch.optim.SGD`, and what a module that is
       `Rewired` does in a step between two rewirings.
     - `rewiring`: the same where the module is rewired after the step.
+
+    Of a module that is `Captured` the function repeats what was captured of it.
     """
     if phase == "inference":
 
@@ -62,7 +78,7 @@ def step(
                 y: Tensor = module(x)
                 return y
 
-        return inference
+        return _taken(module, inference, [])
 
     parameters = list(module.parameters())
     leaves = [x.requires_grad_(), *parameters]
@@ -75,7 +91,7 @@ def step(
         return y.detach()
 
     if phase == "forward_backward":
-        return forward_backward
+        return _taken(module, forward_backward, leaves)
     optimizer = torch.optim.SGD(parameters, lr=learning_rate)
     if isinstance(module, Rewired):
         after = module.follow(optimizer, 1 if phase == "rewiring" else _NEVER)
@@ -91,4 +107,10 @@ def step(
             after()
         return y
 
-    return train_step
+    return _taken(module, train_step, leaves)
+
+
+def _taken(
+    module: nn.Module, call: Callable[[], Tensor], leaves: Sequence[Tensor]
+) -> Callable[[], Tensor]:
+    return module.captured(call, leaves) if isinstance(module, Captured) else call

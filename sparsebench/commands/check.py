@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,10 +16,11 @@ from rich import box
 from rich.table import Table
 
 from sparsebench import output
+from sparsebench.commands import counts, sides
 from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS, InputError
 from sparsebench.measuring import hostlock, machine
 from sparsebench.output import console, errors
-from sparsebench.regression import builds, results, turns, views, wires, yardstick
+from sparsebench.regression import builds, instructions, results, turns, views, wires, yardstick
 from sparsebench.regression.results import Check, Checks, Commit, WireCheck, WireChecks
 from sparselayers.backends import BACKENDS
 
@@ -44,6 +43,13 @@ def check(
     because: Annotated[
         str | None, typer.Option(help="Why the trip wires change; goes into their file.")
     ] = None,
+    by_instructions: Annotated[
+        bool,
+        typer.Option(
+            "--instructions",
+            help="Compare how many instructions the kernels execute: no noise; needs valgrind.",
+        ),
+    ] = False,
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="PATTERN", help="Only workloads like training-*; may be repeated."),
@@ -55,8 +61,13 @@ def check(
         float, typer.Option(min=0.001, help="For each workload in a process.")
     ] = 0.15,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="How much slower is still the same.")
-    ] = turns.TOLERANCE,
+        float | None,
+        typer.Option(
+            min=0,
+            help="How much slower is still the same, or how many more instructions.",
+            show_default=f"{turns.TOLERANCE:g}, of instructions {instructions.TOLERANCE:g}",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the results.")] = results.FOLDER,
     markdown: Annotated[
         Path | None, typer.Option(help="Write verdict and table there, as Markdown.")
@@ -66,10 +77,19 @@ def check(
     """Compare this working tree's speed and memory with an earlier revision's, in turn.
 
     Exit codes: 0 not slower, or there is nothing to compare with; 3 a side cannot be built or
-    does not run; 4 something is slower by more than the tolerance, or a trip wire was tripped.
+    does not run; 4 something is slower by more than the tolerance, or executes more instructions,
+    or a trip wire was tripped.
     """
     if because and not update:
         raise InputError("--because goes with --update-trip-wires")
+    if by_instructions:
+        if trip_wires or update:
+            raise InputError("--instructions compares with a base: trip wires are checked alone")
+        counts.check_instructions(
+            base, only or (), out, markdown, as_json=as_json,
+            tolerance=instructions.TOLERANCE if tolerance is None else tolerance,
+        )  # fmt: skip
+        return
     names = _chosen(only)
     if update:
         _update(because, names, as_json=as_json)
@@ -78,7 +98,8 @@ def check(
     else:
         _against_base(
             base, names, out, markdown, as_json=as_json,
-            processes=processes, seconds=seconds, tolerance=tolerance,
+            processes=processes, seconds=seconds,
+            tolerance=turns.TOLERANCE if tolerance is None else tolerance,
         )  # fmt: skip
 
 
@@ -107,38 +128,22 @@ def _against_base(
     seconds: float,
     tolerance: float,
 ) -> None:
-    root = builds.repository(Path.cwd())
-    head, revision = builds.head_of(root), builds.base_of(root, base)
-    if revision is None:
-        text = f"{head.commit} is the first commit: there is no base to compare with, and it passes"
-        typer.echo(json.dumps({"base": None, "findings": []}) if as_json else text)
-        if markdown is not None:
-            markdown.write_text(f"### Performance check: passed\n\n{text}.\n", encoding="utf-8")
+    compared = sides.of(base, markdown, as_json=as_json)
+    if compared is None:
         return
-    start, started = time.monotonic(), _now()
-    try:
-        with tempfile.TemporaryDirectory(prefix="sparsebench-check-") as scratch:
-            folder = Path(scratch)
-            _say(f"building base {revision.commit}")
-            with builds.built(root, revision, folder / "base", head=False) as first:
-                _say("building head")
-                with builds.built(root, head, folder / "head", head=True) as second:
-                    probe = turns.probe_with(
-                        {"base": first.python, "head": second.python}, folder, seconds
-                    )
-                    with hostlock.measuring(waiting=_say):
-                        findings = turns.judged(
-                            probe, names, processes=processes, tolerance=tolerance, say=_say
-                        )
-    except builds.BuildError as error:
-        errors.print("[red]error:[/] ", end="")
-        errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(CANNOT_BUILD) from None
+    start, started = time.monotonic(), sides.now()
+    with compared.built() as (folder, first, second):
+        pythons = {"base": first.python, "head": second.python}
+        probe = turns.probe_with(pythons, folder, seconds)
+        with hostlock.measuring(waiting=sides.say):
+            findings = turns.judged(
+                probe, names, processes=processes, tolerance=tolerance, say=sides.say
+            )
     found = Check(
         started=started,
         wall_s=round(time.monotonic() - start, 1),
-        base=Commit(**vars(revision)),
-        head=Commit(**vars(head)),
+        base=Commit(**vars(compared.base)),
+        head=Commit(**vars(compared.head)),
         tolerance=tolerance,
         settings={"processes": processes, "seconds": seconds},
         findings=findings,
@@ -164,8 +169,8 @@ def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) ->
     if not chosen:
         raise InputError(f"{path}: has no wire for {', '.join(names)}")
     _need_kernels()
-    start, started = time.monotonic(), _now()
-    with hostlock.measuring(waiting=_say):
+    start, started = time.monotonic(), sides.now()
+    with hostlock.measuring(waiting=sides.say):
         findings = wires.judged(chosen, lambda asked: _measured(asked, seconds))
     found = WireCheck(
         started=started,
@@ -198,20 +203,20 @@ def _update(because: str | None, names: Sequence[str], *, as_json: bool) -> None
     path = wires.file(shipped=False)
     old = wires.load(path) if path.exists() else wires.WireFile((), ())
     rivals = [name for name in names if yardstick.WORKLOADS[name].rivals]
-    with hostlock.measuring(waiting=_say):
+    with hostlock.measuring(waiting=sides.say):
         new = wires.measured(_measured(rivals, 0.15) for _ in range(_UPDATES))
     kept = tuple(wire for wire in old.wires if wire.workload not in rivals)
     commit = _commit()
     change = wires.Change(
-        date=_now()[:10],
+        date=sides.now()[:10],
         commit="" if commit is None else views.named(commit),
         cpu=str(machine.fingerprint()["cpu"]["model"]),
         because=because,
     )
     wires.write(path, wires.WireFile((*old.changes, change), (*kept, *new)))
     if as_json:
-        sides = wires.explained(old.wires, (*kept, *new))
-        plain = [[None if wire is None else vars(wire) for wire in pair] for pair in sides]
+        pairs = wires.explained(old.wires, (*kept, *new))
+        plain = [[None if wire is None else vars(wire) for wire in pair] for pair in pairs]
         typer.echo(json.dumps([{"was": was, "is": now} for was, now in plain]))
         return
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
@@ -259,11 +264,3 @@ def _commit() -> Commit | None:
         return Commit(**vars(builds.head_of(builds.repository(Path.cwd()))))
     except InputError:
         return None
-
-
-def _say(text: str) -> None:
-    errors.print(text, style="dim", highlight=False, markup=False)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat("T", "milliseconds")

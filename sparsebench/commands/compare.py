@@ -125,8 +125,8 @@ def _table(pairs: list[comparing.Pair]) -> Table:
             pair.a.size,
             str(case.batch),
             units.percent(case.sparsity),
-            units.quantity(float(pair.a.time[0]), "s"),
-            units.quantity(float(pair.b.time[0]), "s"),
+            units.quantity(pair.a.seconds.value, "s"),
+            units.quantity(pair.b.seconds.value, "s"),
             Text(_interval(pair.estimate), style=style),
             Text(pair.verdict, style=style),
         )
@@ -158,8 +158,8 @@ def _plain(result: comparing.Comparison) -> dict[str, object]:
         "cases": [
             {
                 "case": asdict(pair.a.case),
-                "a_s": float(pair.a.time[0]),
-                "b_s": float(pair.b.time[0]),
+                "a_s": pair.a.seconds.value,
+                "b_s": pair.b.seconds.value,
                 "ratio": pair.estimate.plain,
                 "verdict": pair.verdict,
             }

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from sparsebench import output, records
+from sparsebench.analysis.points import points
 from sparsebench.cases.case import Case
 from sparsebench.errors import InputError
 from sparsebench.output import console, errors
@@ -98,10 +99,11 @@ def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> N
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
     from sparsebench.views import report, tables  # pandas: not while cases are measured
 
+    every = points(found)
     with Progress(len(found)) as progress:
-        report.write(found, folder, told=progress.told)
+        report.write_points(every, folder, told=progress.told)
     if of is None:
-        output.show(tables.terminal(found))
+        output.show(tables.terminal_of(every))
     else:
         print_json([record for record in found if record.case in of])
 

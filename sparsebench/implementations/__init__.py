@@ -15,6 +15,7 @@ from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.dense_bf16 import DenseBF16
 from sparsebench.implementations.dense_compiled import DenseCompiled
 from sparsebench.implementations.dense_frozen import DenseFrozen
+from sparsebench.implementations.dense_graph import DenseGraph
 from sparsebench.implementations.dense_int8 import DenseInt8
 from sparsebench.implementations.dense_medium import DenseMedium
 from sparsebench.implementations.dense_mv import DenseMV
@@ -33,6 +34,9 @@ from sparsebench.implementations.masked_rigl import MaskedRigL
 from sparsebench.implementations.nupic_formula import NupicFormula
 from sparsebench.implementations.openvino_sparse import OpenVINOSparse
 from sparsebench.implementations.ours import Ours
+from sparsebench.implementations.ours_bitmaps import OursBitmaps
+from sparsebench.implementations.ours_gather import OursGather
+from sparsebench.implementations.ours_graph import OursGraph
 from sparsebench.implementations.reference import Reference
 from sparsebench.implementations.rigl import RigL
 from sparsebench.implementations.scipy_csr import ScipyCSR
@@ -60,6 +64,7 @@ OWN: dict[str, Implementation] = {
         DenseCompiled(),
         DenseTF32(),
         DenseBF16(),
+        DenseGraph(),
         DenseMedium(),
         DenseOneDNN(),
         DenseOpenBLAS(),
@@ -88,6 +93,9 @@ OWN: dict[str, Implementation] = {
         JaxBCSR(),
         Reference(),
         Ours(),
+        OursGather(),
+        OursBitmaps(),
+        OursGraph(),
         Auto(),
         RigL(),
         SET(),

@@ -9,12 +9,13 @@ from sparsebench.cases.settings import Settings
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.records import Record
 
-_PROCESS_S = 0.05  # a process, and reading the problem
+_PROCESS_S = 0.2  # a process, reading the problem, and constant work before and after
 _GPU_S = 2.0  # what a process takes to begin with CUDA; this and the next are guesses so far
 _GPU_FASTER = 50.0  # how many times as fast as two CPU cores
 _GPU_SERIES = 3  # of times
 _CALLS_BESIDE = 6  # verification, memory and warm-up, in inferences and training steps
-_WEIGHTS_PER_S = 2e7  # drawing connections and loading them
+_CALLS_AFTER = 4  # verification after each round
+_WEIGHTS_PER_S = 1e7  # drawing connections and loading them
 _COMPARED_PER_S = 1e8  # units among which winners are found
 _CHOSEN_PER_S = 5e7  # places looked at for where connections are to grow
 
@@ -46,5 +47,5 @@ class Estimator:
             call += case.weights / _CHOSEN_PER_S
         rounds = self._settings.rounds
         timed = rounds * series * max(self._settings.sample_s, 3 * call)
-        beside = _CALLS_BESIDE * 2 * inference + rounds * (setup + call)
+        beside = _CALLS_BESIDE * 2 * inference + rounds * (setup + _CALLS_AFTER * call)
         return timed + beside + (rounds + 1) * case.nnz / _WEIGHTS_PER_S

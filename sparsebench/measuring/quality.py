@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ import psutil
 SPOILED = 0.05  # of a sample's time, that its threads together stood ready without a core
 STOLEN = 0.05  # of the time of all cores, that the hypervisor gave to others
 SCATTER = 0.5  # between the quartiles of a turn's samples, over their median
-SLOWER = 1.5  # the calibration loop, over that of the quickest quarter of the turns before
+SLOWER = 1.5  # the calibration loop, over that of the quickest quarter of the turns
 
 _WAKE_S = 50e-6  # what it may take a thread to get a core that is free
 _FEWEST = 3  # samples that a turn needs, unless it has fewer
@@ -34,6 +34,9 @@ _SCATTERED = 4  # samples, from which on quartiles say something
 _REST_S = 0.01  # that threads of a product spin at most before they sleep
 _LOOP = 2000  # additions of the calibration loop: some 50 µs
 _LOOPS = 20
+# Between two loops. Where a neighbour has the other half of a core it comes and goes within tens of
+# milliseconds: loops one after the other would all meet it, or none of them.
+_PAUSE_S = 0.002
 
 _TASKS = Path("/proc/self/task")
 _STAT = Path("/proc/stat")
@@ -125,13 +128,18 @@ class Moment:
     load: float
     pressure: float | None  # seconds, since the machine was started, that something lacked a core
     stolen: float | None  # seconds, since then, of all cores, that the hypervisor took
-    loop: float  # seconds that constant work takes one thread
+    loop: float  # seconds that constant work takes one thread, over some forty milliseconds
 
     @classmethod
     def now(cls) -> Moment:
-        """Look, and calibrate: some milliseconds, the first for threads that still spin."""
+        """Look, and calibrate: some fifty milliseconds, the first for threads that still spin."""
         time.sleep(_REST_S)
-        loop = min(_loop() for _ in range(_LOOPS))
+        loops = []
+        for _ in range(_LOOPS):
+            loops.append(_loop())
+            time.sleep(_PAUSE_S)
+        # Not the longest: one that lost its core to an interrupt says nothing of the others.
+        loop = sum(sorted(loops)[:-1]) / (_LOOPS - 1)
         return cls(time.monotonic(), os.getloadavg()[0], _pressure(), _stolen(), loop)
 
 
@@ -157,6 +165,15 @@ def conditions(before: Moment, after: Moment) -> dict[str, Any]:
     if governor := _governor():
         found["governor"] = governor
     return found
+
+
+def pace(surroundings: Mapping[str, Any]) -> float | None:
+    """Return what constant work took around a turn, of its `conditions`; None where none is told.
+
+    The mean: a turn half of which was twice as slow took half as long again.
+    """
+    loops = surroundings.get("loop_s")
+    return sum(loops) / len(loops) if loops else None
 
 
 def spoiled(strains: Sequence[Strain]) -> list[int]:

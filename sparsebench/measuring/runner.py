@@ -198,13 +198,13 @@ class Pace:
 
     def judged(self, turn: Round) -> Round:
         """Return `turn` with what its calibration loop says beside those of the turns before."""
-        if not (loops := turn.conditions.get("loop_s")):
+        if (own := quality.pace(turn.conditions)) is None:
             return turn
-        self._loops.append(min(loops))
+        self._loops.append(own)
         if turn.disturbed or len(self._loops) <= _KNOWN:
             return turn
         usual = sorted(self._loops)[len(self._loops) // 4]
-        if (times := max(loops) / usual) <= quality.SLOWER:
+        if (times := own / usual) <= quality.SLOWER:
             return turn
         why = f"constant work took {times:.2g} times as long as in other turns"
         return turn.model_copy(update={"disturbed": why})

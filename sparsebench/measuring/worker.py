@@ -103,7 +103,8 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
         if case.phase == "rewiring":
             rewirings.check(implementation, module, given, implementation.precision or case.dtype)
         del given  # what the module shares with it still counts
-        peaks = take_memory(implementation, module, x, dy, case, empty)
+        if not isinstance(module, phases.Captured):  # a graph keeps all of its memory
+            peaks = take_memory(implementation, module, x, dy, case, empty)
     before = afterwards.parameters_before(module, case)
 
     if case.device == "cpu":

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sparsebench.analysis import estimates
 from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.series import round_draws
 from sparsebench.models.records import FORMS, Form, Layer, ModelRecord
 from sparsebench.views import units
 from sparsebench.views.tables import Table
@@ -32,7 +33,7 @@ def over_dense(forms: Mapping[str, Form], form: str) -> Draws | None:
         if not samples:
             return None
         # What is taken in the same round is resampled together.
-        drawn.append(estimates.round_draws({i: [s] for i, s in enumerate(samples)}, name="round"))
+        drawn.append(round_draws({i: [s] for i, s in enumerate(samples)}, name="round"))
     return np.asarray(drawn[0] / drawn[1])
 
 

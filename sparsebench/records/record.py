@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import zlib
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, count, zip_longest
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
@@ -179,8 +179,13 @@ class Record(BaseModel):
     def identity(self) -> tuple[str, str]:
         """What a later record replaces: the case, and the machine with the software."""
         told = self.software
-        names = (software.shared(told), told.get(software.OWN, ""))
-        return self.case.key, f"{self.machine.get('id', '')} {zlib.crc32(repr(names).encode()):08x}"
+        digest = _digest(software.shared(told), told.get(software.OWN, ""))
+        return self.case.key, f"{self.machine.get('id', '')} {digest}"
+
+
+@lru_cache
+def _digest(*names: tuple[str, ...] | str) -> str:
+    return f"{zlib.crc32(repr(names).encode()):08x}"
 
 
 class Store(store.Store[Record]):

@@ -175,19 +175,26 @@ def load(path: Path, kind: type[L]) -> list[L]:
     """
     if not path.exists():
         return []
-    with _uncollected():
+    with uncollected():
         return merge(_read(path, kind))
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Look for no garbage: among thousands of records that are made there is none to find."""
+def uncollected() -> Iterator[None]:
+    """Look for no garbage: among thousands of records that are made there is none to find.
+
+    What was made counts as old after that. As young it would be looked at twice more, all of it,
+    which takes as long as to read it.
+    """
     running = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if running:
+            if not gc.get_freeze_count():  # what others froze stays frozen
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

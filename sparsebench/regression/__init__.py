@@ -2,6 +2,8 @@
 
 `yardstick` is what one fresh process measures, `builds` makes a revision measurable, `turns`
 measures two of them in turn and judges, `wires` are ratios that hold on any machine, `results` is
-what is kept of all that, `history`, `views` and `plot` show it. Uses `measuring`, `analysis`,
-`views` and `records`; the yardstick alone uses nothing but the library, of whatever revision.
+what is kept of all that, `history`, `views` and `plot` show it. `instructions` compares what the
+kernels execute, which `counted` calls without PyTorch; `count_views` show that. Uses `measuring`,
+`analysis`, `views` and `records`; the yardstick alone uses nothing but the library, of whatever
+revision.
 """

@@ -119,13 +119,22 @@ def built(root: Path, revision: Revision, folder: Path, *, head: bool) -> Iterat
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def packages(build: Build) -> Path:
+    """Return the folder that a build's packages are installed in."""
+    return _site(build.python.parents[1])
+
+
+def kernels(build: Build) -> Path:
+    """Return the compiled kernels of a build."""
+    return next(packages(build).glob(f"*/{_KERNELS}"))
+
+
 def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> Path:
     """Install `sources` into a new environment in `folder`; return its Python."""
     environment = folder / "environment"
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"
-    places = {"base": str(environment), "platbase": str(environment)}
-    packages = Path(sysconfig.get_path("purelib", "venv", places))
+    packages = _site(environment)
     # A plain line adds a folder to the path, and does not read the .pth files in it: an editable
     # installation there stays out of this.
     (packages / "shared.pth").write_text("".join(f"{folder}\n" for folder in _packages()))
@@ -144,6 +153,12 @@ def _installed(sources: Path, folder: Path, kept: Path, revision: Revision) -> P
     shutil.copy2(compiled, part)
     part.replace(known)
     return python
+
+
+def _site(environment: Path) -> Path:
+    """Return the folder of packages of an environment."""
+    places = {"base": str(environment), "platbase": str(environment)}
+    return Path(sysconfig.get_path("purelib", "venv", places))
 
 
 def _library(sources: Path) -> str:

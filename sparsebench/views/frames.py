@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from sparsebench import records
-from sparsebench.analysis.points import points
+from sparsebench.analysis.points import forget, points
 from sparsebench.errors import InputError
+from sparsebench.records.store import uncollected
 from sparsebench.views.tables.cases import numbers
 
 
@@ -24,14 +25,19 @@ def load_frame(*sources: Path | str) -> pd.DataFrame:
 
     Raises InputError where a source does not exist, or none holds a record.
     """
-    return frame_of([record for source in sources for record in _load(Path(source))])
+    with uncollected():
+        return frame_of([record for source in sources for record in _load(Path(source))])
 
 
 def frame_of(found: Sequence[records.Record]) -> pd.DataFrame:
     """Return records as the DataFrame that `load_frame` describes."""
     if not found:
         raise InputError("no records: measure some with `sparsebench run`")
-    return numbers(points(found))
+    with uncollected():
+        every = points(found)
+        frame = numbers(every)
+        forget(every)
+    return frame
 
 
 def _load(source: Path) -> list[records.Record]:

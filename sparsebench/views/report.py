@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from sparsebench.analysis.points import points
+from sparsebench.analysis.points import Point, points
 from sparsebench.errors import InputError
 from sparsebench.records import Record
+from sparsebench.records.store import uncollected
 from sparsebench.views import plots, tables
 
 
@@ -22,15 +23,21 @@ def write(
     Nothing is measured. `told` is called with what is written next. Raises InputError where there
     is no record to show.
     """
-    every = points(records)
+    return write_points(points(records), folder, told=told)
+
+
+def write_points(
+    every: Sequence[Point], folder: Path | str, *, told: Callable[[str], None] = lambda what: None
+) -> list[Path]:
+    """Write the same of the points of records."""
     if not every:
         raise InputError("no records to report: measure some with `sparsebench run`")
     written = []
     for name in ("tables", "plots"):
         (Path(folder) / name).mkdir(parents=True, exist_ok=True)
-    for table in tables.tables(every):
-        told(f"table {table.name}")
-        written += tables.write(table, Path(folder) / "tables")
+    with uncollected():
+        for table in tables.tables(every, told=told):
+            written += tables.write(table, Path(folder) / "tables")
     for name, figure in plots.figures(every):
         told(f"plot {name}")
         written += plots.save(figure, Path(folder) / "plots" / name)

@@ -24,8 +24,21 @@ def mask_of(shape, density, seed=0):
     return mask
 
 
-def check(mask, batch, device, dtype=torch.float32, *, bias=True, index=torch.int32):
-    """Compare the three products of the triton backend on `device` with the dense ones."""
+def check(
+    mask,
+    batch,
+    device,
+    dtype=torch.float32,
+    *,
+    bias=True,
+    index=torch.int32,
+    backend="triton",
+    by_sample=True,
+):
+    """Compare the three products of a backend on `device` with the dense ones.
+
+    Activations lie sample by sample, or feature by feature.
+    """
     generator = torch.Generator().manual_seed(batch)
 
     def normal(*size):
@@ -44,8 +57,10 @@ def check(mask, batch, device, dtype=torch.float32, *, bias=True, index=torch.in
         "input": dy.double() @ weight,
         "values": (dy.double().T @ x.double())[mask],
     }
-    backend = BACKENDS["triton"]
+    backend = BACKENDS[backend]
     values, x, dy = values.to(device), x.to(device), dy.to(device)
+    if not by_sample:
+        x, dy = (each.t().contiguous().t() for each in (x, dy))
     arranged = backend.arrange(x, connectivity)
     torch.testing.assert_close(arranged, x, rtol=0, atol=0)
     y = backend.forward(arranged, values, b.to(device) if bias else None, connectivity)

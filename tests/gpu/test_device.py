@@ -1,5 +1,6 @@
 """What only a GPU can show: graphs, streams, several devices, memory, tensors in wrong places."""
 
+import copy
 import statistics
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 import sparselayers as sl
+from sparsebench.cases import phases
 from sparsebench.measuring import gpu
+from sparselayers import accelerator
 from sparselayers.backends.triton_kernels.tuning import Tuner
 from tests.gpu.conftest import INTERPRETED
 
@@ -24,9 +27,9 @@ def trained(layer, x):
     return y.detach(), *torch.autograd.grad(y.square().sum(), [x, layer.weights])
 
 
-@pytest.mark.parametrize("batch", [1, 96])
-def test_a_training_step_in_a_cuda_graph(batch):
-    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
+@pytest.mark.parametrize(("batch", "backend"), [(1, None), (96, None), (96, "triton_bitmaps")])
+def test_a_training_step_in_a_cuda_graph(batch, backend):
+    layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda", backend=backend)
     x = torch.randn(batch, 300, device="cuda", requires_grad=True)
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):
@@ -128,6 +131,21 @@ def test_the_devices_own_times_hold_no_launches(cold):
     times = meters.seconds(slow_to_launch, 5, cold=cold)
     assert len(times) == 5
     assert statistics.median(times) < 5e-3
+
+
+def test_a_step_that_is_captured_leaves_what_it_leaves_uncaptured():
+    layer = torch.nn.Linear(30, 20, device="cuda")
+    x, dy = torch.randn(4, 30, device="cuda"), torch.randn(4, 20, device="cuda")
+    expected = phases.step(copy.deepcopy(layer), x.clone(), dy, "train_step", learning_rate=0.1)()
+    other = copy.deepcopy(layer)
+    leaves = [x.requires_grad_(), *other.parameters()]
+    call = phases.step(other, x, dy, "train_step", learning_rate=0.1)
+    repeat = accelerator.of(torch.device("cuda", 0)).captured(call, leaves)
+    for before, after in zip(layer.parameters(), other.parameters(), strict=True):
+        assert torch.equal(before, after)
+    torch.testing.assert_close(repeat(), expected)
+    torch.testing.assert_close(layer.weight - other.weight, 0.1 * other.weight.grad)
+    assert x.grad is not None
 
 
 def test_memory_is_what_the_mathematics_needs():

@@ -8,6 +8,7 @@ import torch
 
 from sparselayers import accelerator, backends
 from sparselayers.backends import BACKENDS, triton
+from sparselayers.backends.triton_kernels import ways
 from tests.sparselayers.test_backends import problem
 
 
@@ -42,8 +43,8 @@ def test_a_kernel_that_does_not_compile_warns_once(monkeypatch):
     def fails(*args):
         raise CompilationError("at 3:4:\nunknown instruction")
 
-    for product in ("_forward", "_grad_input", "_grad_values", "_grad_values_and_bias"):
-        monkeypatch.setattr(triton, product, fails)
+    for product in ("forward", "grad_input", "grad_values", "grad_values_and_bias"):
+        monkeypatch.setattr(ways, product, fails)
     monkeypatch.setattr(triton, "_interpreting", lambda: False)
     backend, given = triton.Triton(), numbers(torch.float32)
     with pytest.warns(RuntimeWarning, match="does not compile: CompilationError: unknown instr"):

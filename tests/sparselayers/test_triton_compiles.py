@@ -12,11 +12,12 @@ from sparselayers.backends.triton_kernels.tiles import candidates
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
-_SPECIALIZED = ("batch",)
+_SPECIALIZED = ("batch", "outputs", "inputs")
 _SIZES = ("pieces", "long_rows", "rows", "cut", "blocks", "groups", "first", "columns")
+_SIZES += ("words",)
 _INTEGERS = (*_SPECIALIZED, *_SIZES)
 _INDICES = ("ptr", "index", "permutation", "order", "piece_row", "piece_begin", "piece_ptr")
-_INDICES += ("col_ptr", "place_of")
+_INDICES += ("col_ptr", "place_of", "bits", "starts")
 _MATRICES = ("x", "y", "dx", "dy", "values", "bias", "result", "sums")
 _ABSENT = ("order", "piece_row", "piece_begin", "permutation", "bias", "partial", "sums")
 
@@ -131,3 +132,28 @@ def test_row_blocks_use_tensor_cores(capability, dtype, tmp_path):
         assert "atom" not in made.asm["ptx"]
         assert spilled(made, capability, tmp_path) in (0, None)
         assert ("mma" in made.asm["ptx"]) == (kernel is not row_blocks.gather)
+
+
+# The tile that is taken untried; the widest would take half a minute more to compile.
+@pytest.mark.parametrize("product", ["multiply", "grad_input", "sample"])
+@pytest.mark.parametrize(("capability", "dtype"), [(80, torch.float32), (90, torch.bfloat16)])
+def test_bitmaps_use_tensor_cores(capability, dtype, product, tmp_path):
+    import triton.language as tl
+
+    from sparselayers.backends.triton_kernels import bitmaps
+    from sparselayers.backends.triton_kernels.launch_bitmaps import WORD, candidates
+
+    tile = candidates(product, 128)[0]
+    given = {"ROWS": tile.rows, "WORDS": tile.connections // WORD, "BATCH": tile.batch}
+    given |= {"OFFSET": tl.int32, "WIDE": tl.float32, "PRECISION": "tf32", "BY_SAMPLE": True}
+    given["num_warps"] = tile.warps
+    if product != "grad_input":
+        given["HAS_BIAS"] = True
+    if product == "sample":
+        given["DY_BY_SAMPLE"] = True
+    made = compiled(getattr(bitmaps, product), capability, dtype, given)
+    ptx = made.asm["ptx"]
+    assert "atom" not in ptx  # each number is written once: the result is the same every time
+    assert ("wgmma" if capability >= 90 else "mma") in ptx
+    assert "popc" in ptx  # the bits before a place are counted by one instruction
+    assert spilled(made, capability, tmp_path) in (0, None)

@@ -2,8 +2,8 @@
 
 `select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
 their instruction set; `triton` calls those in `triton_kernels/` on GPUs, where
-`triton_kernels.tuning` chooses the tile. `csr` is PyTorch's own sparse product, `reference` the
-oracle; `base` is what all are.
+`triton_kernels.choice` chooses the way and `triton_kernels.tuning` the tile. `csr` is PyTorch's own
+sparse product, `reference` the oracle; `base` is what all are.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
 from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels, RowBlocks
 from sparselayers.backends.reference import Reference
+from sparselayers.backends.triton import Bitmaps as TritonBitmaps
+from sparselayers.backends.triton import Gather as TritonGather
 from sparselayers.backends.triton import Triton
 
 __all__ = ["BACKENDS", "Backend", "Gradients", "fallen_back", "named", "select"]
@@ -34,6 +36,8 @@ BACKENDS: dict[str, Backend] = {
         Bitmaps(),
         Panels(),
         RowBlocks(),
+        TritonGather(),
+        TritonBitmaps(),
     )
 }
 
@@ -62,7 +66,8 @@ def named(name: str) -> Backend:
 
 def fallen_back() -> str:
     """Return why kernels that served in this process do no longer; nothing if they do."""
-    return _TRITON.broken
+    kinds = (backend for backend in BACKENDS.values() if isinstance(backend, Triton))
+    return next((backend.broken for backend in kinds if backend.broken), "")
 
 
 @cache

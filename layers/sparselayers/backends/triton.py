@@ -7,9 +7,8 @@ import subprocess
 import warnings
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +16,9 @@ from torch import Tensor
 from sparselayers import accelerator
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
+from sparselayers.backends.plan import Choice, Plan
+from sparselayers.backends.triton_kernels import choice, ways
+from sparselayers.backends.triton_kernels.choice import Product
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import row_block
 
@@ -24,20 +26,29 @@ T = TypeVar("T")
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # What tensor cores multiply; and with fewer samples than they take, memory sets the pace anyway.
-_DTYPES_OF_BLOCKS = (torch.float32, torch.float16, torch.bfloat16)
+_SHORT = (torch.float32, torch.float16, torch.bfloat16)
 _LEAST_BATCH = 16
+_KEPT = 64  # choices of one layer: models that see batches of every size ask for many
 _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
+
+_PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights")
+_BROKEN = Choice(("csr",), "a kernel does not compile")
+_INTERPRETED = Choice(("gather",), "in Triton's interpreter nothing is timed")
 
 
 class Triton(Backend):
-    """Rows balanced by their connections, dx by the transposed connections, and no atomics.
+    """Products by the way that is fastest on the GPU at hand, without atomics.
 
-    Rows in blocks that have the same inputs are multiplied on tensor cores, from 16 samples on; in
-    float32 with the precision that PyTorch's own products have (`torch.backends.cuda.matmul`).
+    `gather` goes from connection to connection, rows balanced by them and dx by the transposed
+    ones. `bitmaps` multiplies tiles of the weights, their zeros laid out, on tensor cores: it comes
+    into question with 64 samples and more, in float16, bfloat16, and float32 where TF32 is allowed
+    (`torch.backends.cuda.matmul`). `row_blocks` multiplies rows that have the same inputs on tensor
+    cores, from 16 samples on. `triton_kernels/choice.py` says which; `plan` tells.
 
     Serves every floating point type on CUDA devices, or on the CPU in Triton's interpreter
     (`TRITON_INTERPRET=1`, set before the first product): slow, for tests. Results are the same
-    every time, for the same tiles (triton_kernels/tuning.py); sums are in float32 or better.
+    every time, for the same tiles and ways (triton_kernels/tuning.py); sums are in float32 or
+    better.
 
     The first product with a connectivity shares its rows out, which synchronises, and tries tiles;
     later ones do neither and can be captured into a CUDA graph. Where a kernel does not compile,
@@ -45,6 +56,7 @@ class Triton(Backend):
     """
 
     name = "triton"
+    only: ClassVar[Choice | None] = None  # the way of one that does not choose
 
     def __init__(self) -> None:
         self.broken = ""  # which kernel did not compile, and why
@@ -69,30 +81,26 @@ class Triton(Backend):
         return None
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return `x` feature-major, so that a connection's samples are read in one go."""
-        del connectivity
-        if x.stride() == (1, x.shape[0]):  # what these kernels return
-            return x
-        turned = x.t()
-        return x if turned.is_contiguous() else turned.contiguous().t()
+        """Return `x` as the way of the forward pass reads it fastest."""
+        return ways.arranged(self._way("y", x, connectivity), x)
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
-        x = self.arrange(x, connectivity)
-        instead = self._instead.forward
-        return self._try(_forward, instead, x, values, bias, connectivity)
+        way = self._way("y", x, connectivity)
+        x = ways.arranged(way, x)
+        return self._try(ways.forward, self._instead.forward, way, x, values, bias, connectivity)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return dx = dy W, by the transposed connections."""
-        dy = self.arrange(dy, connectivity)
-        return self._try(_grad_input, self._instead.grad_input, dy, values, connectivity)
+        """Return dx = dy W."""
+        return self._grad_input(self._way("dx", dy, connectivity), dy, values, connectivity)
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the product of both ends of every connection, summed over the batch."""
-        dy, x = self.arrange(dy, connectivity), self.arrange(x, connectivity)
-        return self._try(_grad_values, self._instead.grad_values, dy, x, connectivity)
+        way = self._way("dweights", dy, connectivity)
+        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        return self._try(ways.grad_values, self._instead.grad_values, way, dy, x, connectivity)
 
     def backward(
         self,
@@ -104,25 +112,105 @@ class Triton(Backend):
         needs: tuple[bool, bool, bool],
     ) -> Gradients:
         """Return the gradients asked for; one kernel computes those of values and bias."""
-        if x is None or not (needs[1] and needs[2]):
-            return super().backward(dy, x, values, connectivity, needs=needs)
-        dy = self.arrange(dy, connectivity)
         dx = None
         if needs[0]:
-            dx = self._try(_grad_input, self._instead.grad_input, dy, values, connectivity)
-        own = self._try(_grad_values_and_bias, self._instead_of_both, dy, x, connectivity)
+            way = self._way("dx", dy, connectivity)
+            dy = ways.arranged(way, dy)  # which the other product reads as well
+            dx = self._grad_input(way, dy, values, connectivity)
+        if x is None or not needs[1]:
+            return Gradients(dx, None, dy.sum(0) if needs[2] else None)
+        if not needs[2]:
+            return Gradients(dx, self.grad_values(dy, x, connectivity), None)
+        way = self._way("dweights", dy, connectivity)
+        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        instead = self._instead_of_both
+        own = self._try(ways.grad_values_and_bias, instead, way, dy, x, connectivity)
         return Gradients(dx, *own)
+
+    def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
+        """Return by which ways a batch is computed; those that have to be tried are, first."""
+        forward, dx, dweights = (
+            self._choice(product, batch, connectivity, dtype) for product in _PRODUCTS
+        )
+        why = dx.why if dx.why == dweights.why else f"dx: {dx.why}; weights: {dweights.why}"
+        backward = Choice((dx.way, dweights.way), why)
+        return Plan(self.name, batch, forward, backward)
+
+    def _way(self, product: Product, x: Tensor, connectivity: Connectivity) -> str:
+        return self._choice(product, len(x), connectivity, x.dtype).way
+
+    def _choice(
+        self, product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype
+    ) -> Choice:
+        """Return by which way a product of a batch is computed.
+
+        Raises RuntimeError where row blocks would have to be found while a CUDA graph is captured.
+        """
+        if self.broken:
+            return _BROKEN
+        if self.only is not None:
+            return self.only
+        if batch < _LEAST_BATCH:
+            return choice.FEW_SAMPLES
+        key = choice.key(product, batch, dtype)
+        if connectivity.has_derived(key):
+            return connectivity.derive(key, lambda: choice.OFF)  # found, and not made
+        found = self._chosen(product, batch, connectivity, dtype)
+        if found in (choice.OFF, choice.CAPTURED, _INTERPRETED):  # another time it may be another
+            return found
+        return connectivity.derive(key, lambda: found, at_most=_KEPT)
+
+    def _chosen(
+        self, product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype
+    ) -> Choice:
+        if dtype in _SHORT and connectivity.nnz:
+            if not connectivity.has_derived("row block"):
+                ways.not_while_capturing(connectivity.device)
+            if row_block(connectivity) != 1:
+                return choice.ROW_BLOCKS
+        if _interpreting():
+            return _INTERPRETED
+        run = self._trial(product, batch, connectivity, dtype)
+        return choice.choose(product, batch, connectivity, dtype, run, is_of_the_compiler)
+
+    def _trial(
+        self, product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype
+    ) -> Callable[[str], object]:
+        """Return what computes a product of drawn numbers by a way, with the copies it makes."""
+        saved = self._choice("y", batch, connectivity, dtype).way if product == "dweights" else ""
+
+        @cache
+        def numbers() -> tuple[Tensor, Tensor, Tensor]:
+            x, dy, values = choice.drawn(batch, connectivity, dtype)
+            return (ways.arranged(saved, x) if saved else x), dy, values
+
+        def run(way: str) -> object:
+            x, dy, values = numbers()
+            if product == "y":
+                return ways.forward(way, ways.arranged(way, x), values, None, connectivity)
+            dy = ways.arranged(way, dy)
+            if product == "dx":
+                return ways.grad_input(way, dy, values, connectivity)
+            return ways.grad_values(way, dy, ways.arranged(way, x), connectivity)
+
+        return run
+
+    def _grad_input(
+        self, way: str, dy: Tensor, values: Tensor, connectivity: Connectivity
+    ) -> Tensor:
+        dy, instead = ways.arranged(way, dy), self._instead.grad_input
+        return self._try(ways.grad_input, instead, way, dy, values, connectivity)
 
     def _instead_of_both(
         self, dy: Tensor, x: Tensor, connectivity: Connectivity
     ) -> tuple[Tensor, Tensor]:
         return self._instead.grad_values(dy, x, connectivity), dy.sum(0)
 
-    def _try(self, product: Callable[..., T], instead: Callable[..., T], *args: Any) -> T:
+    def _try(self, product: Callable[..., T], instead: Callable[..., T], way: str, *args: Any) -> T:
         """Compute a product; where its kernel does not compile, warn once and do without."""
         if not self.broken:
             try:
-                return product(*args)
+                return product(way, *args)
             except Exception as error:
                 if not is_of_the_compiler(error):
                     raise
@@ -150,96 +238,26 @@ def is_of_the_compiler(error: Exception) -> bool:
     )
 
 
-def _forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
-    y: Tensor
-    if (groups := _groups(x, connectivity)) is not None:
-        y = _launch_row_blocks().multiply(x, values, bias, groups)
-        return y
-    y = _launch().multiply(x, values, bias, matrix(connectivity, FORWARD))
-    return y
+class Gather(Triton):
+    """From connection to connection, whatever is faster."""
+
+    name = "triton_gather"
+    only = Choice(("gather",), "the only way of this backend")
 
 
-def _grad_input(dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
-    dx: Tensor
-    if (groups := _groups(dy, connectivity)) is not None:
-        dx = _launch_row_blocks().grad_input(dy, values, groups)
-        return dx
-    dx = _launch().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
-    return dx
+class Bitmaps(Triton):
+    """Tiles with their zeros on tensor cores, whatever is faster.
 
-
-def _grad_values(dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
-    result: Tensor = _sample(dy, x, connectivity, bias=False)[0]
-    return result
-
-
-def _grad_values_and_bias(
-    dy: Tensor, x: Tensor, connectivity: Connectivity
-) -> tuple[Tensor, Tensor]:
-    both: tuple[Tensor, Tensor] = _sample(dy, x, connectivity, bias=True)
-    return both
-
-
-def _sample(dy: Tensor, x: Tensor, connectivity: Connectivity, *, bias: bool) -> Any:
-    if (groups := _groups(x, connectivity)) is not None:
-        return _launch_row_blocks().sample(dy, x, groups, bias=bias)
-    return _launch().sample(dy, x, matrix(connectivity, FORWARD), bias=bias)
-
-
-def _groups(x: Tensor, connectivity: Connectivity) -> Any:
-    """Return the row blocks that are to be multiplied as such, for a batch `x`, if there are any.
-
-    Raises RuntimeError where they would have to be found while a CUDA graph is captured.
+    In float32 with the precision that PyTorch's own products have: on tensor cores where that is
+    TF32. It needs no transposed connections: a quarter of a byte for each place, zero or not.
     """
-    if len(x) < _LEAST_BATCH or x.dtype not in _DTYPES_OF_BLOCKS or not connectivity.nnz:
-        return None
-    if not connectivity.has_derived("row block"):
-        _not_while_capturing(connectivity.device)
-    if row_block(connectivity) == 1:
-        return None
-    return _launch_row_blocks().groups_of(connectivity)
 
+    name = "triton_bitmaps"
+    only = Choice(("bitmaps",), "the only way of this backend")
 
-# Under which the matrix is kept, and whether it is that of Wᵀ.
-FORWARD, TRANSPOSED = ("triton", False), ("triton", True)
-
-
-def matrix(connectivity: Connectivity, key: tuple[str, bool]) -> Any:
-    """Return the connections as the kernels take them; made once, and kept with them.
-
-    Raises RuntimeError where they would have to be shared out while a CUDA graph is captured.
-    """
-    return connectivity.derive(key, lambda: _made(connectivity, transposed=key[1]))
-
-
-def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
-    _not_while_capturing(connectivity.device)
-    partition = import_module("sparselayers.backends.triton_kernels.partition").partition
-    split = partition(connectivity, transposed=transposed)
-    out_features, in_features = connectivity.shape
-    if transposed:
-        turned = connectivity.transposed
-        return _launch().Matrix(turned.col_ptr, turned.row, turned.permutation, split, out_features)
-    return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split, in_features)
-
-
-def _not_while_capturing(device: torch.device) -> None:
-    if device.type == "cuda" and accelerator.of(device).capturing():
-        raise RuntimeError(
-            "a CUDA graph is being captured before the layer was ever run with these connections: "
-            "run it forward and backward once before, and again after rewiring"
-        )
-
-
-@cache
-def _launch() -> Any:
-    """What needs Triton, imported when it is needed first."""
-    return import_module("sparselayers.backends.triton_kernels.launch")
-
-
-@cache
-def _launch_row_blocks() -> Any:
-    return import_module("sparselayers.backends.triton_kernels.launch_row_blocks")
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve the types of tensor cores."""
+        return dtype in _SHORT and super().supports(device, dtype)
 
 
 @cache

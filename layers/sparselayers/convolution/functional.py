@@ -20,6 +20,7 @@ def sparse_conv2d(
     geometry: Geometry,
     *,
     backend: str | None = None,
+    owner: Connections | None = None,
 ) -> Tensor:
     """Return the convolution of `x` with a sparse weight (out, channels / groups · Π kernel).
 
@@ -27,6 +28,8 @@ def sparse_conv2d(
     weights at `connectivity`, `bias` is (out,) or None; the result is (N, out, H', W') or
     (out, H', W'). `backend` names one of `sparselayers.backends.BACKENDS`; by default the fastest
     that serves the device and the type. Under autocast the arguments are cast as nn.Conv2d's are.
+    `owner` is the layer's hold of its connections: the gradient is refused where it has others by
+    then.
 
     Raises RuntimeError, as nn.Conv2d does, for a wrong shape, type or device, and ValueError for
     a backend that is unknown or cannot serve the tensors.
@@ -37,7 +40,11 @@ def sparse_conv2d(
     if not is_jit():  # sizes are tensors there, which only the operator may look at
         _check(x, values, bias, connectivity, geometry)
     images = x if x.dim() == 4 else x.unsqueeze(0)
-    where = connectivity.row_ptr, connectivity.col, geometry.flat(), backend
+    if isinstance(connectivity, Arrays):
+        handle = connectivity.handle
+    else:
+        handle = None if owner is None else owner.handle
+    where = connectivity.row_ptr, connectivity.col, geometry.flat(), backend, handle
     y: Tensor = operators.differentiable_conv2d(images, values, bias, *where)
     return y if x.dim() == 4 else y.squeeze(0)
 
@@ -51,7 +58,8 @@ def conv2d_of(
     backend: str | None,
 ) -> Tensor:
     """Return `sparse_conv2d` for what a layer is connected by now: what torch.fx draws of it."""
-    return sparse_conv2d(x, values, bias, connections.get(), geometry, backend=backend)
+    owner, connectivity = connections, connections.get()
+    return sparse_conv2d(x, values, bias, connectivity, geometry, backend=backend, owner=owner)
 
 
 def _check(

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparselayers import handles
 from sparselayers.connectivity import Connectivity
-from sparselayers.connectivity import of as connectivity_of
 from sparselayers.convolution import products
 from sparselayers.convolution.geometry import Geometry
 from sparselayers.tracing import differentiable
@@ -28,11 +28,12 @@ def conv2d(
     col: Tensor,
     geometry: list[int],
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return the convolution (N, out, H', W') of x (N, channels, H, W) with values (nnz,)."""
-    where, connectivity = _fitting(
-        row_ptr, col, list(x.shape[1:]), geometry, x=x, values=values, bias=bias
-    )
+    image = list(x.shape[1:])
+    connectivity = handles.now(handle, row_ptr, col, _columns(row_ptr, image, geometry))
+    where = _fitting(connectivity, image, geometry, x=x, values=values, bias=bias)
     return products.forward(x, values.contiguous(), bias, connectivity, where, backend)
 
 
@@ -45,36 +46,48 @@ def grad_input(
     image: list[int],
     geometry: list[int],
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return the gradient of an input of size `image` (channels, H, W)."""
-    where, connectivity = _fitting(row_ptr, col, image, geometry, dy=dy, values=values)
+    connectivity = handles.then(handle, row_ptr, col, _columns(row_ptr, image, geometry))
+    where = _fitting(connectivity, image, geometry, dy=dy, values=values)
     size = image[1], image[2]
     return products.grad_input(dy, values.contiguous(), connectivity, where, size, backend)
 
 
 @torch.library.custom_op("sparsebench::conv2d_grad_values", mutates_args=())
 def grad_values(
-    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, geometry: list[int], backend: str | None
+    dy: Tensor,
+    x: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    geometry: list[int],
+    backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     """Return the gradient of the values (nnz,)."""
-    where, connectivity = _fitting(row_ptr, col, list(x.shape[1:]), geometry, dy=dy, x=x)
+    image = list(x.shape[1:])
+    connectivity = handles.then(handle, row_ptr, col, _columns(row_ptr, image, geometry))
+    where = _fitting(connectivity, image, geometry, dy=dy, x=x)
     return products.grad_values(dy, x, connectivity, where, backend)
 
 
-def _fitting(
-    row_ptr: Tensor, col: Tensor, image: list[int], geometry: list[int], **given: Tensor | None
-) -> tuple[Geometry, Connectivity]:
-    """Return what the numbers mean, or raise for tensors that do not fit: anybody may call.
-
-    Raises RuntimeError naming the tensor, and ValueError for arrays that are no connections.
-    """
+def _columns(row_ptr: Tensor, image: list[int], geometry: list[int]) -> int:
+    """Return how many columns the weight matrix has, or raise RuntimeError: anybody may call."""
     if len(image) != 3:
         raise RuntimeError(f"expected images (N, channels, H, W), got (N, *{tuple(image)})")
     where = Geometry.from_flat(geometry)
     out, channels = row_ptr.numel() - 1, image[0]
     if channels % where.groups or out % where.groups:
         raise RuntimeError(f"{channels} channels and {out} outputs are not {where.groups} groups")
-    connectivity = connectivity_of(row_ptr, col, where.columns(channels))
+    return where.columns(channels)
+
+
+def _fitting(
+    connectivity: Connectivity, image: list[int], geometry: list[int], **given: Tensor | None
+) -> Geometry:
+    """Return what the numbers mean, or raise RuntimeError naming a tensor that does not fit."""
+    where, out = Geometry.from_flat(geometry), connectivity.shape[0]
     tensors = {name: tensor for name, tensor in given.items() if tensor is not None}
     first = next(iter(tensors.values()))
     images = first.shape[0] if first.dim() else 0
@@ -91,7 +104,7 @@ def _fitting(
                 f"expected {name} of shape {expected[name]} and {first.dtype} on "
                 f"{connectivity.device}, got {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             )
-    return where, connectivity
+    return where
 
 
 @conv2d.register_fake
@@ -103,6 +116,7 @@ def _(
     col: Tensor,
     geometry: list[int],
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     size = Geometry.from_flat(geometry).output_size(x.shape[2], x.shape[3])
     return x.new_empty(x.shape[0], row_ptr.shape[0] - 1, *size)
@@ -117,63 +131,70 @@ def _(
     image: list[int],
     geometry: list[int],
     backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     return dy.new_empty(dy.shape[0], *image)
 
 
 @grad_values.register_fake
 def _(
-    dy: Tensor, x: Tensor, row_ptr: Tensor, col: Tensor, geometry: list[int], backend: str | None
+    dy: Tensor,
+    x: Tensor,
+    row_ptr: Tensor,
+    col: Tensor,
+    geometry: list[int],
+    backend: str | None,
+    handle: Tensor | None = None,
 ) -> Tensor:
     return x.new_empty(col.shape[0])
 
 
 def _save_conv2d(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    x, values, _, row_ptr, col, ctx.geometry, ctx.backend = inputs
+    x, values, _, row_ptr, col, ctx.geometry, ctx.backend, handle = inputs
     ctx.image = list(x.shape[1:])
     # The values are needed for the gradient of the input only; but where the connections change,
     # they count it, and so no gradient is taken for that of other connections.
-    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, values, row_ptr, col)
+    ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, values, row_ptr, col, handle)
 
 
 def _conv2d_backward(ctx: Any, dy: Tensor) -> Any:
-    x, values, *arrays = ctx.saved_tensors
-    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
+    x, values, *arrays, handle = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend, handle)
     return (
         differentiable_grad_input(dy, values, *arrays, ctx.image, *rest) if needs[0] else None,
         differentiable_grad_values(dy, x, *arrays, *rest) if needs[1] else None,
         dy.sum((0, 2, 3)) if needs[2] else None,
-        *(None,) * 4,
-    )
-
-
-def _save_grad_input(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    *tensors, ctx.image, ctx.geometry, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _grad_input_backward(ctx: Any, g: Tensor) -> Any:
-    dy, values, *arrays = ctx.saved_tensors
-    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
-    return (
-        differentiable_conv2d(g, values, None, *arrays, *rest) if needs[0] else None,
-        differentiable_grad_values(dy, g, *arrays, *rest) if needs[1] else None,
         *(None,) * 5,
     )
 
 
+def _save_grad_input(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    *tensors, ctx.image, ctx.geometry, ctx.backend, handle = inputs
+    ctx.save_for_backward(*tensors, handle)
+
+
+def _grad_input_backward(ctx: Any, g: Tensor) -> Any:
+    dy, values, *arrays, handle = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend, handle)
+    return (
+        differentiable_conv2d(g, values, None, *arrays, *rest) if needs[0] else None,
+        differentiable_grad_values(dy, g, *arrays, *rest) if needs[1] else None,
+        *(None,) * 6,
+    )
+
+
 def _save_grad_values(ctx: Any, inputs: tuple[Any, ...]) -> None:
-    *tensors, ctx.geometry, ctx.backend = inputs
-    ctx.save_for_backward(*tensors)
+    *tensors, ctx.geometry, ctx.backend, handle = inputs
+    ctx.save_for_backward(*tensors, handle)
 
 
 def _grad_values_backward(ctx: Any, g: Tensor) -> Any:
-    dy, x, *arrays = ctx.saved_tensors
-    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend)
+    dy, x, *arrays, handle = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, (ctx.geometry, ctx.backend, handle)
     return (
         differentiable_conv2d(x, g, None, *arrays, *rest) if needs[0] else None,
         differentiable_grad_input(dy, g, *arrays, list(x.shape[1:]), *rest) if needs[1] else None,
-        *(None,) * 4,
+        *(None,) * 5,
     )
 
 

@@ -71,4 +71,5 @@ NB_MODULE(_native, module) {
   bind_bitmaps(module);
   bind_row_blocks(module);
   bind_convolution(module);
+  bind_rewiring(module);
 }

@@ -17,7 +17,7 @@ struct Kept {
     if (!data) size = 0;
   }
 };
-thread_local Kept kept[2];
+thread_local Kept kept[3];
 
 char* room_in(Kept& piece, size_t bytes) {
   if (bytes > piece.size) piece.resize(bytes);

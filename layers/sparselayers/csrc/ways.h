@@ -12,6 +12,7 @@ void bind_lanes(nanobind::module_& module);
 void bind_bitmaps(nanobind::module_& module);
 void bind_row_blocks(nanobind::module_& module);
 void bind_convolution(nanobind::module_& module);
+void bind_rewiring(nanobind::module_& module);
 
 void use_lanes(const std::string& set);
 void use_bitmaps(const std::string& set);

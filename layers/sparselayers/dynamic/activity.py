@@ -49,9 +49,12 @@ class Step:
     def gradient_at(self, layer: SparseLayer, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the layer's dense weight at `connectivity`, (nnz,)."""
         wide = torch.promote_types(layer.weights.dtype, torch.float32)
-        total = layer.weights.new_zeros(connectivity.nnz, dtype=wide)
-        for x, dy in self.pairs:
-            total += layer.gradient_at(x.to(wide), dy.to(wide), connectivity)
+        terms = (layer.gradient_at(x.to(wide), dy.to(wide), connectivity) for x, dy in self.pairs)
+        total = next(terms, None)
+        if total is None:
+            return layer.weights.new_zeros(connectivity.nnz, dtype=wide)
+        for term in terms:
+            total += term
         return total
 
 
@@ -60,12 +63,14 @@ class Activity:
 
     Watched from the moment this is made until `stop` is called or nobody holds it any more, and
     for that time only; compiled models run eagerly meanwhile, as no hook would run otherwise.
-    Without `keeps_pairs` only whether the layer is used is watched.
+    Without `keeps_pairs` and `keeps_gradient` only whether the layer is used is watched.
     """
 
-    def __init__(self, layer: SparseLayer, *, keeps_pairs: bool) -> None:
+    def __init__(
+        self, layer: SparseLayer, *, keeps_pairs: bool, keeps_gradient: bool = True
+    ) -> None:
         self.group: Any = None
-        self.keeps_pairs = keeps_pairs
+        self.keeps_pairs, self._keeps_gradient = keeps_pairs, keeps_gradient
         self.step: Step | None = None
         self._layer = weakref.ref(layer)
         self._pairs: list[Pair] = []
@@ -95,7 +100,7 @@ class Activity:
         used = gradient is not None and (self._used or bool(gradient.any()))
         self.step = Step(
             list(self._pairs),
-            None if gradient is None else gradient.detach().clone(),
+            None if gradient is None or not self._keeps_gradient else gradient.detach().clone(),
             used and self._trains and layer.weights.requires_grad,
         )
         self._additions_seen, self._in_step = self._additions, True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from sparselayers.ranks import Ranks
 
 _TOLERANCE = {torch.float16: 0.05, torch.bfloat16: 0.05}  # of the gradient's norm; others:
 _OTHERS = 0.01
+# Connections that are compared at a time: on a CPU they stay in its caches.
+_BLOCK, _CPU_BLOCK = 2**22, 2**16
 
 
 class Agreement:
@@ -23,52 +26,99 @@ class Agreement:
     rounding leaves of a sum whose terms cancel.
     """
 
-    def __init__(self, layer: SparseLayer, keys: Tensor, step: Step, ranks: Ranks) -> None:
-        self._layer, self._keys, self._step, self._ranks = layer, keys, step, ranks
-        wide = torch.promote_types(layer.weights.dtype, torch.float32)
-        self._dense = torch.zeros(keys.shape, dtype=wide, device=keys.device)
-        self._seen = torch.zeros_like(keys, dtype=torch.bool)
+    def __init__(self, layer: SparseLayer, step: Step, ranks: Ranks) -> None:
+        self._layer, self._step, self._ranks = layer, step, ranks
+        self._wide = torch.promote_types(layer.weights.dtype, torch.float32)
+        self._connectivity = layer.connectivity
+        self._dense: Tensor | None = None  # (nnz,), of the rows that were seen
+        self._seen: Tensor | None = None  # (out,)
 
     def see(self, rows: slice, block: Tensor) -> None:
         """Take note of some rows of the dense gradient, (rows, columns)."""
-        columns = self._layer.shape[1]
-        first = rows.start * columns
-        bounds = self._keys.new_tensor([first, rows.stop * columns])
-        start, stop = torch.searchsorted(self._keys, bounds).tolist()
-        self._dense[start:stop] = block.reshape(-1)[self._keys[start:stop] - first]
-        self._seen[start:stop] = True
+        connectivity = self._connectivity
+        if self._dense is None or self._seen is None:
+            self._dense = torch.empty(
+                connectivity.nnz, dtype=self._wide, device=connectivity.device
+            )
+            self._seen = torch.zeros(
+                connectivity.shape[0], dtype=torch.bool, device=connectivity.device
+            )
+        connections, keys = connectivity.keys_of_rows(rows)
+        self._dense[connections] = block.reshape(-1)[keys]
+        self._seen[rows] = True
 
     def see_at(self, values: Tensor) -> None:
-        """Take note of the gradient where connections are, (nnz,)."""
-        self._dense.copy_(values)
-        self._seen.fill_(True)
+        """Take note of the gradient where connections are, (nnz,), which is kept."""
+        self._dense = values.to(self._wide)
+        self._seen = torch.ones(self._connectivity.shape[0], dtype=torch.bool, device=values.device)
+
+    def forget(self) -> None:
+        """Free what was noted."""
+        self._dense = self._seen = None
 
     def difference(self) -> float:
         """Return by how many times what is allowed the two differ."""
         noise = self._noise()  # all ranks are asked, whatever they find
-        gradient, dense = self._step.gradient, self._dense[self._seen]
-        if gradient is None or not dense.numel():
+        found = limit = 0.0
+        for dense, given in self._finite():
+            if not math.isfinite(_largest(dense)):
+                return math.inf
+            found += given.numel()
+            limit = max(limit, _largest(given))
+        if not found:
             return 0.0
-        given = gradient.to(dense.dtype)[self._seen]
-        finite = given.isfinite()
-        if not bool(dense[finite].isfinite().all()):
-            return math.inf
-        given, dense = given[finite], dense[finite]
-        limit = given.abs().max() if given.numel() else given.sum()
-        free = given.abs() < 0.999 * limit  # not clipped
-        if not bool((dense * free).any()):
-            free = torch.ones_like(free)
-        products = dense[free] @ given[free], dense[free] @ dense[free]
-        factor = float(products[0] / products[1]) if products[1] else 0.0
-        norms = float(dense.norm()), float(given.norm())
-        vanishing = self._vanishing() * math.sqrt(given.numel())
+        sums = self._sums(limit)
+        product, square = sums["free"] if sums["free"][1] else sums["all"]
+        factor = product / square if square else 0.0
+        norms = math.sqrt(sums["all"][1]), math.sqrt(sums["given"][1])
+        vanishing = self._vanishing() * math.sqrt(found)
         if factor <= 0.0:  # one is 0, or nothing but noise
             larger, allowed = max(norms), noise + vanishing
             return larger / allowed if allowed else math.inf if larger else 0.0
-        error = float((given - (factor * dense).clamp(-limit, limit)).norm())
+        error = math.sqrt(
+            sum(
+                _square(dense.double().mul_(factor).clamp_(-limit, limit).sub_(given))
+                for dense, given in self._finite()
+            )
+        )
         # Of noise alone no factor can be told.
         scale = max(factor, min(1.0, norms[1] / norms[0]))
         return error / (self._tolerance() * norms[1] + scale * noise + vanishing)
+
+    def _sums(self, limit: float) -> dict[str, tuple[float, float]]:
+        """Return dense · given and dense · dense, of all and of those that were not clipped."""
+        sums = {"all": (0.0, 0.0), "free": (0.0, 0.0), "given": (0.0, 0.0)}
+        for some, others in self._finite():
+            dense, given = some.double(), others.double()
+            free = dense * (others.abs() < 0.999 * limit)
+            of = {
+                "all": (float(dense @ given), _square(dense)),
+                "free": (float(free @ given), _square(free)),
+                "given": (0.0, _square(given)),
+            }
+            sums = {name: (a + of[name][0], b + of[name][1]) for name, (a, b) in sums.items()}
+        return sums
+
+    def _finite(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield both gradients of those connections whose gradient is a number."""
+        for dense, given in self._pieces():
+            if math.isfinite(_largest(given)):
+                yield dense, given
+            else:
+                finite = given.isfinite()
+                yield dense[finite], given[finite]
+
+    def _pieces(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield both gradients of the connections that were seen, so many at a time."""
+        gradient = self._step.gradient
+        if gradient is None or self._dense is None or self._seen is None:
+            return
+        seen = None if bool(self._seen.all()) else self._seen[self._connectivity.row.long()]
+        block = _CPU_BLOCK if gradient.device.type == "cpu" else _BLOCK
+        for start in range(0, gradient.numel(), block):
+            some = slice(start, start + block)
+            dense, given = self._dense[some], gradient[some].to(self._wide)
+            yield (dense, given) if seen is None else (dense[seen[some]], given[seen[some]])
 
     def _types(self) -> set[torch.dtype]:
         """The types that the gradient was computed in."""
@@ -90,11 +140,25 @@ class Agreement:
         layer = self._layer
         terms = [_squares(pair, layer.shape) for pair in self._step.pairs]
         total = self._ranks.sum(
-            torch.stack(terms).sum() if terms else self._dense.new_zeros((), dtype=torch.float32)
+            torch.stack(terms).sum()
+            if terms
+            else torch.zeros((), dtype=torch.float32, device=layer.weights.device)
         )
-        wide = torch.finfo(self._dense.dtype).eps  # of sums, whose errors grow with their length
+        wide = torch.finfo(self._wide).eps  # of sums, whose errors grow with their length
         rounding = 16 * wide + 4 * max(torch.finfo(dtype).eps for dtype in self._types())
         return rounding * math.sqrt(float(total) * (1 - layer.sparsity))
+
+
+def _square(numbers: Tensor) -> float:
+    return float(numbers @ numbers)
+
+
+def _largest(numbers: Tensor) -> float:
+    """Return the largest magnitude; NaN where one is."""
+    if not numbers.numel():
+        return 0.0
+    least, most = torch.aminmax(numbers)
+    return float(torch.maximum(-least, most))
 
 
 def _squares(pair: Pair, shape: tuple[int, int]) -> Tensor:

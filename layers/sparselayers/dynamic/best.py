@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparselayers import by_rows
+
 
 class Best:
     """The `count` largest of all scores that are added, in memory for a few times as many.
@@ -20,7 +22,7 @@ class Best:
 
     def add(self, block: Tensor, first: int) -> None:
         """Add the scores of a block (n,), whose keys count from `first`; −∞ stands for none."""
-        better = (~(block <= self._bar)).nonzero().squeeze(1)
+        better = by_rows.above(block, self._bar)
         if self._used + better.numel() > self._scores.numel():
             self._sift()
             better = better[~(block[better] <= self._bar)]
@@ -37,10 +39,12 @@ class Best:
         return self._keys[: self._used]
 
     def _sift(self) -> None:
-        scores, places = self._scores[: self._used].topk(self._count, sorted=False)
-        keys = self._keys[places]
-        self._scores[: self._count], self._keys[: self._count] = scores, keys
-        self._used, self._bar = self._count, float(scores.min())
+        scores, keys = self._scores[: self._used], self._keys[: self._used]
+        if self._used > self._count:
+            keep = torch.ones_like(scores, dtype=torch.bool)
+            by_rows.drop_smallest(scores, keep, self._used - self._count)
+            self._scores[: self._count], self._keys[: self._count] = scores[keep], keys[keep]
+        self._used, self._bar = self._count, float(self._scores[: self._count].min())
 
 
 class BestOfEach:

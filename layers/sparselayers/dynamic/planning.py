@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from sparselayers import by_rows
+from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic import shrink
 from sparselayers.dynamic.site import Site
-from sparselayers.topologies.sampling import ascending
 
 
 class Rule(Protocol):
@@ -29,8 +28,8 @@ class Rule(Protocol):
     def percolate(self, sites: dict[str, Site], kept: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return what is kept of what was not dropped."""
 
-    def grow(self, site: Site, count: int) -> Tensor:
-        """Return the keys of connections to grow."""
+    def grow(self, site: Site, count: int) -> Tensor | Connectivity:
+        """Return the keys of connections to grow, or these themselves."""
 
 
 def planned(
@@ -39,71 +38,66 @@ def planned(
     share: float,
     sparsity: float | None,
     distribution: shrink.Distribution,
-) -> dict[str, Tensor]:
-    """Return the ascending keys (of units) that layers are to have, of those that change.
+) -> dict[str, Connectivity]:
+    """Return the connections that layers are to have, of those that change.
 
-    Down to `sparsity` what is worth least goes for good; of the rest, `share` makes room.
+    Down to `sparsity` what is worth least goes for good; of the rest, `share` makes room. `sites`
+    is empty afterwards.
 
-    Raises RuntimeError where ranks, or gradients, do not agree.
+    Raises RuntimeError where ranks, or gradients, do not agree, and ValueError where a rule grows
+    what is there.
     """
-    worth = {
-        name: site.structure.sums(site.layer.connectivity, rule.worth(site))
-        for name, site in sites.items()
-    }
-    stay = shrink.surviving(sites, worth, sparsity, distribution)
+    worth = {} if sparsity is None else {name: _worth(rule, site) for name, site in sites.items()}
+    keep = shrink.surviving(sites, worth, sparsity, distribution)
+    totals = {name: int(each.count_nonzero()) for name, each in keep.items()}
+    for name, site in sites.items():
+        count = min(int(share * totals[name]), site.places - site.number)
+        if count:
+            keep[name] = _without(rule, site, worth.pop(name, None), keep[name], count)
+    keep = rule.percolate(sites, keep)
     plans = {}
-    for name, changed in _dropped(rule, sites, worth, stay, share).items():
-        plans[name] = _grown(rule, name, changed, int(stay[name].sum()))
+    for name in list(sites):
+        site, kept = sites.pop(name), keep.pop(name)
+        if not bool(kept.all()):
+            grown = totals[name] - int(kept.count_nonzero())
+            tight = rule.regrow_dropped or grown > site.places - site.number
+            plans[name] = _grown(rule, name, site.without_dropped(kept, regrows=tight), grown)
     return plans
 
 
-def _dropped(
-    rule: Rule,
-    sites: dict[str, Site],
-    worth: Mapping[str, Tensor],
-    stay: Mapping[str, Tensor],
-    share: float,
-) -> dict[str, Site]:
-    """Return the sites of the layers that change, without what is dropped of them."""
-    kept = {}
-    for name, site in sites.items():
-        remaining = int(stay[name].sum())
-        count = min(int(share * remaining), site.places - site.present.numel())
-        kept[name] = stay[name]
-        if count:
-            importance = rule.importance(site, worth[name])
-            if remaining < importance.numel():
-                importance = importance.masked_fill(~kept[name], torch.inf)
-            may_go = site.structure.replaceable(site.layer.shape, importance)
-            if may_go is not None:
-                importance = importance.masked_fill(~may_go, torch.inf)
-                count = min(count, int(may_go.sum()))
-            kept[name] = kept[name].clone()
-            kept[name][importance.topk(count, largest=False, sorted=False).indices] = False
-    kept = rule.percolate(sites, kept)
-    changed = {}
-    for name, site in sites.items():
-        if not bool(kept[name].all()):
-            keys = site.present[kept[name]]
-            grown = int(stay[name].sum()) - keys.numel()
-            tight = rule.regrow_dropped or grown > site.places - site.present.numel()
-            changed[name] = replace(site, kept=keys, taken=keys if tight else site.present)
-    return changed
+def _worth(rule: Rule, site: Site) -> Tensor:
+    return site.structure.sums(site.layer.connectivity, rule.worth(site))
 
 
-def _grown(rule: Rule, name: str, site: Site, total: int) -> Tensor:
-    """Return the keys that a layer is to have, `total` of them."""
-    missing = total - site.kept.numel()
-    grown = rule.grow(site, missing) if missing else site.kept[:0]
-    if grown.shape != (missing,):
+def _without(rule: Rule, site: Site, worth: Tensor | None, keep: Tensor, count: int) -> Tensor:
+    """Return what is kept without the `count` that matter least."""
+    importance = rule.importance(site, _worth(rule, site) if worth is None else worth)
+    ranked = importance if bool(keep.all()) else importance.masked_fill(~keep, torch.inf)
+    may_go = site.structure.replaceable(site.layer.shape, ranked)
+    if may_go is None:
+        by_rows.drop_smallest(importance, keep, count)
+        return keep
+    may_go &= keep
+    stays = may_go.clone()
+    by_rows.drop_smallest(importance, stays, min(count, int(may_go.count_nonzero())))
+    return keep & (stays | ~may_go)
+
+
+def _grown(rule: Rule, name: str, site: Site, missing: int) -> Connectivity:
+    """Return the connections that a layer is to have, with `missing` of them grown."""
+    grown = rule.grow(site, missing) if missing else site.nothing
+    shape = (grown.nnz,) if isinstance(grown, Connectivity) else tuple(grown.shape)
+    if shape != (missing,):
         raise RuntimeError(
-            f"layer {name!r}: {type(rule).__name__}.grow returned {tuple(grown.shape)} keys, "
+            f"layer {name!r}: {type(rule).__name__}.grow returned {shape} keys, "
             f"where {missing} connections are to grow"
         )
-    new = ascending(torch.cat((site.kept, grown)))
     if rule.check_gradient and (off := site.agreement.difference()) > 1:
         raise RuntimeError(_DISAGREE.format(name=name, off=off))
-    site.ranks.check(f"layer {name!r}: new connections", new)
+    site.agreement.forget()
+    site.layer.connectivity.forget()
+    new = site.with_grown(grown)
+    site.ranks.check(f"layer {name!r}: new connections", new.row_ptr, new.col)
     return new
 
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from sparselayers import structures
 from sparselayers.change import change_connections, check_changeable, unwrapped
+from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic import shrink
 from sparselayers.dynamic.activity import Step
 from sparselayers.dynamic.agreement import Agreement
@@ -22,7 +23,6 @@ from sparselayers.dynamic.watching import Watch
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
 from sparselayers.structures import Structure
-from sparselayers.topologies.keys import from_keys, keys_of
 
 if TYPE_CHECKING:
     from sparselayers.prune import Schedule
@@ -78,6 +78,7 @@ class Rewirer(ABC):
     """
 
     needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
+    reads_gradient: ClassVar[bool] = True  # one that does not read site.step.gradient spares a copy
     keeps_structure: ClassVar[bool] = False  # whether `grow` asks site.largest or site.anywhere
     window: int = (
         1  # how many steps' gradients a rule sees: those before it, and the one it acts on
@@ -120,7 +121,12 @@ class Rewirer(ABC):
         self.optimizer = optimizer  # None: there is one only while it makes a step (automatic.py)
         layers = _rewirable(model, optimizer)
         self._check_structure(layers)
-        self._watch = Watch(layers, window=self.window, keeps_pairs=self.needs_gradient)
+        self._watch = Watch(
+            layers,
+            window=self.window,
+            keeps_pairs=self.needs_gradient,
+            keeps_gradient=self.needs_gradient or self.reads_gradient,
+        )
         if optimizer is not None:
             check_changeable(layers, layers, optimizer)
             self._check_trained(layers)
@@ -128,8 +134,11 @@ class Rewirer(ABC):
         self.resume(0)
 
     @abstractmethod
-    def grow(self, site: Site, count: int) -> Tensor:
-        """Return the keys of `count` connections to grow, none of them in `site.taken`."""
+    def grow(self, site: Site, count: int) -> Tensor | Connectivity:
+        """Return the keys of `count` connections to grow, none of them in `site.taken`.
+
+        Or these connections themselves.
+        """
 
     def worth(self, site: Site) -> Tensor:
         """Return what each connection of the layer is worth, (nnz,): the least goes first."""
@@ -276,30 +285,30 @@ class Rewirer(ABC):
         plans = planned(self, sites, share, sparsity, self.distribution)
         if self.window == 1:
             self._watch.clear(chosen)
-        for name, new in plans.items():
-            keys = self.structure.keys(new, layers[name].shape)
-            change_connections(layers[name], from_keys(keys, layers[name].shape), self.optimizer)
+        for name in list(plans):
+            change_connections(layers[name], plans.pop(name), self.optimizer)
 
     def _site(self, name: str, step: Step | None, ranks: Ranks) -> Site:
         """Return what is known about a layer before anything is dropped."""
-        layer = self.layers[name]
-        keys, step = keys_of(layer.connectivity), step or Step([], None, used=False)
-        seed = ranks.of_first(_any_number(self.generator), keys.device)
-        ranks.check(f"layer {name!r}: weights and connections", layer.weights.detach(), keys)
-        units = self._units(name, layer)
-        return Site(
+        layer, step = self.layers[name], step or Step([], None, used=False)
+        connectivity = layer.connectivity
+        connectivity.forget()  # they go: what was derived would only lie beside what is made now
+        seed = ranks.of_first(_any_number(self.generator), connectivity.device)
+        arrays = layer.weights.detach(), connectivity.row_ptr, connectivity.col
+        ranks.check(f"layer {name!r}: weights and connections", *arrays)
+        site = Site(
             layer=layer,
-            present=units,
-            kept=units,
-            taken=units,
             step=step,
-            agreement=Agreement(layer, keys, step, ranks),
+            agreement=Agreement(layer, step, ranks),
             ranks=ranks,
             generator=torch.Generator().manual_seed(seed),
             max_size=self.max_size,
             earlier=self._watch.earlier(name),
             structure=self.structure,
         )
+        if self.structure != structures.Unstructured():
+            site.__dict__["present"] = self._units(name, layer)
+        return site
 
 
 def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, SparseLayer]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
+from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.site import Site
 
@@ -39,8 +42,13 @@ class SET(Rewirer):
     """
 
     needs_gradient = False
+    reads_gradient = False
     keeps_structure = True
 
-    def grow(self, site: Site, count: int) -> Tensor:
-        """Return the keys of `count` absent connections, drawn from `site.generator`."""
-        return site.anywhere(count)
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.reads_gradient = vars(cls).get("reads_gradient", True)  # a rule made of this one may
+
+    def grow(self, site: Site, count: int) -> Tensor | Connectivity:
+        """Return `count` absent connections, drawn from `site.generator`."""
+        return site.scattered(count)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers import backends, by_rows
+from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.site import Site
 from sparselayers.topologies.keys import contains
 from sparselayers.topologies.sampling import distinct
 
 Sampling = Literal["uniform", "bound", "estimate"]
+_BLOCK = 2**20  # candidates that are drawn together: what is derived from them stays small
 
 
 class GSE(Rewirer):
@@ -55,10 +59,33 @@ class GSE(Rewirer):
         self.candidates, self.sampling = candidates, sampling
         super().__init__(model, optimizer, **settings)
 
-    def grow(self, site: Site, count: int) -> Tensor:
-        """Return the keys of the `count` candidates with the largest gradients."""
+    def grow(self, site: Site, count: int) -> Tensor | Connectivity:
+        """Return the `count` candidates with the largest gradients."""
+        if by_rows.serves(site.layer.connectivity) and site.layer.dense_type is nn.Linear:
+            return self._grow_by_rows(site, count)
         keys = self._candidates(site, max(1, round(self.candidates * site.present.numel())))
         return site.best([(keys, site.gradient_at(keys).abs_())], count)
+
+    def _grow_by_rows(self, site: Site, count: int) -> Connectivity:
+        """Return what `grow` does, some outputs at a time."""
+        connectivity = site.layer.connectivity
+        if self.check_gradient:
+            site.see_gradient()
+            connectivity.forget()
+        size = max(1, round(self.candidates * connectivity.nnz))
+        drawn = by_rows.Candidates(connectivity, *self._chances(site), size, site.generator)
+        gradient, used = _gradient_of_rows(site), 0
+        scores = torch.empty(size, dtype=_wide(site))
+        for rows in drawn.blocks(_BLOCK):
+            some = drawn.draw(rows)
+            scores[used : used + some.nnz] = gradient(rows, some).abs_()
+            used += some.nnz
+        found = drawn.found()
+        if used > count:
+            keep = torch.ones(used, dtype=torch.bool)
+            by_rows.drop_smallest(scores[:used], keep, used - count)
+            return by_rows.merged(found, keep, by_rows.none(found))
+        return found if used == count else site.filled_up(found, count - used)
 
     def _candidates(self, site: Site, size: int) -> Tensor:
         """Draw ascending keys, none of which exists."""
@@ -74,22 +101,53 @@ class GSE(Rewirer):
         """Return what outputs and inputs are drawn in proportion to; None where all are alike."""
         linear = site.layer.dense_type is nn.Linear
         # All ranks sum, those too that nothing passed through.
-        device, shape = site.present.device, site.layer.shape
+        device, shape = site.layer.weights.device, site.layer.shape
         sums = [torch.zeros(size, dtype=torch.float64, device=device) for size in shape]
         if self.sampling == "uniform" or not linear:
             return None, None
         generator = site.own_generator()
         for x, dy in site.step.pairs:
-            dy, x = dy.reshape(-1, shape[0]).double(), x.reshape(-1, shape[1]).double()
+            dy, x = dy.reshape(-1, shape[0]), x.reshape(-1, shape[1])
             if self.sampling == "bound":
-                sums[0] += dy.abs().sum(0)
-                sums[1] += x.abs().sum(0)
+                factors, dy, x = torch.ones(x.shape[0]), dy.abs(), x.abs()
             else:
-                signs = torch.randint(2, (x.shape[0],), generator=generator).to(dy) * 2 - 1
-                sums[0] += signs @ dy
-                sums[1] += signs @ x
+                factors = torch.randint(2, x.shape[:1], generator=generator) * 2 - 1
+            for total, each in zip(sums, (dy, x), strict=True):
+                each = each.to(torch.promote_types(each.dtype, torch.float32))
+                total += factors.to(each) @ each
         first, second = (site.ranks.sum(each).abs_() for each in sums)
         return first, second
+
+
+def _gradient_of_rows(site: Site) -> Callable[[slice, Connectivity], Tensor]:
+    """Return what computes the gradient of a SparseLinear at places of some outputs, (nnz,).
+
+    It takes these outputs and the places, whose rows count from the first of them. In- and output
+    are arranged once for all. Summed over ranks, as `Site.gradient`.
+    """
+    layer, (outputs, inputs) = site.layer, site.layer.shape
+    wide = _wide(site)
+    backend = backends.select(layer.weights.device, wide, layer.backend)
+
+    def arranged(x: Tensor, features: int) -> Tensor:
+        return backend.arrange(x.to(wide).reshape(-1, features), layer.connectivity)
+
+    pairs = [(arranged(x, inputs), arranged(dy, outputs)) for x, dy in site.step.pairs]
+
+    def gradient(rows: slice, places: Connectivity) -> Tensor:
+        terms = (backend.grad_values(dy[:, rows], x, places) for x, dy in pairs if places.nnz)
+        total = next(terms, None)
+        if total is None:
+            total = torch.zeros(places.nnz, dtype=wide)
+        for term in terms:
+            total += term
+        return site.ranks.sum(total)
+
+    return gradient
+
+
+def _wide(site: Site) -> torch.dtype:
+    return torch.promote_types(site.layer.weights.dtype, torch.float32)
 
 
 def _draw(weights: Tensor | None, size: int, uniform: Tensor) -> Tensor:

@@ -21,12 +21,14 @@ def surviving(
     """Return for each layer which connections stay, booleans (nnz,), where all make `sparsity`.
 
     All of them where it is None, and of layers that are sparser. `worth` has a number for each
-    connection, or for each unit of a structure. The most valuable one of each layer stays in any
-    case.
+    connection, or for each unit of a structure; it is asked for where there is a `sparsity`. The
+    most valuable one of each layer stays in any case.
     """
-    everything = {name: torch.ones_like(w, dtype=torch.bool) for name, w in worth.items()}
-    if sparsity is None or not worth:
-        return everything
+    if sparsity is None or not sites:
+        return {
+            name: torch.ones(site.number, dtype=torch.bool, device=site.layer.weights.device)
+            for name, site in sites.items()
+        }
     places = {name: site.places for name, site in sites.items()}
     if distribution == "uniform":
         return {

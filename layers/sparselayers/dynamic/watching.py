@@ -20,9 +20,17 @@ class Watch:
     at once. With a `window` above 1 the steps before the last one are kept too.
     """
 
-    def __init__(self, layers: Mapping[str, SparseLayer], *, window: int, keeps_pairs: bool):
+    def __init__(
+        self,
+        layers: Mapping[str, SparseLayer],
+        *,
+        window: int,
+        keeps_pairs: bool,
+        keeps_gradient: bool,
+    ) -> None:
         self._layers = weakref.WeakValueDictionary(layers)
-        self._window, self._keeps_pairs = window, keeps_pairs
+        self._window = window
+        self._keeps = {"keeps_pairs": keeps_pairs, "keeps_gradient": keeps_gradient}
         self._activities: dict[str, Activity] = {}
         self._earlier: dict[str, deque[Step]] = {}  # the latest last
         self._asked = self._taken = False
@@ -84,8 +92,7 @@ class Watch:
         self._activities, self._earlier = {}, {}
         if wanted:
             self._activities = {
-                name: Activity(layer, keeps_pairs=self._keeps_pairs)
-                for name, layer in self._layers.items()
+                name: Activity(layer, **self._keeps) for name, layer in self._layers.items()
             }
 
     def remember(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.league import outcome_of
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import PHASES, Point, machine_names, place
+from sparsebench.analysis.points import PHASES, Point, machine_names, place, relate
 from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style
@@ -39,6 +39,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
     names = machine_names(p.record.machine for c in chapters for p in c.points)
     found = []
     for chapter in chapters:
+        relate(point.rivals for point in chapter.points)
         for members in _problems(chapter.points):
             case, record = members[0].case, _newest(members).record
             layers.setdefault(members[0].size, [getattr(case, name) for name in _SHAPE])

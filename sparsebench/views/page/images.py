@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image as Picture  # matplotlib's own dependency
 
 from sparsebench.views.plots.axes import Readable
-from sparsebench.views.plots.style import styled
+from sparsebench.views.plots.style import laid_out, styled
 
 LARGEST_SVG = 24_000
-_MOST_MARKS = 300  # each takes some 80 bytes as SVG: with more it is larger, and need not be made
+_PER_MARK, _PER_LETTER, _PER_SHAPE = 80, 40, 300  # bytes as SVG; the latter of different letters
 _NO_MARK = ("None", "none", " ", "", None)
-_PAD = 0.08  # inches
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,13 @@ def image(figure: Figure) -> Image:
     It is SVG, or WebP where many points make the SVG larger than that is worth.
     """
     with styled():
-        figure.draw_without_rendering()  # lays it out, and once is enough
-        figure.set_layout_engine("none")
-        box = figure.get_tightbbox().padded(_PAD)
+        box = laid_out(figure)
         content, kind = b"", "svg+xml"
-        if few := _marks(figure) <= _MOST_MARKS:
+        if small := _least_svg(figure) <= LARGEST_SVG:
             content = _saved(figure, "svg", box, metadata={"Date": None})
-        if not few or len(content) > LARGEST_SVG:
-            content, kind = _of_few_colours(_saved(figure, "png", box, dpi=100)), "webp"
+        if not small or len(content) > LARGEST_SVG:
+            picture = _saved(figure, "png", box, dpi=100, pil_kwargs={"compress_level": 1})
+            content, kind = _of_few_colours(picture), "webp"
     axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
     return Image(
         address=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
@@ -55,9 +54,12 @@ def image(figure: Figure) -> Image:
     )  # fmt: skip
 
 
-def _marks(figure: Figure) -> int:
+def _least_svg(figure: Figure) -> int:
+    """Return how many bytes a figure takes as SVG, at least: such need not be made."""
     lines = (line for axes in figure.axes for line in axes.lines)
-    return sum(np.size(line.get_xdata()) for line in lines if line.get_marker() not in _NO_MARK)
+    marks = sum(np.size(line.get_xdata()) for line in lines if line.get_marker() not in _NO_MARK)
+    text = "".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
+    return _PER_MARK * marks + _PER_LETTER * len(text) + _PER_SHAPE * len(set(text))
 
 
 def _reading(axes: Axes, figure: Figure, box: Bbox) -> list[Any] | None:

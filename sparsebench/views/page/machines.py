@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.analysis.points import Point, points
+from sparsebench.analysis.points import machine_names
+from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.page.chapter import Chapter
 
@@ -21,12 +22,16 @@ class Machine:
 
 def machines(chapters: Iterable[Chapter]) -> list[Machine]:
     """Return every machine once, with the newest software it was seen with."""
-    found: dict[str, Point] = {}
-    for point in points(p.record for chapter in chapters for p in chapter.points):
-        known = found.get(point.machine)
-        if known is None or point.record.started > known.record.started:
-            found[point.machine] = point
-    return [Machine(name, list(_facts(p.record.machine))) for name, p in found.items()]
+    found: dict[str, Record] = {}
+    for record in (point.record for chapter in chapters for point in chapter.points):
+        known = found.setdefault(str(record.machine.get("id", "")), record)
+        if record.started > known.started:
+            found[str(record.machine.get("id", ""))] = record
+    names = machine_names(record.machine for record in found.values())
+    return sorted(
+        (Machine(names[identity], list(_facts(r.machine))) for identity, r in found.items()),
+        key=lambda machine: machine.name,
+    )
 
 
 def _facts(machine: Mapping[str, Any]) -> Iterable[tuple[str, str]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench.analysis.baselines import short_dense
 from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
 from sparsebench.views.plots import style
-from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
+from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 from sparsebench.views.plots.memories import curve
 
 _ROWS = {"time": "time", "peak_memory": "peak memory", "error": "error of the output"}
@@ -39,12 +39,13 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
                 axes.plot(*curve(layers[size,], metric, name), **look)
                 if metric == "time":
                     style.hollow(axes, _disturbed(layers[size,], name), look)
-            _scale(axes, metric)
-            sparsity_axis(axes, [p.case.sparsity for p in points], label=row == len(_ROWS) - 1)
             if row == 0:
                 axes.set_title(style.panel_title(size))
             if column == 0:
                 axes.set_ylabel(title)
+    for axes, metric in zip(grid[:, 0], _ROWS, strict=True):
+        _scale(axes, metric)
+    sparsity_axes(grid, [p.case.sparsity for p in points])
     conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     title = f"Sparse or quantised? Inference at batch {points[0].case.batch}"
     style.head(figure, title, conditions, names)

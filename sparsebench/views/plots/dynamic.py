@@ -44,12 +44,12 @@ def _figure(found: Sequence[Training], title: str, conditions: str) -> Figure:
             of = [t for t in found if (t.step.case.batch, t.step.size) == (batch, size)]
             for training in of:
                 _draw(axes, training, names)
-            quantity_axis(axes, "s")
-            number_axis(axes)
             axes.set_title(style.panel_title(size) if row == 0 else "")
             if row == len(batches) - 1:
                 axes.set_xlabel("steps between two rewirings")
         grid[row, 0].set_ylabel(f"batch {batch}\ntime of a step")
+        quantity_axis(grid[row, 0], "s")
+    number_axis(grid[0, 0])
     marked = not all(training.decides for training in found)
     style.head(figure, title, style.with_hollow(conditions, marked), names)
     return figure

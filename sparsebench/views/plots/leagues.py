@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.league import Outcome, Standing, league
-from sparsebench.analysis.metrics import relative_draws
+from sparsebench.analysis.metrics import behind
 from sparsebench.analysis.points import Point, group, main_phases, split
 from sparsebench.views import units
 from sparsebench.views.plots import style
@@ -40,9 +40,8 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         axes.set_yticks(range(len(standings)), [s.implementation for s in standings])
         axes.set_ylim(len(standings) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-    slowest = max(float(draws[0]) for p in points if (draws := relative_draws(p)) is not None)
-    for axes in panels:
-        ratio_axis(axes, 0.9, slowest * 1.25, which="x")
+    slowest = max(ratio for p in points if (ratio := behind(p)) is not None)
+    ratio_axis(panels[0], 0.9, slowest * 1.25, which="x")  # which all share
     panels[-1].set_xlabel("time over that of the fastest implementation of the same problem")
     style.plain_head(figure, "Who is how far behind the fastest", conditions)
     return figure
@@ -53,7 +52,7 @@ def _draw(
 ) -> None:
     look = style.of(standing.implementation, names) | {"linestyle": ""}
     sure = [p for p in points if not p.disturbed]
-    ratios = [float(draws[0]) for p in sure if (draws := relative_draws(p)) is not None]
+    ratios = [ratio for p in sure if (ratio := behind(p)) is not None]
     # Spread by a fixed low-discrepancy sequence: random jitter would change from run to run.
     heights = line + 0.5 * (np.arange(len(ratios)) * 0.618034 % 1.0 - 0.5)
     axes.plot(ratios, heights, **look | {"marker": ".", "markersize": 5, "alpha": 0.5})

@@ -11,7 +11,7 @@ from sparsebench.analysis.matrices import SHARED, bands, from_files, mean_speedu
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import BASELINE, Point, group, implementations, split
 from sparsebench.views.plots import style
-from sparsebench.views.plots.axes import ratio_axis, sparsity_axis
+from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
 
 _COLUMNS = 4
 _ASIDE = 1.015
@@ -37,9 +37,8 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     for axes, ((batch,), members) in zip(grid.flat, batches.items(), strict=False):
         axes.set_title(f"batch {batch}")
         _draw(axes, members, names)
-    for axes in grid.flat:
-        ratio_axis(axes, min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
-        sparsity_axis(axes, [round(p.case.sparsity, 2) for p in points], label=axes in grid[-1])
+    ratio_axis(grid[0, 0], min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
+    sparsity_axes(grid, [round(p.case.sparsity, 2) for p in points])
     for axes in grid[:, 0]:
         axes.set_ylabel("speed-up over dense")
     for axes in grid.flat[len(batches) :]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
 from sparsebench.views.plots import style
-from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
+from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 
 
 def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -37,12 +37,13 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         for column, size in enumerate(columns):
             axes = grid[row, column]
             _draw(axes, cells.get((batch, size), []), names)
-            quantity_axis(axes, "B")
-            sparsity_axis(axes, [p.case.sparsity for p in points], label=axes in grid[-1])
             if row == 0:
                 axes.set_title(style.panel_title(size))
             if column == 0:
                 axes.set_ylabel(f"batch {batch}\npeak memory")
+    for axes in grid[0]:
+        quantity_axis(axes, "B")
+    sparsity_axes(grid, [p.case.sparsity for p in points])
     needed = Line2D([], [], label="needed", **style.NEEDED)
     phase = style.phase_title(points[0].case.phase)
     style.head(figure, f"Peak memory, {phase}", conditions, names, needed)

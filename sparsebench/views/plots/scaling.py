@@ -52,8 +52,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         if row == len(batches) - 1:
             axes.set_xlabel("threads")
     drawn = np.concatenate([line.get_ydata() for axes in grid.flat for line in axes.lines])
-    for axes in grid.flat:
-        ratio_axis(axes, float(drawn.min()) / 1.2, float(drawn.max()) * 1.2)
+    ratio_axis(grid[0, 0], float(drawn.min()) / 1.2, float(drawn.max()) * 1.2)
     ideal = Line2D([], [], color=style.GREY, linestyle=":", label="ideal")
     phase = style.phase_title(points[0].case.phase)
     style.head(figure, f"Speed-up over the fewest threads, {phase}", conditions, names, ideal)

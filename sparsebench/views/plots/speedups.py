@@ -18,7 +18,7 @@ from sparsebench.analysis.points import (
     split,
 )
 from sparsebench.views.plots import style
-from sparsebench.views.plots.axes import ratio_axis, sparsity_axis
+from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
 
 
 def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -49,9 +49,8 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
             if column == 0:
                 axes.set_ylabel(f"batch {batch}\nspeed-up over dense")
     values = [e.value for p in points if (e := METRICS["speedup"].of(p)) is not None]
-    for axes in grid.flat:
-        ratio_axis(axes, min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
-        sparsity_axis(axes, [p.case.sparsity for p in points], label=axes in grid[-1])
+    ratio_axis(grid[0, 0], min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
+    sparsity_axes(grid, [p.case.sparsity for p in points])
     phase = style.phase_title(points[0].case.phase)
     conditions = style.with_hollow(conditions, any(p.unsure for p in points))
     style.head(figure, f"Speed-up over dense, {phase}", conditions, names)

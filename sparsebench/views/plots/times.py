@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
 from sparsebench.views.plots import style
-from sparsebench.views.plots.axes import quantity_axis, sparsity_axis
+from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 
 
 def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figure]]:
@@ -36,12 +36,12 @@ def _figure(points: Sequence[Point], conditions: str, of: str) -> Figure:
         for column, size in enumerate(columns):
             axes = grid[row, column]
             _draw(axes, cells.get((batch, size), []), names)
-            quantity_axis(axes, "s")
-            sparsity_axis(axes, [p.case.sparsity for p in points], label=row == len(batches) - 1)
             if row == 0:
                 axes.set_title(style.panel_title(size))
             if column == 0:
                 axes.set_ylabel(f"batch {batch}\ntime of a call")
+        quantity_axis(grid[row, 0], "s")
+    sparsity_axes(grid, [p.case.sparsity for p in points])
     phase = style.phase_title(points[0].case.phase)
     conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     title = ", ".join(filter(None, ("Time against sparsity", of, phase)))

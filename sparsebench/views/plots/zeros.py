@@ -47,11 +47,11 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
             of = [p for p in points if (p.case.batch, size(p)) == (batch, name)]
             for (implementation,), members in group(of, "implementation").items():
                 _draw(axes, members, style.of(implementation, names))
-            quantity_axis(axes, "s")
             axes.set_title(style.panel_title(name) if row == 0 else "")
             if row == len(batches) - 1:
                 axes.set_xlabel("zeros in the input")
         grid[row, 0].set_ylabel(f"batch {batch}\ntime of a call")
+        quantity_axis(grid[row, 0], "s")
     case = points[0].case
     title = f"{style.phase_title(case.phase)} of {units.percent(case.sparsity)} sparse layers"
     conditions = style.with_hollow(conditions, any(p.disturbed for p in points))

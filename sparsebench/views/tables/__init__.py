@@ -5,7 +5,8 @@ A table for files is a function from points to a Table: add one to TABLES.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.analysis.points import Point
@@ -15,7 +16,7 @@ from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
-from sparsebench.views.tables.gpu import gpu, tensor_cores
+from sparsebench.views.tables.gpu import gpu, graphs, tensor_cores
 from sparsebench.views.tables.lead import lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -23,13 +24,14 @@ from sparsebench.views.tables.memory import memory
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.speed import crossovers, speedups, summary
 from sparsebench.views.tables.standings import standings
+from sparsebench.views.tables.structures import structures
 from sparsebench.views.tables.table import Table
-from sparsebench.views.tables.terminal import terminal
+from sparsebench.views.tables.terminal import terminal, terminal_of
 from sparsebench.views.tables.times import times
 from sparsebench.views.tables.topologies import topologies
 from sparsebench.views.tables.writers import write
 
-__all__ = ["TABLES", "Table", "printed", "tables", "terminal", "times", "write"]
+__all__ = ["TABLES", "Table", "printed", "tables", "terminal", "terminal_of", "times", "write"]
 
 Make = Callable[[Sequence[Point]], Table]
 
@@ -37,11 +39,13 @@ Make = Callable[[Sequence[Point]], Table]
 _DRAWN: tuple[Make, ...] = (
     summary,
     speedups,
+    structures,
     baselines,
     dense_layers,
     deploy,
     crossovers,
     gpu,
+    graphs,
     tensor_cores,
     lead,
     standings,
@@ -53,11 +57,11 @@ _BESIDE: tuple[Make, ...] = (memory, topologies, *BESIDE)
 
 
 def _of_layers(make: Make) -> Make:
-    return lambda points: make(pays(drawn(points)))
+    return wraps(make)(lambda points: make(pays(drawn(points))))
 
 
 def _of_drawn(make: Make) -> Make:
-    return lambda points: make(drawn(points))
+    return wraps(make)(lambda points: make(drawn(points)))
 
 
 TABLES: tuple[Make, ...] = (
@@ -71,7 +75,12 @@ TABLES: tuple[Make, ...] = (
 )
 
 
-def tables(points: Sequence[Point]) -> list[Table]:
-    """Return every table for which `points` have something to say."""
-    made = (make(points) for make in TABLES)
-    return [table for table in made if not table.text.empty]
+def tables(
+    points: Sequence[Point], *, told: Callable[[str], None] = lambda what: None
+) -> Iterator[Table]:
+    """Yield every table for which `points` have something to say; `told` which is made next."""
+    for make in TABLES:
+        told(f"table {make.__name__}")
+        table = make(points)
+        if table.rows:
+            yield table

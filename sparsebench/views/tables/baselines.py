@@ -40,7 +40,7 @@ def baselines(points: Sequence[Point]) -> Table:
             for point in members:
                 if (estimate := METRICS[metric].of(point)) is None:
                     continue
-                name = BASELINE if rivals is None else fastest(rivals(point))[0]
+                name = BASELINE if rivals is None else fastest(rivals(point)).case.implementation
                 numbers.append(
                     labels
                     | {"over": over, "sparsity": point.case.sparsity, "dense": name}
@@ -75,7 +75,7 @@ def dense_layers(points: Sequence[Point]) -> Table:
             if not point.ok or point.baseline is None:
                 shown[name] = point.record.status if not point.ok else "no dense"
                 continue
-            ratio = Estimate.of(point.time / point.baseline.time)
+            ratio = point.rounds.over(point.baseline.rounds)
             numbers.append(labels | {"implementation": name} | columns("relative time", ratio))
             shown[name] = units.doubtful(units.interval(ratio), point.unsure)
         linear = next((p.baseline for p in here if p.baseline is not None), None)

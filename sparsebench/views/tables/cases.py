@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
 
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.points import Point, relate
+from sparsebench.cases.case import USUAL
 from sparsebench.views import units
-from sparsebench.views.tables.table import Row, Table, labels_of, noted, tidy
+from sparsebench.views.tables.table import LongTable, Row, Table, labels_of, tidy
 
 
 def measurements(points: Sequence[Point]) -> Table:
     """Return every case with every metric; a case that failed says why."""
-    text = [labels_of(point) | _shown(point) for point in points]
     caption = "Every measurement: time and ratios with their 95% intervals, memory"
-    return Table("measurements", noted(caption, text), numbers(points), tidy(text))
+    return LongTable(
+        "measurements", caption, numbers(points), lambda: [labels_of(p) | _shown(p) for p in points]
+    )
 
 
 def numbers(points: Sequence[Point]) -> pd.DataFrame:
     """Return every case with every metric, and its interval where it has one."""
-    names = dict.fromkeys(name for p in points for name in (*p.case.described,))
+    relate(point.rivals for point in points)
+    # These decide which fields describe a case.
+    unusual = itemgetter("operation", *USUAL)
+    kinds = {unusual(vars(p.case)): p.case for p in points}
+    names = dict.fromkeys(name for case in kinds.values() for name in case.described)
     columns: dict[str, list[Any]] = {"machine": [p.machine for p in points]}
     columns |= {name: [getattr(p.case, name) for p in points] for name in names}
     columns["status"] = [p.record.status for p in points]

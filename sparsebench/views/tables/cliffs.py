@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,11 +26,20 @@ _FIELDS = {
 
 
 class _Step(NamedTuple):
-    """A point, the next larger one, and the time of the first over that of the second."""
+    """A point, and the next larger one."""
 
     smaller: Point
     larger: Point
-    ratio: Estimate
+
+    @property
+    def value(self) -> float:
+        """The logarithm of the time of the first over that of the second."""
+        return self.smaller.rounds.typical - self.larger.rounds.typical
+
+    @property
+    def ratio(self) -> Estimate:
+        """The ratio with its interval."""
+        return self.smaller.rounds.over(self.larger.rounds)
 
 
 def cliffs(points: Sequence[Point]) -> Table:
@@ -41,14 +51,15 @@ def cliffs(points: Sequence[Point]) -> Table:
         for by in _FIELDS:
             if not (steps := list(_steps(members, by))):
                 continue
-            worst = max(steps, key=lambda step: step.ratio.value)
-            beyond = [step for step in steps if step.ratio.value > LIMIT]
+            worst = max(steps, key=lambda step: step.value)
+            beyond = [step for step in steps if step.value > math.log(LIMIT)]
             counts = {
                 "steps": len(steps),
                 "beyond": len(beyond),
                 "certain": sum(step.ratio.low > LIMIT for step in beyond),
             }
-            numbers.append(labels | {"by": by} | counts | {"worst": worst.ratio.value})
+            ratio = worst.ratio
+            numbers.append(labels | {"by": by} | counts | {"worst": ratio.value})
             text.append(
                 labels
                 | {
@@ -56,7 +67,7 @@ def cliffs(points: Sequence[Point]) -> Table:
                     "steps": str(counts["steps"]),
                     f"over {LIMIT}×": str(counts["beyond"]),
                     "for certain": str(counts["certain"]),
-                    "worst": units.interval(worst.ratio),
+                    "worst": units.interval(ratio),
                     "where": _where(worst, by),
                 }
             )
@@ -75,7 +86,7 @@ def _steps(points: Sequence[Point], by: str) -> Iterator[_Step]:
         ordered = sorted(members, key=lambda point: _work(point, by))
         for smaller, larger in pairwise(ordered):
             if _work(smaller, by) < _work(larger, by):
-                yield _Step(smaller, larger, Estimate.of(smaller.time / larger.time))
+                yield _Step(smaller, larger)
 
 
 def _work(point: Point, by: str) -> float:

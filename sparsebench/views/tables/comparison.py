@@ -15,7 +15,7 @@ def comparison(found: Comparison) -> Table:
     for pair in sorted(found.pairs, key=lambda pair: -pair.ratio[0]):
         ratio = pair.estimate
         about = labels_of(pair.a) | {"sparsity": pair.a.case.sparsity}
-        times = {"A [s]": float(pair.a.time[0]), "B [s]": float(pair.b.time[0])}
+        times = {"A [s]": pair.a.seconds.value, "B [s]": pair.b.seconds.value}
         numbers.append(about | times | columns("B/A", ratio) | {"verdict": pair.verdict})
         shown = {name.split()[0]: units.quantity(value, "s") for name, value in times.items()}
         about["sparsity"] = units.percent(pair.a.case.sparsity)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point
 from sparsebench.views import units
@@ -21,7 +20,7 @@ def construction(points: Sequence[Point]) -> Table:
         if case.phase != "construction" or not point.ok:
             continue
         count = case.weights if case.implementation == "dense" else case.nnz
-        each, peak = Estimate.of(point.time / count), METRICS["peak_memory"].of(point)
+        each, peak = point.seconds.times(1 / count), METRICS["peak_memory"].of(point)
         labels = labels_of(point) | {"sparsity": case.sparsity}
         labels.pop("phase")
         labels.pop("batch")

@@ -23,7 +23,7 @@ def deploy(points: Sequence[Point]) -> Table:
     asked = [p for p in points if p.case.phase == "inference" and p.ok and short_dense(p)]
     numbers, text = [], []
     for members in group(asked, *CONDITIONS, "phase", "batch", "size", "sparsity").values():
-        for point in sorted(members, key=lambda p: float(p.time[0])):
+        for point in sorted(members, key=lambda p: p.seconds.value):
             labels = labels_of(point) | {"sparsity": point.case.sparsity}
             found = {name: METRICS[name].of(point) for name in _SHOWN}
             row = {

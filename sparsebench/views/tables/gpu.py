@@ -15,6 +15,7 @@ from sparsebench.views.tables.table import Row, Table, columns, labels_of, noted
 
 _RIVAL = "torch_csr"
 _SHORT = ("dense_tf32", "dense_bf16")  # dense as well, on tensor cores
+_GRAPHS = (f"{BASELINE}_graph", f"{LEAD}_graph")
 # What is timed: from end to end, as a user waits for it; then the device's own times.
 _TIMES = (("end to end", "wall_time"), ("cold", "time"), ("hot", "hot_time"))
 
@@ -80,12 +81,44 @@ def tensor_cores(points: Sequence[Point]) -> Table:
     return Table("tensor-cores", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 
+def graphs(points: Sequence[Point]) -> Table:
+    """Return times from end to end, launched kernel by kernel, and repeated as CUDA graphs."""
+    numbers, text = [], []
+    for point in points:
+        timed = {
+            name: rival
+            for name in (BASELINE, LEAD, *_GRAPHS)
+            if (rival := point.rivals.get(name)) is not None
+            and rival.ok
+            and rival.record.wall_samples
+        }
+        if point.case.implementation != LEAD or not timed.keys() & set(_GRAPHS):
+            continue
+        labels = labels_of(point) | {"sparsity": point.case.sparsity}
+        labels.pop("implementation")
+        row: Row = {}
+        shown: Row = {"sparsity": units.percent(point.case.sparsity)}
+        for dense, ours, how in ((BASELINE, LEAD, ""), (*_GRAPHS, " in graphs")):
+            for name in (dense, ours):
+                estimate = METRICS["wall_time"].of(timed[name]) if name in timed else None
+                row |= columns(f"{name} [s]", estimate)
+                shown[name] = "" if estimate is None else units.bounded(estimate, "s")
+            ratio = _ratio(timed.get(dense), timed[ours], "end to end") if ours in timed else None
+            row |= columns(f"over dense{how}", ratio)
+            shown[f"over dense{how}"] = "" if ratio is None else units.interval(ratio)
+        numbers.append(labels | row)
+        text.append(labels | shown)
+    caption = "Times from end to end of layers that are launched kernel by kernel, and of the same "
+    caption += "in CUDA graphs of the whole step; and how many times as fast as dense `ours` is"
+    return Table("graphs", noted(caption, text), pd.DataFrame(numbers), tidy(text))
+
+
 def _ratio(other: Point | None, point: Point, series: str) -> Estimate | None:
     if other is None or other is point or not other.ok:
         return None
     if series == "cold":
-        return Estimate.of(other.time / point.time)
+        return other.rounds.over(point.rounds)
     if series == "end to end":
         both = other.record.wall_samples and point.record.wall_samples
-        return Estimate.of(other.wall / point.wall) if both else None
-    return Estimate.of(other.hot / point.hot) if other.record.hot_samples else None
+        return other.wall.over(point.wall) if both else None
+    return other.hot.over(point.hot) if other.record.hot_samples else None

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
@@ -20,7 +18,7 @@ def k_winners(points: Sequence[Point]) -> Table:
         relu = point.baseline
         if point.case.operation != "k_winners" or not point.ok or relu is None or relu is point:
             continue
-        over = Estimate.of(np.asarray(point.time / relu.time))
+        over = point.rounds.over(relu.rounds)
         labels = labels_of(point) | {"sparsity": point.case.sparsity}
         numbers.append(
             labels

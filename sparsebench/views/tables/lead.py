@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
-from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.baselines import fastest, over_point
 from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
@@ -15,6 +14,7 @@ from sparsebench.views.tables.table import Table, columns, labels_of, noted, tid
 # Dense in every step, the same library in another way, or a choice among others.
 _NO_PEERS = (
     "masked", "masked_rigl", "reference", "rigl", "set", "auto", "openvino_sparse", LEAD,
+    "ours_gather", "ours_bitmaps", "ours_graph",
 )  # fmt: skip
 
 
@@ -27,9 +27,8 @@ def lead(points: Sequence[Point]) -> Table:
         labels, shown = labels_of(members[0]), {}
         labels.pop("implementation")
         for point in members:
-            fastest = min(_peers(point), key=lambda peer: float(peer.time[0]))
-            ratio = Estimate.of(np.min([p.time for p in _peers(point)], axis=0) / point.time)
-            name = fastest.case.implementation
+            peers = _peers(point)
+            ratio, name = over_point(peers, point), fastest(peers).case.implementation
             row = labels | {"sparsity": point.case.sparsity, "fastest peer": name}
             numbers.append(row | columns("lead", ratio))
             shown[point.case.sparsity] = f"{units.interval(ratio)} {name}"

@@ -9,36 +9,44 @@ import pandas as pd
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, labels_of, tidy
+from sparsebench.views.tables.table import LongTable, Row, Table, labels_of
 
 
 def memory(points: Sequence[Point]) -> Table:
     """Return peak memory against dense, beside what the mathematics needs."""
-    numbers, text = [], []
-    for point in points:
-        peak = METRICS["peak_memory"].of(point)
-        if peak is None:
-            continue
-        ratio, needed = METRICS["memory_ratio"].of(point), METRICS["needed_memory"].of(point)
-        labels = labels_of(point) | {"sparsity": point.case.sparsity}
+    shown = [point for point in points if METRICS["peak_memory"].of(point) is not None]
+    numbers = []
+    for point in shown:
+        peak, ratio, needed = _of(point)
         numbers.append(
-            labels
+            labels_of(point)
             | {
-                "peak [B]": peak.value,
-                "over dense": None if ratio is None else ratio.value,
-                "needed [B]": None if needed is None else needed.value,
+                "sparsity": point.case.sparsity,
+                "peak [B]": peak,
+                "over dense": ratio,
+                "needed [B]": needed,
                 "method": point.record.memory.method,
-            }
-        )
-        text.append(
-            labels
-            | {
-                "sparsity": units.percent(point.case.sparsity),
-                "peak": units.quantity(peak.value, "B"),
-                "over dense": "" if ratio is None else units.ratio(ratio.value),
-                "needed": "" if needed is None else units.quantity(needed.value, "B"),
             }
         )
     caption = "Peak memory of a call, what the module holds included, and what the sparse "
     caption += "mathematics needs"
-    return Table("memory", caption, pd.DataFrame(numbers), tidy(text))
+    return LongTable(
+        "memory", caption, pd.DataFrame(numbers), lambda: [labels_of(p) | _text(p) for p in shown]
+    )
+
+
+def _of(point: Point) -> tuple[float | None, float | None, float | None]:
+    """Return the peak, over dense's, and what is needed."""
+    found = (METRICS[name].of(point) for name in ("peak_memory", "memory_ratio", "needed_memory"))
+    peak, ratio, needed = (None if one is None else one.value for one in found)
+    return peak, ratio, needed
+
+
+def _text(point: Point) -> Row:
+    peak, ratio, needed = _of(point)
+    return {
+        "sparsity": units.percent(point.case.sparsity),
+        "peak": "" if peak is None else units.quantity(peak, "B"),
+        "over dense": "" if ratio is None else units.ratio(ratio),
+        "needed": "" if needed is None else units.quantity(needed, "B"),
+    }

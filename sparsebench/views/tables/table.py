@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from sparsebench.analysis.points import CONDITIONS, Point
 from sparsebench.views import units
 
 Row = dict[str, Any]
+
+_LABELS = (*CONDITIONS, "phase", "batch", "size", "implementation")
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,48 @@ class Table:
     numbers: pd.DataFrame
     text: pd.DataFrame
 
+    @property
+    def rows(self) -> int:
+        """How many it has as it is printed."""
+        return len(self.text)
+
+
+class LongTable(Table):
+    """A table with a row of text for each of its numbers, made when it is first looked at.
+
+    Of a hundred thousand cases nobody does: such a table is a file of numbers alone.
+    """
+
+    def __init__(
+        self, name: str, caption: str, numbers: pd.DataFrame, rows: Callable[[], list[Row]]
+    ) -> None:
+        vars(self).update(name=name, numbers=numbers, _caption=caption, _rows=rows)
+
+    @cached_property
+    def _said(self) -> list[Row]:
+        made: list[Row] = vars(self)["_rows"]()
+        return made
+
+    @cached_property
+    def caption(self) -> str:
+        """What it is about, with the signs in it explained."""
+        return noted(vars(self)["_caption"], self._said)
+
+    @cached_property
+    def text(self) -> pd.DataFrame:
+        """The numbers as they are printed."""
+        return tidy(self._said)
+
+    @property
+    def rows(self) -> int:
+        """How many it has as it is printed."""
+        return len(self.numbers)
+
 
 def labels_of(point: Point) -> Row:
     """Return what a row is about: the conditions, then the problem."""
-    names = (*CONDITIONS, "phase", "batch", "size", "implementation")
-    return {name: point.get(name) for name in names}
+    fields = point.fields
+    return {name: fields[name] for name in _LABELS}
 
 
 def columns(name: str, estimate: Estimate | None) -> Row:

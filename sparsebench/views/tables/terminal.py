@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import geometric_mean
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,11 +13,19 @@ from rich.text import Text
 
 from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import crossover
-from sparsebench.analysis.estimates import geometric_mean
 from sparsebench.analysis.league import league
 from sparsebench.analysis.matrices import SHARED, drawn, from_files
-from sparsebench.analysis.metrics import METRICS, speedup_draws
-from sparsebench.analysis.points import BASELINE, LEAD, Point, group, main_phases, points, split
+from sparsebench.analysis.metrics import METRICS
+from sparsebench.analysis.points import (
+    BASELINE,
+    LEAD,
+    Point,
+    curves,
+    group,
+    main_phases,
+    points,
+    split,
+)
 from sparsebench.analysis.questions import pays
 from sparsebench.analysis.stale import stale
 from sparsebench.records import Record
@@ -26,6 +36,7 @@ from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.standings import wins
 
+_LAYERS = 200  # of a phase: more are a table to search, not to read
 _UNDECIDED = "?"
 _SIGNS = {
     _UNDECIDED: f"{_UNDECIDED}: the 95% interval holds 1×",
@@ -37,10 +48,14 @@ def terminal(records: Iterable[Record]) -> RenderableType:
     """Return a renderable that answers, per phase, batch, width and sparsity, whether sparse pays.
 
     It fits 100 columns. Of the sparse implementations it shows `ours` and, for each layer, the
-    best of the others; the league has them all. What matters most comes last, where the eye is
-    after a run.
+    best of the others; the league has them all. Of hundreds of layers it shows some, as figures do.
+    What matters most comes last, where the eye is after a run.
     """
-    every = points(records)
+    return terminal_of(points(records))
+
+
+def terminal_of(every: Sequence[Point]) -> RenderableType:
+    """Return the same of the points of records."""
     if not every:
         return Text("No records yet.", style="yellow")
     blocks: list[RenderableType] = []
@@ -50,8 +65,8 @@ def terminal(records: Iterable[Record]) -> RenderableType:
         phases = {phase: every_phase[phase,] for phase in main_phases(part.points)}
         for phase, members in phases.items():
             blocks.append(_heading(f"Speed-up over dense, {_words(phase)}", part.title))
-            blocks.append(_speedups(members))
-            blocks += _signs(members)
+            shown, note = _some(members)
+            blocks += [_speedups(shown), *_signs(shown), *note]
         blocks.append(_heading("All implementations", part.title))
         blocks.append(_league(part.points))
         blocks += _failures(part.points)
@@ -85,8 +100,18 @@ def _beside(every: Sequence[Point]) -> list[RenderableType]:
             table = make(part.points)
             if not table.text.empty:
                 blocks += [Text(), printed(table)]
-        blocks += _failures([p for p in part.points if p not in set(pays(part.points))])
+        at_work = set(pays(part.points))
+        blocks += _failures([p for p in part.points if p not in at_work])
     return blocks
+
+
+def _some(members: Sequence[Point]) -> tuple[Sequence[Point], list[RenderableType]]:
+    """Return the points of as many layers as somebody would read, and a line on the others."""
+    if (count := len(group(members, "batch", "size"))) <= _LAYERS:
+        return members, []
+    shown = curves(members)
+    words = f"{len(group(shown, 'batch', 'size'))} of {count} layers: tables/speedup.csv has all"
+    return shown, [Text(words, style="dim")]
 
 
 def _speedups(members: Sequence[Point]) -> Table:
@@ -125,9 +150,9 @@ def _shown(layer: Sequence[Point]) -> list[str]:
     """
     means = {}
     for (name,), members in group(layer, "implementation").items():
-        draws = [d for p in members if (d := speedup_draws(p)) is not None]
+        found = [e.value for p in members if (e := METRICS["speedup"].of(p)) is not None]
         if name != BASELINE:
-            means[name] = float(geometric_mean(draws)[0]) if draws else 0.0
+            means[name] = geometric_mean(found) if found else 0.0
     others = sorted((name for name in means if name != LEAD), key=lambda n: -means[n])
     others = [name for name in others if not is_dense(name)] or others
     return [name for name in (LEAD,) if name in means] + others[:1]
@@ -188,14 +213,12 @@ def _heading(title: str, conditions: str) -> Text:
 def _failures(every: Sequence[Point]) -> list[RenderableType]:
     """Return one line for each reason for which cases have no time."""
     lines: list[RenderableType] = []
-    failed = [p for p in every if not p.ok]
-    reasons = {p: " ".join(p.record.message.split()) for p in failed}
-    kinds = {(p.case.implementation, p.record.status, reasons[p]) for p in failed}
-    for name, status, why in sorted(kinds):
-        count = sum(
-            (p.case.implementation, p.record.status, reasons[p]) == (name, status, why)
-            for p in failed
-        )
+    kinds = Counter(
+        (p.case.implementation, p.record.status, " ".join(p.record.message.split()))
+        for p in every
+        if not p.ok
+    )
+    for (name, status, why), count in sorted(kinds.items()):
         cases = "1 case" if count == 1 else f"{count} cases"
         text = Text.assemble((f"{status}: ", "magenta"), f"{cases} of {name}", (f": {why}", "dim"))
         text.truncate(200, overflow="ellipsis")

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
@@ -31,7 +30,7 @@ def topologies(points: Sequence[Point]) -> Table:
         for name in others:
             if (point := by_name.get(name)) is None:
                 continue
-            ratio = Estimate.of(point.time / even.time)
+            ratio = point.rounds.over(even.rounds)
             numbers.append(labels | {"topology": name} | columns("relative time", ratio))
             shown[name] = units.interval(ratio)
         labels["sparsity"] = units.percent(even.case.sparsity)

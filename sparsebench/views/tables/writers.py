@@ -35,7 +35,7 @@ def write(table: Table, folder: Path) -> list[Path]:
     paths = []
     for extension, written in (("md", markdown), ("csv", csv), ("tex", latex)):
         path = folder / f"{table.name}.{extension}"
-        if extension != "csv" and len(table.text) > _MOST:
+        if extension != "csv" and table.rows > _MOST:
             path.unlink(missing_ok=True)
             continue
         path.write_text(written(table), encoding="utf-8")

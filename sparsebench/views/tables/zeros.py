@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.baselines import over_point
 from sparsebench.analysis.points import CONDITIONS, Point, group
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
@@ -32,7 +31,7 @@ def zeros(points: Sequence[Point]) -> Table:
             share = point.case.input_sparsity
             over = None
             if point.baseline is not None:
-                over = Estimate.of(np.asarray(point.baseline.time / point.time))
+                over = over_point([point.baseline], point)
             row = labels | {"zeros": share} | columns("time [s]", point.seconds)
             numbers.append(row | columns("over dense", over))
             cell = units.doubtful(units.quantity(point.seconds.value, "s"), point.unsure)

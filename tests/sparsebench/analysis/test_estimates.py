@@ -10,8 +10,8 @@ from sparsebench.analysis.estimates import (
     Estimate,
     geometric_mean,
     over_problems,
-    round_draws,
 )
+from sparsebench.analysis.series import round_draws
 
 
 def draws_of(rounds, name):

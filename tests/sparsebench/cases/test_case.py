@@ -1,12 +1,12 @@
 """A case's key names it for ever; its problem is what rivals share."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 from torch import nn
 
-from sparsebench.cases.case import Case
+from sparsebench.cases.case import USUAL, Case
 
 CASE = Case(
     implementation="dense",
@@ -54,6 +54,23 @@ def test_the_key_of_a_convolution_is_pinned():
         "topology=random batch=4 device=cpu dtype=float32 phase=inference threads=2 seed=0 "
         "kernel=3 stride=2 padding=1 groups=2 image=7"
     )
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"input_sparsity": 0.5}, {"gradients": "kept", "phase": "train_step"}]
+)
+@pytest.mark.parametrize("of", [CASE, CONV])
+def test_a_problem_is_every_field_but_the_implementation_and_what_is_as_usual(of, changes):
+    if "input_sparsity" in changes and of is CONV:
+        changes = {"cache": "cold"}
+    of = replace(of, **changes)
+    told = {f.name: getattr(of, f.name) for f in fields(of) if f.compare}
+    del told["implementation"]
+    for name, usual in USUAL.items():
+        if told[name] == usual:
+            del told[name]
+    assert of.problem == tuple(told.values())
+    assert of.contest == tuple((told | {"threads": 0}).values())
 
 
 def test_a_convolution_is_counted_as_nn_conv2d_is():

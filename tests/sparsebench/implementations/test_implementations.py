@@ -76,6 +76,7 @@ def test_registered_names_are_their_own():
 def test_what_is_no_layer_in_place_of_a_dense_one_stands_for_none():
     others = {"rigl", "set", "masked_rigl", "top_k_mask", "nupic_formula"}
     others |= {"dense_nonzero", "csc_nonzero", "scipy_nonzero"}
+    others |= {"dense_graph", "ours_graph", "ours_gather", "ours_bitmaps"}
     assert {name for name, i in IMPLEMENTATIONS.items() if not i.stands_in} == others
     assert not any(map(implementations.as_exact, others))
     assert all(map(implementations.as_exact, ("dense", "ours", "somebody's")))

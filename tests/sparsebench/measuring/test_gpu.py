@@ -202,6 +202,26 @@ def test_the_gpu_sweep_asks_for_a_gpu_alone():
     assert names <= {case.implementation for case in cases if case.in_features == 4096}
 
 
+@pytest.mark.parametrize("phase", ["inference", "forward_backward", "train_step"])
+@pytest.mark.parametrize("name", ["dense_graph", "ours_graph"])
+def test_steps_of_graphs_are_captured_and_right(name, phase, monkeypatch, tmp_path):
+    fake = installed(monkeypatch)
+    case = replace(CASE, implementation=name, phase=phase, threads=torch.get_num_threads())
+    worker.prepare(case, tmp_path)
+    outcome = worker.measure(case, tmp_path, 1e-4, None)
+    assert outcome.status == "ok", outcome.message
+    assert outcome.errors.keys() == {"output", "input", "values", "bias"}
+    assert outcome.memory.held is None
+    assert set(fake.log) == {"capture"}
+
+
+def test_what_a_graph_is_for_needs_a_gpu():
+    for name in ("dense_graph", "ours_graph", "ours_gather", "ours_bitmaps"):
+        case = replace(CASE, implementation=name)
+        assert "does not support device cpu" in IMPLEMENTATIONS[name].unsupported(case)
+        assert IMPLEMENTATIONS[name].unsupported(replace(case, device="cuda")) is None
+
+
 def test_a_record_says_that_kernels_fell_back(monkeypatch, tmp_path):
     monkeypatch.setattr(backends.BACKENDS["triton"], "broken", "a Triton kernel does not compile")
     case = replace(CASE, implementation="ours", threads=torch.get_num_threads())

@@ -26,8 +26,8 @@ def of(call):
         for each in driver.launched
     ]
 
-def same(mask, batch, dtype):
-    backend = sl.backends.BACKENDS["triton"]
+def same(mask, batch, dtype, name="triton"):
+    backend = sl.backends.BACKENDS[name]
     connectivity = sl.from_mask(mask)
     rows, features = mask.shape
     x = torch.randn(features, batch, dtype=dtype).t()
@@ -50,8 +50,9 @@ def same(mask, batch, dtype):
         first, second = of(call), of(call)
         ready = launcher._CALLABLE
         launcher.Launch._prepare, prepare = (lambda self, made: None), launcher.Launch._prepare
-        for key in (("triton", False), ("triton", True)):
-            connectivity.derive(key, dict).plans.clear()
+        for key in (("triton", False), ("triton", True), "triton bitmap"):
+            if connectivity.has_derived(key):
+                connectivity.derive(key, dict).plans.clear()
         third = of(call)
         launcher.Launch._prepare = prepare
     finally:
@@ -61,7 +62,8 @@ def same(mask, batch, dtype):
 generator = torch.Generator().manual_seed(0)
 mask = torch.rand(40, 60, generator=generator) < 0.3
 print(json.dumps([same(mask, batch, dtype)
-                  for batch, dtype in ((1, torch.float32), (48, torch.bfloat16))]))
+                  for batch, dtype in ((1, torch.float32), (48, torch.bfloat16))]
+                 + [same(mask, 48, torch.bfloat16, "triton_bitmaps")]))
 """
 
 

@@ -1,3 +1,4 @@
+import copy
 from dataclasses import replace
 
 import pytest
@@ -152,6 +153,24 @@ def test_a_run_that_was_killed_ends_like_one_that_was_not(digits, silent, tmp_pa
     assert silent.began[1] == 2
     assert resumed.resumed == 2
     assert outcome(resumed) == outcome(whole)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"momentum": 0.0}, {"nesterov": True, "weight_decay": 1e-2}]
+)
+def test_steps_are_those_of_plain_sgd_and_of_checkpoints_that_took_them_so(digits, change):
+    """A step at once, a loop over the parameters, and one that goes on from the other's state."""
+    setting = replace(SPARSE, **change)
+    made = [Progressing.start(setting) for _ in range(3)]
+    assert made[0].optimizer.param_groups[0]["fused"]
+    made[1].optimizer.param_groups[0]["fused"] = None
+    for images, labels in batches(digits, setting, 0):
+        for progress in made:
+            progress.step(images, labels)
+        made[2].optimizer.load_state_dict(copy.deepcopy(made[1].optimizer.state_dict()))
+    of_each = [dict(progress.network.named_parameters()) for progress in made]
+    torch.testing.assert_close(of_each[0], of_each[1], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(of_each[2], of_each[1], rtol=1e-3, atol=1e-4)
 
 
 def test_a_run_that_diverges_is_recorded_as_such(digits, silent):

@@ -75,6 +75,26 @@ def test_each_dense_layer_has_its_crossover(made):
     assert text["dense_bf16"] == "never (≤ 99%)"
 
 
+def test_graphs_stand_beside_what_is_launched_kernel_by_kernel():
+    walls = {"dense": 4e-4, "ours": 8e-4, "dense_graph": 2e-4, "ours_graph": 5e-5}
+    found = points(
+        record(1e-5, implementation=n, device="cuda", hot_samples=[1e-5] * 9, wall_samples=[w] * 9)
+        for n, w in walls.items()
+    )
+    (table,) = (t for t in tables.tables(found) if t.name == "graphs")
+    (numbers,) = (row for _, row in table.numbers.iterrows())
+    assert {name: numbers[f"{name} [s]"] for name in walls} == pytest.approx(walls)
+    assert numbers["over dense"] == pytest.approx(0.5)
+    assert numbers["over dense in graphs"] == pytest.approx(4.0)
+    shown = table.text.iloc[0]
+    assert (shown["ours"], shown["ours_graph"]) == ("800 µs", "50.0 µs")
+    assert (shown["over dense"], shown["over dense in graphs"]) == ("0.50×", "4.0×")
+
+
+def test_without_graphs_there_is_no_table_of_them(made):
+    assert "graphs" not in made
+
+
 def test_a_cpu_has_none_of_it():
     found = points([record(1.0, implementation=name) for name in ("dense", "ours")])
     assert METRICS["hot_time"].of(found[0]) is None

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.points import points
@@ -35,6 +36,19 @@ def test_speedups_are_drawn_where_they_belong():
         assert axes.xaxis_inverted()
         ticks = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
         assert ticks == ["50%", "80%", "90%", "95%", "98%", "99%"]
+
+
+def test_axes_that_panels_share_are_set_once(monkeypatch):
+    """On each panel it would take time that grows with the square of their number."""
+    asked, scale = [], Axes.set_xscale
+    monkeypatch.setattr(Axes, "set_xscale", lambda axes, to: asked.append(scale(axes, to)))
+    few = drawn(sweep(widths=(512,), batches=(1,), phases=("inference",)))
+    count, _ = len(asked), asked.clear()
+    many = drawn(sweep(widths=(512, 1024, 2048), batches=(1, 8, 64), phases=("inference",)))
+    assert few.keys() == many.keys()
+    assert len(asked) == count
+    for axes in many["time-inference"].axes + many["memory-inference"].axes:
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
 
 
 def test_every_axis_is_labelled():

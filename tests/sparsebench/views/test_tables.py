@@ -2,12 +2,14 @@
 
 import io
 import re
+from importlib import import_module
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from sparsebench.analysis.points import points
+from sparsebench.analysis.questions import pays
 from sparsebench.views import tables
 from sparsebench.views.tables import writers
 from sparsebench.views.tables.machines import machines
@@ -112,6 +114,27 @@ def test_the_terminal_table_answers_and_fits_100_columns(colour, monkeypatch):
         assert "50×" in text
         assert "oom: 1 case of peer|x: asked for 3.2 GB, 1.1 GB is free" in text
         assert "Anvil 9000" in text
+
+
+def test_the_terminal_asks_once_which_points_are_layers_at_work(monkeypatch):
+    """Not for each point anew: thousands of records would take hours."""
+    module, asked = import_module("sparsebench.views.tables.terminal"), []
+    monkeypatch.setattr(module, "pays", lambda every: asked.append(1) or pays(every))
+    failed = [record(None, width=n, status="oom", message=f"{n} GB") for n in range(8, 20)]
+    assert "oom: 1 case of ours: 19 GB" in shown([*sweep(widths=(512,)), *failed])
+    assert len(asked) == 2
+
+
+def test_the_terminal_shows_some_of_hundreds_of_layers_and_says_where_all_are(monkeypatch):
+    module = import_module("sparsebench.views.tables.terminal")
+    widths = [16 * n for n in range(1, 12)]
+    records = sweep(widths=widths, batches=(1,), sparsities=(0.9, 0.99), phases=("inference",))
+    assert "tables/speedup.csv" not in shown(records)
+    monkeypatch.setattr(module, "_LAYERS", 10)
+    text = shown(records)
+    assert "6 of 11 layers: tables/speedup.csv has all" in text
+    assert re.search(r"^ *1 +16 ours", text, re.MULTILINE)
+    assert "176 ours" in text
 
 
 def test_the_terminal_table_without_records_says_so():

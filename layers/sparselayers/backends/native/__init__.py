@@ -9,11 +9,13 @@ few inputs that are mostly zeros go from those that are not (`nonzero.py`) in pl
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import calibration, library, nonzero
+from sparselayers.backends.native import calibration, few, library, nonzero
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -31,6 +33,9 @@ def settle(dtype: torch.dtype) -> None:
     """Have what the ways cost for `dtype` measured now, before a layer has to do it."""
     if library.kernels is not None and WAYS["bitmaps"].supports(torch.device("cpu"), dtype):
         calibration.costs(dtype)
+
+
+_KEPT = 32  # of sizes of batches, types and numbers of threads
 
 
 class Native(Backend):
@@ -104,6 +109,27 @@ class Native(Backend):
             dy, x, values, connectivity, needs=(False, True, needs_bias)
         )
         return found._replace(input=WAYS[dx].grad_input(dy, values, connectivity))
+
+    def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
+        """Return the products of a few rows of a small layer, where those are the lanes'."""
+        batch = x.shape[0]
+        if batch > few.MOST:
+            return self
+        key = "shortly", batch, x.dtype, torch.get_num_threads()
+        found: Backend | None = connectivity.derived(key)
+        if found is None:
+            make = partial(self._shortly, batch, connectivity, x.dtype)
+            found = connectivity.derive(key, make, at_most=_KEPT)
+        return self if found is not self and nonzero.gains(x, connectivity) else found
+
+    def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
+        if not few.is_small(batch, connectivity, dtype):
+            return self
+        ways = {
+            *choose("y", batch, connectivity, dtype).ways,
+            *choose("backward", batch, connectivity, dtype).ways,
+        }
+        return few.Few(batch, connectivity, dtype) if ways == {"lanes"} else self
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
         """Return by which ways a batch is computed, and what each was estimated to take."""

@@ -30,12 +30,12 @@ def choose(product: Product, batch: int, connectivity: Connectivity, dtype: torc
     Raises ValueError where an environment variable of the calibration or of the instruction set
     has a value that it does not know.
     """
-    threads = torch.get_num_threads()
-    return connectivity.derive(
-        ("way", product, batch, dtype, threads),
-        lambda: _choose(product, batch, connectivity, dtype),
-        at_most=_KEPT,
-    )
+    key = "way", product, batch, dtype, torch.get_num_threads()
+    found: Choice | None = connectivity.derived(key)
+    if found is not None:
+        return found
+    make = partial(_choose, product, batch, connectivity, dtype)
+    return connectivity.derive(key, make, at_most=_KEPT)
 
 
 _KEPT = 64  # choices of one layer: models that see batches of every size ask for many

@@ -93,7 +93,7 @@ class Lanes(OneBackward):
         connectivity: Connectivity,
         result: Tensor,
     ) -> None:
-        x, rows, batch = _ready(x), _rows(connectivity), x.shape[0]
+        x, rows, batch = _ready(x), rows_of(connectivity), x.shape[0]
         _of(values.dtype).multiply(
             rows.kernel,
             values.data_ptr(),
@@ -138,11 +138,11 @@ class Lanes(OneBackward):
             values.new_empty(connectivity.nnz) if x is not None else None,
             values.new_empty(connectivity.shape[0]) if needs_bias else None,
         )
-        if needs_input and x is not None and _is_narrow(batch, dtype, connectivity):
+        if needs_input and x is not None and is_narrow(batch, dtype, connectivity):
             _backward_narrow(dy, x, values, connectivity, gradients)
             return gradients
         _of(dtype).backward(
-            _rows(connectivity).kernel,
+            rows_of(connectivity).kernel,
             columns(connectivity).kernel if needs_input else None,
             values.data_ptr(),
             dy.data_ptr(),
@@ -166,7 +166,8 @@ class _Rows:
     arrays: tuple[Tensor, ...]
 
 
-def _rows(connectivity: Connectivity) -> _Rows:
+def rows_of(connectivity: Connectivity) -> _Rows:
+    """Return what the kernels know of the connections, made once."""
     return connectivity.derive("native rows", lambda: _make_rows(connectivity))
 
 
@@ -191,7 +192,7 @@ def _make_rows(connectivity: Connectivity) -> _Rows:
 def _make_columns(connectivity: Connectivity) -> _Rows:
     """Tell the kernels of the connections, transposed."""
     kind, (out_features, in_features) = _kind(connectivity), connectivity.shape
-    rows = _rows(connectivity)
+    rows = rows_of(connectivity)
     starts, nnz = rows.arrays[0], connectivity.nnz
     ptr = starts.new_empty(in_features + 1)
     entries = starts.new_empty(nnz, 2, dtype=kind.features)
@@ -257,7 +258,7 @@ def _of(dtype: torch.dtype) -> SimpleNamespace:
     return library.loops(dtype, *names)
 
 
-def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
+def is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
     """Whether one pass for both gradients pays: a dx for every thread must be the lesser work.
 
     It must also be the lesser memory: two numbers a connection, less than an index of the other
@@ -271,23 +272,19 @@ def _is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bo
 def _backward_narrow(
     dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity, gradients: Gradients
 ) -> None:
-    kernels = _of(values.dtype)
-    batch, features = x.shape
-    threads = threads_of_product(batch, connectivity.nnz)
-    workspace = x.new_empty(threads * features * kernels.unit(batch))
+    kernels, batch = _of(values.dtype), x.shape[0]
     kernels.backward_narrow(
-        _rows(connectivity).kernel,
+        rows_of(connectivity).kernel,
         values.data_ptr(),
         dy.data_ptr(),
         dy.stride(1),
         x.data_ptr(),
         x.stride(1),
         batch,
-        workspace.data_ptr(),
         *_place(gradients.input),
         address(gradients.values),
         address(gradients.bias),
-        threads,
+        threads_of_product(batch, connectivity.nnz),
     )
 
 

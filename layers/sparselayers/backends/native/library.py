@@ -21,7 +21,7 @@ SUFFIXES = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16"}
 _VARIABLE = "SPARSEBENCH_ISA"
 
 # What is worth a thread: to start one takes as long as it takes to move so many numbers.
-_WORTH_A_THREAD = 1 << 15
+WORTH_A_THREAD = 1 << 15
 
 
 def unavailable() -> str | None:
@@ -66,7 +66,7 @@ def loops(dtype: torch.dtype, *names: str) -> SimpleNamespace:
 
 def threads(moved: int) -> int:
     """Return how many threads are worth starting to move so many numbers, or indices."""
-    return min(torch.get_num_threads(), max(1, moved // _WORTH_A_THREAD))
+    return min(torch.get_num_threads(), max(1, moved // WORTH_A_THREAD))
 
 
 def threads_of_product(batch: int, nnz: int) -> int:

@@ -28,8 +28,10 @@ _IN_A_ROW_FAR = 24
 
 def gains(x: Tensor, connectivity: Connectivity) -> bool:
     """Return whether so few connections meet an input that is not zero that visiting them pays."""
+    if connectivity.nnz < _LEAST:
+        return False
     batch, features = x.shape
-    if not 0 < batch <= _BATCH or x.dtype not in SUFFIXES or connectivity.nnz < _LEAST:
+    if not 0 < batch <= _BATCH or x.dtype not in SUFFIXES:
         return False
     held = connectivity.nnz * x.element_size()
     in_a_row = next((each for most, each in _IN_A_ROW.items() if held <= most), _IN_A_ROW_FAR)

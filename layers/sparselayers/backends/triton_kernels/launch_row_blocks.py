@@ -15,23 +15,16 @@ import torch
 import triton
 from torch import Tensor
 
-from sparselayers import accelerator
-from sparselayers.backends.triton_kernels import row_blocks
-from sparselayers.backends.triton_kernels.launch import (
-    INTERPRETED,
-    TYPES,
-    offset_type,
-    wide,
-)
+from sparselayers.backends.triton_kernels import plans, row_blocks
+from sparselayers.backends.triton_kernels.launch import TYPES, offset_type, wide
 from sparselayers.backends.triton_kernels.launcher import Launch
+from sparselayers.backends.triton_kernels.precision import precision_of
 from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
-from sparselayers.backends.triton_kernels.tuning import TUNER
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import row_block
 
 _CORES = 16  # rows that tensor cores take at least
 _MOST = 1 << 28  # bytes
-_MOST_PLANS = 256
 
 Plan = tuple[Launch, ...]
 
@@ -142,9 +135,7 @@ def _empty(like: Tensor, features: int, dtype: torch.dtype) -> Tensor:
 
 
 def _key(product: str, batch: int, dtype: torch.dtype, bias: bool) -> _Key:
-    """Return what decides how a product is computed: also how precise PyTorch's own are to be."""
-    full = dtype != torch.float32 or torch.backends.cuda.matmul.fp32_precision != "tf32"
-    return _Key(product, batch, dtype, bias, "ieee" if full else "tf32")
+    return _Key(product, batch, dtype, bias, precision_of(dtype))
 
 
 def _section(batch: int, dtype: torch.dtype, groups: Groups) -> int:
@@ -206,28 +197,15 @@ def candidates(batch: int, height: int) -> tuple[Tile, ...]:
 
 
 def _run(run: Callable[[Plan], None], key: _Key, x: Tensor, groups: Groups) -> None:
-    """Run with the plan of the shape; made, with the best tile, where the shape is new."""
-    plan = groups.plans.get(key)
-    if INTERPRETED or accelerator.of(x.device).is_current():
-        run(plan or _planned(run, key, x, groups))
-        return
-    with torch.cuda.device(x.device):  # Triton launches on the current device and stream
-        run(plan or _planned(run, key, x, groups))
-
-
-def _planned(run: Callable[[Plan], None], key: _Key, x: Tensor, groups: Groups) -> Plan:
-    tiles = candidates(key.batch, groups.height)
-    if INTERPRETED:
-        return _made(key, groups, tiles[0])
-    made = {tile: _made(key, groups, tile) for tile in tiles}
-    chosen = TUNER.choose(
-        _words(key, groups), tiles, lambda tile: run(made[tile]), accelerator.of(x.device)
+    plans.run(
+        run,
+        key,
+        groups.plans,
+        x.device,
+        tiles=lambda: candidates(key.batch, groups.height),
+        make=lambda tile: _made(key, groups, tile),
+        words=lambda: _words(key, groups),
     )
-    if chosen is None:
-        return made[tiles[0]]
-    if len(groups.plans) >= _MOST_PLANS:
-        groups.plans.clear()
-    return groups.plans.setdefault(key, made[chosen])
 
 
 def _words(key: _Key, groups: Groups) -> str:

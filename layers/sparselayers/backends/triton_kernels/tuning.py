@@ -1,5 +1,7 @@
 """Which tile is fastest: tried once for a class of shapes on a model of GPU, and remembered.
 
+And which way to compute, where several come into question (choice.py).
+
 What was found is kept on disk, in a file of the user's cache that another process finds again,
 with the time that was spent; where platformdirs is not installed, which knows that place, each
 process tries anew. `SPARSEBENCH_TUNING=off` takes a fixed choice instead.
@@ -12,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
@@ -25,11 +27,19 @@ _MS = {"warmup": 1, "rep": 2}  # for each tile
 _FORMAT = 1  # to be raised where a kernel changes so much that other tiles may be fastest
 
 
-class Choice(NamedTuple):
-    """The fastest tile of a class of shapes, and the seconds that finding it took."""
+Candidate = TypeVar("Candidate", Tile, str)
 
-    tile: Tile
+
+class Choice(NamedTuple):
+    """The fastest tile of a class of shapes, or way, and the seconds that finding it took."""
+
+    tile: Tile | str
     seconds: float
+
+
+def off() -> bool:
+    """Return whether nothing is to be tried (`SPARSEBENCH_TUNING=off`)."""
+    return os.environ.get(_VARIABLE) == "off"
 
 
 class Tuner:
@@ -62,11 +72,11 @@ class Tuner:
     def choose(
         self,
         key: str,
-        tiles: Sequence[Tile],
-        run: Callable[[Tile], object],
+        tiles: Sequence[Candidate],
+        run: Callable[[Candidate], object],
         gpu: Accelerator,
-    ) -> Tile | None:
-        """Return the tile with which `run` is fastest on `gpu`, tried unless `key` is known.
+    ) -> Candidate | None:
+        """Return the tile, or way, with which `run` is fastest on `gpu`; tried unless it is known.
 
         A tile that the GPU has not the registers or the shared memory for is passed over. None
         while a CUDA graph is captured: nothing can be tried then. Where no memory is left to try
@@ -74,7 +84,7 @@ class Tuner:
 
         Raises what the first of them raised where none runs.
         """
-        if os.environ.get(_VARIABLE) == "off":
+        if off():
             return tiles[0]
         key = f"{_FORMAT} {gpu.name()} {key}"
         if self._chosen is None:
@@ -83,18 +93,19 @@ class Tuner:
         if known is None or known.tile not in tiles:
             if gpu.capturing():
                 return None
-            start = time.perf_counter()
+            start, before = time.perf_counter(), self.seconds
             try:
                 tile = fastest(tiles, run, self._time)
             except torch.OutOfMemoryError:
                 return tiles[0]
-            spent = time.perf_counter() - start
+            # What a way spent on its tiles counts there.
+            spent = time.perf_counter() - start - (self.seconds - before)
             self.seconds += spent
             self._chosen[key] = Choice(tile, round(spent, 3))
             self._save()
         choice = self._chosen[key]
         self._used[key] = choice.seconds
-        return choice.tile
+        return cast(Candidate, choice.tile)
 
     def stored(self) -> dict[str, Choice]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""
@@ -108,16 +119,17 @@ class Tuner:
 
 def _choice(entry: Any) -> Choice:
     tile, seconds = entry
-    return Choice(Tile(*tile), seconds)
+    return Choice(tile if isinstance(tile, str) else Tile(*tile), seconds)
 
 
 def fastest(
-    tiles: Sequence[Tile],
-    run: Callable[[Tile], object],
+    tiles: Sequence[Candidate],
+    run: Callable[[Candidate], object],
     time_of: Callable[[Callable[[], object]], float],
-) -> Tile:
-    """Return the tile with the least time."""
-    best, least, first_error = None, float("inf"), None
+) -> Candidate:
+    """Return the tile, or the way, with the least time."""
+    best: Candidate | None = None
+    least, first_error = float("inf"), None
     for tile in tiles:
         call = partial(run, tile)
         try:

@@ -7,6 +7,7 @@
 #endif
 
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "blocks.h"
@@ -15,6 +16,7 @@
 #include "nonzero.h"
 #include "order.h"
 #include "passes.h"
+#include "scratch.h"
 #include "ways.h"
 
 namespace nb = nanobind;
@@ -79,6 +81,64 @@ void bind_rows(nb::module_& module, const char* name) {
       });
 }
 
+// A batch of no more rows than a register holds, arranged in `room` where it is not so already.
+template <class W, class T = Compute<W>>
+Arranged<const T> arrange_few(Input<W> x, int64_t batch, int64_t features, T* room) {
+  if (std::is_same_v<W, T> && batch == 1 && x.feature_stride == 1)
+    return {static_cast<const T*>(x.data), 1};
+  const int64_t pitch = Blocks(batch, native_lanes<W>()).lanes();
+  pack<W>(x.as_it_is(), batch, features, {room, pitch}, 1);
+  return {room, pitch};
+}
+
+// The same products of such batches as PyTorch has them, with contiguous results: one call each, for
+// where a call takes as long as its product.
+template <class W, class Index>
+void bind_few(nb::module_& module, const std::string& suffix) {
+  using T = Compute<W>;
+  module.def(("few_multiply_" + suffix).c_str(),
+             [](const Rows<Index>& rows, uintptr_t values, uintptr_t bias, uintptr_t x,
+                int64_t batch_stride, int64_t feature_stride, int64_t batch, uintptr_t y,
+                int threads) {
+               without_gil([&]() -> Missing {
+                 const int64_t lanes = Blocks(batch, native_lanes<W>()).lanes();
+                 const Room room(Memory::few, rows.features * lanes * sizeof(T));
+                 if (room.missing()) return room.missing();
+                 const Arranged<const T> from =
+                     arrange_few<W>({at<const void>(x), batch_stride, feature_stride}, batch,
+                                    rows.features, reinterpret_cast<T*>(room.data));
+                 return multiply<W, Index>(rows, at<const W>(values), at<const W>(bias),
+                                           {from.data, 1, from.pitch}, batch,
+                                           {at<W>(y), rows.count, 1}, threads);
+               });
+             });
+  module.def(("few_backward_" + suffix).c_str(),
+             [](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_batch_stride,
+                int64_t dy_feature_stride, uintptr_t x, int64_t x_batch_stride,
+                int64_t x_feature_stride, int64_t batch, uintptr_t dx, uintptr_t grad_values,
+                uintptr_t grad_bias, int threads) {
+               without_gil([&]() -> Missing {
+                 const int64_t lanes = Blocks(batch, native_lanes<W>()).lanes();
+                 const int64_t features = rows.features, arranged = rows.count + features;
+                 const Room room(Memory::few,
+                                 (arranged + threads * features) * lanes * sizeof(T));
+                 if (room.missing()) return room.missing();
+                 T* own = reinterpret_cast<T*>(room.data);
+                 T* rest = own + threads * features * lanes;
+                 const Arranged<const T> ys = arrange_few<W>(
+                     {at<const void>(dy), dy_batch_stride, dy_feature_stride}, batch, rows.count,
+                     rest);
+                 const Arranged<const T> xs = arrange_few<W>(
+                     {at<const void>(x), x_batch_stride, x_feature_stride}, batch, features,
+                     rest + rows.count * lanes);
+                 backward_narrow<W, Index>(rows, at<const W>(values), ys, xs, batch, own,
+                                           {at<W>(dx), features, 1}, at<W>(grad_values),
+                                           at<W>(grad_bias), threads);
+                 return 0;
+               });
+             });
+}
+
 // One overload of each product for every kind of rows.
 template <class W, class Index>
 void bind_products(nb::module_& module, const std::string& suffix) {
@@ -116,14 +176,20 @@ void bind_products(nb::module_& module, const std::string& suffix) {
              nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
   module.def(("backward_narrow_" + suffix).c_str(),
              [](const Rows<Index>& rows, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
-                        uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t workspace,
+                        uintptr_t x, int64_t x_pitch, int64_t batch,
                         uintptr_t dx, int64_t batch_stride, int64_t feature_stride,
                         uintptr_t grad_values, uintptr_t grad_bias, int threads) {
-               nb::gil_scoped_release release;
-               backward_narrow<W, Index>(rows, at<const W>(values), {at<const T>(dy), dy_pitch},
-                                         {at<const T>(x), x_pitch}, batch, at<T>(workspace),
-                                         {at<W>(dx), batch_stride, feature_stride},
-                                         at<W>(grad_values), at<W>(grad_bias), threads);
+               without_gil([&] {
+                 const int64_t unit = Blocks(batch, native_lanes<W>()).unit;
+                 const Room own(Memory::blocks, threads * rows.features * unit * sizeof(T));
+                 if (own.missing()) return own.missing();
+                 backward_narrow<W, Index>(rows, at<const W>(values), {at<const T>(dy), dy_pitch},
+                                           {at<const T>(x), x_pitch}, batch,
+                                           reinterpret_cast<T*>(own.data),
+                                           {at<W>(dx), batch_stride, feature_stride},
+                                           at<W>(grad_values), at<W>(grad_bias), threads);
+                 return Missing{0};
+               });
              });
   module.def(("visited_" + suffix).c_str(),
              [](const Rows<Index>& columns, uintptr_t x, int64_t batch_stride,
@@ -141,6 +207,7 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                      {at<W>(y), batch_stride, feature_stride}, threads);
                });
              });
+  bind_few<W, Index>(module, suffix);
 }
 
 template <class W>

@@ -1,0 +1,79 @@
+"""`sparsebench check --instructions`: whether a change has the kernels execute more of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+import typer
+
+from sparsebench import output
+from sparsebench.commands import sides
+from sparsebench.errors import FOUND_WHAT_FAILS, InputError
+from sparsebench.measuring import machine
+from sparsebench.output import console
+from sparsebench.regression import count_views, instructions
+from sparsebench.regression.counted.workloads import WORKLOADS
+from sparsebench.regression.instructions import Side
+from sparsebench.regression.results import Commit, CountCheck, CountChecks
+
+
+def check_instructions(
+    base: str | None,
+    only: Sequence[str],
+    out: Path,
+    markdown: Path | None,
+    *,
+    as_json: bool,
+    tolerance: float,
+) -> None:
+    """Count both sides' instructions, tell and keep what came out, and end the command by it.
+
+    Raises InputError where valgrind is missing, or no workload is like one of `only`.
+    """
+    tool = instructions.valgrind()
+    if not _like(WORKLOADS, only):
+        raise InputError(
+            f"--only {' '.join(only)}: no such workload of --instructions: choose from "
+            f"{', '.join(WORKLOADS)}"
+        )
+    compared = sides.of(base, markdown, as_json=as_json)
+    if compared is None:
+        return
+    start, started = time.monotonic(), sides.now()
+    with compared.built() as (folder, first, second):
+        both = {"base": Side.of(first), "head": Side.of(second)}
+        chosen = {side: _like(instructions.names(own), only) for side, own in both.items()}
+        sides.say(f"counting the instructions of {len(chosen['head'])} workloads")
+        counts = instructions.count(tool, both, chosen, folder)
+    found = CountCheck(
+        started=started,
+        wall_s=round(time.monotonic() - start, 1),
+        base=Commit(**vars(compared.base)),
+        head=Commit(**vars(compared.head)),
+        tolerance=tolerance,
+        tool=instructions.release(tool),
+        findings=instructions.judged(counts["base"], counts["head"], tolerance),
+        machine=machine.fingerprint(),
+    )
+    with CountChecks(out) as store:
+        store.append(found)
+    if markdown is not None:
+        markdown.write_text(count_views.markdown(found), encoding="utf-8")
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        output.show(count_views.table(found))
+        console.print(count_views.sentence(found), highlight=False, soft_wrap=True)
+    if found.failures:
+        raise typer.Exit(FOUND_WHAT_FAILS)
+
+
+def _like(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    return [
+        name
+        for name in names
+        if not patterns or any(fnmatch(name, pattern) for pattern in patterns)
+    ]

@@ -1,0 +1,69 @@
+"""The revisions that `sparsebench check` compares, made and built, whatever it compares of them."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from sparsebench.errors import CANNOT_BUILD
+from sparsebench.output import errors
+from sparsebench.regression import builds
+from sparsebench.regression.builds import Build, Revision
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The checkout, and which of its revisions are compared."""
+
+    root: Path
+    base: Revision
+    head: Revision
+
+    @contextmanager
+    def built(self) -> Iterator[tuple[Path, Build, Build]]:
+        """Build both sides: a folder for what is made meanwhile, the base, and the head.
+
+        Ends the command (exit code 3) where one of them cannot be built, or does not run.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix="sparsebench-check-") as scratch:
+                folder = Path(scratch)
+                say(f"building base {self.base.commit}")
+                with builds.built(self.root, self.base, folder / "base", head=False) as first:
+                    say("building head")
+                    with builds.built(self.root, self.head, folder / "head", head=True) as second:
+                        yield folder, first, second
+        except builds.BuildError as error:
+            errors.print("[red]error:[/] ", end="")
+            errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
+            raise typer.Exit(CANNOT_BUILD) from None
+
+
+def of(base: str | None, markdown: Path | None, *, as_json: bool) -> Sides | None:
+    """Return what to compare. Says so, and returns None, where there is nothing to compare with."""
+    root = builds.repository(Path.cwd())
+    head, revision = builds.head_of(root), builds.base_of(root, base)
+    if revision is not None:
+        return Sides(root, revision, head)
+    text = f"{head.commit} is the first commit: there is no base to compare with, and it passes"
+    typer.echo(json.dumps({"base": None, "findings": []}) if as_json else text)
+    if markdown is not None:
+        markdown.write_text(f"### Performance check: passed\n\n{text}.\n", encoding="utf-8")
+    return None
+
+
+def say(text: str) -> None:
+    """Say what is being done."""
+    errors.print(text, style="dim", highlight=False, markup=False)
+
+
+def now() -> str:
+    """Return the moment as records have it."""
+    return datetime.now(UTC).isoformat("T", "milliseconds")

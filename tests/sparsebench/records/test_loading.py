@@ -1,0 +1,50 @@
+"""Reading many records, and what becomes of them in memory."""
+
+import gc
+import weakref
+
+import pytest
+
+from sparsebench.records.store import uncollected
+from sparsebench.views.frames import frame_of
+from tests.sparsebench.factory import sweep
+
+
+@pytest.fixture
+def thawed():
+    """As in a program of a user's: nothing is kept out of collections."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
+def test_what_was_made_without_collections_counts_as_old(thawed):
+    with uncollected():
+        assert not gc.isenabled()
+        made = [[n] for n in range(1000)]
+    assert gc.isenabled()
+    young = {id(each) for age in (0, 1) for each in gc.get_objects(generation=age)}
+    assert not young.intersection(map(id, made))
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_others_froze_stays_frozen():
+    gc.freeze()
+    before = gc.get_freeze_count()
+    with uncollected():
+        pass
+    assert gc.get_freeze_count() == before > 0
+
+
+def test_a_frame_keeps_no_record_alive():
+    found = sweep(widths=(64,), batches=(1,), sparsities=(0.5, 0.9), phases=("inference",))
+    gone = [weakref.ref(record) for record in found]
+    frame = frame_of(found)
+    gc.disable()  # it is not left to a collection
+    try:
+        del found
+        assert len(frame) == 10
+        assert not any(record() for record in gone)
+    finally:
+        gc.enable()
