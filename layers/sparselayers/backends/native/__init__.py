@@ -120,7 +120,7 @@ class Native(Backend):
         if found is None:
             make = partial(self._shortly, batch, connectivity, x.dtype)
             found = connectivity.derive(key, make, at_most=_KEPT)
-        return self if found is not self and nonzero.gains(x, connectivity) else found
+        return _VISITING if found is not self and nonzero.gains(x, connectivity) else found
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
         if not few.is_small(batch, connectivity, dtype):
@@ -135,3 +135,16 @@ class Native(Backend):
         """Return by which ways a batch is computed, and what each was estimated to take."""
         forward = choose("y", batch, connectivity, dtype)
         return Plan(self.name, batch, forward, choose("backward", batch, connectivity, dtype))
+
+
+class _Visiting(Native):
+    """The same, for an input of which the connections of what is not zero are to be visited."""
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        return nonzero.forward(x, values, bias, connectivity)
+
+
+_VISITING = _Visiting()
