@@ -26,12 +26,15 @@ _IN_A_ROW = {2 << 20: 7, 8 << 20: 14}
 _IN_A_ROW_FAR = 24
 
 
+def may_gain(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> bool:
+    """Return whether inputs of such a batch are worth a look."""
+    return 0 < batch <= _BATCH and dtype in SUFFIXES and connectivity.nnz >= _LEAST
+
+
 def gains(x: Tensor, connectivity: Connectivity) -> bool:
     """Return whether so few connections meet an input that is not zero that visiting them pays."""
-    if connectivity.nnz < _LEAST:
-        return False
     batch, features = x.shape
-    if not 0 < batch <= _BATCH or x.dtype not in SUFFIXES:
+    if not may_gain(batch, connectivity, x.dtype):
         return False
     held = connectivity.nnz * x.element_size()
     in_a_row = next((each for most, each in _IN_A_ROW.items() if held <= most), _IN_A_ROW_FAR)
@@ -59,7 +62,7 @@ def forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connec
 
 
 def _columns(connectivity: Connectivity) -> object:
-    return lanes.columns(connectivity).kernel
+    return lanes.columns_of(connectivity).kernel
 
 
 @cache

@@ -191,6 +191,7 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                  return Missing{0};
                });
              });
+  bind_few<W, Index>(module, suffix);
   module.def(("visited_" + suffix).c_str(),
              [](const Rows<Index>& columns, uintptr_t x, int64_t batch_stride,
                 int64_t feature_stride, int64_t batch) {
@@ -207,7 +208,6 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                      {at<W>(y), batch_stride, feature_stride}, threads);
                });
              });
-  bind_few<W, Index>(module, suffix);
 }
 
 template <class W>
