@@ -183,7 +183,9 @@ def relate(problems: Iterable[Rivals]) -> None:
         if relate in rivals.kept:
             continue
         series = [point.rounds for point in rivals.timed.values()]
-        if len(rivals.sure) == 1:  # then there is no least of several
+        if not series:
+            rivals.kept[relate] = {}
+        elif len(rivals.sure) == 1:  # then there is no least of several
             (first,) = (series[n] for n in rivals.sure)
             rivals.kept[relate] = {
                 n: one.over(first) for n, one in zip(rivals.timed, series, strict=True)
@@ -191,7 +193,7 @@ def relate(problems: Iterable[Rivals]) -> None:
         else:
             alike[len(series), *rivals.sure].append(rivals)
     for (count, *sure), found in alike.items():
-        step = max(1, _ROWS // max(1, count))
+        step = max(1, _ROWS // count)
         for begin in range(0, len(found), step):
             _relate(found[begin : begin + step], count, sure)
 
@@ -202,7 +204,7 @@ def _relate(problems: Sequence[Rivals], count: int, sure: Sequence[int]) -> None
     # Draws of any name will do, which rivals share: they are never compared with other problems'.
     logs = draws_of(series, "").reshape(len(problems), count, -1)
     rows = _behind(logs, sure).reshape(len(series), -1)
-    estimates = iter(Estimate.of_logs(rows) if series else ())
+    estimates = iter(Estimate.of_logs(rows))
     for rivals in problems:
         rivals.kept[relate] = {name: next(estimates) for name in rivals.timed}
 
