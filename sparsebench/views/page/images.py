@@ -19,6 +19,7 @@ from sparsebench.views.plots.axes import Readable
 from sparsebench.views.plots.style import laid_out, styled
 
 LARGEST_SVG = 24_000
+_DPI = 100
 _PER_MARK, _PER_LETTER, _PER_SHAPE = 80, 40, 300  # bytes as SVG; the latter of different letters
 _NO_MARK = ("None", "none", " ", "", None)
 
@@ -39,12 +40,12 @@ def image(figure: Figure) -> Image:
     It is SVG, or WebP where many points make the SVG larger than that is worth.
     """
     with styled():
-        box = laid_out(figure)
+        box = laid_out(figure, dpi=_DPI)
         content, kind = b"", "svg+xml"
         if small := _least_svg(figure) <= LARGEST_SVG:
             content = _saved(figure, "svg", box, metadata={"Date": None})
         if not small or len(content) > LARGEST_SVG:
-            picture = _saved(figure, "png", box, dpi=100, pil_kwargs={"compress_level": 1})
+            picture = _saved(figure, "png", box, dpi=_DPI, pil_kwargs={"compress_level": 1})
             content, kind = _of_few_colours(picture), "webp"
     axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
     return Image(

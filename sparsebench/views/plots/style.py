@@ -136,14 +136,14 @@ def save(figure: Figure, path: Path) -> list[Path]:
     """Write `path`.png and `path`.svg, the same bytes each time; return their paths."""
     png, svg = path.with_name(f"{path.name}.png"), path.with_name(f"{path.name}.svg")
     with styled():
-        box = laid_out(figure)
+        box = laid_out(figure, dpi=_RC["savefig.dpi"])
         figure.savefig(png, metadata={"Software": None}, bbox_inches=box)
         figure.savefig(svg, metadata={"Date": None}, bbox_inches=box)
     return [png, svg]
 
 
-def laid_out(figure: Figure) -> Bbox:
-    """Lay a figure out, once and for all; return the box around what it shows, in inches.
+def laid_out(figure: Figure, *, dpi: int) -> Bbox:
+    """Lay a figure out, once and for all; return the box around what it shows at `dpi`, in inches.
 
     To place text is most of what drawing takes: as "tight" each format would do so anew, and
     matplotlib would look for the places of labels and titles that are empty, or known.
@@ -153,7 +153,11 @@ def laid_out(figure: Figure) -> Bbox:
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
     figure.set_layout_engine("none")
-    return figure.get_tightbbox().padded(_PAD)
+    laid, figure.dpi = figure.dpi, dpi  # letters fit pixels: where they are many, words are longer
+    try:
+        return figure.get_tightbbox().padded(_PAD)
+    finally:
+        figure.dpi = laid
 
 
 def _place(axes: Axes) -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from sparsebench.analysis.points import points
 from sparsebench.views import plots
@@ -36,6 +37,17 @@ def test_speedups_are_drawn_where_they_belong():
         assert axes.xaxis_inverted()
         ticks = axes.xaxis.get_major_formatter().format_ticks(axes.get_xticks())
         assert ticks == ["50%", "80%", "90%", "95%", "98%", "99%"]
+
+
+def test_a_saved_picture_is_as_large_as_all_that_it_shows(tmp_path):
+    """Also where words stand beside the axes, which no layout makes room for."""
+    figure = drawn(sweep(widths=(512,), phases=("inference",)))["league"]
+    png, _ = style.save(figure, tmp_path / "league")
+    with Image.open(png) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    edge = round(200 * 0.07)  # inches of white
+    for side in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
+        assert side.min() > 200
 
 
 def test_axes_that_panels_share_are_set_once(monkeypatch):
