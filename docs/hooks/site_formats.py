@@ -16,12 +16,12 @@ from sparsebench.models.experiment import Experiment as Models
 from sparsebench.records import Record
 from sparsebench.training.experiment import Table
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.settings import CifarSetting, MLPSetting
+from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting
 
 # The model that reads a file, and what stands in it without being a model.
 FORMATS: dict[str, tuple[Any, ...]] = {
     "sweep": (Sweep,),
-    "experiment": (Table, MLPSetting, CifarSetting),
+    "experiment": (Table, MLPSetting, CifarSetting, GPTSetting),
     "models": (Models,),
     "record": (Record, Case),
     "training-record": (TrainingRecord,),

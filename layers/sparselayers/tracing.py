@@ -73,8 +73,8 @@ def is_drawn(x: object) -> bool:
 def drawn_untyped(forward: F) -> F:
     """Have torch.fx draw `forward` without its arguments' types.
 
-    It writes them into the program where a layer is the whole of what is drawn; as text, which the
-    types of a module's source are until Python 3.14, it cannot pickle them before PyTorch 2.14.
+    It writes them into the program where a layer is the whole of what is drawn. Here they are text,
+    not evaluated, and such programs cannot be pickled, or copied, in PyTorch 2.11.
     """
     forward.__annotations__ = {}
     return forward

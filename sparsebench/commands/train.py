@@ -27,7 +27,7 @@ from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
 from sparsebench.training.records import FILE_NAME, TrainingRecord
-from sparsebench.training.settings import KINDS, MLPSetting, Setting, names_of
+from sparsebench.training.settings import KINDS, GPTSetting, MLPSetting, Setting, names_of
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.tensorboard import logged
 
@@ -73,8 +73,11 @@ def train(
     output: Annotated[str | None, typer.Option(help=", ".join(CHOICES["output"]))] = None,
     init: Annotated[str | None, typer.Option(help=", ".join(CHOICES["init"]))] = None,
     epochs: Annotated[int | None, typer.Option()] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Train each row so long, tests not counted; of gpt.")
+    ] = None,
     batch: Annotated[int | None, typer.Option()] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of SGD.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate.")] = None,
     momentum: Annotated[float | None, typer.Option()] = None,
     nesterov: Annotated[bool | None, typer.Option()] = None,
     weight_decay: Annotated[float | None, typer.Option()] = None,
@@ -120,7 +123,7 @@ def train(
         bool, typer.Option("--json", help="Print the tables as JSON, or what --list lists.")
     ] = False,
 ) -> None:
-    """Train the networks of an experiment, and record accuracy, time and memory.
+    """Train the networks of an experiment, and record accuracy or perplexity, time and memory.
 
     What has a record is skipped, and what was interrupted goes on from its last epoch.
     Started by torchrun, all its processes train each network together, on equal parts of every
@@ -149,6 +152,8 @@ def train(
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
             settings = _settings(asked, row, given, timed=time_only)
+            if not timed and any(isinstance(s, GPTSetting) and s.seconds for s in settings):
+                raise InputError("--untimed: rows that train for so many seconds are timed")
             loaded = processes.together(lambda: _load(asked, dataset, data_dir, settings))
             if loaded.note and processes.first:
                 digits = loaded.name == datasets.SUBSET_NAME
@@ -198,13 +203,12 @@ def _found(name: str) -> Experiment:
 
 def _load(
     asked: Experiment, dataset: str | None, data_dir: Path | None, settings: list[Setting]
-) -> datasets.Dataset:
-    """Return the images, those of the experiment if no others are named."""
+) -> datasets.Data:
+    """Return the data, those of the experiment if no others are named."""
     chosen = dataset or asked.dataset
-    if datasets.shape_of(chosen) != datasets.shape_of(asked.dataset):
-        raise InputError(
-            f"--dataset {chosen}: {asked.name} is made for images like those of {asked.dataset}"
-        )
+    if datasets.shape_of(chosen) != (shape := datasets.shape_of(asked.dataset)):
+        like = "images like those" if shape else "text like that"
+        raise InputError(f"--dataset {chosen}: {asked.name} is made for {like} of {asked.dataset}")
     try:
         loaded = datasets.load(chosen, data_dir=data_dir)
         for setting in settings:  # leaves nothing to train on in a set that is too small
@@ -256,7 +260,7 @@ def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
 
 def _train(
     settings: list[Setting],
-    loaded: datasets.Dataset,
+    loaded: datasets.Data,
     folder: Path,
     tensorboard: Path | None,
     processes: Processes,

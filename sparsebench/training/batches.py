@@ -1,4 +1,4 @@
-"""The batches of an epoch: which images make which step, in every process."""
+"""The batches of an epoch: which images, or windows of text, make which step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sparsebench.training.datasets import Dataset
+from sparsebench.training import models
+from sparsebench.training.datasets import Data, Text
 from sparsebench.training.processes import ALONE, Processes
-from sparsebench.training.settings import Setting
+from sparsebench.training.settings import GPTSetting, Setting
+from sparsebench.training.text import windows
 
 
 def batches(
-    data: Dataset,
+    data: Data,
     setting: Setting,
     epoch: int,
     *,
@@ -23,8 +25,12 @@ def batches(
     """Yield the batches of `epoch` from number `first` on; a last one that is not full is dropped.
 
     Of each batch every process gets its part. The order depends on the seed and the epoch alone, so
-    it needs no state to go on.
+    it needs no state to go on. Of text they are windows, without an end where time ends the epoch.
     """
+    if isinstance(data, Text):
+        assert isinstance(setting, GPTSetting)
+        yield from windows.windows(data, setting, epoch, first=first)
+        return
     generator = torch.Generator().manual_seed(1_000_003 * setting.seed + epoch)
     order = torch.randperm(len(data.train_labels), generator=generator).to(setting.device)
     for number in range(first, steps_per_epoch(data, setting)):
@@ -33,11 +39,22 @@ def batches(
         yield data.train_images.index_select(0, chosen), data.train_labels.index_select(0, chosen)
 
 
-def steps_per_epoch(data: Dataset, setting: Setting) -> int:
-    """Return the number of full batches; raises ValueError where there is none."""
+def steps_per_epoch(data: Data, setting: Setting) -> int:
+    """Return the number of full batches, of text the setting's; ValueError where there is none."""
+    if isinstance(data, Text):
+        assert isinstance(setting, GPTSetting)
+        windows.check(data, setting)
+        return setting.steps_per_epoch
     if steps := len(data.train_labels) // setting.batch:
         return steps
     raise ValueError(
         f"batch must be at most {len(data.train_labels)}, the images of {data.name}; "
         f"got {setting.batch}"
     )
+
+
+def samples(data: Data) -> tuple[Tensor, Tensor] | None:
+    """Return images and labels by which connections may be chosen; None of text."""
+    if isinstance(data, Text):
+        return None
+    return data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]

@@ -1,14 +1,37 @@
-"""How many test images a network classifies correctly."""
+"""What the test data say of a network."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import Any
 
-from sparsebench.training.datasets import Dataset
+import torch
+from torch import Tensor, nn
+
+from sparsebench.training.datasets import Data, Dataset, Text
 from sparsebench.training.processes import ALONE, Processes
+from sparsebench.training.settings import GPTSetting, Setting
+from sparsebench.training.text import windows
+from sparsebench.training.text.testing import predictions
 
 TEST_BATCH = 250
+
+
+def evaluate(
+    network: nn.Module, data: Data, setting: Setting, processes: Processes = ALONE
+) -> dict[str, Any]:
+    """Return the fields of an Epoch that `network` is judged by, its metric among them."""
+    if isinstance(data, Text):
+        assert isinstance(setting, GPTSetting)
+        return predictions(network, data, setting)
+    return {"accuracy": accuracy(network, data, processes)}
+
+
+def one_batch(data: Data, setting: Setting) -> Tensor:
+    """Return what a network is given at once in a test."""
+    if isinstance(data, Text):
+        assert isinstance(setting, GPTSetting)
+        return next(windows.tested_windows(data, setting))[0]
+    return data.test_images[:TEST_BATCH]
 
 
 @torch.no_grad()

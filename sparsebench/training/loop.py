@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,15 +12,16 @@ from torch import Tensor, nn
 
 from sparsebench.measuring import gpu, machine, memory
 from sparsebench.training import checkpoint, models, topology
-from sparsebench.training.batches import batches, steps_per_epoch
+from sparsebench.training.batches import batches, samples, steps_per_epoch
 from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.schedule import Trained, keep_trained, start_of
-from sparsebench.training.datasets import Dataset
-from sparsebench.training.evaluation import accuracy
+from sparsebench.training.datasets import Data
+from sparsebench.training.evaluation import evaluate
+from sparsebench.training.pace import Pace
 from sparsebench.training.peak import peak_of
 from sparsebench.training.processes import ALONE, ProcessError, Processes
 from sparsebench.training.records import Epoch, Status, Timing, TrainingRecord
-from sparsebench.training.settings import CifarSetting, Setting
+from sparsebench.training.settings import CifarSetting, GPTSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
 from sparselayers.backends.triton_kernels.tuning import TUNER
@@ -33,7 +33,7 @@ class Show(Protocol):
     """What is told of a run under way."""
 
     def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
-        """A run begins, or goes on after `epochs_done`."""
+        """A run begins, or goes on after `epochs_done`; 0 steps: as many as its time allows."""
 
     def step(self) -> None:
         """One batch is done."""
@@ -48,7 +48,7 @@ class _DivergedError(Exception):
 
 def train(
     setting: Setting,
-    data: Dataset,
+    data: Data,
     show: Show,
     *,
     folder: Path | None = None,
@@ -116,7 +116,9 @@ def train(
 
 
 def learning_rate(setting: Setting, progress: float) -> float:
-    """Return the rate after the fraction `progress` of all steps."""
+    """Return the rate after the fraction `progress` of all steps, or of the time there is."""
+    if isinstance(setting, GPTSetting) and progress < setting.warm_up:
+        return setting.lr * progress / setting.warm_up
     if setting.schedule == "cosine":
         return setting.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
     if setting.schedule == "linear":  # to a hundredth
@@ -124,13 +126,13 @@ def learning_rate(setting: Setting, progress: float) -> float:
     return setting.lr
 
 
-def sizes(network: nn.Module, data: Dataset) -> dict[str, Any]:
+def sizes(network: nn.Module, data: Data) -> dict[str, Any]:
     """Return the fields of a record that count parameters and images."""
     return {
         "parameters": models.number_of_parameters(network),
         "weights": models.number_of_all_weights(network),
-        "train_images": len(data.train_labels),
-        "test_images": len(data.test_labels),
+        "train_images": data.sizes[0],
+        "test_images": data.sizes[1],
     }
 
 
@@ -144,7 +146,7 @@ def failure(error: BaseException) -> tuple[Status, str]:
 
 def _begin(
     setting: Setting,
-    data: Dataset,
+    data: Data,
     path: Path | None,
     origin: Trained | None,
     processes: Processes,
@@ -157,7 +159,7 @@ def _begin(
         setting,
         processes,
         steps_per_epoch=steps_per_epoch(data, setting),
-        samples=(data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]),
+        samples=samples(data),
         origin=origin,
         sparse=None if state is None else state["sparse"],
     )
@@ -168,24 +170,28 @@ def _begin(
 
 
 def _train(
-    progress: Progressing, data: Dataset, show: Show, path: Path | None, *, timed: bool
+    progress: Progressing, data: Data, show: Show, path: Path | None, *, timed: bool
 ) -> None:
     setting = progress.setting
-    steps = steps_per_epoch(data, setting)
+    pace = Pace(setting, steps_per_epoch(data, setting))
+    steps = 0 if pace.budget else pace.steps
     show.begin(setting, epochs_done=len(progress.epochs), steps_per_epoch=steps)
     for number in range(len(progress.epochs), setting.epochs):
         counted = isinstance(setting, CifarSetting)
         details = accounts.of(progress.network, setting) if counted else {}
-        start, before = time.perf_counter(), progress.processes.traffic.gradients
-        loss, losses = _epoch(progress, data, number, show)
-        seconds = time.perf_counter() - start
-        if details:
+        before = progress.processes.traffic.gradients
+        pace.begin(number, spent=sum(epoch.seconds or 0.0 for epoch in progress.epochs))
+        loss, losses = _epoch(progress, data, number, pace, show)
+        seconds = pace.seconds
+        if counted:
             details |= {"losses": losses}
+        if pace.budget:
+            details |= {"steps": len(losses)}
         epoch = Epoch(
             loss=loss,
-            accuracy=accuracy(progress.network, data, progress.processes),
-            seconds=seconds if timed else None,
+            seconds=seconds if timed or pace.budget else None,
             communicated=progress.processes.traffic.gradients - before,
+            **evaluate(progress.network, data, setting, progress.processes),
             **details,
         )
         progress.epochs.append(epoch)
@@ -195,38 +201,44 @@ def _train(
 
 
 def _epoch(
-    progress: Progressing, data: Dataset, number: int, show: Show
+    progress: Progressing, data: Data, number: int, pace: Pace, show: Show
 ) -> tuple[float, list[float]]:
     """Train one epoch; return its mean loss, and that of every step on this process's part.
 
     Raises where the loss is no longer finite.
     """
-    setting, steps = progress.setting, steps_per_epoch(data, progress.setting)
-    processes = progress.processes
+    setting, processes = progress.setting, progress.processes
     losses: list[Tensor] = []
     total = torch.zeros((), device=setting.device, dtype=torch.float64)
     parts = batches(data, setting, number, processes=processes)
-    for step, (images, labels) in enumerate(parts):
-        rate = learning_rate(setting, (number * steps + step) / (setting.epochs * steps))
+    for step, (images, labels) in enumerate(parts, start=1):
+        rate = learning_rate(setting, pace.progress(step - 1))
         for group in progress.optimizer.param_groups:
             group["lr"] = rate
         losses.append(progress.step(images, labels))
         total += losses[-1]
-        if (step + 1) % LOOK_EVERY == 0 or step + 1 == steps:
-            mean = float(processes.ranks.mean(total.clone())) / (step + 1)
+        over = pace.over(step)
+        if step % LOOK_EVERY == 0 or over:
+            mean = float(processes.ranks.mean(total.clone())) / step
             if not math.isfinite(mean):
                 raise _DivergedError(
-                    f"the loss is {mean} by step {step + 1} of epoch {number + 1} (lr {rate:g})"
+                    f"the loss is {mean} by step {step} of epoch {number + 1} (lr {rate:g})"
                 )
         show.step()
+        if over:
+            break
     return mean, torch.stack(losses).double().tolist()
 
 
-def _timing(epochs: list[Epoch], data: Dataset, setting: Setting) -> Timing | None:
+def _timing(epochs: list[Epoch], data: Data, setting: Setting) -> Timing | None:
     samples = [epoch.seconds for epoch in epochs if epoch.seconds is not None]
     if not samples:
         return None
     steps = steps_per_epoch(data, setting)
+    if counts := [epoch.steps for epoch in epochs if epoch.steps is not None]:
+        each = [seconds / count for seconds, count in zip(samples, counts, strict=True)]
+        method = "wall clock of whole epochs over their steps"
+        return Timing(steps=1, samples=each, steps_per_epoch=steps, method=method)
     return Timing(
         steps=steps, samples=samples, steps_per_epoch=steps, method="wall clock of whole epochs"
     )

@@ -9,18 +9,17 @@ from itertools import islice
 import torch
 
 from sparsebench.measuring import memory
-from sparsebench.training import models
-from sparsebench.training.batches import batches
-from sparsebench.training.datasets import Dataset
-from sparsebench.training.evaluation import TEST_BATCH
-from sparsebench.training.settings import MLPSetting, Setting
+from sparsebench.training.batches import batches, samples
+from sparsebench.training.datasets import Data
+from sparsebench.training.evaluation import one_batch
+from sparsebench.training.settings import GPTSetting, MLPSetting, Setting
 from sparsebench.training.state import Progressing
 
 STEPS = 4
 _METHOD = f"of building, {STEPS} steps{{}} and a batch of tests"
 
 
-def peak_of(setting: Setting, data: Dataset) -> tuple[int, str]:
+def peak_of(setting: Setting, data: Data) -> tuple[int, str]:
     """Return the bytes that training on a CPU adds at most, and how they were taken.
 
     They are those of a network that is built, takes steps, is rewired where the setting is, and is
@@ -28,18 +27,17 @@ def peak_of(setting: Setting, data: Dataset) -> tuple[int, str]:
     run that is timed freed blocks stay with the process, as many as chance has it.
     """
     short, rewired = setting, ""
-    if isinstance(setting, MLPSetting) and setting.rewiring != "none":
+    if isinstance(setting, MLPSetting | GPTSetting) and setting.rewiring != "none":
         short, rewired = replace(setting, update_every=STEPS // 2), ", a rewiring"
     numbers = torch.get_rng_state()
 
     def whole() -> None:
-        samples = data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]
-        progress = Progressing.start(short, samples=samples)
+        progress = Progressing.start(short, samples=samples(data))
         for images, labels in islice(batches(data, short, 0), STEPS):
             progress.step(images, labels)
         progress.network.eval()
         with torch.no_grad():
-            progress.network(data.test_images[:TEST_BATCH])
+            progress.network(one_batch(data, short))
 
     peak, method = memory.peak(whole, setting.device, forget=gc.collect)
     torch.set_rng_state(numbers)

@@ -18,6 +18,7 @@ from sparsebench.training.published import curve, published
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting
 from sparsebench.training.tables import comparable
+from sparsebench.training.text import plots as of_text
 from sparsebench.training.weights_table import kind_of
 from sparsebench.views.plots.style import (
     BLACK,
@@ -37,6 +38,7 @@ COLOURS = {"dense": BLACK, "masked": GREY, "sparse": VERMILION}
 def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for everything that can be drawn."""
     yield from cifar.of(records)
+    yield from of_text.of(records)
     digits = [record for record in records if isinstance(record.setting, MLPSetting)]
     every = [group for group in groups(digits) if group.finished]
     known = [group for group in every if comparable(group.setting)]

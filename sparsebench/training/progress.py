@@ -15,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sparsebench.training.metrics import ACCURACY
 from sparsebench.training.records import Epoch
 from sparsebench.training.settings import Setting
 
@@ -27,6 +28,7 @@ class Display:
         self._epochs = sum(setting.epochs for setting in settings)
         self._name = ""
         self._of = 0
+        self._metric = ACCURACY
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -56,10 +58,10 @@ class Display:
 
     def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
         """Start the bar of a run; say so where it goes on from a checkpoint."""
-        self._name, self._of = title(setting), setting.epochs
+        self._name, self._of, self._metric = title(setting), setting.epochs, setting.METRIC
         self._bar.reset(
             self._run,
-            total=setting.epochs * steps_per_epoch,
+            total=setting.epochs * steps_per_epoch or None,
             completed=epochs_done * steps_per_epoch,
             description=f"{self._name}, epoch {epochs_done + 1}/{self._of}",
         )
@@ -81,7 +83,7 @@ class Display:
         seconds = "" if epoch.seconds is None else f", {epoch.seconds:.1f} s"
         self._console.print(
             f"{self._name}: epoch {number}/{self._of}, loss {epoch.loss:.4f}, "
-            f"accuracy {100 * epoch.accuracy:.2f}%{seconds}",
+            f"{self._metric.shown(epoch)}{seconds}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -23,12 +23,17 @@ _AsColumns = Annotated[
 
 
 class Epoch(BaseModel):
-    """What one epoch ended with. Accuracies are counted on all test images, as fractions."""
+    """What one epoch ended with. Accuracies are counted on all test images, as fractions.
+
+    Of networks over text they are of the characters that are tested on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     loss: float  # the mean of the training loss over the epoch's batches
     accuracy: float
+    perplexity: float | None = None  # of networks that predict characters: of one of them
+    steps: int | None = None  # where its time ends an epoch
     seconds: float | None = None  # of training alone, without the test; None: not measured
     communicated: int = 0  # bytes of gradients that each process gave to be summed over all
     # Of networks that are pruned, and of those that they are compared with:
@@ -101,7 +106,7 @@ class TrainingRecord(BaseModel):
     timing: Timing | None = None  # None: not measured
     parameters: int = 0  # weights that exist and biases of the linear layers
     weights: int = 0  # weights that exist
-    train_images: int = 0
+    train_images: int = 0  # of text: characters
     test_images: int = 0
     peak_memory: int | None = None  # bytes above the process before the network was built
     memory_method: str = ""

@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from sparsebench.training.masked import MaskedRigL
-from sparsebench.training.settings import MLPSetting
+from sparsebench.training.settings import GPTSetting, MLPSetting
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.layer import SparseLayer
 from sparselayers.prune import Gradual, Pruner, Schedule, Sigmoid
 from sparselayers.ranks import Ranks
+
+Rewired = MLPSetting | GPTSetting
 
 
 class Rewirer(Protocol):
@@ -45,13 +47,14 @@ class Fixed:
 
 
 def make_rewirer(
-    setting: MLPSetting, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+    setting: Rewired, network: nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
 ) -> Rewirer:
     """Return the rewirer that `setting` asks for, which does the same on all `ranks`.
 
     Raises ValueError where it makes no sense.
     """
-    if setting.rewiring == "none" and setting.annealing == "none":
+    schedule = _annealing(setting)
+    if setting.rewiring == "none" and schedule is None:
         return Fixed()
     if setting.model == "dense":
         raise ValueError(f"rewiring {setting.rewiring!r}: a dense model has nothing to rewire")
@@ -68,7 +71,6 @@ def make_rewirer(
             fraction=setting.fraction,
             ranks=ranks,
         )
-    schedule = _annealing(setting)
     if setting.rewiring == "none":
         assert schedule is not None
         return Pruner(network, optimizer, schedule, structure=setting.structure)
@@ -98,10 +100,10 @@ _RULES: dict[str, Callable[..., Rewirer]] = {
 }
 
 
-def _annealing(setting: MLPSetting) -> Schedule | None:
+def _annealing(setting: Rewired) -> Schedule | None:
     """Return how the network gets sparser, if it does."""
     kinds: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
-    if setting.annealing == "none":
+    if isinstance(setting, GPTSetting) or setting.annealing == "none":
         return None
     return kinds[setting.annealing](
         initial=setting.initial_sparsity,
@@ -112,9 +114,9 @@ def _annealing(setting: MLPSetting) -> Schedule | None:
     )
 
 
-def _more(setting: MLPSetting, network: nn.Module) -> dict[str, Any]:
+def _more(setting: Rewired, network: nn.Module) -> dict[str, Any]:
     """Return what a rule has as settings of its own."""
-    if setting.rewiring not in ("cht", "chts"):
+    if isinstance(setting, GPTSetting) or setting.rewiring not in ("cht", "chts"):
         return {}
     modules = network.named_modules()
     chain = [] if setting.model == "wide" else [n for n, m in modules if isinstance(m, SparseLayer)]

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sparsebench.training import datasets, models
+from sparsebench.training import models
 from sparsebench.training.batches import batches
+from sparsebench.training.datasets import Dataset, digits
 from sparsebench.training.rewiring import make_rewirer
 from sparsebench.training.settings import MLPSetting
 from sparselayers.ranks import Ranks
@@ -57,17 +58,17 @@ def run(
     threads: int = 1,
     steps: int = STEPS,
     width: int = 2000,
-    dataset: datasets.Dataset | None = None,
+    dataset: Dataset | None = None,
 ) -> Iterator[Result]:
     """Train both networks for `steps`, with fixed connections and with RigL; yield the losses."""
     torch.set_num_threads(threads)
-    digits = (dataset or datasets.load()).to(device)
+    images = (dataset or digits.load("MNIST")).to(device)
     for case in CASES:
         setting = replace(
-            case, seed=seed, device=device, threads=threads, width=width, dataset=digits.name
+            case, seed=seed, device=device, threads=threads, width=width, dataset=images.name
         )
         losses = {
-            model: _losses(replace(setting, model=model), digits, steps)
+            model: _losses(replace(setting, model=model), images, steps)
             for model in ("masked", "sparse")
         }
         conditions = {
@@ -78,7 +79,7 @@ def run(
             "width": width,
             "sparsity": setting.sparsity,
             "lr": setting.lr,
-            "dataset": digits.name,
+            "dataset": images.name,
             "seed": seed,
             "device": device,
             "threads": threads,
@@ -86,14 +87,14 @@ def run(
         yield Result(setting.row, conditions, losses)
 
 
-def _losses(setting: MLPSetting, digits: datasets.Dataset, steps: int) -> list[float]:
+def _losses(setting: MLPSetting, data: Dataset, steps: int) -> list[float]:
     """Train the network of `setting` for `steps` and return the loss of each."""
     network = models.build(setting).double()
     optimizer = torch.optim.SGD(network.parameters(), lr=setting.lr, momentum=setting.momentum)
     rewirer = make_rewirer(setting, network, optimizer, Ranks())
     losses = []
     dither = torch.Generator().manual_seed(setting.seed)
-    for images, labels in islice(batches(digits, setting, epoch=0), steps):
+    for images, labels in islice(batches(data, setting, epoch=0), steps):
         noise = DITHER * torch.randn(images.shape, generator=dither, dtype=torch.float64)
         loss = F.cross_entropy(network(images.double() + noise.to(images.device)), labels)
         optimizer.zero_grad()

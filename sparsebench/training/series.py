@@ -11,7 +11,7 @@ from sparsebench.measuring import gpu, machine
 from sparsebench.records import store
 from sparsebench.training import checkpoint
 from sparsebench.training.cifar import schedule
-from sparsebench.training.datasets import Dataset
+from sparsebench.training.datasets import Data, Text
 from sparsebench.training.loop import Show, train
 from sparsebench.training.processes import ALONE, Processes
 from sparsebench.training.records import FILE_NAME, TrainingRecord
@@ -88,7 +88,7 @@ def drop(settings: Iterable[Setting], folder: Path) -> None:
 
 def run(
     settings: Iterable[Setting],
-    data: Dataset,
+    data: Data,
     folder: Path,
     show: AbstractContextManager[Show],
     *,
@@ -112,8 +112,10 @@ def run(
             yield record
 
 
-def data_of(setting: Setting, data: Dataset) -> Dataset:
+def data_of(setting: Setting, data: Data) -> Data:
     """Return the data that `setting` trains and tests on, on its device."""
-    chosen = data.hold_out(setting.held_out) if setting.held_out else data
-    chosen = chosen.first(setting.images) if setting.images else chosen
+    chosen: Data = data
+    if not isinstance(data, Text):
+        images = data.hold_out(setting.held_out) if setting.held_out else data
+        chosen = images.first(setting.images) if setting.images else images
     return chosen if setting.device == "cpu" else chosen.to(setting.device)

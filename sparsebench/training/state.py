@@ -16,11 +16,14 @@ from sparsebench.training.cifar.schedule import Trained, make_pruner, stages
 from sparsebench.training.processes import ALONE, Processes
 from sparsebench.training.records import Epoch, Layer
 from sparsebench.training.rewiring import Rewirer, make_rewirer
-from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting, Setting
+from sparsebench.training.text import network as gpt
+from sparselayers import parameter_groups
 from sparselayers.convert import Decision
 
-# Where PyTorch has a step of SGD that reads and writes everything once.
+# Where PyTorch has optimizers that read and write everything once.
 _FUSED = ("cpu", "cuda")
+_SECOND_BETA = 0.95  # as GPT-3 has it
 
 
 @dataclass
@@ -58,15 +61,8 @@ class Progressing:
         built = _build(setting, samples, origin, sparse)
         network = built.network
         model = processes.parallel(network)
-        optimizer = torch.optim.SGD(
-            network.parameters(),
-            lr=setting.lr,
-            momentum=setting.momentum,
-            nesterov=setting.nesterov,
-            weight_decay=setting.weight_decay,
-            fused=torch.device(setting.device).type in _FUSED,
-        )
-        if isinstance(setting, MLPSetting):
+        optimizer = _optimizer(setting, network)
+        if isinstance(setting, MLPSetting | GPTSetting):
             rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
         else:
             assert isinstance(setting, CifarSetting)
@@ -75,8 +71,11 @@ class Progressing:
         return cls(setting, processes, network, model, optimizer, rewirer, layers)
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Take one step on this process's part of a batch; return its loss, detached."""
-        loss = F.cross_entropy(self.model(images), labels)
+        """Take one step on this process's part of a batch; return its loss, detached.
+
+        Labels have one dimension less than the network's output; the loss is the mean over all.
+        """
+        loss = F.cross_entropy(self.model(images).flatten(0, -2), labels.flatten())
         # As `zero_grad` does, which tells profilers too: 3% of a step of 784 – 2000 – 10 at 90%.
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
@@ -114,6 +113,23 @@ class Progressing:
         self.resumed = state["resumed"] + 1
 
 
+def _optimizer(setting: Setting, network: nn.Module) -> torch.optim.Optimizer:
+    """Return SGD for images, AdamW for text; there vectors, as biases are, do not decay."""
+    fused = torch.device(setting.device).type in _FUSED
+    if isinstance(setting, GPTSetting):
+        groups = parameter_groups(network, weight_decay=setting.weight_decay)
+        betas = (setting.momentum, _SECOND_BETA)
+        return torch.optim.AdamW(groups, lr=setting.lr, betas=betas, fused=fused)
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=setting.lr,
+        momentum=setting.momentum,
+        nesterov=setting.nesterov,
+        weight_decay=setting.weight_decay,
+        fused=fused,
+    )
+
+
 def _build(
     setting: Setting,
     samples: tuple[Tensor, Tensor] | None,
@@ -124,6 +140,8 @@ def _build(
         network = models.build(setting, None if samples is None else samples[0])
         at_start.prune(setting, network, samples)
         return networks.Built(network)
+    if isinstance(setting, GPTSetting):
+        return networks.Built(gpt.build(setting))
     assert isinstance(setting, CifarSetting)
     return networks.build(
         setting,

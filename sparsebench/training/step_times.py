@@ -13,9 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from sparsebench.measuring import gpu, machine, memory
-from sparsebench.training import models
-from sparsebench.training.batches import batches, steps_per_epoch
-from sparsebench.training.datasets import Dataset
+from sparsebench.training.batches import batches, samples, steps_per_epoch
+from sparsebench.training.datasets import Data
 from sparsebench.training.loop import failure, sizes
 from sparsebench.training.peak import peak_of
 from sparsebench.training.records import Status, Timing, TrainingRecord
@@ -49,7 +48,7 @@ class _Timed:
 
 
 def time_steps(
-    settings: list[Setting], data: Dataset, folder: Path, *, steps: int | None = None
+    settings: list[Setting], data: Data, folder: Path, *, steps: int | None = None
 ) -> list[TrainingRecord]:
     """Time `steps` training steps of every setting (an epoch by default), and record them.
 
@@ -86,7 +85,7 @@ def time_steps(
     return made
 
 
-def _begin(setting: Setting, data: Dataset) -> _Timed:
+def _begin(setting: Setting, data: Data) -> _Timed:
     own = data_of(setting, data)
     endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
     if isinstance(setting, CifarSetting):
@@ -94,8 +93,7 @@ def _begin(setting: Setting, data: Dataset) -> _Timed:
     made: list[_Timed] = []
 
     def begin() -> None:
-        samples = own.train_images[: models.SAMPLES], own.train_labels[: models.SAMPLES]
-        made.append(_Timed(Progressing.start(setting, samples=samples), endless))
+        made.append(_Timed(Progressing.start(setting, samples=samples(own)), endless))
         made[0].advance(WARM_UP)
 
     warm_up(setting)
@@ -125,7 +123,7 @@ def _record(
     timed: _Timed | None,
     failed: tuple[Status, str] | None,
     turn: int,
-    data: Dataset,
+    data: Data,
     started: str,
 ) -> TrainingRecord:
     common: dict[str, Any] = {

@@ -21,6 +21,7 @@ from sparsebench.training.models import PIXELS, REPEATS
 from sparsebench.training.published import curve, published, source
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting, Setting, names_of
+from sparsebench.training.text import tables as of_text
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
@@ -35,7 +36,7 @@ _COMPARED = {"mnist": (8, 9), "wide": (6,)}
 
 def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     """Return every table for which `records` have something to say."""
-    made = cifar.of(records)
+    made = cifar.of(records) + of_text.of(records)
     every = groups([record for record in records if isinstance(record.setting, MLPSetting)])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]

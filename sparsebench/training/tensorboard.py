@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from sparsebench.errors import InputError
 from sparsebench.training.loop import Show
+from sparsebench.training.metrics import ACCURACY
 from sparsebench.training.records import Epoch
 from sparsebench.training.settings import Setting
 
@@ -19,16 +20,18 @@ if TYPE_CHECKING:
 
 
 class _Logging:
-    """Passes everything on, and writes each epoch's loss, accuracy and seconds."""
+    """Passes everything on, and writes each epoch's loss, accuracy, metric and seconds."""
 
     def __init__(self, inner: Show, folder: Path) -> None:
         self._inner, self._folder = inner, folder
         self.writer: SummaryWriter | None = None
+        self._metric = ACCURACY
 
     def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # needs TensorBoard, which is extra
 
         self.close()
+        self._metric = setting.METRIC
         run = re.sub(r"[^\w.=-]+", "_", f"{setting.experiment}/{setting.row}/{setting.seed}")
         self.writer = SummaryWriter(str(self._folder / run), purge_step=epochs_done + 1)
         self._inner.begin(setting, epochs_done=epochs_done, steps_per_epoch=steps_per_epoch)
@@ -39,6 +42,8 @@ class _Logging:
     def epoch(self, number: int, epoch: Epoch) -> None:
         assert self.writer is not None
         values = {"loss/train": epoch.loss, "accuracy/test": epoch.accuracy}
+        if (value := getattr(epoch, self._metric.name)) is not None:
+            values[f"{self._metric.name}/test"] = value
         if epoch.seconds is not None:
             values["seconds"] = epoch.seconds
         for name, value in values.items():

@@ -8,8 +8,9 @@ from functools import cache
 import torch
 
 from sparsebench.training.evaluation import TEST_BATCH
-from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting, Setting
 from sparsebench.training.state import Progressing
+from sparsebench.training.text import windows
 
 
 def warm_up(setting: Setting) -> None:
@@ -29,13 +30,16 @@ def warm_up(setting: Setting) -> None:
 
 @cache
 def _warm_up(setting: Setting) -> None:
-    images = torch.zeros(setting.batch, *setting.IMAGE, device=setting.device)
     labels = torch.zeros(setting.batch, dtype=torch.long, device=setting.device)
+    inputs, tested = torch.zeros(setting.batch, *setting.IMAGE, device=setting.device), TEST_BATCH
+    if isinstance(setting, GPTSetting):
+        labels = labels[:, None].expand(-1, setting.context)
+        inputs, tested = labels, windows.TEST_BATCH
     started = Progressing.start(setting)
-    started.step(images, labels)
+    started.step(inputs, labels)
     if setting.device != "cpu":
         with torch.no_grad():
-            started.network.eval()(images[:1].expand(TEST_BATCH, *setting.IMAGE))
+            started.network.eval()(inputs[:1].expand(tested, *inputs.shape[1:]))
 
 
 def _small(setting: Setting) -> Setting:
@@ -44,6 +48,11 @@ def _small(setting: Setting) -> Setting:
         return MLPSetting(
             experiment="", row="", model=setting.model, activation=setting.activation,
             width=50, batch=2,
+        )  # fmt: skip
+    if isinstance(setting, GPTSetting):
+        return GPTSetting(
+            experiment="", row="", model=setting.model, activation=setting.activation,
+            width=16, heads=2, ff_width=16, layers=1, context=8, batch=2,
         )  # fmt: skip
     assert isinstance(setting, CifarSetting)
     return CifarSetting(

@@ -96,3 +96,12 @@ def test_a_plan_says_that_there_is_no_choice(device):
     plan = BACKENDS[NAME].plan(128, sl.from_mask(mask_of((40, 70), 0.4)), torch.bfloat16)
     assert plan.forward.way == "bitmaps"
     assert "the only way of this backend" in str(plan)
+
+
+def test_layers_of_too_many_places_are_refused():
+    launch = pytest.importorskip("sparselayers.backends.triton_kernels.launch_bitmaps")
+    row_ptr = torch.ones((1 << 18) + 1, dtype=torch.int32)
+    row_ptr[0] = 0
+    widest = sl.Connectivity((1 << 18, 1 << 19), row_ptr, torch.zeros(1, dtype=torch.int32))
+    with pytest.raises(ValueError, match=r"fewer than 2147483648 words .* 'triton_gather'"):
+        launch.bitmap_of(widest)

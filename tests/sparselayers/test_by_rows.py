@@ -29,14 +29,14 @@ def seeded(seed=0):
 @contextmanager
 def threaded(number):
     """Have so many threads work on anything, however small."""
-    before, worth = torch.get_num_threads(), library._WORTH_A_THREAD
+    before, worth = torch.get_num_threads(), library.WORTH_A_THREAD
     torch.set_num_threads(number)
-    library._WORTH_A_THREAD = 1
+    library.WORTH_A_THREAD = 1
     try:
         yield
     finally:
         torch.set_num_threads(before)
-        library._WORTH_A_THREAD = worth
+        library.WORTH_A_THREAD = worth
 
 
 def alike(call):

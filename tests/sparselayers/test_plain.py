@@ -1,4 +1,4 @@
-"""The short way of plain calls, and of a few rows: the same answers, where a call is so."""
+"""The short way of plain calls, of a few rows and of one block: the same answers, where so."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import sparselayers as sl
 from sparselayers import plain
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import few
+from sparselayers.backends.native import few, one_block
 from sparselayers.functional import sparse_linear
 
 
@@ -219,7 +219,41 @@ def test_a_few_rows_by_the_kernels(shape, dtype, number, threads):
 
 
 @needs_kernels
-def test_which_calls_are_a_few_rows(threads):
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("shape", [(9, 12), (300, 700), (1, 1), (5, 1), (1, 5)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_one_block_by_the_kernels(shape, dtype, number, threads):
+    """As a few rows are tried; what is arranged is taken as it is, and what is not is arranged."""
+    threads(number)
+    sparsity = 0.0 if min(shape) == 1 else 0.8
+    where = sl.random(shape, sparsity, generator=torch.Generator().manual_seed(2))
+    values, bias = rows(where.nnz, dtype=dtype) / 10, rows(shape[0], dtype=dtype)
+    served = [batch for batch in (8, 16, 24, 32, 64, 128) if one_block.is_one_block(batch, dtype)]
+    assert served
+    near = {"rtol": 1e-4, "atol": 1e-4}
+    for batch in served:
+        short, oracle = one_block.OneBlock(batch, where, dtype), BACKENDS["reference"]
+        whole = rows(batch, 2 * shape[1], dtype=dtype)
+        row_major = whole[:, : shape[1]]
+        arranged = short.arrange(row_major, where)
+        assert torch.equal(arranged, row_major)
+        assert short.arrange(arranged, where) is arranged
+        dy = rows(batch, shape[0], dtype=dtype)
+        for x in (row_major, arranged, whole[:, ::2]):
+            for given in (bias, None):
+                y = short.forward(x, values, given, where)
+                torch.testing.assert_close(y, oracle.forward(x, values, given, where), **near)
+        for given, x in ((dy, arranged), (dy.t().contiguous().t(), row_major)):
+            for chosen in range(1, 8):
+                needs = bool(chosen & 1), bool(chosen & 2), bool(chosen & 4)
+                found = short.backward(given, x, values, where, needs=needs)
+                expected = oracle.backward(dy, x, values, where, needs=needs)
+                for ours, theirs in zip(found, expected, strict=True):
+                    torch.testing.assert_close(ours, theirs, **near)
+
+
+@needs_kernels
+def test_which_calls_are_a_few_rows_or_one_block(threads):
     threads(1)
     native, where = BACKENDS["native"], sl.random((300, 700), 0.9)
     short = native.shortly(rows(1, 700), where)
@@ -227,7 +261,10 @@ def test_which_calls_are_a_few_rows(threads):
     assert native.shortly(rows(1, 700), where) is short
     assert native.shortly(rows(2, 700), where) is not short
     assert native.shortly(rows(0, 700), where) is native
-    assert native.shortly(rows(64, 700), where) is native
+    assert isinstance(native.shortly(rows(32, 700), where), one_block.OneBlock)
+    assert native.shortly(rows(31, 700), where) is native
+    assert native.shortly(rows(256, 700), where) is native
+    assert native.shortly(rows(32, 700).bfloat16(), where) is native
     assert native.shortly(rows(1, 700).half(), where) is native
     assert native.shortly(rows(1, 70_000), sl.random((3, 70_000), 0.9)) is native
     assert native.shortly(rows(1, 700), sl.random((300, 700), 0.9995)) is native

@@ -83,8 +83,7 @@ class Lanes(Way):
             return
         narrow = self.kernel("backward_narrow", work)
         layer = (self._rows, work.values(), dy[0], dy[2], x[0], x[2], work.batch)
-        room = work.room("f32", INPUTS * unit)
-        work.call(narrow, *layer, room, *dx, dweights, dbias, THREADS)
+        work.call(narrow, *layer, *dx, dweights, dbias, THREADS)
 
     def _backward(
         self,

@@ -51,6 +51,7 @@ class Report:
             loaded = datasets.load(datasets.CIFAR10, data_dir=data_dir)
         except (ValueError, FileNotFoundError) as error:
             raise InputError(str(error)) from error
+        assert isinstance(loaded, Dataset)
         dense, origin = trained(folder.parent / "cifar-vgg", loaded, seed)
         mine = machine.fingerprint()
         made = []

@@ -29,6 +29,11 @@ class Dataset:
         """Whether figures from these data may stand beside published ones."""
         return "-" not in self.name
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """How many images there are to train on, and how many to test on."""
+        return len(self.train_labels), len(self.test_labels)
+
     def to(self, device: torch.device | str) -> Dataset:
         """Return the same data on `device`."""
         return Dataset(

@@ -11,11 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from sparsebench.training.settings.base import Setting, SettingError
 from sparsebench.training.settings.cifar import CifarSetting
 from sparsebench.training.settings.columns import COLUMNS
+from sparsebench.training.settings.gpt import GPTSetting
 from sparsebench.training.settings.mlp import MLPSetting
 
 __all__ = [
     "KINDS",
     "CifarSetting",
+    "GPTSetting",
     "MLPSetting",
     "Setting",
     "SettingError",
@@ -25,7 +27,9 @@ __all__ = [
 
 # The kind of setting that belongs to a network.
 KINDS: dict[str, type[Setting]] = {
-    network: kind for kind in (MLPSetting, CifarSetting) for network in kind.CHOICES["network"]
+    network: kind
+    for kind in (MLPSetting, CifarSetting, GPTSetting)
+    for network in kind.CHOICES["network"]
 }
 
 

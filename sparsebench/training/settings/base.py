@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
+from sparsebench.training.metrics import ACCURACY, Metric
 from sparsebench.training.settings.columns import COLUMNS, LATER
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -34,6 +35,7 @@ class Setting:
     """
 
     IMAGE: ClassVar[tuple[int, ...]]  # the shape of what the network takes
+    METRIC: ClassVar[Metric] = ACCURACY  # what tables, plots and the terminal say of an epoch
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}  # the fields that are one of a few words
 
     experiment: str

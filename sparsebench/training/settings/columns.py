@@ -22,6 +22,8 @@ COLUMNS: dict[str, Any] = {
     "annealing": "none", "initial_sparsity": 0.5, "anneal_from": 0, "anneal_until": 0,
     "at_start": "none",
     "structure": "unstructured",
+    "layers": 0, "heads": 0, "context": 0, "ff_width": 0, "sparse_blocks": "all",
+    "seconds": 0.0, "steps_per_epoch": 0, "warm_up": 0.0,
 }  # fmt: skip
 
 # Columns that settings did not have when they got their names: no part of the key at these values.
@@ -29,4 +31,6 @@ LATER = frozenset({
     "hidden_layers", "norm", "removal", "score", "randomness",
     "annealing", "initial_sparsity", "anneal_from", "anneal_until", "at_start",
     "structure",
+    "layers", "heads", "context", "ff_width", "sparse_blocks",
+    "seconds", "steps_per_epoch", "warm_up",
 })  # fmt: skip

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from sparsebench.training.datasets import digits
-from sparsebench.training.settings.base import Setting, SettingError
+from sparsebench.training.settings.base import Setting
+from sparsebench.training.settings.structured import check_nearest, fitting
 from sparselayers.dynamic.hebb import Removal, Score
-from sparselayers.structures import Structure, named
 
 Model = Literal["dense", "masked", "sparse", "wide"]
 Topology = Literal["random", "user", "small_world", "receptive_fields", "correlated"]
@@ -24,7 +24,6 @@ AtStart = Literal["none", "snip", "grasp", "synflow"]
 
 _CLASSES = 10
 _KEEPING_STRUCTURE = ("none", "rigl", "set", "mest", "momentum", "granet")
-_NEAR = 0.1  # by how much of the connections asked for their number may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,27 +113,13 @@ class MLPSetting(Setting):
         ):
             self._require(name, holds, f"{allowed}, with a structure")
         for shape in self.sparse_shapes:
-            try:
-                structure = named(self.structure)
-                structure.check_shape(shape)
-            except ValueError as error:
-                raise SettingError("structure", f"one that fits: {error}", self.structure) from None
+            structure = fitting(self.structure, shape)
             reached = ["sparsity"] + ["initial_sparsity"] * (self.annealing != "none")
             for name in reached:
-                self._check_nearest(structure, shape, name)
+                check_nearest(self, structure, shape, name)
             if structure.group(shape) is not None and self.annealing != "none":
                 alone = f"none with annealing and structure {structure}"
                 self._require("rewiring", self.rewiring == "none", alone)
-
-    def _check_nearest(self, structure: Structure, shape: tuple[int, int], name: str) -> None:
-        """See that a structure has the sparsity of a field, or nearly."""
-        asked = getattr(self, name)
-        try:
-            nearest = structure.nearest(shape, asked)
-        except ValueError as error:
-            raise SettingError(name, f"one that {structure} has: {error}", asked) from None
-        near = abs(nearest - asked) <= _NEAR * (1 - asked)
-        self._require(name, near, f"{nearest:.6g} with structure {structure}")
 
     def _check_annealing(self) -> None:
         if self.annealing == "none":

@@ -215,6 +215,13 @@ def test_steps_of_graphs_are_captured_and_right(name, phase, monkeypatch, tmp_pa
     assert set(fake.log) == {"capture"}
 
 
+@pytest.mark.parametrize("name", ["gpu-more", "gpu-ways"])
+def test_sweeps_for_gpus_ask_for_what_is_supported(name):
+    cases = sweep.load(name).cases(["cpu"], [1])
+    assert {case.device for case in cases} == {"cuda"}
+    assert all(IMPLEMENTATIONS[case.implementation].unsupported(case) is None for case in cases)
+
+
 def test_what_a_graph_is_for_needs_a_gpu():
     for name in ("dense_graph", "ours_graph", "ours_gather", "ours_bitmaps"):
         case = replace(CASE, implementation=name)

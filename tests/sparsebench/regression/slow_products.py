@@ -4,13 +4,14 @@ import time
 
 from sparsebench.regression import yardstick
 from sparselayers.backends import BACKENDS
+from sparselayers.backends.native import few, one_block
 
 
 def measured(names, seconds):
     """What the yardstick finds, with native products that take `seconds` on the processor."""
-    native = type(BACKENDS["native"])
-    for name in ("forward", "backward"):
-        setattr(native, name, _lasting(getattr(native, name), seconds))
+    for backend in (type(BACKENDS["native"]), few.Few, one_block.OneBlock):
+        for name in ("forward", "backward"):
+            setattr(backend, name, _lasting(getattr(backend, name), seconds))
     return yardstick.run(names, 0.03, rivals=False)
 
 

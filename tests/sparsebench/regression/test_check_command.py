@@ -264,8 +264,9 @@ def _slower(product):
     return slow
 
 
-for _name in ("forward", "backward"):
-    setattr(Native, _name, _slower(getattr(Native, _name)))
+for _backend in (Native, few.Few, one_block.OneBlock):
+    for _name in ("forward", "backward"):
+        setattr(_backend, _name, _slower(getattr(_backend, _name)))
 """
 
 

@@ -5,8 +5,8 @@ import torch
 
 from sparsebench.regression.counted.memory import Memory, given
 from sparsebench.regression.counted.way import INPUTS, OUTPUTS, Layer
-from sparsebench.regression.counted.workloads import ISA, WORKLOADS, use, workload
-from sparselayers.backends.native import library
+from sparsebench.regression.counted.workloads import ISA, WAYS, WORKLOADS, use, workload
+from sparselayers.backends.native import calibration, library
 
 TYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -60,6 +60,10 @@ def test_a_workload_computes_its_product(name, kernels):
         found = torch.tensor(memory.numbers(), dtype=torch.float64)
         exact = expected[result].to(TYPES[kind]).double().reshape(-1)
         assert torch.equal(found, exact), result
+
+
+def test_every_way_is_counted():
+    assert {way.name for way in WAYS} == set(calibration.WAYS)
 
 
 def test_numbers_are_kept_exactly():

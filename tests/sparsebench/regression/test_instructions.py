@@ -114,6 +114,17 @@ def test_without_valgrind_it_says_what_to_install(monkeypatch):
         instructions.valgrind()
 
 
+def test_the_guide_says_what_the_record_does():
+    same, twice = results.load_counts(ROOT / "results" / "reference" / "check")
+    text = " ".join((ROOT / "docs/guides/performance-check.md").read_text("utf-8").split())
+    alike = [sum(f.base == f.head for f in check.findings) for check in (same, twice)]
+    more = [f.workload for f in twice.failures]
+    assert {name.rpartition("-")[0] for name in more} == {"bitmaps-y-f32", "bitmaps-y-bf16"}
+    assert f"{alike[0]} of {len(same.findings)} workloads" in text
+    assert f"its {len(more)} are named and {alike[1]} count alike" in text
+    assert f"({same.wall_s:.0f} and {twice.wall_s:.0f} s on" in text
+
+
 # Stands for valgrind: runs no program, and writes what callgrind would.
 TOOL = """#!{python}
 import pathlib, sys

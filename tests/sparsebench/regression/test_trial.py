@@ -14,10 +14,11 @@ import pytest
 from sparsebench.regression import yardstick
 from sparsebench.regression.builds import Build, Revision
 from sparsebench.regression.results import Finding
-from sparselayers.backends.native import Native
+from sparselayers.backends import native
 
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "results" / "reference" / "check" / "trial.jsonl"
+PRODUCTS = "forward", "backward"
 NATIVE = "site-packages/sparselayers/backends/native/__init__.py"
 
 
@@ -42,12 +43,15 @@ def test_every_product_of_the_slower_side_takes_as_much_longer_as_is_said(trial)
 
         backward = forward
 
-    exec(trial.PATCH, {"Native": Fake})
-    for product in (Fake().forward, Fake().backward):
+    few, one_block = (type(name, (), dict(vars(Fake))) for name in ("Few", "OneBlock"))
+    rooms = SimpleNamespace(Few=few), SimpleNamespace(OneBlock=one_block)
+    exec(trial.PATCH, {"Native": Fake, "few": rooms[0], "one_block": rooms[1]})
+    for product in (getattr(each(), name) for each in (Fake, few, one_block) for name in PRODUCTS):
         begin = time.thread_time()
         assert product(1, bias=2) == 3
         assert time.thread_time() - begin >= 1.3 * taken[-1]
-    assert {"forward", "backward"} <= vars(Native).keys()
+    for backend in (native.Native, native.few.Few, native.one_block.OneBlock):
+        assert set(PRODUCTS) <= vars(backend).keys()
     assert set(trial.WORKLOADS) <= yardstick.WORKLOADS.keys()
 
 

@@ -7,13 +7,20 @@ import torch
 
 from sparsebench.training import checkpoint, settings
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.settings import COLUMNS, CifarSetting, MLPSetting, SettingError
+from sparsebench.training.settings import (
+    COLUMNS,
+    CifarSetting,
+    GPTSetting,
+    MLPSetting,
+    SettingError,
+)
 
 MLP = MLPSetting(experiment="test", row="sparse", width=30, rewiring="set", images=7)
 CIFAR = CifarSetting(experiment="test", row="dense", model="dense", network="resnet18", batch=5)
+GPT = GPTSetting(experiment="test", row="sparse", layers=2, seconds=9.0, sparse_blocks="0")
 
 
-@pytest.mark.parametrize("setting", [MLP, CIFAR])
+@pytest.mark.parametrize("setting", [MLP, CIFAR, GPT])
 def test_what_is_written_has_every_column_and_is_read_back(setting):
     assert list(setting.columns) == list(COLUMNS)
     assert settings.read(setting.columns) == setting
@@ -32,7 +39,10 @@ def test_older_records_without_later_columns_are_settings_of_the_mlp():
     ("columns", "message"),
     [
         (3, "a setting has columns, and this is 3"),
-        (MLP.columns | {"network": "x"}, "network must be one of mlp, vgg11_bn, resnet18; got 'x'"),
+        (
+            MLP.columns | {"network": "x"},
+            r"network must be one of mlp, .*, gpt; got 'x'",
+        ),
         (MLP.columns | {"lr": "fast"}, "lr: Input should be a valid number"),
         (MLP.columns | {"lr": 0.0}, "lr must be above 0, got 0.0"),
         (CIFAR.columns | {"width": 5}, "resnet18 has no width to be 5"),
@@ -43,6 +53,11 @@ def test_older_records_without_later_columns_are_settings_of_the_mlp():
 def test_what_is_no_setting_is_refused(columns, message):
     with pytest.raises(ValueError, match=message):
         settings.read(columns)
+
+
+def test_a_key_has_the_fields_of_the_transformer_where_there_are_some():
+    assert " layers=2 heads=4 context=128 ff_width=1024 sparse_blocks=0 seconds=9.0 " in GPT.key
+    assert "layers" not in MLP.key.replace("hidden_layers", "")
 
 
 def test_differences_are_told_between_networks_too():

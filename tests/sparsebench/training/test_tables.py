@@ -14,7 +14,7 @@ ROWS = {row.row: row for row in experiment.shipped("mnist").rows}
 
 
 def record(setting, accuracies, **others):
-    epochs = [Epoch(loss=1.0, accuracy=accuracy) for accuracy in accuracies]
+    epochs = [Epoch(loss=1.0, accuracy=each, perplexity=1 / each) for each in accuracies]
     return TrainingRecord(
         setting=setting, epochs=epochs, parameters=160_810, weights=158_800,
         machine={"id": "m"}, **others,

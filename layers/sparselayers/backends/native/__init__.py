@@ -2,8 +2,10 @@
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
 leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
-their inputs. Each is a backend by itself, so that its name
-can be asked for in place of a choice; the compiled kernels are in `csrc`, each way's in its room.
+their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
+the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
+from those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call
+(`few.py`), or before one of a single block (`one_block.py`), is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import calibration, few, library
+from sparselayers.backends.native import calibration, few, library, nonzero, one_block
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -65,6 +67,8 @@ class Native(Backend):
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         way = choose("y", x.shape[0], connectivity, values.dtype).way
+        if way == Lanes.name and nonzero.gains(x, connectivity):
+            return nonzero.forward(x, values, bias, connectivity)
         return WAYS[way].forward(x, values, bias, connectivity)
 
     def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
@@ -108,9 +112,9 @@ class Native(Backend):
         return found._replace(input=WAYS[dx].grad_input(dy, values, connectivity))
 
     def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
-        """Return the products of a few rows of a small layer, where those are the lanes'."""
+        """Return the products of a few rows, or of one block, where those are the lanes'."""
         batch = x.shape[0]
-        if batch > few.MOST:
+        if batch > one_block.MOST:
             return self
         key = "shortly", batch, x.dtype, torch.get_num_threads()
         found: Backend | None = connectivity.derived(key)
@@ -120,13 +124,17 @@ class Native(Backend):
         return connectivity.derive(key, make, at_most=_KEPT)
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
-        if not few.is_small(batch, connectivity, dtype):
-            return self
-        ways = {
-            *choose("y", batch, connectivity, dtype).ways,
-            *choose("backward", batch, connectivity, dtype).ways,
-        }
-        return few.Few(batch, connectivity, dtype) if ways == {"lanes"} else self
+        for shorter, serves in (
+            (few.Few, few.is_small(batch, connectivity, dtype)),
+            (one_block.OneBlock, one_block.is_one_block(batch, dtype)),
+        ):
+            if serves:
+                ways = {
+                    *choose("y", batch, connectivity, dtype).ways,
+                    *choose("backward", batch, connectivity, dtype).ways,
+                }
+                return shorter(batch, connectivity, dtype) if ways == {"lanes"} else self
+        return self
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
         """Return by which ways a batch is computed, and what each was estimated to take."""

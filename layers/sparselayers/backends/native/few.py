@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Gradients, OneBackward
-from sparselayers.backends.native import library
+from sparselayers.backends.native import library, nonzero
 from sparselayers.backends.native.lanes import Lanes, rows_of
 from sparselayers.backends.native.library import WORTH_A_THREAD, threads_of_product
 from sparselayers.connectivity import Connectivity
@@ -35,6 +35,7 @@ class Few(OneBackward):
         self._outputs, self._inputs = connectivity.shape
         self._connections = connectivity.nnz
         self._threads = threads_of_product(batch, connectivity.nnz)
+        self._may_skip = nonzero.may_gain(batch, connectivity, dtype)
         self._rows: Any = rows_of(connectivity).kernel
         kernels = library.loops(dtype, "few_multiply", "few_backward")
         self._multiply, self._backward = kernels.few_multiply, kernels.few_backward
@@ -47,7 +48,8 @@ class Few(OneBackward):
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
-        del connectivity
+        if self._may_skip and nonzero.gains(x, connectivity):
+            return nonzero.forward(x, values, bias, connectivity)
         y = values.new_empty(self._batch, self._outputs)
         self._multiply(
             self._rows,

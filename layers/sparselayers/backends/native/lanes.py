@@ -143,7 +143,7 @@ class Lanes(OneBackward):
             return gradients
         _of(dtype).backward(
             rows_of(connectivity).kernel,
-            _columns(connectivity).kernel if needs_input else None,
+            columns_of(connectivity).kernel if needs_input else None,
             values.data_ptr(),
             dy.data_ptr(),
             *dy.stride(),
@@ -171,7 +171,8 @@ def rows_of(connectivity: Connectivity) -> _Rows:
     return connectivity.derive("native rows", lambda: _make_rows(connectivity))
 
 
-def _columns(connectivity: Connectivity) -> _Rows:
+def columns_of(connectivity: Connectivity) -> _Rows:
+    """Return what the kernels know of the transpose, made once."""
     return connectivity.derive("native columns", lambda: _make_columns(connectivity))
 
 
@@ -206,8 +207,8 @@ def _make_columns(connectivity: Connectivity) -> _Rows:
         entries.data_ptr(),
         starts.data_ptr(),
     )
-    columns = _Rows(in_features, kernel, (ptr, entries, starts))
-    return _tiled(columns, lengths[0], out_features, nnz)
+    made = _Rows(in_features, kernel, (ptr, entries, starts))
+    return _tiled(made, lengths[0], out_features, nnz)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +305,11 @@ def _arranged(x: Tensor) -> Tensor:
     if dtype == x.dtype and _pitch(x, kernels) is not None:
         return x
     pitch = kernels.pitch(batch)
-    arranged = x.new_empty(features * pitch, dtype=dtype)
-    arranged = arranged.as_strided((batch, features), (1, pitch))
+    if pitch == batch:  # no lanes behind the last of the batch, so none behind the last feature
+        arranged = x.new_empty_strided((batch, features), (1, pitch), dtype=dtype)
+    else:
+        arranged = x.new_empty(features * pitch, dtype=dtype)
+        arranged = arranged.as_strided((batch, features), (1, pitch))
     kernels.pack(
         x.data_ptr(),
         *x.stride(),

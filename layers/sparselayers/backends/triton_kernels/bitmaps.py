@@ -220,7 +220,7 @@ def sample(
     first = (program // blocks) * WORDS
     column = first * 32 + tl.arange(0, 32 * WORDS)
     total = tl.zeros([ROWS, 32 * WORDS], WIDE)
-    sum_of = tl.zeros([ROWS], WIDE)
+    sum_of = tl.zeros([ROWS, BATCH], WIDE)
     for begin in range(0, batch, BATCH):
         number = begin + tl.arange(0, BATCH)
         place, inside = where(row, number, outputs, batch, DY_BY_SAMPLE, OFFSET)
@@ -229,10 +229,10 @@ def sample(
         right = tl.load(x + place, mask=inside, other=0)
         total = tl.dot(left, tl.trans(right), total, input_precision=PRECISION)
         if HAS_BIAS:
-            sum_of += tl.sum(left.to(WIDE), 1)
+            sum_of += left.to(WIDE)
     if HAS_BIAS:
         written = (row < outputs) & (first == 0)
-        tl.store(sums + row, sum_of.to(sums.dtype.element_ty), mask=written)
+        tl.store(sums + row, tl.sum(sum_of, 1).to(sums.dtype.element_ty), mask=written)
     own, start = words_of(bits, starts, row, first, outputs, words, WORDS)
     here, which = places(own, start)
     gradient = tl.reshape(total.to(result.dtype.element_ty), [ROWS, WORDS, 32])

@@ -13,6 +13,7 @@
 #include "blocks.h"
 #include "instruction_sets.h"
 #include "memory_error.h"
+#include "nonzero.h"
 #include "order.h"
 #include "passes.h"
 #include "scratch.h"
@@ -191,6 +192,22 @@ void bind_products(nb::module_& module, const std::string& suffix) {
                });
              });
   bind_few<W, Index>(module, suffix);
+  module.def(("visited_" + suffix).c_str(),
+             [](const Rows<Index>& columns, uintptr_t x, int64_t batch_stride,
+                int64_t feature_stride, int64_t batch) {
+               return visited<W>(columns, {at<const W>(x), batch_stride, feature_stride}, batch);
+             });
+  module.def(("multiply_nonzero_" + suffix).c_str(),
+             [](const Rows<Index>& columns, uintptr_t values, uintptr_t bias, uintptr_t x,
+                int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch, uintptr_t y,
+                int64_t batch_stride, int64_t feature_stride, int threads) {
+               without_gil([&] {
+                 return multiply_nonzero<W, Index>(
+                     columns, at<const W>(values), at<const W>(bias),
+                     {at<const W>(x), x_batch_stride, x_feature_stride}, batch,
+                     {at<W>(y), batch_stride, feature_stride}, threads);
+               });
+             });
 }
 
 template <class W>
@@ -200,6 +217,11 @@ void bind(nb::module_& module, const std::string& suffix) {
   module.def(("unit_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).unit; });
   module.def(("pitch_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).lanes(); });
   module.def(("blocks_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).count; });
+  module.def(("nonzero_" + suffix).c_str(),
+             [](uintptr_t x, int64_t batch_stride, int64_t feature_stride, int64_t batch,
+                int64_t features) {
+               return nonzero<W>({at<const W>(x), batch_stride, feature_stride}, batch, features);
+             });
   module.def(("pack_" + suffix).c_str(),
              [](uintptr_t from, int64_t batch_stride, int64_t feature_stride, int64_t batch,
                 int64_t features, uintptr_t to, int64_t pitch, int threads) {

@@ -1,6 +1,5 @@
 // Connections before and after: merged row by row, and what belongs to each taken along.
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -142,9 +141,9 @@ size_t carry(const Pattern<I>& old, const Pattern<I>& now, const std::vector<Car
       const int64_t bytes = each.bytes;
 #pragma omp single
       {
-        std::memset(saved.get(), 0, bytes);
-        std::memcpy(saved.get() + bytes, each.from + before * bytes,
-                    (old.ptr[bottom] - before) * bytes);
+        std::fill_n(saved.get(), bytes, char{0});
+        std::copy_n(each.from + before * bytes, (old.ptr[bottom] - before) * bytes,
+                    saved.get() + bytes);
       }
       switch (bytes) {
         case 1: gather<uint8_t>(saved.get(), places.get(), first, last, each.to); break;

@@ -33,7 +33,7 @@ SB_INLINE V repeated(const float* from) {
     return {(V::Raw)(pair - Pairs{})};
   } else {
 #if defined(__AVX512F__)
-    return {(V::Raw)_mm512_broadcast_f32x4(_mm_loadu_ps(from))};
+    return {(V::Raw)_mm512_maskz_broadcast_f32x4(0xffff, _mm_loadu_ps(from))};
 #endif
   }
 }

@@ -1,0 +1,125 @@
+"""A batch of one block, by the lanes: what is asked in every step of training is kept.
+
+Such a batch is arranged whole, by one call, and each of its products is one more (csrc/README.md).
+How it is cut, on how many threads and in which arrays does not change from step to step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparselayers.backends.base import Gradients, OneBackward
+from sparselayers.backends.native import library
+from sparselayers.backends.native.lanes import Lanes, columns_of, rows_of
+from sparselayers.backends.native.library import threads, threads_of_product
+from sparselayers.connectivity import Connectivity
+
+MOST = 128  # rows of the largest of blocks
+_LANES = Lanes()
+_DTYPES = (torch.float32, torch.float64)  # which are arranged as they are
+
+
+class OneBlock(OneBackward):
+    """The products of so many rows by one layer, on so many threads as there are when it is made.
+
+    `connectivity` is always that which it was made for.
+    """
+
+    name = "native"
+
+    def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
+        self._batch, (self._outputs, self._inputs) = batch, connectivity.shape
+        self._connections = connectivity.nnz
+        self._strides = 1, batch
+        self._threads = threads_of_product(batch, connectivity.nnz)
+        self._rows: Any = rows_of(connectivity).kernel
+        kernels = library.loops(dtype, "pack", "multiply", "backward")
+        self._pack, self._multiply = kernels.pack, kernels.multiply
+        self._backward = kernels.backward
+
+    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
+        """Serve what the lanes do."""
+        return _LANES.supports(device, dtype)
+
+    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
+        """Return `x` feature-major, without room between features."""
+        del connectivity
+        return self._arranged(x, self._inputs)
+
+    def _arranged(self, x: Tensor, features: int) -> Tensor:
+        strides = x.stride()
+        if strides == self._strides:
+            return x
+        batch = self._batch
+        arranged = x.new_empty_strided((batch, features), self._strides)
+        shared = threads(batch * features)
+        to = arranged.data_ptr()
+        self._pack(x.data_ptr(), *strides, batch, features, to, batch, shared)
+        return arranged
+
+    def forward(
+        self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+    ) -> Tensor:
+        """Return y = x Wᵀ + bias."""
+        del connectivity
+        x = self._arranged(x, self._inputs)
+        y = values.new_empty(self._batch, self._outputs)
+        self._multiply(
+            self._rows,
+            values.data_ptr(),
+            0 if bias is None else bias.data_ptr(),
+            x.data_ptr(),
+            *self._strides,
+            self._batch,
+            y.data_ptr(),
+            self._outputs,
+            1,
+            self._threads,
+        )
+        return y
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, from one arrangement of dy."""
+        dy = self._arranged(dy, self._outputs)
+        if x is not None:
+            x = self._arranged(x, self._inputs)
+        dx = values.new_empty(self._batch, self._inputs) if needs[0] else None
+        dvalues = values.new_empty(self._connections) if needs[1] and x is not None else None
+        dbias = values.new_empty(self._outputs) if needs[2] else None
+        self._backward(
+            self._rows,
+            None if dx is None else columns_of(connectivity).kernel,
+            values.data_ptr(),
+            dy.data_ptr(),
+            *self._strides,
+            0 if x is None else x.data_ptr(),
+            *self._strides,
+            self._batch,
+            0 if dx is None else dx.data_ptr(),
+            self._inputs,
+            1,
+            0 if dvalues is None else dvalues.data_ptr(),
+            0 if dbias is None else dbias.data_ptr(),
+            self._threads,
+        )
+        return Gradients(dx, dvalues, dbias)
+
+
+def is_one_block(batch: int, dtype: torch.dtype) -> bool:
+    """Return whether a batch is one block of whole registers, of more than one."""
+    if not 0 < batch <= MOST or dtype not in _DTYPES:
+        return False
+    kernels = library.loops(dtype, "unit", "blocks", "pitch")
+    whole: bool = kernels.pitch(batch) == batch and kernels.blocks(batch) == 1
+    return whole and batch > kernels.unit(batch)
