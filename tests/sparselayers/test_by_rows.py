@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -74,6 +74,7 @@ NUMBERS = st.one_of(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(NUMBERS, st.booleans()), min_size=1), st.data())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_the_smallest_go_and_of_equal_ones_the_first(dtype, numbers, data):
@@ -94,6 +95,7 @@ def test_the_smallest_go_and_of_equal_ones_the_first(dtype, numbers, data):
     assert torch.equal(keep, expected)
 
 
+@settings(max_examples=40)
 @given(st.lists(NUMBERS), NUMBERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_what_is_above_a_bar(dtype, numbers, bar):
@@ -181,6 +183,7 @@ def test_every_set_of_places_is_as_likely(count):
     assert all(abs(times - expected) < 5 * math.sqrt(expected) for times in seen.values())
 
 
+@settings(max_examples=50)
 @given(layers(), st.sets(st.integers(0, 80)))
 def test_what_is_kept_and_what_has_grown_is_merged(layer, drawn):
     old, keep = layer
@@ -195,6 +198,7 @@ def test_what_is_kept_and_what_has_grown_is_merged(layer, drawn):
             by_rows.merged(old, keep, kept)
 
 
+@settings(max_examples=50)
 @given(layers(), st.sets(st.integers(0, 80)))
 def test_numbers_follow_their_connections(layer, drawn):
     old, _ = layer

@@ -268,6 +268,9 @@ def test_which_calls_are_a_few_rows_or_one_block(threads):
     assert native.shortly(rows(1, 700).half(), where) is native
     assert native.shortly(rows(1, 70_000), sl.random((3, 70_000), 0.9)) is native
     assert native.shortly(rows(1, 700), sl.random((300, 700), 0.9995)) is native
+    dense = sl.random((64, 64), 0.3, generator=torch.Generator())
+    assert native.shortly(rows(1, 64), dense) is native  # by costs that are fixed, in bitmaps
+    assert not dense.has_derived("native rows")  # memory for what is not computed so
     for other in ("lanes", "reference"):
         assert BACKENDS[other].shortly(rows(1, 700), where) is BACKENDS[other]
 

@@ -181,3 +181,13 @@ def test_thousands_of_rows_are_written_as_csv_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(writers, "_MOST", len(table.text) - 1)
     assert tables.write(table, tmp_path) == [tmp_path / "measurements.csv"]
     assert [path.name for path in tmp_path.iterdir()] == ["measurements.csv"]
+
+
+def test_text_that_nobody_reads_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(writers, "_MOST", 1)
+    made = {t.name: t for t in tables.tables(points(sweep(widths=(512,), batches=(1,))))}
+    for name in ("measurements", "memory"):
+        assert tables.write(made[name], tmp_path) == [tmp_path / f"{name}.csv"]
+        assert not {"text", "caption"} & vars(made[name]).keys()
+        assert len(made[name].text) == made[name].rows == len(made[name].numbers)
+        assert made[name].caption

@@ -124,17 +124,20 @@ class Native(Backend):
         return connectivity.derive(key, make, at_most=_KEPT)
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
-        for shorter, serves in (
-            (few.Few, few.is_small(batch, connectivity, dtype)),
-            (one_block.OneBlock, one_block.is_one_block(batch, dtype)),
-        ):
-            if serves:
-                ways = {
-                    *choose("y", batch, connectivity, dtype).ways,
-                    *choose("backward", batch, connectivity, dtype).ways,
-                }
-                return shorter(batch, connectivity, dtype) if ways == {"lanes"} else self
-        return self
+        is_few = few.is_small(batch, connectivity, dtype)
+        if not (is_few or one_block.is_one_block(batch, dtype)):
+            return self
+        ways = {
+            *choose("y", batch, connectivity, dtype).ways,
+            *choose("backward", batch, connectivity, dtype).ways,
+        }
+        if ways != {"lanes"}:
+            return self
+        if is_few:
+            return few.Few(batch, connectivity, dtype)
+        if nonzero.may_gain(batch, connectivity, dtype):
+            return self  # which looks for inputs that are zero
+        return one_block.OneBlock(batch, connectivity, dtype)
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
         """Return by which ways a batch is computed, and what each was estimated to take."""
