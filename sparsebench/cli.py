@@ -66,7 +66,7 @@ COMMANDS = {
     "export": ("export:export", "Write records in another tool's format."),
     "train": (
         "train:train",
-        "Train the networks of an experiment, and record accuracy, time and memory.",
+        "Train the networks of an experiment, and record accuracy or perplexity, time and memory.",
     ),
     "sparsify": (
         "sparsify:sparsify",
