@@ -24,7 +24,7 @@ from sparsebench.views.plots.style import save, styled
 from tests.readme_tables import PAGES, REFERENCE, ROOT
 
 PLOTS = ROOT / "plots"
-PICTURE = re.compile(r"\]\((?:\.\./)*plots/([\w/-]+)\.png\)")
+PICTURE = re.compile(r"\]\((?:\.\./)*plots/([\w./-]+)\.png\)")
 
 
 def shown() -> set[str]:

@@ -25,6 +25,7 @@ from sparsebench.views.plots.memories import memories
 from sparsebench.views.plots.rooflines import rooflines
 from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups
+from sparsebench.views.plots.structures import structures
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.plots.times import times
 from sparsebench.views.plots.zeros import zeros
@@ -37,6 +38,7 @@ Plot = Callable[[Sequence[Point]], Iterator[tuple[str, Figure]]]
 PLOTS: tuple[Plot, ...] = (
     headline,
     speedups,
+    structures,
     layers,
     times,
     crossovers,

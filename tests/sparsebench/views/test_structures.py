@@ -1,9 +1,9 @@
-"""Layers with structures whose speed-ups are known: a row each, unstructured ones beside them."""
+"""Layers with structures whose speed-ups are known: in a table, and in a picture."""
 
 import pytest
 
 from sparsebench.analysis.points import points
-from sparsebench.views import tables
+from sparsebench.views import plots, tables
 from tests.sparsebench.factory import record
 
 # Seconds of a layer that is 90% sparse; dense takes 8.
@@ -39,3 +39,16 @@ def test_each_structure_is_a_column():
 
 def test_without_a_structure_there_is_none():
     assert made(measured(0.9, {"random": 4.0, "small_world": 4.5})) is None
+
+
+def test_each_structure_is_a_line_of_the_picture():
+    figures = dict(plots.figures(points(list(measured(0.9, SECONDS)))))
+    (axes,) = figures["structures-1024-0.9"].axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["unstructured", "8x1", "16x16"]
+    drawn = sorted(
+        (y, x)
+        for line in axes.lines
+        if len(line.get_xdata()) == 1 and line.get_marker() == "o"
+        for x, y in line.get_xydata()
+    )
+    assert drawn == [(0, pytest.approx(2.0)), (1, pytest.approx(4.0)), (2, pytest.approx(8.0))]
