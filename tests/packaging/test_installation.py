@@ -163,6 +163,14 @@ def test_the_wheel_holds_two_packages_and_no_sources_of_kernels(wheel):
     assert shipped >= {str(file.relative_to(ROOT)) for file in asked}
 
 
+def test_the_wheel_holds_every_module(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for name, folder in zip(NAMES, (ROOT, ROOT / "layers"), strict=True):
+        modules = {str(file.relative_to(folder)) for file in (folder / name).rglob("*.py")}
+        assert len(modules) > 50
+        assert modules <= names, sorted(modules - names)
+
+
 def test_the_wheel_says_what_it_is(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
