@@ -42,8 +42,9 @@ class Retakes:
             line += f", and taken again ({spent}, of {allowed} allowed)"
         if not self.left:
             return line + ": all have rounds that were not"
-        stay = "stays so: it is" if self.left == 1 else "stay so: they are"
-        return line + f"; {self.left} {stay} marked ! in tables, and decide nothing"
+        if self.left == 1:
+            return line + "; 1 stays so: it is marked ! in tables, and decides nothing"
+        return line + f"; {self.left} stay so: they are marked ! in tables, and decide nothing"
 
 
 def take(place: Place, work: Work, measured_s: float) -> Retakes:

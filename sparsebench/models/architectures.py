@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +93,9 @@ def _transformers(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> 
 
 def _function(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> Architecture:
     module, _, function = name.partition(":")
+    # The current folder too, as `python -m` has it; last, so that no file there hides a library.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:

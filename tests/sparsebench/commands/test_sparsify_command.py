@@ -1,6 +1,7 @@
 """`sparsebench sparsify` on models small enough for a test."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -68,6 +69,16 @@ def test_every_kind_of_layer_is_pruned_and_measured():
         assert f"attention.{name}" in result.output
     assert "24×24×3" in result.output
     assert "lstm: not measured: there is no sparse recurrent layer" in result.output
+
+
+def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a script has it
+    (tmp_path / "a_module_of_mine.py").write_text(
+        "from torch import nn\n\n\ndef make():\n    return nn.Linear(3, 2)\n"
+    )
+    made = architectures.make("a_module_of_mine:make", shape=(4, 3))
+    assert made.model(made.example).shape == (4, 2)
 
 
 def test_torchvision_by_name():
