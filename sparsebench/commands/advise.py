@@ -62,8 +62,10 @@ def advise(
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
     if advice is None:
         raise InputError(
-            "no time could be taken that other work left alone: see results/advise/records.jsonl, "
-            "and ask again when the machine is quieter"
+            "no time could be taken that other work left alone: see results/advise/records.jsonl; "
+            "ask again when the machine is quieter, or let disturbed times be taken again: "
+            f"sparsebench compare-linear --in {in_features} --out {out_features} --batch {batch} "
+            f"--sparsity {sparsity:g}, whose records advise reads then"
         )
     if as_json:
         typer.echo(json.dumps(asdict(advice)))
