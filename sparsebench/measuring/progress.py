@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from sparsebench.cases.case import Case
+from sparsebench.cases.case import USUAL, Case
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.records import Record
 
@@ -127,9 +127,18 @@ class MachinesDisplay(Display):
 def title(case: Case) -> str:
     """Name `case` as short as it can be told from others of a run."""
     size = case.size if "→" in case.size else f"{case.size}→{case.size}"
-    return (
-        f"{case.implementation} {size} "
-        f"{100 * case.sparsity:g}% batch {case.batch} {case.phase} {case.device} {case.dtype}"
+    unusual = {
+        case.topology: case.topology != "random",
+        case.operation: case.operation not in ("linear", "conv2d"),  # which the size tells
+        f"gradients {case.gradients}": case.gradients != USUAL["gradients"],
+        f"cache {case.cache}": case.cache != USUAL["cache"],
+    }
+    return " ".join(
+        (
+            f"{case.implementation} {size} {100 * case.sparsity:g}%",
+            *(name for name, said in unusual.items() if said),
+            f"batch {case.batch} {case.phase} {case.device} {case.dtype}",
+        )
     )
 
 
