@@ -170,6 +170,13 @@ def test_places_are_drawn_as_an_urn_gives_them(layer, some, seed, data):
     assert not pairs(found) & counted
 
 
+def test_more_places_than_are_free_are_refused():
+    taken = sl.from_mask(torch.tensor([[1, 0, 0], [1, 1, 1]]).bool())
+    assert by_rows.scattered(taken, None, 2, seeded()).nnz == 2
+    with pytest.raises(ValueError, match="at most 2 connections can grow, got 3"):
+        by_rows.scattered(taken, None, 3, seeded())
+
+
 @pytest.mark.parametrize("count", [2, 6])
 def test_every_set_of_places_is_as_likely(count):
     """Rows with different numbers of free places, crowded ones among them."""
@@ -346,6 +353,24 @@ def test_a_rule_that_grows_what_is_there_is_refused():
     optimizer.step()
     before = layer.connectivity
     with pytest.raises(ValueError, match="cannot grow where there is one already"):
+        rewirer.step()
+    assert layer.connectivity is before
+
+
+def test_a_rule_that_grows_connections_of_another_shape_is_refused():
+    class Wide(sl.SET):
+        def grow(self, site, count):
+            col = torch.full((count,), 99, dtype=torch.int32)
+            row_ptr = torch.arange(11, dtype=torch.int32).clamp(max=count)
+            return sl.Connectivity((10, 100), row_ptr, col)
+
+    layer = sl.SparseLinear(20, 10, sparsity=0.9)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = Wide(layer, optimizer, update_every=1, stop_after=9, fraction=0.2)
+    layer(torch.ones(1, 20)).sum().backward()
+    optimizer.step()
+    before = layer.connectivity
+    with pytest.raises(RuntimeError, match=r"of shape \(10, 100\), where the layer has \(10, 20\)"):
         rewirer.step()
     assert layer.connectivity is before
 
