@@ -13,6 +13,7 @@ from torch import nn
 import sparselayers as sl
 from sparselayers import by_rows
 from sparselayers.backends.native import library
+from sparselayers.by_rows import drawing, kernels, merging
 from sparselayers.topologies.keys import contains, from_keys, keys_of
 from sparselayers.topology_change import TopologyChange
 from tests import peaks
@@ -188,6 +189,26 @@ def test_every_set_of_places_is_as_likely(count):
         seen[tuple(sorted(pairs(by_rows.scattered(taken, None, count, generator))))] += 1
     expected = draws / len(seen)
     assert all(abs(times - expected) < 5 * math.sqrt(expected) for times in seen.values())
+
+
+def test_more_connections_than_32_bits_count_are_counted_in_64(monkeypatch):
+    counted = []
+
+    def pointers(counts):
+        counted.append(counts.dtype)
+        return kernels.pointers(counts)
+
+    for module in (drawing, merging):
+        monkeypatch.setattr(module, "pointers", pointers)
+        monkeypatch.setattr(
+            module, "index_dtype", lambda shape, nnz: torch.int64 if nnz > 5 else torch.int32
+        )
+    taken = sl.from_mask(torch.eye(4, dtype=torch.bool))
+    few, many = (by_rows.scattered(taken, None, count, seeded()) for count in (1, 6))
+    both = [by_rows.merged(taken, None, each) for each in (few, many)]
+    assert counted == [torch.int32, torch.int64] * 2
+    assert [each.col.dtype for each in both] == [torch.int32, torch.int64]
+    assert pairs(both[1]) == pairs(taken) | pairs(many)
 
 
 @settings(max_examples=50)

@@ -22,6 +22,8 @@ def scattered(
 
     Raises ValueError where fewer are free.
     """
+    dtype = torch.promote_types(taken.col.dtype, index_dtype(taken.shape, count))
+    taken = as_type(taken, dtype)
     kernel, columns = pattern(taken), taken.shape[1]
     seeds = torch.randint(2**62, (2,), generator=generator).tolist()
     there = taken.row_ptr.diff() if keep is None else kept_of_rows(taken, keep)
