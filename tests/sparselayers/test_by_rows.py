@@ -378,6 +378,24 @@ def test_a_rule_that_grows_what_is_there_is_refused():
     assert layer.connectivity is before
 
 
+def test_a_rule_that_says_what_is_kept_by_every_other_number_keeps_that():
+    class Strided(sl.SET):
+        def percolate(self, sites, kept):
+            return {name: torch.stack((keep, ~keep), 1)[:, 0] for name, keep in kept.items()}
+
+    layer = sl.SparseLinear(20, 10, sparsity=0.5)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = Strided(layer, optimizer, update_every=1, stop_after=9, fraction=0.2)
+    layer(torch.ones(1, 20)).sum().backward()
+    optimizer.step()
+    before, sizes = layer.connectivity, layer.weights.detach().abs()
+    rewirer.step()
+    stayed = pairs(layer.connectivity) & pairs(before)
+    assert layer.connectivity.nnz == before.nnz > len(stayed)
+    smallest = sizes.sort().values[before.nnz - len(stayed)]
+    assert stayed == pairs(before.select(sizes >= smallest))
+
+
 def test_a_rule_that_grows_connections_of_another_shape_is_refused():
     class Wide(sl.SET):
         def grow(self, site, count):
