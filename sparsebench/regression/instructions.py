@@ -194,7 +194,7 @@ def _counts(side: str, file: Path, kernels: Path, process: subprocess.Popen[str]
     sizes = {line[0]: int(line[1]) for line in lines if line[0] not in failed}
     with file.open(encoding="utf-8", errors="replace") as written:
         counts = totals(written, kernels)
-    if missing := [name for name in sizes if name not in counts]:
+    if missing := [name for name in sizes if not counts.get(name)]:
         raise BuildError(f"callgrind wrote no counts of the {side} for {', '.join(missing)}")
     return Counts({name: (size, counts[name]) for name, size in sizes.items()}, failed)
 

@@ -13,6 +13,7 @@ from torch import nn
 import sparselayers as sl
 from sparselayers import by_rows
 from sparselayers.backends.native import library
+from sparselayers.by_rows import drawing, kernels, merging
 from sparselayers.topologies.keys import contains, from_keys, keys_of
 from sparselayers.topology_change import TopologyChange
 from tests import peaks
@@ -170,6 +171,13 @@ def test_places_are_drawn_as_an_urn_gives_them(layer, some, seed, data):
     assert not pairs(found) & counted
 
 
+def test_more_places_than_are_free_are_refused():
+    taken = sl.from_mask(torch.tensor([[1, 0, 0], [1, 1, 1]]).bool())
+    assert by_rows.scattered(taken, None, 2, seeded()).nnz == 2
+    with pytest.raises(ValueError, match="at most 2 connections can grow, got 3"):
+        by_rows.scattered(taken, None, 3, seeded())
+
+
 @pytest.mark.parametrize("count", [2, 6])
 def test_every_set_of_places_is_as_likely(count):
     """Rows with different numbers of free places, crowded ones among them."""
@@ -181,6 +189,26 @@ def test_every_set_of_places_is_as_likely(count):
         seen[tuple(sorted(pairs(by_rows.scattered(taken, None, count, generator))))] += 1
     expected = draws / len(seen)
     assert all(abs(times - expected) < 5 * math.sqrt(expected) for times in seen.values())
+
+
+def test_more_connections_than_32_bits_count_are_counted_in_64(monkeypatch):
+    counted = []
+
+    def pointers(counts):
+        counted.append(counts.dtype)
+        return kernels.pointers(counts)
+
+    for module in (drawing, merging):
+        monkeypatch.setattr(module, "pointers", pointers)
+        monkeypatch.setattr(
+            module, "index_dtype", lambda shape, nnz: torch.int64 if nnz > 5 else torch.int32
+        )
+    taken = sl.from_mask(torch.eye(4, dtype=torch.bool))
+    few, many = (by_rows.scattered(taken, None, count, seeded()) for count in (1, 6))
+    both = [by_rows.merged(taken, None, each) for each in (few, many)]
+    assert counted == [torch.int32, torch.int64] * 2
+    assert [each.col.dtype for each in both] == [torch.int32, torch.int64]
+    assert pairs(both[1]) == pairs(taken) | pairs(many)
 
 
 @settings(max_examples=50)
@@ -346,6 +374,42 @@ def test_a_rule_that_grows_what_is_there_is_refused():
     optimizer.step()
     before = layer.connectivity
     with pytest.raises(ValueError, match="cannot grow where there is one already"):
+        rewirer.step()
+    assert layer.connectivity is before
+
+
+def test_a_rule_that_says_what_is_kept_by_every_other_number_keeps_that():
+    class Strided(sl.SET):
+        def percolate(self, sites, kept):
+            return {name: torch.stack((keep, ~keep), 1)[:, 0] for name, keep in kept.items()}
+
+    layer = sl.SparseLinear(20, 10, sparsity=0.5)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = Strided(layer, optimizer, update_every=1, stop_after=9, fraction=0.2)
+    layer(torch.ones(1, 20)).sum().backward()
+    optimizer.step()
+    before, sizes = layer.connectivity, layer.weights.detach().abs()
+    rewirer.step()
+    stayed = pairs(layer.connectivity) & pairs(before)
+    assert layer.connectivity.nnz == before.nnz > len(stayed)
+    smallest = sizes.sort().values[before.nnz - len(stayed)]
+    assert stayed == pairs(before.select(sizes >= smallest))
+
+
+def test_a_rule_that_grows_connections_of_another_shape_is_refused():
+    class Wide(sl.SET):
+        def grow(self, site, count):
+            col = torch.full((count,), 99, dtype=torch.int32)
+            row_ptr = torch.arange(11, dtype=torch.int32).clamp(max=count)
+            return sl.Connectivity((10, 100), row_ptr, col)
+
+    layer = sl.SparseLinear(20, 10, sparsity=0.9)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = Wide(layer, optimizer, update_every=1, stop_after=9, fraction=0.2)
+    layer(torch.ones(1, 20)).sum().backward()
+    optimizer.step()
+    before = layer.connectivity
+    with pytest.raises(RuntimeError, match=r"of shape \(10, 100\), where the layer has \(10, 20\)"):
         rewirer.step()
     assert layer.connectivity is before
 

@@ -6,7 +6,7 @@ import torch
 import sparselayers as sl
 from sparselayers import accelerator
 from sparselayers.backends import triton
-from sparselayers.backends.triton_kernels import tuning
+from sparselayers.backends.triton_kernels import choice, tuning
 from sparselayers.backends.triton_kernels import ways as real
 from sparselayers.backends.triton_kernels.tuning import Tuner
 from tests.fake_gpu import FakeGpu
@@ -90,6 +90,16 @@ def test_what_does_not_come_into_question_is_not_tried(batch, sparsity, dtype, r
     assert ways_of(plan) == ("gather",) * 3
     assert reason in str(plan)
     assert ways.ran == []
+
+
+def test_layers_of_more_words_than_can_be_counted_are_not_tried(taking, monkeypatch):
+    """A row of 96 inputs takes three words of 32, and one of 65 as many."""
+    ways, _, backend = taking(2.0, 1.0)
+    monkeypatch.setattr(choice, "_MOST_WORDS", 3 * 64)
+    for inputs, way in ((96, "gather"), (65, "gather"), (64, "bitmaps")):
+        layer = sl.random((64, inputs), 0.5, generator=torch.Generator().manual_seed(0))
+        assert ways_of(backend.plan(128, layer, torch.bfloat16)) == (way,) * 3
+        assert bool(ways.ran) == (way == "bitmaps")
 
 
 def test_row_blocks_are_row_blocks(taking):

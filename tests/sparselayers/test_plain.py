@@ -1,5 +1,7 @@
 """The short way of plain calls, of a few rows and of one block: the same answers, where so."""
 
+import weakref
+
 import pytest
 import torch
 from torch.autograd import forward_ad
@@ -10,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import sparselayers as sl
 from sparselayers import plain
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import few, one_block
+from sparselayers.backends.native import few, lanes, one_block
 from sparselayers.functional import sparse_linear
 
 
@@ -273,6 +275,23 @@ def test_which_calls_are_a_few_rows_or_one_block(threads):
     assert not dense.has_derived("native rows")  # memory for what is not computed so
     for other in ("lanes", "reference"):
         assert BACKENDS[other].shortly(rows(1, 700), where) is BACKENDS[other]
+
+
+@needs_kernels
+@pytest.mark.parametrize("batch", [1, 64])
+def test_what_a_graph_computes_with_outlives_that_its_connections_forget_it(batch, threads):
+    """A rewiring forgets what was derived, and leaves layers as they are that do not change."""
+    threads(1)
+    layer, x = sl.SparseLinear(64, 64, sparsity=0.9), rows(batch, 64).requires_grad_()
+    kind = few.Few if batch == 1 else one_block.OneBlock
+    assert isinstance(BACKENDS["native"].shortly(x, layer.connectivity), kind)
+    y = layer(x)
+    expected = gradients(layer, layer(x), x)
+    read = [weakref.ref(array) for array in lanes.rows_of(layer.connectivity).arrays]
+    layer.connectivity.forget()
+    assert all(array() is not None for array in read)
+    for ours, theirs in zip(gradients(layer, y, x), expected, strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_a_row_that_is_spread_out_and_a_gradient_that_is_one_number():

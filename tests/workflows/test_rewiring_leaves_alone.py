@@ -238,6 +238,24 @@ def test_a_sum_that_cancels_is_no_disagreement():
     assert not torch.equal(layer.connectivity.mask(), before)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_who_asks_again_by_how_much_gradients_differ_hears_the_same(dtype):
+    class Asking(sl.RigL):
+        def grow(self, site, count):
+            grown = super().grow(site, count)
+            first = site.agreement.difference()
+            told.append(first == site.agreement.difference() < 1)
+            return grown
+
+    told = []
+    layer = sl.SparseLinear(20, 10, sparsity=0.5, dtype=dtype)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = Asking(layer, optimizer, update_every=1, stop_after=9)
+    x = torch.randn(5, 20, dtype=dtype)
+    steps(layer, optimizer, rewirer, 1, lambda net, _: net(x).square().sum())
+    assert told == [True]
+
+
 def test_optimizers_that_write_into_gradients():
     """As several of timm do, to add their weight decay."""
 

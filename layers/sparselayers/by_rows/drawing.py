@@ -19,11 +19,17 @@ def scattered(
     The booleans `keep` (nnz,) say which of these connections count; None stands for all of them.
     How many fall to each row is drawn first, then the places of each, from random numbers of its
     own.
+
+    Raises ValueError where fewer are free.
     """
+    dtype = torch.promote_types(taken.col.dtype, index_dtype(taken.shape, count))
+    taken = as_type(taken, dtype)
     kernel, columns = pattern(taken), taken.shape[1]
     seeds = torch.randint(2**62, (2,), generator=generator).tolist()
     there = taken.row_ptr.diff() if keep is None else kept_of_rows(taken, keep)
     free, drawn = columns - there, torch.empty_like(there)
+    if count > (most := int(free.sum())):
+        raise ValueError(f"at most {most} connections can grow, got {count}")
     kernel.spread(free.data_ptr(), count, seeds[0], drawn.data_ptr())
     ptr = pointers(drawn)
     col = taken.col.new_empty(count)

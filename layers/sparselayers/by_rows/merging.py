@@ -21,8 +21,10 @@ def merged(old: Connectivity, keep: Tensor | None, grown: Connectivity) -> Conne
     Raises ValueError where both have one at the same place.
     """
     keep = _all(old) if keep is None else keep
-    threads = library.threads(old.nnz + grown.nnz)
-    grown = as_type(grown, old.col.dtype)
+    most = old.nnz + grown.nnz
+    dtype, threads = index_dtype(old.shape, most), library.threads(most)
+    dtype = torch.promote_types(old.col.dtype, dtype)
+    old, grown = as_type(old, dtype), as_type(grown, dtype)
     ptr = pointers(kept_of_rows(old, keep).add_(grown.row_ptr.diff()))
     col = old.col.new_empty(int(ptr[-1]))
     arrays = keep.data_ptr(), pattern(grown), ptr.data_ptr(), col.data_ptr()

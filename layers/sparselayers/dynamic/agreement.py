@@ -77,7 +77,7 @@ class Agreement:
             return larger / allowed if allowed else math.inf if larger else 0.0
         error = math.sqrt(
             sum(
-                _square(dense.double().mul_(factor).clamp_(-limit, limit).sub_(given))
+                _square((factor * dense.double()).clamp_(-limit, limit).sub_(given))
                 for dense, given in self._finite()
             )
         )

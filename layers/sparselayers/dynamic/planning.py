@@ -92,6 +92,12 @@ def _grown(rule: Rule, name: str, site: Site, missing: int) -> Connectivity:
             f"layer {name!r}: {type(rule).__name__}.grow returned {shape} keys, "
             f"where {missing} connections are to grow"
         )
+    grid = site.structure.grid(site.layer.shape)
+    if isinstance(grown, Connectivity) and grown.shape != grid:
+        raise RuntimeError(
+            f"layer {name!r}: {type(rule).__name__}.grow returned connections of shape "
+            f"{grown.shape}, where the layer has {grid}"
+        )
     if rule.check_gradient and (off := site.agreement.difference()) > 1:
         raise RuntimeError(_DISAGREE.format(name=name, off=off))
     site.agreement.forget()

@@ -83,7 +83,7 @@ class Site:
 
     def without_dropped(self, keep: Tensor, *, regrows: bool) -> Site:
         """Return the site with only those connections kept for which `keep` (nnz,) is True."""
-        site = replace(self, keep=keep, regrows=regrows)
+        site = replace(self, keep=keep.contiguous(), regrows=regrows)  # kernels know its address
         if "present" in self.__dict__:  # what was made is made once
             site.__dict__["present"] = self.present
         return site

@@ -138,16 +138,17 @@ print("row_blocks-y-f32-b1", 256, sep="\\t")
 part = "desc: Trigger: Client Request: {{}}\\nob=(1) {{}}\\nfn=(1)\\n0 {{}}\\n"
 names = ["lanes-y-f32-b16", "row_blocks-y-f32-b1"][:{parts}]
 kernels = next(a for a in sys.argv if a.endswith("kernels"))
-counts = [part.format(name, kernels, 10 * n) for n, name in enumerate(names, 1)]
+counts = [part.format(name, kernels, {each} * n) for n, name in enumerate(names, 1)]
 pathlib.Path(file).write_text("".join(counts))
 """
 
 
 @pytest.fixture
 def tool(tmp_path):
-    def make(*, crashes=False, parts=2):
+    def make(*, crashes=False, parts=2, each=10):
         file = tmp_path / "valgrind"
-        file.write_text(TOOL.format(python=sys.executable, crashes=crashes, parts=parts))
+        text = TOOL.format(python=sys.executable, crashes=crashes, parts=parts, each=each)
+        file.write_text(text)
         file.chmod(0o755)
         return str(file)
 
@@ -175,6 +176,8 @@ def test_what_crashes_is_no_pass(tool, tmp_path):
 def test_what_was_not_seen_is_no_pass(tool, tmp_path):
     with pytest.raises(builds.BuildError, match=f"no counts of the base for {CHANGED}"):
         counted_by(tool(parts=1), tmp_path)
+    with pytest.raises(builds.BuildError, match=f"no counts of the base for {SAME}, {CHANGED}"):
+        counted_by(tool(each=0), tmp_path)
 
 
 def test_the_folder_of_a_build(tmp_path):

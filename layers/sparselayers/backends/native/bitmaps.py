@@ -55,8 +55,9 @@ class Bitmaps(LaidOut):
             return _LANES.forward(x, values, bias, connectivity)
         batch, (outputs, _) = x.shape[0], connectivity.shape
         y = values.new_empty(batch, outputs)
+        bitmap = bitmap_of(connectivity)
         of(values.dtype).bitmap_multiply(
-            bitmap_of(connectivity).kernel,
+            bitmap.kernel,
             values.data_ptr(),
             address(bias),
             x.data_ptr(),
@@ -75,8 +76,9 @@ class Bitmaps(LaidOut):
             return _LANES.grad_input(dy, values, connectivity)
         batch, (_, inputs) = dy.shape[0], connectivity.shape
         dx = values.new_empty(batch, inputs)
+        bitmap = bitmap_of(connectivity)
         of(values.dtype).bitmap_grad_input(
-            bitmap_of(connectivity).kernel,
+            bitmap.kernel,
             values.data_ptr(),
             dy.data_ptr(),
             dy.stride(0),
@@ -91,8 +93,9 @@ class Bitmaps(LaidOut):
         """Return the gradient of the values."""
         dy, x, batch = rows_of(dy), rows_of(x), dy.shape[0]
         result = x.new_empty(connectivity.nnz)
+        bitmap = bitmap_of(connectivity)
         of(x.dtype).bitmap_grad_values(
-            bitmap_of(connectivity).kernel,
+            bitmap.kernel,
             dy.data_ptr(),
             dy.stride(0),
             x.data_ptr(),

@@ -36,7 +36,8 @@ class Few(OneBackward):
         self._connections = connectivity.nnz
         self._threads = threads_of_product(batch, connectivity.nnz)
         self._may_skip = nonzero.may_gain(batch, connectivity, dtype)
-        self._rows: Any = rows_of(connectivity).kernel
+        self._told = rows_of(connectivity)  # whose arrays the kernels read
+        self._rows: Any = self._told.kernel
         kernels = library.loops(dtype, "few_multiply", "few_backward")
         self._multiply, self._backward = kernels.few_multiply, kernels.few_backward
 

@@ -141,9 +141,11 @@ class Lanes(OneBackward):
         if needs_input and x is not None and is_narrow(batch, dtype, connectivity):
             _backward_narrow(dy, x, values, connectivity, gradients)
             return gradients
+        rows = rows_of(connectivity)
+        columns = columns_of(connectivity) if needs_input else None
         _of(dtype).backward(
-            rows_of(connectivity).kernel,
-            columns_of(connectivity).kernel if needs_input else None,
+            rows.kernel,
+            None if columns is None else columns.kernel,
             values.data_ptr(),
             dy.data_ptr(),
             *dy.stride(),
@@ -272,9 +274,9 @@ def is_narrow(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> boo
 def _backward_narrow(
     dy: Tensor, x: Tensor, values: Tensor, connectivity: Connectivity, gradients: Gradients
 ) -> None:
-    kernels, batch = _of(values.dtype), x.shape[0]
+    kernels, rows, batch = _of(values.dtype), rows_of(connectivity), x.shape[0]
     kernels.backward_narrow(
-        rows_of(connectivity).kernel,
+        rows.kernel,
         values.data_ptr(),
         dy.data_ptr(),
         dy.stride(1),

@@ -41,28 +41,25 @@ def gains(x: Tensor, connectivity: Connectivity) -> bool:
     kernels, place = _of(x.dtype), (x.data_ptr(), *x.stride(), batch)
     if kernels.nonzero(*place, features) * in_a_row > features:
         return False
-    return bool(kernels.visited(_columns(connectivity), *place) * in_a_row <= connectivity.nnz)
+    columns = lanes.columns_of(connectivity)
+    return bool(kernels.visited(columns.kernel, *place) * in_a_row <= connectivity.nnz)
 
 
 def forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
     """Return y = x Wᵀ + bias. Weights at inputs that are zero are not looked at, be they NaN."""
     y = values.new_empty(x.shape[0], connectivity.shape[0])
-    kernels, columns = _of(values.dtype), _columns(connectivity)
+    kernels, columns = _of(values.dtype), lanes.columns_of(connectivity)
     place = x.data_ptr(), *x.stride(), x.shape[0]
     kernels.multiply_nonzero(
-        columns,
+        columns.kernel,
         values.data_ptr(),
         address(bias),
         *place,
         y.data_ptr(),
         *y.stride(),
-        threads(64 * kernels.visited(columns, *place)),
+        threads(64 * kernels.visited(columns.kernel, *place)),
     )
     return y
-
-
-def _columns(connectivity: Connectivity) -> object:
-    return lanes.columns_of(connectivity).kernel
 
 
 @cache

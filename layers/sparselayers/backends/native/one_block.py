@@ -35,7 +35,8 @@ class OneBlock(OneBackward):
         self._connections = connectivity.nnz
         self._strides = 1, batch
         self._threads = threads_of_product(batch, connectivity.nnz)
-        self._rows: Any = rows_of(connectivity).kernel
+        self._told = rows_of(connectivity)  # whose arrays the kernels read
+        self._rows: Any = self._told.kernel
         kernels = library.loops(dtype, "pack", "multiply", "backward")
         self._pack, self._multiply = kernels.pack, kernels.multiply
         self._backward = kernels.backward
@@ -97,9 +98,10 @@ class OneBlock(OneBackward):
         dx = values.new_empty(self._batch, self._inputs) if needs[0] else None
         dvalues = values.new_empty(self._connections) if needs[1] and x is not None else None
         dbias = values.new_empty(self._outputs) if needs[2] else None
+        columns = None if dx is None else columns_of(connectivity)
         self._backward(
             self._rows,
-            None if dx is None else columns_of(connectivity).kernel,
+            None if columns is None else columns.kernel,
             values.data_ptr(),
             dy.data_ptr(),
             *self._strides,

@@ -79,12 +79,12 @@ class Panels(LaidOut):
         """Return the gradient of the values."""
         outputs, inputs = connectivity.shape
         result = x.new_empty(connectivity.nnz)
-        bitmap, dy = bitmap_of(connectivity).kernel, dy.t()
+        bitmap, dy = bitmap_of(connectivity), dy.t()
         for begin, end in _panels(outputs, inputs, x):
             with _as_it_is():
                 panel = torch.mm(dy[begin:end], x)
             of(x.dtype).bitmap_compress(
-                bitmap,
+                bitmap.kernel,
                 begin,
                 end,
                 panel.data_ptr(),
@@ -119,8 +119,9 @@ def _laid_out(
     shape = rows[1] - rows[0], columns[1] - columns[0]
     panel = values.new_empty(shape)
     words = columns[0] // WORD, -(-columns[1] // WORD)
+    bitmap = bitmap_of(connectivity)
     of(values.dtype).bitmap_expand(
-        bitmap_of(connectivity).kernel,
+        bitmap.kernel,
         *rows,
         *words,
         address(values),

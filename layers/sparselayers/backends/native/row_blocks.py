@@ -157,8 +157,9 @@ def _of(dtype: torch.dtype) -> SimpleNamespace:
 def _multiply(
     x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity, y: Tensor
 ) -> None:
+    blocks = blocks_of(connectivity)
     _of(values.dtype).row_blocks_multiply(
-        blocks_of(connectivity).kernel,
+        blocks.kernel,
         values.data_ptr(),
         address(bias),
         *_place(x),

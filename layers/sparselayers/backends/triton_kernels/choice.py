@@ -37,7 +37,7 @@ _FEW = Choice(("gather",), f"fewer connections than one in {round(1 / SHARE)} pl
 _WIDEST = Choice(("gather",), "the only way for layers as wide")
 OFF = Choice(("gather",), "nothing is tried: SPARSEBENCH_TUNING=off")
 CAPTURED = Choice(("gather",), "nothing can be tried while a CUDA graph is captured")
-_MOST_PLACES = 1 << 36
+_WORD, _MOST_WORDS = 32, 1 << 31  # of bits that bitmaps can count: see launch_bitmaps.py
 
 
 def choose(
@@ -54,14 +54,14 @@ def choose(
     one of the compiler's, whose way does not come into question.
     """
     precision = precision_of(dtype)
-    places = connectivity.shape[0] * connectivity.shape[1]
+    outputs, inputs = connectivity.shape
     if batch < SAMPLES:
         return FEW_SAMPLES
     if dtype == torch.float64 or (dtype == torch.float32 and precision == "ieee"):
         return _FULL
-    if connectivity.nnz < SHARE * places:
+    if connectivity.nnz < SHARE * outputs * inputs:
         return _FEW
-    if places >= _MOST_PLACES:
+    if outputs * -(-inputs // _WORD) >= _MOST_WORDS:
         return _WIDEST
     if tuning.off():
         return OFF
