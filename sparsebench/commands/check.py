@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -104,11 +103,7 @@ def check(
 
 
 def _chosen(patterns: Sequence[str] | None) -> list[str]:
-    names = [
-        name
-        for name in yardstick.WORKLOADS
-        if not patterns or any(fnmatch(name, pattern) for pattern in patterns)
-    ]
+    names = sides.like(yardstick.WORKLOADS, patterns)
     if not names:
         raise InputError(
             f"--only {' '.join(patterns or [])}: no such workload: choose from "

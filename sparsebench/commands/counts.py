@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from fnmatch import fnmatch
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -34,7 +33,7 @@ def check_instructions(
     Raises InputError where valgrind is missing, or no workload is like one of `only`.
     """
     tool = instructions.valgrind()
-    if not _like(WORKLOADS, only):
+    if not sides.like(WORKLOADS, only):
         raise InputError(
             f"--only {' '.join(only)}: no such workload of --instructions: choose from "
             f"{', '.join(WORKLOADS)}"
@@ -45,7 +44,7 @@ def check_instructions(
     start, started = time.monotonic(), sides.now()
     with compared.built() as (folder, first, second):
         both = {"base": Side.of(first), "head": Side.of(second)}
-        chosen = {side: _like(instructions.names(own), only) for side, own in both.items()}
+        chosen = {side: sides.like(instructions.names(own), only) for side, own in both.items()}
         sides.say(f"counting the instructions of {len(chosen['head'])} workloads")
         counts = instructions.count(tool, both, chosen, folder)
     found = CountCheck(
@@ -69,11 +68,3 @@ def check_instructions(
         console.print(count_views.sentence(found), highlight=False, soft_wrap=True)
     if found.failures:
         raise typer.Exit(FOUND_WHAT_FAILS)
-
-
-def _like(names: Iterable[str], patterns: Sequence[str]) -> list[str]:
-    return [
-        name
-        for name in names
-        if not patterns or any(fnmatch(name, pattern) for pattern in patterns)
-    ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
 
 import typer
@@ -57,6 +58,15 @@ def of(base: str | None, markdown: Path | None, *, as_json: bool) -> Sides | Non
     if markdown is not None:
         markdown.write_text(f"### Performance check: passed\n\n{text}.\n", encoding="utf-8")
     return None
+
+
+def like(names: Iterable[str], patterns: Sequence[str] | None) -> list[str]:
+    """Return the names that are like one of `patterns`; all of them where there is none."""
+    return [
+        name
+        for name in names
+        if not patterns or any(fnmatch(name, pattern) for pattern in patterns)
+    ]
 
 
 def say(text: str) -> None:
