@@ -146,15 +146,7 @@ def _against_base(
     )
     with Checks(out) as store:
         store.append(found)
-    if markdown is not None:
-        markdown.write_text(views.markdown(found), encoding="utf-8")
-    if as_json:
-        typer.echo(found.model_dump_json())
-    else:
-        output.show(views.table(found))
-        console.print(views.sentence(found), highlight=False, soft_wrap=True)
-    if found.failures:
-        raise typer.Exit(FOUND_WHAT_FAILS)
+    sides.tell(found, views, markdown, as_json=as_json)
 
 
 def _wires(names: Sequence[str], seconds: float, out: Path, *, as_json: bool) -> None:

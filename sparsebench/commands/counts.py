@@ -6,13 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import typer
-
-from sparsebench import output
 from sparsebench.commands import sides
-from sparsebench.errors import FOUND_WHAT_FAILS, InputError
+from sparsebench.errors import InputError
 from sparsebench.measuring import machine
-from sparsebench.output import console
 from sparsebench.regression import count_views, instructions
 from sparsebench.regression.counted.workloads import WORKLOADS
 from sparsebench.regression.instructions import Side
@@ -59,12 +55,4 @@ def check_instructions(
     )
     with CountChecks(out) as store:
         store.append(found)
-    if markdown is not None:
-        markdown.write_text(count_views.markdown(found), encoding="utf-8")
-    if as_json:
-        typer.echo(found.model_dump_json())
-    else:
-        output.show(count_views.table(found))
-        console.print(count_views.sentence(found), highlight=False, soft_wrap=True)
-    if found.failures:
-        raise typer.Exit(FOUND_WHAT_FAILS)
+    sides.tell(found, count_views, markdown, as_json=as_json)

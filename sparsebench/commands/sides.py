@@ -10,13 +10,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any, Protocol
 
 import typer
+from rich.table import Table
 
-from sparsebench.errors import CANNOT_BUILD
-from sparsebench.output import errors
+from sparsebench import output
+from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS
+from sparsebench.output import console, errors
 from sparsebench.regression import builds
 from sparsebench.regression.builds import Build, Revision
+from sparsebench.regression.results import Check, CountCheck
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,32 @@ def like(names: Iterable[str], patterns: Sequence[str] | None) -> list[str]:
         for name in names
         if not patterns or any(fnmatch(name, pattern) for pattern in patterns)
     ]
+
+
+class Views(Protocol):
+    """The module that shows what a check found."""
+
+    def markdown(self, found: Any, /) -> str:
+        """Return it as a report."""
+
+    def table(self, found: Any, /) -> Table:
+        """Return it as a table."""
+
+    def sentence(self, found: Any, /) -> str:
+        """Return it in a sentence."""
+
+
+def tell(found: Check | CountCheck, views: Views, markdown: Path | None, *, as_json: bool) -> None:
+    """Tell what a check found, and end the command (exit code 4) where something fails."""
+    if markdown is not None:
+        markdown.write_text(views.markdown(found), encoding="utf-8")
+    if as_json:
+        typer.echo(found.model_dump_json())
+    else:
+        output.show(views.table(found))
+        console.print(views.sentence(found), highlight=False, soft_wrap=True)
+    if found.failures:
+        raise typer.Exit(FOUND_WHAT_FAILS)
 
 
 def say(text: str) -> None:
