@@ -1,4 +1,4 @@
-"""Ways to compute the three products; the only place where one is chosen.
+"""Backends: who computes the three products, and where one of them is chosen.
 
 `select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
 their instruction set; `triton` calls those in `triton_kernels/` on GPUs, where

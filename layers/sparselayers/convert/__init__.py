@@ -1,8 +1,8 @@
 """Dense layers to sparse ones and back, alone and in whole models."""
 
-from sparselayers.convert.exchange import export_onnx
 from sparselayers.convert.layer import Target, convert
 from sparselayers.convert.model import convert_model, replace_modules
+from sparselayers.convert.onnx import export_onnx
 from sparselayers.convert.swap import Decision, Sparsified, sparsify
 
 __all__ = [
