@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import sparselayers as sl
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import loop, pace, plots, series, tables
+from sparsebench.training import loop, pace, series
 from sparsebench.training.datasets import Text, text
 from sparsebench.training.pace import Pace
 from sparsebench.training.peak import peak_of
@@ -22,6 +22,7 @@ from sparsebench.training.state import Progressing
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.text import network, testing, windows
 from sparsebench.training.text.tables import feed_forward_weights
+from sparsebench.training.views import plots, tables
 
 POEM = """\
 The time has come, the walrus said, to talk of many things:

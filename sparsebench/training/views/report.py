@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from sparsebench.training import curves, plots, series, tables
+from sparsebench.training import curves, series
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.model_records import FILE_NAME as MODELS
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.curves import FILE_NAME as CURVES
 from sparsebench.training.records import FILE_NAME as TRAINING
+from sparsebench.training.views import plots, tables
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.tables import Table, printed, write
 
