@@ -117,8 +117,8 @@ def sparsify(
     layers = [measure.layer(decision) for decision in result.decisions]
     if layers:
         show(printed(views.layers(layers)))
-    for path, reason in result.skipped.items():
-        text = f"{path}: not measured: {reason}"
+    said = [f"{path or '(the model)'}: {reason}" for path, reason in result.reasons.items()]
+    for text in (*said, *result.notes):
         console.print(text, highlight=False, soft_wrap=True, markup=False)
     what = "forward + backward + step" if phase == "training" else "inference"
     show(printed(views.forms(found, f"Whole model, {what}")))
@@ -145,6 +145,7 @@ def _plain(result: Sparsified[nn.Module], found: dict[str, Form], phase: Phase) 
     return {
         "layers": [asdict(decision) for decision in result.decisions],
         "skipped": result.skipped,
+        "notes": result.notes,
         "phase": phase,
         "model": views.plain_forms(found),
     }
