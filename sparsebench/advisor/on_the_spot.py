@@ -11,6 +11,7 @@ from sparsebench import records
 from sparsebench.advisor.question import Question, usable
 from sparsebench.analysis.estimates import LEAST_ROUNDS
 from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
@@ -68,6 +69,8 @@ def _check(question: Question) -> None:
     for name in (BASELINE, LEAD):
         if reason := refusal(question.case(name)):
             raise InputError(f"{name} cannot be measured here: {reason}")
+    if reason := drawable.undrawable(question.case(LEAD)):
+        raise InputError(f"there are no such connections: {reason}")
 
 
 def _measured(

@@ -292,3 +292,5 @@ def test_what_cannot_be_measured_says_why(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"dense cannot be measured here: needs about .* GB"):
         advisor.advise(10**6, 10**6, sparsity=0.9, batch=1)
+    with pytest.raises(InputError, match=r"no such connections: sparsity 0.999 leaves no conn"):
+        advisor.advise(8, 8, sparsity=0.999, batch=1)
