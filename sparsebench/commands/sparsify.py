@@ -63,7 +63,11 @@ def sparsify(
         bool, typer.Option("--inference", help="Measure forward only, without gradients.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option(help="At most this long for a layer whose times are close.")
+        float,
+        typer.Option(
+            help="At most this long for a layer whose times are close, and as long again where "
+            "other programs disturbed them."
+        ),
     ] = 1.0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
