@@ -31,7 +31,7 @@ xcode-select --install, and brew install libomp"
 PLAN = (
     ("make an environment in {venv}", "some seconds"),
     ("load PyTorch and other libraries, 5 GB", "minutes, by the network"),
-    ("compile the kernels", "2 minutes on two cores"),
+    ("compile the kernels", "2 to 4 minutes on two cores"),
 )
 AFTERWARDS = {
     "bench": ("measure the default sweep", "about 10 minutes on two cores"),
