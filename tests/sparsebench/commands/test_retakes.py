@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench import interruption, records
-from sparsebench.commands import retakes
-from sparsebench.measuring import isolation, machine, roofline, runner
+from sparsebench.measuring import isolation, machine, retakes, roofline, runner
 from sparsebench.measuring.isolation import Failure
 from sparsebench.measuring.timing import Times
 from sparsebench.measuring.worker import Outcome
