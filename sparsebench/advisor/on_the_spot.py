@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sparsebench.advisor.question import Question, usable
 from sparsebench.analysis.estimates import LEAST_ROUNDS
-from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.analysis.point import BASELINE, LEAD
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
