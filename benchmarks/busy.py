@@ -23,7 +23,8 @@ import numpy as np
 
 from sparsebench import records
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, Point, points
+from sparsebench.analysis.point import BASELINE, Point
+from sparsebench.analysis.points import points
 
 QUIET, BUSY = "quiet", "busy"
 NEAR, FAR = 1.2, 1.5

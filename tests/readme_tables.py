@@ -24,8 +24,10 @@ import pandas as pd
 
 from sparsebench import records
 from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group, points
+from sparsebench.analysis.point import LEAD, Point
+from sparsebench.analysis.points import points
 from sparsebench.cases import filters
 from sparsebench.models import run as models
 from sparsebench.models import views as models_views

@@ -10,7 +10,7 @@ from pathlib import Path
 from sparsebench import records
 from sparsebench.advisor.question import Question, usable
 from sparsebench.analysis.estimates import LEAST_ROUNDS
-from sparsebench.analysis.points import BASELINE, LEAD
+from sparsebench.analysis.point import BASELINE, LEAD
 from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings

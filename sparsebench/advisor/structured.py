@@ -12,7 +12,7 @@ from sparsebench.advisor.interpolation import from_records
 from sparsebench.advisor.on_the_spot import measure_each
 from sparsebench.advisor.question import Candidate, Question
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import LEAD
+from sparsebench.analysis.point import LEAD
 from sparsebench.cases.topologies.structured import STRUCTURED, UNSTRUCTURED, check
 from sparsebench.errors import InputError
 from sparsebench.records import Record

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import BASELINE, Point
+from sparsebench.analysis.point import BASELINE, Point
 
 # The dense layers that multiply in a shorter type than the case's: a test holds them against what
 # the implementations say.

@@ -11,9 +11,11 @@ import numpy as np
 
 from sparsebench.analysis.baselines import fastest
 from sparsebench.analysis.estimates import Estimate, OverProblems
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import memory_ratio
 from sparsebench.analysis.once import once
-from sparsebench.analysis.points import Point, group
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import behind
 
 # What becomes of a problem: won by the fastest where the intervals tell it from every other; a tie
 # of the fastest with those that they do not; "fastest" where there is no interval.
@@ -92,10 +94,10 @@ def _mean_times(problems: Collection[Sequence[Point]]) -> dict[str, Estimate]:
     means = {name: OverProblems(count) for name, count in counts.items()}
     for members in problems:
         counted = [point for point in members if point.decides]
-        behind = {id(rivals): rivals.behind() for rivals in (p.rivals for p in counted)}
+        logs = {id(rivals): behind(rivals) for rivals in (p.rivals for p in counted)}
         for point in counted:
             name = point.case.implementation
-            means[name].add(behind[id(point.rivals)][name])
+            means[name].add(logs[id(point.rivals)][name])
     return {name: Estimate.of(mean.draws) for name, mean in means.items()}
 
 

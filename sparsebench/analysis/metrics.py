@@ -11,7 +11,8 @@ import numpy as np
 
 from sparsebench.analysis.baselines import exact_dense, fastest, over_point, short_dense
 from sparsebench.analysis.estimates import RESAMPLES, Draws, Estimate
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import relative
 from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
 from sparsebench.cases.case import Case
@@ -120,7 +121,7 @@ def relative_time(point: Point) -> Estimate | None:
 
     The fastest of those that other work left alone; one that was disturbed may be below 1.
     """
-    return point.rivals.relative()[point.case.implementation] if point.ok else None
+    return relative(point.rivals)[point.case.implementation] if point.ok else None
 
 
 def behind(point: Point) -> float | None:

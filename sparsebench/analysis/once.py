@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TypeVar
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 
 T = TypeVar("T")
 

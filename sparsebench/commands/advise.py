@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench import advisor, output
-from sparsebench.analysis.points import BASELINE
+from sparsebench.analysis.point import BASELINE
 from sparsebench.commands import structures_told
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench import output
-from sparsebench.analysis.points import BASELINE, LEAD, points
+from sparsebench.analysis.point import BASELINE, LEAD
+from sparsebench.analysis.points import points
 from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.grid import Grid

@@ -12,8 +12,11 @@ from typing import Any
 
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.league import outcome_of
+from sparsebench.analysis.machines import machine_names, place
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import PHASES, Point, machine_names, place, relate
+from sparsebench.analysis.order import PHASES
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import relate
 from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style

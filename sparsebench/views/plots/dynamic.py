@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 
 from sparsebench.analysis.dynamics import EVERY, PHASES, Training, trainings
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import Point, implementations, sizes, split
+from sparsebench.analysis.grouping import split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import number_axis, quantity_axis

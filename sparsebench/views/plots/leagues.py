@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.league import Outcome, Standing, league
 from sparsebench.analysis.metrics import behind
-from sparsebench.analysis.points import Point, group, main_phases, split
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis

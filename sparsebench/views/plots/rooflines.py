@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS, roof_of
-from sparsebench.analysis.points import PHASES, Point, group, implementations, split
+from sparsebench.analysis.order import PHASES, implementations
+from sparsebench.analysis.point import Point
 from sparsebench.analysis.roofline import Roof
 from sparsebench.cases.arithmetic import intensity
 from sparsebench.views.plots import style

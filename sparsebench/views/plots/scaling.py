@@ -12,7 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sparsebench.analysis.estimates import Estimate, geometric_mean
-from sparsebench.analysis.points import CONDITIONS, Point, group, implementations, split
+from sparsebench.analysis.grouping import CONDITIONS, group, split
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis

@@ -8,7 +8,9 @@ from dataclasses import replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.points import CONDITIONS, Point, group, implementations, split
+from sparsebench.analysis.grouping import CONDITIONS, group, split
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 
 from sparsebench.analysis.matrices import drawn
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.analysis.questions import pays
 from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.beside import BESIDE

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point, relate
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import relate
 from sparsebench.cases.case import USUAL
 from sparsebench.views import units
 from sparsebench.views.tables.table import LongTable, Row, Table, labels_of, tidy

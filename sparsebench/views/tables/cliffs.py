@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, labels_of, noted, tidy
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.baselines import fastest, over_point
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

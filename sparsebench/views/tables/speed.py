@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.crossover import crossover
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group, main_phases
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import CONDITIONS, Point
+from sparsebench.analysis.grouping import CONDITIONS
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 
 Row = dict[str, Any]

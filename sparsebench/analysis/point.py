@@ -1,0 +1,163 @@
+"""Point: a record that counts, beside those of its rivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from sparsebench.analysis.estimates import Draws, Estimate
+from sparsebench.analysis.series import Series, draws_of
+from sparsebench.cases.case import USUAL, Case
+from sparsebench.records import Record
+from sparsebench.records.record import Series as Samples
+
+BASELINE = "dense"
+LEAD = "ours"
+
+_KEPT = 512  # problems, each of 8 kB for a rival: of more, draws are made anew when asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """The newest record of a case on a machine.
+
+    `rivals` are the points of the same problem on the same machine, with the same software, by
+    implementation, this one included: the only ones that a ratio may use.
+    """
+
+    record: Record
+    machine: str
+    rivals: Rivals = field(repr=False)
+    kept: dict[object, Any] = field(default_factory=dict, repr=False)  # by `once`
+
+    @cached_property
+    def case(self) -> Case:
+        """What was measured."""
+        return self.record.case
+
+    @cached_property
+    def rounds(self) -> Series:
+        """What it took in seconds by rounds; only where `ok`."""
+        return self._series("samples")
+
+    @cached_property
+    def hot(self) -> Series:
+        """The same for a GPU with a hot L2 cache; only where that was measured."""
+        return self._series("hot_samples")
+
+    @cached_property
+    def wall(self) -> Series:
+        """The same from end to end; only where that was measured."""
+        return self._series("wall_samples")
+
+    @cached_property
+    def ok(self) -> bool:
+        """Whether there is a time to speak of."""
+        return self.record.status == "ok" and bool(self.record.samples)
+
+    @cached_property
+    def seconds(self) -> Estimate:
+        """The median time of a call in seconds with its interval; only where `ok`."""
+        return self.rounds.estimate
+
+    @property
+    def time(self) -> Draws:
+        """The same, and its replicas."""
+        return np.asarray(np.exp(self.logs))
+
+    @property
+    def logs(self) -> Draws:
+        """The logarithms of the same."""
+        return self.rivals.logs[self.case.implementation]
+
+    def _series(self, samples: Samples) -> Series:
+        record = self.record
+        # Where rounds begin was not kept at first: then all samples together have the median.
+        value = None if record.rounds else float(np.median(getattr(record, samples)))
+        numbers = record.numbers
+        # Those that other work did not disturb; all where it disturbed every round.
+        kept = {numbers[n]: median for n, median in record.clean_medians(samples).items()}
+        return Series.of(kept, self.rivals.name, value)
+
+    @cached_property
+    def disturbed(self) -> str:
+        """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
+        return self.record.disturbed
+
+    @cached_property
+    def decides(self) -> bool:
+        """Whether there is a time to draw conclusions from, for all that is known."""
+        return self.ok and not self.disturbed
+
+    @property
+    def unsure(self) -> bool:
+        """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
+        return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
+
+    @cached_property
+    def baseline(self) -> Point | None:
+        """The dense layer on the same problem, where it was timed."""
+        dense = self.rivals.get(BASELINE)
+        return dense if dense is not None and dense.ok else None
+
+    @property
+    def size(self) -> str:
+        """The layer in short: its width, both where they differ, the window of a convolution."""
+        return self.case.size
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """What points are grouped by: the fields of the case, `problem`, `machine` and `size`."""
+        case = self.case
+        values = {**vars(case), "problem": case.problem, "machine": self.machine, "size": case.size}
+        return values if case.device == "cpu" else values | dict.fromkeys(USUAL, "")
+
+    def get(self, name: str) -> Any:
+        """Return one of the `fields`; "" for what a GPU has not."""
+        return self.fields[name]
+
+
+class Rivals(dict[str, Point]):
+    """The points of a problem on a machine by implementation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[object, Any] = {}  # what was found out about them
+
+    @cached_property
+    def name(self) -> str:
+        """What is measured in the same rounds: rivals are, and so are numbers of threads."""
+        one = next(iter(self.values()))
+        return f"{one.machine} {one.case.contest}"
+
+    @cached_property
+    def timed(self) -> dict[str, Point]:
+        """Those that have a time, by name: sums depend on their order in the last bits."""
+        return {name: point for name, point in sorted(self.items()) if point.ok}
+
+    @cached_property
+    def sure(self) -> tuple[int, ...]:
+        """Which of those that have a time decide: other work left them alone."""
+        return tuple(n for n, point in enumerate(self.timed.values()) if point.decides)
+
+    @property
+    def logs(self) -> dict[str, Draws]:
+        """The logarithms of the draws of those that were timed, by their names."""
+        return _logs(self)
+
+    # Each is a set of its own, whatever is in it.
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+@lru_cache(maxsize=_KEPT)
+def _logs(rivals: Rivals) -> dict[str, Draws]:
+    """Draw them."""
+    rows = draws_of([point.rounds for point in rivals.timed.values()], rivals.name)
+    return dict(zip(rivals.timed, rows, strict=True))
