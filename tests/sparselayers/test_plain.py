@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import sparselayers as sl
 from sparselayers import plain
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import few, lanes, one_block
+from sparselayers.backends.native import few, one_block
+from sparselayers.backends.native.rows import rows_of
 from sparselayers.functional import sparse_linear
 
 
@@ -287,7 +288,7 @@ def test_what_a_graph_computes_with_outlives_that_its_connections_forget_it(batc
     assert isinstance(BACKENDS["native"].shortly(x, layer.connectivity), kind)
     y = layer(x)
     expected = gradients(layer, layer(x), x)
-    read = [weakref.ref(array) for array in lanes.rows_of(layer.connectivity).arrays]
+    read = [weakref.ref(array) for array in rows_of(layer.connectivity).arrays]
     layer.connectivity.forget()
     assert all(array() is not None for array in read)
     for ours, theirs in zip(gradients(layer, y, x), expected, strict=True):

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import library
+from sparselayers.backends.native.bits import bitmap_of
 from sparselayers.backends.native.lanes import Lanes
-from sparselayers.backends.native.library import address, ready, threads
+from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity
 
-WORD = 64  # places of a word
 _LANES = Lanes()
 _DTYPES = (torch.float32, torch.bfloat16)
-# Connections of a row are counted in 16 bits.
-_MOST_INPUTS = 1 << 16
 
 
 class LaidOut(Backend):
@@ -105,44 +101,6 @@ class Bitmaps(LaidOut):
             _threads(batch, connectivity),
         )
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class Bitmap:
-    """What the kernels want to know of the places, and the arrays it points to."""
-
-    kernel: Any
-    arrays: tuple[Tensor, ...]
-
-
-def serves(connectivity: Connectivity) -> bool:
-    """Return whether these connections can be told as bits: not in the widest of layers."""
-    return connectivity.shape[1] < _MOST_INPUTS and connectivity.col.dtype == torch.int32
-
-
-def bitmap_of(connectivity: Connectivity) -> Bitmap:
-    """Return the bits, made once.
-
-    Raises ValueError for layers of 65536 inputs and more.
-    """
-    return connectivity.derive("bitmap", lambda: _make(connectivity))
-
-
-def _make(connectivity: Connectivity) -> Bitmap:
-    if not serves(connectivity):
-        raise ValueError(
-            f"bitmaps serve layers of fewer than {_MOST_INPUTS} inputs, "
-            f"got {connectivity.shape[1]}: choose backend 'lanes'"
-        )
-    row_ptr, col = connectivity.row_ptr, connectivity.col
-    outputs, inputs = connectivity.shape
-    places = outputs * -(-inputs // WORD)
-    bits = torch.empty(places, dtype=torch.int64)
-    before = torch.empty(places, dtype=torch.uint16)
-    starts = row_ptr.long()
-    kernel = ready().Bitmap(outputs, inputs, bits.data_ptr(), before.data_ptr(), starts.data_ptr())
-    kernel.fill(row_ptr.data_ptr(), col.data_ptr(), threads(connectivity.nnz))
-    return Bitmap(kernel, (bits, before, starts))
 
 
 @cache

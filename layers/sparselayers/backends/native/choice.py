@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from sparselayers.backends.native import bitmaps, calibration, row_blocks
+from sparselayers.backends.native import bits, calibration, row_blocks
 from sparselayers.backends.native.calibration import Point, Product, Way
 from sparselayers.backends.plan import Choice
 from sparselayers.connectivity import Connectivity
@@ -80,7 +80,7 @@ def _ways(
     share = connectivity.nnz / (outputs * inputs)
     if share <= _FEW[dtype]:
         return ("lanes", *blocks), f"few connections, {100 * share:.3g}% of all places"
-    if not bitmaps.serves(connectivity):
+    if not bits.serves(connectivity):
         return ("lanes", *blocks), "the only way for layers as wide"
     return ("lanes", "bitmaps", "panels", *blocks), ""
 
