@@ -1,4 +1,4 @@
-"""As bitmaps.py and panels.py of sparselayers/backends/native."""
+"""As bits.py, bitmaps.py and panels.py of sparselayers/backends/native."""
 
 from __future__ import annotations
 

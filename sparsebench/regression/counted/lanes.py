@@ -1,4 +1,4 @@
-"""As sparselayers/backends/native/lanes.py; a batch is one block (csrc/lanes/blocks.h)."""
+"""As rows.py, arranging.py and lanes.py of sparselayers/backends/native; a batch is one block."""
 
 from __future__ import annotations
 

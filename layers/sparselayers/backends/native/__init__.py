@@ -5,7 +5,8 @@ leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs
 their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
 the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
 from those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call
-(`few.py`), or before one of a single block (`one_block.py`), is kept.
+(`few.py`), or before one of a single block (`one_block.py`), is kept (`short.py`). Kernels are told
+of a layer's connections once (`told.py`): as rows (`rows.py`), or as bits (`bits.py`).
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-// The bitmaps' part of the Python module; layers/sparselayers/backends/native/bitmaps.py is its only
-// caller, and panels.py.
+// The bitmaps' part of the Python module; called by bits.py, bitmaps.py and panels.py of
+// layers/sparselayers/backends/native alone.
 #include <nanobind/nanobind.h>
 
 #include <string>
