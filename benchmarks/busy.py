@@ -57,6 +57,8 @@ def report(folder: Path) -> dict[str, Any]:
             apart.append(max(one.value / other.value, other.value / one.value))
             low += other.known and one.known
             high += other.known and one.known and other.low <= one.high and one.low <= other.high
+    if not apart:
+        raise SystemExit(f"{folder}: no speed-up that decides something is in both runs")
     ratios = np.array(apart)
     return {
         "machine": machine_of(next(iter(quiet.values())).record.machine),
