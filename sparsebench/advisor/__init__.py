@@ -82,7 +82,7 @@ def advise(
     inference. Records below `folders` answer where they cover the question. Otherwise it is
     measured now, in some 20 seconds and three processes of each case, alone on this machine, and
     the records are kept in the first folder's `advise`; what other work disturbed is taken again,
-    for up to half as long; `told` is called with what it waits for, and with what was disturbed.
+    for half as long or ten seconds; `told` is called with what it waits for and what was disturbed.
     None without `measure_now`, and where all times stay disturbed. Raises InputError for numbers
     that make no sense and for a problem that cannot be measured here.
 

@@ -60,8 +60,8 @@ def advise(
     if advice is None:
         duration = "20 seconds" if structure is None else "six seconds for each structure"
         errors.print(
-            f"no records of this machine cover this: measuring, for some {duration}, and up to "
-            "half as long again where other work disturbs it",
+            f"no records of this machine cover this: measuring, for some {duration}, and half as "
+            "long again (ten seconds at least) where other work disturbs it",
             highlight=False, soft_wrap=True,
         )  # fmt: skip
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
