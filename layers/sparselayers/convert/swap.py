@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -154,7 +155,7 @@ def _that_pay(
         kept = {layer: twins[layer] for layer in ordered}
         times = measure(kept)
         if times is not None and times.disturbed:
-            times = _later(times, lambda kept=kept: measure(kept), seconds)
+            times = _later(times, partial(measure, kept), seconds)
         if times is None or times.ratio < 1.0:
             return kept, times, why
         if times.disturbed and DISTURBED not in why:
