@@ -19,6 +19,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#767676"
 
+_MARKS = 2000
 _PAD = 0.08  # inches around a figure
 
 # What the mathematics needs is nobody's, and dotted.
@@ -111,6 +112,11 @@ def of(name: str, among: Iterable[str] = ()) -> dict[str, Any]:
         "markeredgecolor": "white",
         "markeredgewidth": 0.4,
     }
+
+
+def marks(count: int) -> dict[str, Any]:
+    """Return how to draw `count` marks: of thousands, an SVG holds a picture, not each of them."""
+    return {"linestyle": "", "rasterized": count > _MARKS}
 
 
 def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
