@@ -158,7 +158,7 @@ def laid_out(figure: Figure, *, dpi: int) -> Bbox:
         _place(axes)
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would be an engine too: each format would draw twice
     laid, figure.dpi = figure.dpi, dpi  # letters fit pixels: where they are many, words are longer
     try:
         return figure.get_tightbbox().padded(_PAD)
