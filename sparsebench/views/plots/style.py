@@ -19,7 +19,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#767676"
 
-_MARKS = 2000
+_MARKS = 500
 _PAD = 0.08  # inches around a figure
 
 # What the mathematics needs is nobody's, and dotted.
