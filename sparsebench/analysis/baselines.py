@@ -63,6 +63,11 @@ def over_point(timed: Sequence[Point], point: Point) -> Estimate:
     return found
 
 
+def keep_over(timed: Sequence[Point], point: Point, found: Estimate) -> None:
+    """Keep what `over_point` would find."""
+    point.kept[over_point, *timed] = found
+
+
 def _over(timed: Sequence[Point], point: Point) -> Estimate:
     if len(timed) > 1:
         return Estimate.of_logs((np.min([p.logs for p in timed], axis=0) - point.logs)[None])[0]

@@ -12,6 +12,7 @@ from sparsebench.cases.case import Case
 
 PHASES = ("construction", "rewiring", "inference", "forward_backward", "train_step")
 
+_FIRST = {LEAD: 0, "masked": 2, "dense_compiled": 3, BASELINE: 4}
 _conditions = itemgetter(*CONDITIONS)
 
 
@@ -34,18 +35,19 @@ def implementations(points: Iterable[Point]) -> list[str]:
     return sorted({p.case.implementation for p in points}, key=_rank)
 
 
-def in_order(points: Sequence[Point]) -> list[Point]:
-    """Sort by the conditions, then by the problem, then by who measured."""
-    of = [_conditions(point.fields) for point in points]
+def in_order(problems: Iterable[Sequence[Point]]) -> list[Point]:
+    """Return the points of all problems by the conditions, then the problem, then who measured."""
+    known = list(problems)
+    of = [_conditions(points[0].fields) for points in known]
     places = {found: n for n, found in enumerate(sorted(set(of)))}  # compared once, not each time
 
-    def order(numbered: tuple[int, Point]) -> tuple[Any, ...]:
-        number, point = numbered
-        case = point.case
+    def order(number: int) -> tuple[Any, ...]:
+        case = known[number][0].case
         problem = (PHASES.index(case.phase), case.batch, *_extent(case), case.sparsity)
-        return places[of[number]], *problem, _rank(case.implementation)
+        return places[of[number]], *problem
 
-    return [point for _, point in sorted(enumerate(points), key=order)]
+    ordered = sorted(range(len(known)), key=order)
+    return [point for number in ordered for point in sorted(known[number], key=_rank_of)]
 
 
 def _extent(case: Case) -> tuple[int, ...]:
@@ -54,6 +56,9 @@ def _extent(case: Case) -> tuple[int, ...]:
     return *window, case.image, case.padding, case.groups, round(1e4 * case.input_sparsity)
 
 
+def _rank_of(point: Point) -> tuple[int, str]:
+    return _rank(point.case.implementation)
+
+
 def _rank(implementation: str) -> tuple[int, str]:
-    order = {LEAD: 0, "masked": 2, "dense_compiled": 3, BASELINE: 4}
-    return order.get(implementation, 1), implementation
+    return _FIRST.get(implementation, 1), implementation

@@ -11,7 +11,9 @@ from sparsebench.analysis.point import Point
 
 T = TypeVar("T")
 
-_PANELS = 6  # along a side of a figure: of more sizes, or batches, each would be too small to read
+_SIDE = 6  # panels along a side of a figure: of more sizes, or batches, each is too small to read
+_MANY = 20  # panels of some of them, which would take seconds to draw, and longer to look through
+_FEW = 4  # along a side, where they would be so many
 
 
 def curves(points: Sequence[Point]) -> Sequence[Point]:
@@ -20,18 +22,21 @@ def curves(points: Sequence[Point]) -> Sequence[Point]:
     Of sizes and batches that are still many some are drawn, from the smallest to the largest: the
     tables have all.
     """
-    if len(sizes(points)) > _PANELS:
+    if len(sizes(points)) > _SIDE:
         layers = group(points, "size", "batch")
         counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
         most = max(counts.values())
         points = [p for key, members in layers.items() if counts[key] == most for p in members]
-    widths = set(_spread(sizes(points)))
-    batches = set(_spread(sorted({p.case.batch for p in points})))
-    return [p for p in points if p.size in widths and p.case.batch in batches]
+    sides = sizes(points), sorted({p.case.batch for p in points})
+    widths, batches = (_spread(side, _SIDE) for side in sides)
+    if max(map(len, sides)) > _SIDE and len(widths) * len(batches) > _MANY:
+        widths, batches = (_spread(side, _FEW) for side in sides)
+    shown = set(widths), set(batches)
+    return [p for p in points if p.size in shown[0] and p.case.batch in shown[1]]
 
 
-def _spread(values: Sequence[T]) -> list[T]:
-    """Return at most _PANELS of `values`, evenly from the first to the last."""
-    if len(values) <= _PANELS:
+def _spread(values: Sequence[T], most: int) -> list[T]:
+    """Return at most so many of `values`, evenly from the first to the last."""
+    if len(values) <= most:
         return list(values)
-    return [values[round(n * (len(values) - 1) / (_PANELS - 1))] for n in range(_PANELS)]
+    return [values[round(n * (len(values) - 1) / (most - 1))] for n in range(most)]

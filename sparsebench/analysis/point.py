@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,11 @@ import numpy as np
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.series import Series, draws_of
 from sparsebench.cases.case import USUAL, Case
+from sparsebench.lazy import lazy
 from sparsebench.records import Record
 from sparsebench.records.record import Series as Samples
+
+_FIELDS = [field.name for field in fields(Case)]
 
 BASELINE = "dense"
 LEAD = "ours"
@@ -20,7 +23,7 @@ LEAD = "ours"
 _KEPT = 512  # problems, each of 8 kB for a rival: of more, draws are made anew when asked for
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Point:
     """The newest record of a case on a machine.
 
@@ -31,34 +34,38 @@ class Point:
     record: Record
     machine: str
     rivals: Rivals = field(repr=False)
-    kept: dict[object, Any] = field(default_factory=dict, repr=False)  # by `once`
+    kept: dict[object, Any] = field(repr=False)  # by `once`
 
-    @cached_property
+    def __init__(self, record: Record, machine: str, rivals: Rivals) -> None:
+        # What a frozen dataclass does by itself takes three times as long, of each of thousands.
+        vars(self).update(record=record, machine=machine, rivals=rivals, kept={})
+
+    @lazy
     def case(self) -> Case:
         """What was measured."""
         return self.record.case
 
-    @cached_property
+    @lazy
     def rounds(self) -> Series:
         """What it took in seconds by rounds; only where `ok`."""
         return self._series("samples")
 
-    @cached_property
+    @lazy
     def hot(self) -> Series:
         """The same for a GPU with a hot L2 cache; only where that was measured."""
         return self._series("hot_samples")
 
-    @cached_property
+    @lazy
     def wall(self) -> Series:
         """The same from end to end; only where that was measured."""
         return self._series("wall_samples")
 
-    @cached_property
+    @lazy
     def ok(self) -> bool:
         """Whether there is a time to speak of."""
         return self.record.status == "ok" and bool(self.record.samples)
 
-    @cached_property
+    @lazy
     def seconds(self) -> Estimate:
         """The median time of a call in seconds with its interval; only where `ok`."""
         return self.rounds.estimate
@@ -82,12 +89,12 @@ class Point:
         kept = {numbers[n]: median for n, median in record.clean_medians(samples).items()}
         return Series.of(kept, self.rivals.name, value)
 
-    @cached_property
+    @lazy
     def disturbed(self) -> str:
         """Why its time decides nothing: no sentence, winner or crossover; "" if it does."""
         return self.record.disturbed
 
-    @cached_property
+    @lazy
     def decides(self) -> bool:
         """Whether there is a time to draw conclusions from, for all that is known."""
         return self.ok and not self.disturbed
@@ -97,7 +104,7 @@ class Point:
         """Whether its ratio to the dense layer decides nothing: one of the two was disturbed."""
         return bool(self.disturbed or (self.baseline and self.baseline.disturbed))
 
-    @cached_property
+    @lazy
     def baseline(self) -> Point | None:
         """The dense layer on the same problem, where it was timed."""
         dense = self.rivals.get(BASELINE)
@@ -108,12 +115,10 @@ class Point:
         """The layer in short: its width, both where they differ, the window of a convolution."""
         return self.case.size
 
-    @cached_property
+    @lazy
     def fields(self) -> dict[str, Any]:
         """What points are grouped by: the fields of the case, `problem`, `machine` and `size`."""
-        case = self.case
-        values = {**vars(case), "problem": case.problem, "machine": self.machine, "size": case.size}
-        return values if case.device == "cpu" else values | dict.fromkeys(USUAL, "")
+        return self.rivals.fields | {"implementation": self.case.implementation}
 
     def get(self, name: str) -> Any:
         """Return one of the `fields`; "" for what a GPU has not."""
@@ -127,18 +132,27 @@ class Rivals(dict[str, Point]):
         super().__init__()
         self.kept: dict[object, Any] = {}  # what was found out about them
 
-    @cached_property
+    @lazy
     def name(self) -> str:
         """What is measured in the same rounds: rivals are, and so are numbers of threads."""
         one = next(iter(self.values()))
         return f"{one.machine} {one.case.contest}"
 
-    @cached_property
+    @lazy
+    def fields(self) -> dict[str, Any]:
+        """What all of them are grouped by."""
+        one = next(iter(self.values()))
+        case = one.case
+        values = {name: getattr(case, name) for name in _FIELDS}
+        values |= {"problem": case.problem, "machine": one.machine, "size": case.size}
+        return values if case.device == "cpu" else values | dict.fromkeys(USUAL, "")
+
+    @lazy
     def timed(self) -> dict[str, Point]:
         """Those that have a time, by name: sums depend on their order in the last bits."""
         return {name: point for name, point in sorted(self.items()) if point.ok}
 
-    @cached_property
+    @lazy
     def sure(self) -> tuple[int, ...]:
         """Which of those that have a time decide: other work left them alone."""
         return tuple(n for n, point in enumerate(self.timed.values()) if point.decides)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sparsebench.analysis.machines import identity as identity_of
 from sparsebench.analysis.machines import machine_names
 from sparsebench.analysis.order import in_order
 from sparsebench.analysis.point import Point, Rivals
-from sparsebench.records import Record, software
+from sparsebench.records import Record, medians, software
 
 
 def points(records: Iterable[Record]) -> list[Point]:
@@ -20,16 +19,32 @@ def points(records: Iterable[Record]) -> list[Point]:
     those that were measured before stay each other's.
     """
     ordered = sorted(records, key=_started)
-    newest = {(identity_of(r.machine), r.case.key): r for r in ordered}
-    names = machine_names({identity_of(r.machine): r.machine for r in newest.values()}.values())
-    problems: dict[tuple[Any, ...], Rivals] = defaultdict(Rivals)
+    medians.work_out(ordered)
+    known = {id(record.machine): record for record in ordered}  # as many as were read apart
+    machines = {identity_of(record.machine): record.machine for record in known.values()}
+    names = machine_names(machines.values())
+    told = {
+        key: (identity := identity_of(one.machine), names[identity], software.shared(one.software))
+        for key, one in known.items()
+    }
+    problems: dict[tuple[Any, ...], _Problem] = {}
     for record in ordered:
-        identity = identity_of(record.machine)
-        rivals = problems[identity, software.shared(record.software), *record.case.problem]
-        rivals[record.case.implementation] = Point(record, names[identity], rivals)
-    every = (p for rivals in problems.values() for p in rivals.values())
-    shown = (p for p in every if newest[identity_of(p.record.machine), p.case.key] is p.record)
-    return in_order(list(shown))
+        identity, name, shared = told[id(record.machine)]
+        case = record.case
+        if (found := problems.get(key := (identity, case.problem))) is None:
+            found = problems[key] = _Problem({}, {})
+        if (rivals := found.rivals.get(shared)) is None:
+            rivals = found.rivals[shared] = Rivals()
+        point = Point(record, name, rivals)
+        rivals[case.implementation] = found.newest[case.implementation] = point
+    return in_order(list(problem.newest.values()) for problem in problems.values())
+
+
+class _Problem(NamedTuple):
+    """What was measured of a problem on a machine: by the software it shares, and the newest."""
+
+    rivals: dict[tuple[str, ...], Rivals]
+    newest: dict[str, Point]
 
 
 def forget(points: Iterable[Point]) -> None:

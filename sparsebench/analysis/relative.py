@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,6 +23,7 @@ def relative(rivals: Rivals) -> dict[str, Estimate]:
     return found
 
 
+@lru_cache(maxsize=8)
 def behind(rivals: Rivals) -> dict[str, Draws]:
     """Return the logarithms of the same with replicas, independent of other problems'."""
     logs = rivals.logs

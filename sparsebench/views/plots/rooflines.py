@@ -61,7 +61,7 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     for name in reversed(names):
         own = [p for p in points if p.case.implementation == name]
         rates = [e.value for p in own if (e := METRICS["throughput"].of(p)) is not None]
-        look = style.of(name, names) | {"linestyle": "", "alpha": 0.8}
+        look = style.of(name, names) | style.marks(len(own)) | {"alpha": 0.8}
         axes.plot([intensity(p.case) for p in own], rates, **look)
 
 

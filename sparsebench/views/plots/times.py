@@ -14,6 +14,7 @@ from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
+from sparsebench.views.plots.bands import band
 
 
 def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figure]]:
@@ -64,11 +65,4 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         axes.plot(density, [e.value for _, e in found], **look)
         unsure = {1 - p.case.sparsity for p in own if p.disturbed}
         style.hollow(axes, [(d, e.value) for d, e in found if d in unsure], look)
-        axes.fill_between(
-            density,
-            [e.low for _, e in found],
-            [e.high for _, e in found],
-            color=look["color"],
-            alpha=0.18,
-            linewidth=0,
-        )
+        band(axes, density, [e for _, e in found], look["color"])

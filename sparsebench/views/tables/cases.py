@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from sparsebench.analysis import together
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import Point
-from sparsebench.analysis.relative import relate
 from sparsebench.cases.case import USUAL
 from sparsebench.views import units
 from sparsebench.views.tables.table import LongTable, Row, Table, labels_of, tidy
@@ -26,7 +26,7 @@ def measurements(points: Sequence[Point]) -> Table:
 
 def numbers(points: Sequence[Point]) -> pd.DataFrame:
     """Return every case with every metric, and its interval where it has one."""
-    relate(point.rivals for point in points)
+    together.work_out(points)
     # These decide which fields describe a case.
     unusual = itemgetter("operation", *USUAL)
     kinds = {unusual(vars(p.case)): p.case for p in points}
@@ -37,8 +37,12 @@ def numbers(points: Sequence[Point]) -> pd.DataFrame:
     columns["message"] = [p.record.message for p in points]
     columns["disturbed"] = [p.disturbed for p in points]
     for metric in METRICS.values():
-        found = [metric.of(point) for point in points]
         column = f"{metric.name} [{metric.unit}]"
+        if metric.counted is not None:
+            counts = [metric.counted(point) for point in points]
+            columns[column] = [None if count is None else float(count) for count in counts]
+            continue
+        found = [metric.of(point) for point in points]
         columns[column] = [None if e is None else e.value for e in found]
         wide = [e is not None and e.low < e.high for e in found]
         if any(wide):

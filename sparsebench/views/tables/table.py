@@ -79,6 +79,21 @@ def columns(name: str, estimate: Estimate | None) -> Row:
     return {name: estimate.value, f"{name} low": estimate.low, f"{name} high": estimate.high}
 
 
+def label_columns(points: Sequence[Point]) -> dict[str, list[Any]]:
+    """Return what `labels_of` says of each of the points, by columns: of many, in less time."""
+    every = [point.fields for point in points]
+    return {name: [fields[name] for fields in every] for name in _LABELS}
+
+
+def interval_columns(name: str, estimates: Sequence[Estimate | None]) -> dict[str, list[Any]]:
+    """Return what `columns` says of each of the estimates, by columns."""
+    return {
+        name: [None if e is None else e.value for e in estimates],
+        f"{name} low": [None if e is None else e.low for e in estimates],
+        f"{name} high": [None if e is None else e.high for e in estimates],
+    }
+
+
 def noted(caption: str, rows: Sequence[Row]) -> str:
     """Return a caption that explains the sign for an interval that is not there, where one is."""
     marked = any(units.UNKNOWN in str(cell) for row in rows for cell in row.values())

@@ -23,7 +23,7 @@ _LATEX = {
 }
 
 
-_MOST = 5000  # rows that somebody would read, or typeset
+_MOST = 1000  # rows that somebody would read, or typeset
 
 
 def write(table: Table, folder: Path) -> list[Path]:
