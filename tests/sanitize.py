@@ -52,6 +52,8 @@ SANITIZERS = {
             "tests/sparselayers/test_row_blocks.py",
             "tests/sparselayers/test_conv_native.py",
             "tests/sparselayers/test_by_rows.py",
+            "tests/sparselayers/test_nonzero.py",
+            "tests/sparselayers/test_plain.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
