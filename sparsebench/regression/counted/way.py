@@ -12,6 +12,7 @@ from sparsebench.regression.counted.memory import Memory, given
 
 OUTPUTS, INPUTS = 256, 512
 BATCHES = (1, 16, 64)
+TYPES = ("f32", "bf16")
 THREADS = 1
 Place = tuple[int, int, int]  # address, stride of the batch and of the features
 NOWHERE: Place = (0, 0, 0)
@@ -56,12 +57,16 @@ class Workload:
 
     def room(self, kind: str, count: int) -> int:
         """Return the address of memory to work in, which lasts as long as the workload does."""
-        self._kept.append(Memory(kind, count))
-        return self._kept[-1].address
+        return self.keep(Memory(kind, count))
 
-    def result(self, name: str, count: int) -> int:
-        """Return the address of memory for a result."""
-        self.results[name] = Memory(self.kind, count)
+    def keep(self, memory: Memory) -> int:
+        """Return the address of memory, which lasts as long as the workload does."""
+        self._kept.append(memory)
+        return memory.address
+
+    def result(self, name: str, count: int, kind: str | None = None) -> int:
+        """Return the address of memory for a result, of the workload's type unless it has one."""
+        self.results[name] = Memory(kind or self.kind, count)
         return self.results[name].address
 
     def values(self) -> int:
@@ -97,13 +102,16 @@ class Way:
     """A way to compute the products of a layer, arranged for its connections.
 
     Each of `products` is a method that adds calls to a workload; "arrange" makes what was arranged
-    again.
+    again. There is a workload of each for all types and batches, or one of what is `untyped`.
     """
 
     name: str
     products: tuple[str, ...]
+    untyped: tuple[str, ...] = ("arrange",)
+    types: tuple[str, ...] = TYPES
     batches: tuple[int, ...] = BATCHES
     of_256 = 26  # places with a connection
+    inputs_of_256 = 256  # inputs that are not zero
     height = 1
 
     def __init__(self, kernels: Any) -> None:
