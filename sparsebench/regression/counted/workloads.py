@@ -10,12 +10,13 @@ from typing import Any
 
 from sparsebench.regression.counted.bitmaps import Bitmaps, Panels
 from sparsebench.regression.counted.lanes import Lanes
+from sparsebench.regression.counted.n_of_m import NOfEight, NOfFour
 from sparsebench.regression.counted.row_blocks import RowBlocks
 from sparsebench.regression.counted.way import Way, Workload
 
 ISA = "avx2"
 TYPES = ("f32", "bf16")
-WAYS: tuple[type[Way], ...] = (Lanes, Bitmaps, Panels, RowBlocks)
+WAYS: tuple[type[Way], ...] = (Lanes, Bitmaps, Panels, RowBlocks, NOfFour, NOfEight)
 _MODULE = "_native"
 
 

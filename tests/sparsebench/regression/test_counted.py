@@ -27,7 +27,7 @@ def matrix(kind, rows, columns, seed):
 def oracle(name):
     """Every result that a workload may have, in float64, from dense matrices."""
     way, _, kind, batch = WORKLOADS[name]
-    layer = Layer(way.of_256, way.height)
+    layer = Layer(way.of_256, way.height, way.n_of_m)
     row_ptr = torch.tensor(layer.row_ptr)
     rows = torch.arange(OUTPUTS).repeat_interleave(row_ptr.diff())
     places = (rows, torch.tensor(layer.col))
@@ -71,6 +71,13 @@ def test_numbers_are_kept_exactly():
     for kind in ("f32", "bf16"):
         assert Memory.of(kind, numbers).numbers() == numbers
     assert given("f32", 1000, 7).numbers() == given("bf16", 1000, 7).numbers()
+
+
+def test_so_many_of_every_four():
+    layer = Layer(26, n_of_m=(2, 4))
+    assert layer.row_ptr == list(range(0, OUTPUTS * INPUTS // 2 + 1, INPUTS // 2))
+    assert [col // 4 for col in layer.col] == [i // 2 for i in range(INPUTS // 2)] * OUTPUTS
+    assert all(a != b for a, b in zip(layer.col[::2], layer.col[1::2], strict=True))
 
 
 def test_a_layer_is_in_order_and_blocks_are_alike():
