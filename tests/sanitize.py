@@ -50,6 +50,7 @@ SANITIZERS = {
             "tests/sparselayers/test_native.py",
             "tests/sparselayers/test_ways.py",
             "tests/sparselayers/test_row_blocks.py",
+            "tests/sparselayers/test_n_of_m.py",
             "tests/sparselayers/test_conv_native.py",
             "tests/sparselayers/test_by_rows.py",
             "tests/sparselayers/test_nonzero.py",

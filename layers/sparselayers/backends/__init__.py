@@ -15,7 +15,15 @@ import torch
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
-from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels, RowBlocks
+from sparselayers.backends.native import (
+    Bitmaps,
+    Lanes,
+    Native,
+    NOfEight,
+    NOfFour,
+    Panels,
+    RowBlocks,
+)
 from sparselayers.backends.reference import Reference
 from sparselayers.backends.triton import Bitmaps as TritonBitmaps
 from sparselayers.backends.triton import Gather as TritonGather
@@ -36,6 +44,8 @@ BACKENDS: dict[str, Backend] = {
         Bitmaps(),
         Panels(),
         RowBlocks(),
+        NOfFour(),
+        NOfEight(),
         TritonGather(),
         TritonBitmaps(),
     )

@@ -19,13 +19,21 @@ NOWHERE: Place = (0, 0, 0)
 
 
 class Layer:
-    """Random connections in CSR order, so many of 256 places; `height` rows in a row are alike."""
+    """Random connections in CSR order, so many of 256 places; `height` rows in a row are alike.
 
-    def __init__(self, of_256: int, height: int = 1) -> None:
-        drawn, rows = Random(0), []
+    Or, of every M inputs after one another, N: `n_of_m`.
+    """
+
+    def __init__(self, of_256: int, height: int = 1, n_of_m: tuple[int, int] = (0, 0)) -> None:
+        (n, m), drawn, rows = n_of_m, Random(0), []
         for _ in range(OUTPUTS // height):
-            places = enumerate(drawn.randbytes(INPUTS))
-            rows += [[place for place, byte in places if byte < of_256]] * height
+            if m:
+                groups = (sorted(drawn.sample(range(m), n)) for _ in range(INPUTS // m))
+                row = [m * number + place for number, group in enumerate(groups) for place in group]
+            else:
+                places = enumerate(drawn.randbytes(INPUTS))
+                row = [place for place, byte in places if byte < of_256]
+            rows += [row] * height
         self.row_ptr = [0, *accumulate(map(len, rows))]
         self.col = [place for row in rows for place in row]
         self.nnz = len(self.col)
@@ -113,9 +121,10 @@ class Way:
     of_256 = 26  # places with a connection
     inputs_of_256 = 256  # inputs that are not zero
     height = 1
+    n_of_m = (0, 0)  # connections of so many inputs, in place of places of 256
 
     def __init__(self, kernels: Any) -> None:
-        self.layer = Layer(self.of_256, self.height)
+        self.layer = Layer(self.of_256, self.height, self.n_of_m)
         self.kernels = kernels
         self.ptr = Memory.of("i32", self.layer.row_ptr)
 

@@ -11,13 +11,16 @@ from typing import Any
 from sparsebench.regression.counted.bitmaps import Bitmaps, Panels
 from sparsebench.regression.counted.few import Few
 from sparsebench.regression.counted.lanes import Lanes
+from sparsebench.regression.counted.n_of_m import NOfEight, NOfFour
 from sparsebench.regression.counted.nonzero import Nonzero
 from sparsebench.regression.counted.rewiring import Rewiring
 from sparsebench.regression.counted.row_blocks import RowBlocks
 from sparsebench.regression.counted.way import Way, Workload
 
 ISA = "avx2"
-WAYS: tuple[type[Way], ...] = (Lanes, Bitmaps, Panels, RowBlocks, Few, Nonzero, Rewiring)
+WAYS: tuple[type[Way], ...] = (
+    Lanes, Bitmaps, Panels, RowBlocks, NOfFour, NOfEight, Few, Nonzero, Rewiring,
+)  # fmt: skip
 _MODULE = "_native"
 
 

@@ -31,7 +31,7 @@ def matrix(kind, rows, columns, seed, of_256=256):
 def oracle(name):
     """Every result that a workload may have, in float64, from dense matrices."""
     way, _, kind, batch = WORKLOADS[name]
-    layer = Layer(way.of_256, way.height)
+    layer = Layer(way.of_256, way.height, way.n_of_m)
     row_ptr = torch.tensor(layer.row_ptr)
     rows = torch.arange(OUTPUTS).repeat_interleave(row_ptr.diff())
     places = (rows, torch.tensor(layer.col))
@@ -162,6 +162,13 @@ def test_numbers_are_kept_exactly():
     other = Memory("bool", 3)
     other.be(Memory.of("bool", [True, False, True]))
     assert other.numbers() == [1, 0, 1]
+
+
+def test_so_many_of_every_four():
+    layer = Layer(26, n_of_m=(2, 4))
+    assert layer.row_ptr == list(range(0, OUTPUTS * INPUTS // 2 + 1, INPUTS // 2))
+    assert [col // 4 for col in layer.col] == [i // 2 for i in range(INPUTS // 2)] * OUTPUTS
+    assert all(a != b for a, b in zip(layer.col[::2], layer.col[1::2], strict=True))
 
 
 def test_a_layer_is_in_order_and_blocks_are_alike():
