@@ -160,6 +160,9 @@ def main(what: str, venv: str, *goals: str) -> int:
     except StepError as error:
         print(error)
         return 1
+    except PermissionError as error:
+        print(f"{error.filename} may not be written here: does it belong to another user, or root?")
+        return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.")
         return 130

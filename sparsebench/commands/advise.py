@@ -67,8 +67,8 @@ def advise(
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
     if advice is None:
         raise InputError(
-            "no time could be taken that other work left alone, not even when all were taken "
-            f"again: see {folders[0] / 'advise' / 'records.jsonl'}; ask again when the machine is "
+            "no time could be taken that other work left alone, nor when taken again: "
+            f"see {folders[0] / 'advise' / 'records.jsonl'}; ask again when the machine is "
             "quieter, or take more time: sparsebench compare-linear "
             f"--in {in_features} --out {out_features} --batch {batch} --sparsity {sparsity:g}, "
             "whose records advise reads then"

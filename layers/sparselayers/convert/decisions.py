@@ -93,8 +93,8 @@ def ratio(times: Times) -> str:
 def why_dense(times: Times, sparsity: float) -> str:
     """Say why a layer that is not surely faster stays dense, and from what sparsity it could pay.
 
-    What a call takes beside its connections stays: its time falls no faster than they do, so that
-    below that sparsity it does not pay.
+    What a call takes beside its connections stays: its time hardly falls faster than they do, so
+    that below that sparsity it is not expected to pay.
     """
     surely = "slower" if times.low > 1.0 else "not surely faster"
     said = f"{surely}: it takes {ratio(times)} of the dense time at {sparsity:.1%} zeros"
@@ -105,7 +105,7 @@ def why_dense(times: Times, sparsity: float) -> str:
     least = 1.0 - (1.0 - sparsity) / times.ratio
     if least >= _HARDLY:
         return f"{said}; so small a layer hardly pays at any"
-    return f"{said}; it could pay from {least:.1%} on, not before"
+    return f"{said}; it could pay from {least:.1%} on, hardly before"
 
 
 def why_larger(sparse: SparseLayer, more: int) -> str:

@@ -19,13 +19,14 @@ SCATTER = 0.5
 TAKES = 3  # of times that stay disturbed
 # Before a take that follows a disturbed one, of the seconds that there are for it: what disturbs
 # comes and goes.
-_PAUSE = 0.1
+_PAUSE, _LONGEST_S = 0.1, 1.0
 
-T = TypeVar("T")
 SAMPLE_S = 2e-3  # calls that are shorter are timed several at once
 # How long it is called before a warm sample. 16 MB of dense weights that something else has pushed
 # out of the L3 cache are back in it after eight calls of nn.Linear: 0.86, 0.75, … 0.3, 0.29 ms.
 WARM_S = 8e-3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def again(
     end = time.perf_counter() + allowed
     for _ in range(TAKES - 1):
         if bad and allowed:
-            time.sleep(_PAUSE * seconds)
+            time.sleep(min(_PAUSE * seconds, _LONGEST_S))
         for place in bad:
             if time.perf_counter() >= end:
                 return best

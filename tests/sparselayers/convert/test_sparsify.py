@@ -113,7 +113,7 @@ def test_every_layer_that_stays_dense_says_why_and_from_when_it_could_pay(model,
         "shared": f"not surely faster: it takes 0.95 (0.85–1.04) of the dense time at "
         f"{convert(model.shared, 'csr').sparsity:.1%} zeros",
         "head.0": f"slower: it takes 2.00 (1.80–2.20) of the dense time at {zeros:.1%} zeros; it "
-        f"could pay from {1 - (1 - zeros) / 2:.1%} on, not before",
+        f"could pay from {1 - (1 - zeros) / 2:.1%} on, hardly before",
         "dense": f"not measured: {result.skipped['dense']}",
         "unused": "not measured: the example input does not reach it",
     }
