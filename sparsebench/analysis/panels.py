@@ -29,7 +29,7 @@ def curves(points: Sequence[Point]) -> Sequence[Point]:
         points = [p for key, members in layers.items() if counts[key] == most for p in members]
     sides = sizes(points), sorted({p.case.batch for p in points})
     widths, batches = (_spread(side, _SIDE) for side in sides)
-    if max(map(len, sides)) > _SIDE and len(widths) * len(batches) > _MANY:
+    if max(len(side) for side in sides) > _SIDE and len(widths) * len(batches) > _MANY:
         widths, batches = (_spread(side, _FEW) for side in sides)
     shown = set(widths), set(batches)
     return [p for p in points if p.size in shown[0] and p.case.batch in shown[1]]
