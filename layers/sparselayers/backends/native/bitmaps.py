@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend
-from sparselayers.backends.native import library
+from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.native import few_bitmaps, library
 from sparselayers.backends.native.bits import bitmap_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, threads
@@ -37,7 +37,8 @@ class Bitmaps(LaidOut):
     A place takes one bit and a half of one, where a column takes 16 for each connection and its
     transpose 32: less memory than columns from 1 connection in 20 places on, and no transpose.
     Numbers that are not finite are left to the lanes: a zero of the weight would pass them on.
-    Serves float32 and bfloat16, which is added up in float32.
+    A few rows meet the weights as they are laid out, in registers (few_bitmaps.py). Serves float32
+    and bfloat16, which is added up in float32.
     """
 
     name = "bitmaps"
@@ -46,6 +47,9 @@ class Bitmaps(LaidOut):
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
+        if few_bitmaps.is_few(x.shape[0]):
+            few = few_bitmaps.kept(x.shape[0], connectivity, values.dtype)
+            return few.forward(x, values, bias, connectivity)
         x = rows_of(x)
         if not all_finite(x):
             return _LANES.forward(x, values, bias, connectivity)
@@ -67,6 +71,9 @@ class Bitmaps(LaidOut):
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, values.dtype)
+            return few.grad_input(dy, values, connectivity)
         dy = rows_of(dy)
         if not all_finite(dy):
             return _LANES.grad_input(dy, values, connectivity)
@@ -87,6 +94,9 @@ class Bitmaps(LaidOut):
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the values."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, x.dtype)
+            return few.grad_values(dy, x, connectivity)
         dy, x, batch = rows_of(dy), rows_of(x), dy.shape[0]
         result = x.new_empty(connectivity.nnz)
         bitmap = bitmap_of(connectivity)
@@ -101,6 +111,21 @@ class Bitmaps(LaidOut):
             _threads(batch, connectivity),
         )
         return result
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, those of a few rows from one pass."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, values.dtype)
+            return few.backward(dy, x, values, connectivity, needs=needs)
+        return super().backward(dy, x, values, connectivity, needs=needs)
 
 
 @cache

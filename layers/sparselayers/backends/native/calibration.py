@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sparselayers.backends import kept
 from sparselayers.backends.base import Backend
-from sparselayers.backends.native import library
+from sparselayers.backends.native import few_bitmaps, library
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
@@ -47,7 +47,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 3  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 4  # to be raised where a way is new, or changes so much that old costs mislead
 
 _SHAPE = 512, 1024
 _DENSITIES = 0.5, 0.2
@@ -181,15 +181,15 @@ def measure(dtype: torch.dtype) -> Costs:
         times = _least(calls, start + _SECONDS * share)
         for way in ways:
             for product in PRODUCTS:
-                if (way, product, 0) not in times:
-                    continue
-                seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
-                found[way][product].append(_point(batch, probes[way], seconds))
+                if (way, product, 0) in times:
+                    seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
+                    found[way][product].append(_point(batch, probes[way], seconds))
+                else:
+                    each = [found[way][part][-1] for part in ("dx", "dweights")]
+                    found[way][product].append(_sum(*each))
             if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
                 found[way]["y"].pop()  # it is not tried further
     whole = {way: points for way, points in found.items() if len(points["y"]) == len(batches(way))}
-    for points in whole.values():
-        points["backward"] = points["backward"] or _sums(points["dx"], points["dweights"])
     return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3))
 
 
@@ -239,7 +239,8 @@ class _Probe:
             # Others have no pass for both gradients.
             **(
                 {"backward": partial(backward, needs=(True, True, False))}
-                if name in ("lanes", RowBlocks.name, NOfFour.name, NOfEight.name)
+                if name in (Lanes.name, RowBlocks.name, NOfFour.name, NOfEight.name)
+                or (name == Bitmaps.name and few_bitmaps.is_few(batch))
                 else {}
             ),
         }
@@ -273,12 +274,9 @@ def _all(way: Way, times: dict[Any, float]) -> float:
     return sum(times[way, product, 0] for product in ("y", "dx", "dweights"))
 
 
-def _sums(these: list[Point], others: list[Point]) -> list[Point]:
+def _sum(one: Point, other: Point) -> Point:
     """Return the costs of one product after the other."""
-    return [
-        Point(a.batch, a.place + b.place, a.connection + b.connection)
-        for a, b in zip(these, others, strict=True)
-    ]
+    return Point(one.batch, one.place + other.place, one.connection + other.connection)
 
 
 def _key(dtype: torch.dtype) -> str:
