@@ -32,18 +32,16 @@ class Point:
     """
 
     record: Record
+    case: Case = field(repr=False)  # what was measured
     machine: str
     rivals: Rivals = field(repr=False)
     kept: dict[object, Any] = field(repr=False)  # by `once`
 
     def __init__(self, record: Record, machine: str, rivals: Rivals) -> None:
         # What a frozen dataclass does by itself takes three times as long, of each of thousands.
-        vars(self).update(record=record, machine=machine, rivals=rivals, kept={})
-
-    @lazy
-    def case(self) -> Case:
-        """What was measured."""
-        return self.record.case
+        own = vars(self)
+        own["record"], own["case"], own["kept"] = record, record.case, {}
+        own["machine"], own["rivals"] = machine, rivals
 
     @lazy
     def rounds(self) -> Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pandas as pd
@@ -29,10 +29,11 @@ def numbers(points: Sequence[Point]) -> pd.DataFrame:
     together.work_out(points)
     # These decide which fields describe a case.
     unusual = itemgetter("operation", *USUAL)
-    kinds = {unusual(vars(p.case)): p.case for p in points}
+    cases = [p.case for p in points]
+    kinds = {unusual(vars(case)): case for case in cases}
     names = dict.fromkeys(name for case in kinds.values() for name in case.described)
     columns: dict[str, list[Any]] = {"machine": [p.machine for p in points]}
-    columns |= {name: [getattr(p.case, name) for p in points] for name in names}
+    columns |= {name: list(map(attrgetter(name), cases)) for name in names}
     columns["status"] = [p.record.status for p in points]
     columns["message"] = [p.record.message for p in points]
     columns["disturbed"] = [p.disturbed for p in points]
