@@ -26,7 +26,8 @@ from sparsebench import records
 from sparsebench.analysis.compare import compare
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, points
+from sparsebench.analysis.point import BASELINE
+from sparsebench.analysis.points import points
 from sparsebench.analysis.series import round_draws
 from sparsebench.cases.settings import Settings
 from sparsebench.cases.sweep import Grid

@@ -24,14 +24,16 @@ import pandas as pd
 
 from sparsebench import records
 from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group, points
+from sparsebench.analysis.point import LEAD, Point
+from sparsebench.analysis.points import points
 from sparsebench.cases import filters
 from sparsebench.models import run as models
 from sparsebench.models import views as models_views
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
-from sparsebench.training import report as trained
+from sparsebench.training.views import report as trained
 from sparsebench.views import tables, units
 from sparsebench.views.tables import Table
 

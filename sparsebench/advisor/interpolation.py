@@ -18,7 +18,8 @@ from sparsebench.advisor.question import Advice, Candidate, Question, usable
 from sparsebench.analysis.crossover import Crossover, crossover_of
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.metrics import METRICS, memory_ratio, speedup_draws
-from sparsebench.analysis.points import BASELINE, Point, points
+from sparsebench.analysis.point import BASELINE, Point
+from sparsebench.analysis.points import points
 from sparsebench.cases.case import USUAL, Case
 from sparsebench.implementations import as_exact
 from sparsebench.records import Record

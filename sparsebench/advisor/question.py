@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import Crossover
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import BASELINE
+from sparsebench.analysis.point import BASELINE
 from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
 

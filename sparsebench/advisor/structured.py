@@ -12,7 +12,7 @@ from sparsebench.advisor.interpolation import from_records
 from sparsebench.advisor.on_the_spot import measure_each
 from sparsebench.advisor.question import Candidate, Question
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import LEAD
+from sparsebench.analysis.point import LEAD
 from sparsebench.cases.topologies.structured import STRUCTURED, UNSTRUCTURED, check
 from sparsebench.errors import InputError
 from sparsebench.records import Record
@@ -80,7 +80,7 @@ def advise_structures(
     missing = [asked[name] for name in asked if name not in found]
     if missing and measure_now:
         folder = places[0] / "advise"
-        measured = list(measure_each(missing, folder, told=told))
+        measured = measure_each(missing, folder, told=told)
         now = f"{source}, {len(missing)} of {len(asked)} structures measured now"
         source = now if found else "measured now"
         found |= _answers({n: q for n, q in asked.items() if n not in found}, measured, here)

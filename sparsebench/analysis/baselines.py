@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import BASELINE, Point
+from sparsebench.analysis.point import BASELINE, Point
 
 # The dense layers that multiply in a shorter type than the case's: a test holds them against what
 # the implementations say.
@@ -61,6 +61,11 @@ def over_point(timed: Sequence[Point], point: Point) -> Estimate:
     if found is None:
         found = point.kept[key] = _over(timed, point)
     return found
+
+
+def keep_over(timed: Sequence[Point], point: Point, found: Estimate) -> None:
+    """Keep what `over_point` would find."""
+    point.kept[over_point, *timed] = found
 
 
 def _over(timed: Sequence[Point], point: Point) -> Estimate:

@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from sparsebench.analysis.estimates import Draws, Estimate, geometric_mean
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.errors import InputError
 
 Verdict = Literal["faster", "slower", "same", "can't tell"]

@@ -11,7 +11,7 @@ import numpy as np
 from sparsebench.analysis.estimates import Draws, Estimate
 from sparsebench.analysis.metrics import speedup_logs
 from sparsebench.analysis.once import once
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 
 ALWAYS, NEVER = -math.inf, math.inf
 _ROUNDING = 1e-12  # of a logarithm: equal times are equal

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from sparsebench.analysis.estimates import Draws
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import Point
 
 EVERY = (10, 100, 1000)  # steps between two rewirings; 100 is RigL's own choice
 RIGLS_OWN = 100

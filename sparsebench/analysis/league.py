@@ -11,9 +11,11 @@ import numpy as np
 
 from sparsebench.analysis.baselines import fastest
 from sparsebench.analysis.estimates import Estimate, OverProblems
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import memory_ratio
 from sparsebench.analysis.once import once
-from sparsebench.analysis.points import Point, group
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import logs_behind
 
 # What becomes of a problem: won by the fastest where the intervals tell it from every other; a tie
 # of the fastest with those that they do not; "fastest" where there is no interval.
@@ -48,27 +50,59 @@ class Standing:
 @once
 def league(points: Sequence[Point]) -> list[Standing]:
     """Return the standings of all implementations among `points`, the fastest first."""
-    problems = group(points, "machine", "problem").values()
-    outcomes: dict[str, Counter[Outcome]] = {}
-    for members in problems:
-        for name, outcome in outcome_of(members).items():
-            outcomes.setdefault(name, Counter())[outcome] += 1
-    times = _mean_times(problems)
-    standings = [
-        Standing(
-            implementation=name,
-            problems=len(problems),
-            timed=sum(p.decides for p in own),
-            outcomes=outcomes.get(name, Counter()),
-            relative_time=times.get(name),
-            memory_ratio=_mean_memory(own),
-            failures=Counter(p.record.status for p in own if not p.ok),
-        )
-        for (name,), own in group(points, "implementation").items()
-    ]
-    return sorted(standings, key=_rank)
+    tally = Tally(points)
+    for problem in problems(points):
+        tally.add(problem)
+    return tally.standings()
 
 
+def problems(points: Sequence[Point]) -> Collection[Sequence[Point]]:
+    """Return the points of each problem, in the order they come."""
+    return group(points, "machine", "problem").values()
+
+
+class Tally:
+    """The league of `points`, to which one problem is added after the other, in their order.
+
+    So several leagues can be made of the same draws, which are too many to be kept.
+    """
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = points
+        counts = Counter(p.case.implementation for p in points if p.decides)
+        self._means = {name: OverProblems(count) for name, count in counts.items()}
+        self._outcomes: dict[str, Counter[Outcome]] = {}
+        self._problems = 0
+
+    def add(self, problem: Sequence[Point]) -> None:
+        """Add a problem: the points are its implementations'."""
+        self._problems += 1
+        for name, outcome in outcome_of(problem).items():
+            self._outcomes.setdefault(name, Counter())[outcome] += 1
+        for point in problem:
+            if point.decides:
+                name = point.case.implementation
+                self._means[name].add(logs_behind(point.rivals)[name])
+
+    def standings(self) -> list[Standing]:
+        """Return the standings, once all problems have been added."""
+        times = {name: Estimate.of(mean.draws) for name, mean in self._means.items()}
+        found = [
+            Standing(
+                implementation=name,
+                problems=self._problems,
+                timed=sum(p.decides for p in own),
+                outcomes=self._outcomes.get(name, Counter()),
+                relative_time=times.get(name),
+                memory_ratio=_mean_memory(own),
+                failures=Counter(p.record.status for p in own if not p.ok),
+            )
+            for (name,), own in group(self._points, "implementation").items()
+        ]
+        return sorted(found, key=_rank)
+
+
+@once
 def outcome_of(problem: Sequence[Point]) -> dict[str, Outcome]:
     """Say who won, or shared, a problem: the points are its implementations'."""
     timed = [p for p in problem if p.decides]
@@ -81,22 +115,6 @@ def outcome_of(problem: Sequence[Point]) -> dict[str, Outcome]:
         return {leader: "fastest"}
     ties: list[str] = [name for name, ratio in behind.items() if ratio.low <= 1]
     return dict.fromkeys((leader, *ties), "tie") if ties else {leader: "win"}
-
-
-def _mean_times(problems: Collection[Sequence[Point]]) -> dict[str, Estimate]:
-    """Return the geometric mean of each one's time over the fastest, of those with a time.
-
-    Problem by problem: the draws of one are those of all its rivals.
-    """
-    counts = Counter(p.case.implementation for own in problems for p in own if p.decides)
-    means = {name: OverProblems(count) for name, count in counts.items()}
-    for members in problems:
-        counted = [point for point in members if point.decides]
-        behind = {id(rivals): rivals.behind() for rivals in (p.rivals for p in counted)}
-        for point in counted:
-            name = point.case.implementation
-            means[name].add(behind[id(point.rivals)][name])
-    return {name: Estimate.of(mean.draws) for name, mean in means.items()}
 
 
 def _mean_memory(points: Iterable[Point]) -> float | None:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sparsebench.analysis.estimates import Estimate, over_problems
+from sparsebench.analysis.grouping import CONDITIONS
 from sparsebench.analysis.metrics import speedup_draws
-from sparsebench.analysis.points import CONDITIONS, Point
+from sparsebench.analysis.point import Point
 from sparsebench.cases import weights
 
 # What has to agree before matrices are taken together: each is a topology of its own.

@@ -11,7 +11,8 @@ import numpy as np
 
 from sparsebench.analysis.baselines import exact_dense, fastest, over_point, short_dense
 from sparsebench.analysis.estimates import RESAMPLES, Draws, Estimate
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.relative import relative
 from sparsebench.analysis.roofline import Roof, roof
 from sparsebench.cases import arithmetic
 from sparsebench.cases.case import Case
@@ -19,12 +20,16 @@ from sparsebench.cases.case import Case
 
 @dataclass(frozen=True)
 class Metric:
-    """A named number with a unit; `of` a point it is None where it was not measured."""
+    """A named number with a unit; `of` a point it is None where it was not measured.
+
+    What is `counted` is exact: a number, which `of` makes an estimate of.
+    """
 
     name: str
     unit: str
     description: str
     of: Callable[[Point], Estimate | None]
+    counted: Callable[[Point], float | None] | None = None
 
 
 def speedup_logs(point: Point) -> Draws | None:
@@ -120,7 +125,7 @@ def relative_time(point: Point) -> Estimate | None:
 
     The fastest of those that other work left alone; one that was disturbed may be below 1.
     """
-    return point.rivals.relative()[point.case.implementation] if point.ok else None
+    return relative(point.rivals)[point.case.implementation] if point.ok else None
 
 
 def behind(point: Point) -> float | None:
@@ -134,7 +139,7 @@ def behind(point: Point) -> float | None:
 
 def throughput(point: Point) -> Estimate | None:
     """Return the useful operations per second: those of weights that exist."""
-    return Estimate.over(_FLOPS(point).value, point.seconds) if point.ok else None
+    return Estimate.over(_flops(point), point.seconds) if point.ok else None
 
 
 def roof_of(point: Point) -> Roof | None:
@@ -156,27 +161,29 @@ def roofline(point: Point) -> Estimate | None:
     return Estimate.over(limit.seconds(point.case), point.seconds) if point.ok and limit else None
 
 
-def _counted(count: Callable[[Point], float | None]) -> Callable[[Point], Estimate | None]:
+def _exact(
+    name: str, unit: str, description: str, counted: Callable[[Point], float | None]
+) -> Metric:
     def of(point: Point) -> Estimate | None:
-        value = count(point)
+        value = counted(point)
         return None if value is None else Estimate.exact(value)
 
-    return of
+    return Metric(name, unit, description, of, counted)
 
 
-def _of_problem(count: Callable[[Case], float]) -> Callable[[Point], Estimate]:
+def _of_problem(count: Callable[[Case], float]) -> Callable[[Point], float]:
     """Count once for all rivals what the mathematics of their problem takes."""
 
-    def of(point: Point) -> Estimate:
+    def of(point: Point) -> float:
         kept = point.rivals.kept
         if (found := kept.get(count)) is None:
-            found = kept[count] = Estimate.exact(count(point.case))
-        return cast(Estimate, found)
+            found = kept[count] = count(point.case)
+        return cast(float, found)
 
     return of
 
 
-_FLOPS = _of_problem(arithmetic.flops)
+_flops = _of_problem(arithmetic.flops)
 
 _ROWS = (
     Metric("time", "s", "median time of a call", time),
@@ -198,27 +205,22 @@ _ROWS = (
         best_short_dense,
     ),
     Metric("relative_time", "×", "time over the fastest one's", relative_time),
-    Metric(
-        "error",
-        "1",
-        "error of the output over its largest entry, against float64",
-        _counted(error),
-    ),
-    Metric("peak_memory", "B", "bytes held and added by a call", _counted(peak_bytes)),
-    Metric("memory_ratio", "×", "peak memory over the dense layer's", _counted(memory_ratio)),
-    Metric(
+    _exact("error", "1", "error of the output over its largest entry, against float64", error),
+    _exact("peak_memory", "B", "bytes held and added by a call", peak_bytes),
+    _exact("memory_ratio", "×", "peak memory over the dense layer's", memory_ratio),
+    _exact(
         "needed_memory",
         "B",
         "bytes the mathematics needs at once",
         _of_problem(arithmetic.needed_memory),
     ),
-    Metric(
+    _exact(
         "traffic",
         "B",
         "bytes the mathematics must move",
         _of_problem(arithmetic.traffic),
     ),
-    Metric(
+    _exact(
         "intensity",
         "FLOP/B",
         "operations per byte moved",

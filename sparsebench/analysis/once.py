@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 
 T = TypeVar("T")
 
@@ -25,3 +25,8 @@ def once(compute: Callable[[Sequence[Point]], T]) -> Callable[[Sequence[Point]],
         return kept[key]
 
     return known
+
+
+def keep(compute: Callable[[Sequence[Point]], T], points: Sequence[Point], value: T) -> None:
+    """Keep what `compute`, made by `once`, would find of at least one point."""
+    points[0].kept[cast(Any, compute).__wrapped__, *points] = value

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 
 
 def imprecise(points: Iterable[Point], precision: float) -> list[Point]:

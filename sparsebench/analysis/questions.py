@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 
 _BESIDE = ("rewiring", "construction")
 

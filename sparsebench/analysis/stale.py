@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.records import software
 
 

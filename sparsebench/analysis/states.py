@@ -7,7 +7,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sparsebench.analysis.points import LEAD, machine_names
+from sparsebench.analysis.machines import machine_names
+from sparsebench.analysis.point import LEAD
 from sparsebench.records import Record
 
 

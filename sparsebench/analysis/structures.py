@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import CONDITIONS, LEAD, Point, group, main_phases
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.cases.topologies.structured import STRUCTURED, UNSTRUCTURED
 
 # By the names of topologies, in the order of tables and plots; random connections have none.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache
 from operator import itemgetter
 from typing import Any, Literal
+
+from sparsebench.lazy import lazy
 
 Operation = Literal["linear", "conv2d", "product", "k_winners"]
 Phase = Literal["inference", "forward_backward", "train_step", "rewiring", "construction"]
@@ -123,15 +126,18 @@ class Case:
         return {name: values[name] for name in self._shown()}
 
     def _shown(self) -> tuple[str, ...]:
-        unusual = (name for name, usual in USUAL.items() if getattr(self, name) != usual)
+        if (found := _USUALLY(vars(self))) == _USUAL:
+            return _shown(self.operation)
+        unusual = (name for name, value in zip(USUAL, found, strict=True) if value != USUAL[name])
         return _shown(self.operation, *unusual)
 
-    @cached_property
+    @lazy
     def key(self) -> str:
         """The fields as `name=value`."""
-        return _template(self._shown()).format_map(vars(self))
+        template, values = _template(self._shown())
+        return template % values(vars(self))
 
-    @cached_property
+    @lazy
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation.
 
@@ -139,7 +145,7 @@ class Case:
         """
         return self._in_common(self.threads)
 
-    @cached_property
+    @lazy
     def contest(self) -> tuple[Any, ...]:
         """What cases that are measured in turns have in common: their problem but for the threads.
 
@@ -151,27 +157,29 @@ class Case:
         # Of a hundred thousand cases: a tuple at once, not field by field.
         values = vars(self)
         first, last = _BEFORE_THREADS(values), _AFTER_THREADS(values)
-        unusual = [values[name] for name, usual in USUAL.items() if values[name] != usual]
+        if (found := _USUALLY(values)) == _USUAL:
+            return *first, threads, *last
+        unusual = [v for v, usual in zip(found, _USUAL, strict=True) if v != usual]
         return *first, threads, *last, *unusual
 
-    @cached_property
+    @lazy
     def columns(self) -> int:
         """What one output could be connected to: the columns of the weight matrix."""
         return self.in_features // self.groups * self.kernel**2
 
-    @cached_property
+    @lazy
     def weights(self) -> int:
         """The number of weights of the dense layer; of an activation, of its units."""
         if self.operation == "k_winners":
             return self.in_features
         return self.columns * self.out_features
 
-    @cached_property
+    @lazy
     def nnz(self) -> int:
         """The number of connections; of an activation, of winners among the units of a pixel."""
         return round((1.0 - self.sparsity) * self.weights)
 
-    @cached_property
+    @lazy
     def windows(self) -> int:
         """How often each weight is used on a sample: the pixels of an output."""
         return ((self.image + 2 * self.padding - self.kernel) // self.stride + 1) ** 2
@@ -218,10 +226,12 @@ def _shown(operation: str, *unusual: str) -> tuple[str, ...]:
 
 
 @cache
-def _template(names: tuple[str, ...]) -> str:
-    return " ".join(f"{name}={{{name}}}" for name in names)
+def _template(names: tuple[str, ...]) -> tuple[str, Callable[[dict[str, Any]], tuple[Any, ...]]]:
+    """Return a template of what `names` are, and what takes those values from all."""
+    return " ".join(f"{name}=%s" for name in names), itemgetter(*names)
 
 
+_USUALLY, _USUAL = itemgetter(*USUAL), tuple(USUAL.values())
 _PROBLEM = tuple(name for name in _NAMES if name != "implementation" and name not in USUAL)
 _THREADS = _PROBLEM.index("threads")
 _BEFORE_THREADS = itemgetter(*_PROBLEM[:_THREADS])

@@ -15,7 +15,8 @@ from rich.text import Text
 from sparsebench import output, records
 from sparsebench.analysis import compare as comparing
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
-from sparsebench.analysis.points import PHASES, points
+from sparsebench.analysis.order import PHASES
+from sparsebench.analysis.points import points
 from sparsebench.errors import FOUND_WHAT_FAILS, InputError
 from sparsebench.output import console, errors
 from sparsebench.views import units

@@ -17,7 +17,8 @@ from sparsebench.errors import InputError
 from sparsebench.output import console, errors
 from sparsebench.records import Record
 
-_MANY = 5000  # records, from which on it takes long enough to say what is being done
+# Records, and bytes of them, from which on it takes long enough to say what is being done.
+_MANY, _LARGE = 5000, 5_000_000
 
 
 def report(
@@ -51,7 +52,10 @@ def report(
     import sparsebench.training.chapters  # noqa: F401  # pandas and matplotlib
     from sparsebench.views import page  # pandas
 
-    found = page.write(source, html)
+    files = (file for path in source for file in records.files(path))
+    many = sum(file.stat().st_size for file in files) > _LARGE
+    with Progress("reading", many=many) as progress:
+        found = page.write(source, html, told=progress.told)
     size = html.stat().st_size / 1e6
     console.print(
         f"{html}: {', '.join(chapter.name for chapter in found)}; {size:.1f} MB",
@@ -63,7 +67,7 @@ def report(
 
 def _rows(sources: list[Path]) -> None:
     """Print every record as JSON, and every row of the tables of training."""
-    from sparsebench.training import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import report as trained  # pandas and matplotlib
 
     found = [record for source in sources for record in load(source)]
     folders = [folder for source in sources for folder in trained.folders(source)]
@@ -76,7 +80,7 @@ def _rows(sources: list[Path]) -> None:
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
     files = records.files(source)
-    from sparsebench.training import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import report as trained  # pandas and matplotlib
 
     folders = trained.folders(source)
     if not files and not folders:
@@ -84,7 +88,8 @@ def _files(source: Path, out: Path | None) -> None:
     for folder in folders:
         trained.show(folder, console, out=out)
     for file in files:
-        found = load(file)
+        with Progress(f"reading {file}", many=file.stat().st_size > _LARGE):
+            found = load(file)
         if not found:
             raise InputError(f"{file}: holds no record")
         show(found, out or file.parent)
@@ -99,8 +104,8 @@ def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> N
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
     from sparsebench.views import report, tables  # pandas: not while cases are measured
 
-    every = points(found)
-    with Progress(len(found)) as progress:
+    with Progress(f"points of {len(found)} records", many=len(found) > _MANY) as progress:
+        every = points(found)
         report.write_points(every, folder, told=progress.told)
     if of is None:
         output.show(tables.terminal_of(every))
@@ -109,15 +114,19 @@ def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> N
 
 
 class Progress:
-    """What is being written, on the errors: a line that changes, or lines where there are many."""
+    """What is being done, on the errors: a line that changes, or lines where there is `many` to do.
 
-    def __init__(self, records: int) -> None:
-        self._lines = not errors.is_terminal and records > _MANY
-        self._status = errors.status(f"reading {records} records")
+    `first` is done first.
+    """
+
+    def __init__(self, first: str, *, many: bool) -> None:
+        self._first, self._lines = first, many and not errors.is_terminal
+        self._status = errors.status("")
 
     def __enter__(self) -> Progress:
         if errors.is_terminal:
             self._status.start()
+        self.told(self._first)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -127,7 +136,7 @@ class Progress:
         """Say what comes next."""
         self._status.update(escape(what))
         if self._lines:
-            errors.print(what, highlight=False, markup=False)
+            errors.print(what, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_json(found: list[Record]) -> None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import statistics
 import zlib
 from collections.abc import Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import accumulate, count, zip_longest
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator, model_validator
 
 from sparsebench.cases.case import Case
+from sparsebench.lazy import lazy
 from sparsebench.records import software, store
 from sparsebench.records.round import Round
-from sparsebench.records.sanity import check_case, check_count, check_samples
+from sparsebench.records.sanity import check, check_count
 
 SCHEMA = 1
 FILE_NAME = "records.jsonl"
 
 # Between the medians of the rounds of a case: if they are further apart, one is wrong.
 APART = 1.5
+
+_spoiled, _retaken = attrgetter("spoiled"), attrgetter("retaken")
 
 Series = Literal["samples", "hot_samples", "wall_samples"]
 Status = Literal["ok", "incorrect", "unsupported", "oom", "timeout", "error"]
@@ -43,7 +47,9 @@ class Memory(BaseModel):
 class Record(BaseModel):
     """One line of a records file. A case that failed is a record that says why."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, ignored_types=(lazy,)
+    )
 
     schema_version: int = SCHEMA
     case: Case
@@ -63,9 +69,10 @@ class Record(BaseModel):
     run: dict[str, Any] = {}  # id, seed and position of the case in the run
     rounds: list[Round] = []  # where one turn's samples end, and how they were disturbed
 
-    _no_such_case = field_validator("case")(check_case)
-    _no_such_count = field_validator("calls_per_sample")(check_count)
-    _no_time = field_validator("samples", "hot_samples", "wall_samples")(check_samples)
+    @model_validator(mode="after")
+    def _can_be(self) -> Self:
+        check(self)
+        return self
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with fields of `update`, without what was computed of the others."""
@@ -90,7 +97,7 @@ class Record(BaseModel):
         is given the same time.
         """
         samples: list[float] = getattr(self, series)
-        ends = list(accumulate(getattr(part, series) for part in self.rounds))
+        ends = list(accumulate([getattr(part, series) for part in self.rounds]))
         if not ends or ends[-1] != len(samples):
             parts = max(1, min(self.round_count, len(samples)))
             ends = [len(samples) * (n + 1) // parts for n in range(parts)]
@@ -102,13 +109,13 @@ class Record(BaseModel):
 
         Those that were taken again come after all others, whatever has been appended since.
         """
-        again = [bool(part.retaken) for part in self.rounds] or [False] * max(1, self.round_count)
-        if not any(again):
-            return list(range(len(again)))
+        if not any(map(_retaken, self.rounds)):
+            return list(range(len(self.rounds) or max(1, self.round_count)))
+        again = [bool(part.retaken) for part in self.rounds]
         first, later = count(), count(again.count(False))
         return [next(later if taken else first) for taken in again]
 
-    @cached_property
+    @lazy
     def medians(self) -> dict[int, float]:
         """The median of each round that nothing speaks against, of the samples that count."""
         told = self.rounds
@@ -118,7 +125,7 @@ class Record(BaseModel):
             if samples and not (told and told[number].disturbed)
         }
 
-    @cached_property
+    @lazy
     def clean(self) -> list[int]:
         """Which rounds decide, counted from 0: undisturbed, and as fast as most of those are.
 
@@ -163,29 +170,43 @@ class Record(BaseModel):
 
     def _unspoiled(self, series: Series) -> list[list[float]]:
         parts = self.by_round(series)
-        if series != "samples" or not any(told.spoiled for told in self.rounds):
+        if series != "samples" or not any(map(_spoiled, self.rounds)):
             return parts
         return [
             [sample for n, sample in enumerate(part) if n not in told.spoiled] or part
             for part, told in zip(parts, self.rounds, strict=False)
         ]
 
-    @cached_property
+    @lazy
     def software(self) -> dict[str, str]:
         """What of the software its time belongs to: see `sparsebench.records.software`."""
-        return software.of(self.machine)
+        return _told(_Same(self.machine))[0]
 
-    @cached_property
+    @lazy
     def identity(self) -> tuple[str, str]:
         """What a later record replaces: the case, and the machine with the software."""
-        told = self.software
-        digest = _digest(software.shared(told), told.get(software.OWN, ""))
-        return self.case.key, f"{self.machine.get('id', '')} {digest}"
+        return self.case.key, _told(_Same(self.machine))[1]
+
+
+class _Same:
+    """A fingerprint by itself, not by what is in it: records that were read together share one."""
+
+    def __init__(self, machine: Mapping[str, Any]) -> None:
+        self.machine = machine
+
+    def __hash__(self) -> int:
+        return id(self.machine)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.machine is other.machine
 
 
 @lru_cache
-def _digest(*names: tuple[str, ...] | str) -> str:
-    return f"{zlib.crc32(repr(names).encode()):08x}"
+def _told(by: _Same) -> tuple[dict[str, str], str]:
+    """Return the software that a fingerprint tells of, and what names the machine with it."""
+    told = software.of(by.machine)
+    names = (software.shared(told), told.get(software.OWN, ""))
+    return told, f"{by.machine.get('id', '')} {zlib.crc32(repr(names).encode()):08x}"
 
 
 class Store(store.Store[Record]):
@@ -220,7 +241,7 @@ def joined(earlier: Record, later: Record) -> Record:
             "samples": [*earlier.samples, *later.samples],
             "hot_samples": [*earlier.hot_samples, *later.hot_samples],
             "wall_samples": [*earlier.wall_samples, *later.wall_samples],
-            "rounds": [part for record in (earlier, later) for part in _told(record)],
+            "rounds": [part for record in (earlier, later) for part in _rounds(record)],
             "errors": {k: max(e, earlier.errors.get(k, e)) for k, e in errors.items()},
             "memory": earlier.memory,
             "tuning_s": max(earlier.tuning_s, later.tuning_s),
@@ -230,7 +251,7 @@ def joined(earlier: Record, later: Record) -> Record:
     )
 
 
-def _told(record: Record) -> list[Round]:
+def _rounds(record: Record) -> list[Round]:
     """Return the rounds of a record, told or taken to be equal."""
     series = [record.by_round(name) for name in get_args(Series)]
     cut = [

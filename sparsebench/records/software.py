@@ -37,7 +37,7 @@ def allocator(malloc: str, huge_pages: str) -> str:
 
 def shared(software: Mapping[str, str]) -> tuple[str, ...]:
     """Return what both sides of a ratio have to have in common."""
-    return tuple(software.get(name, "") for name in SHARED)
+    return tuple([software.get(name, "") for name in SHARED])
 
 
 def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

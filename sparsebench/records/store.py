@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from sparsebench.errors import StoreError
 
@@ -206,6 +206,8 @@ def merge(records: Iterable[L]) -> list[L]:
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
     known = _known_schema(kind)
     foreign: dict[object, list[int]] = {}  # lines, by their schema
+    machines: dict[str, object] = {}
+    validate = TypeAdapter(kind).validator.validate_json
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -214,18 +216,36 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
                 foreign.setdefault(schema, []).append(number)
                 continue
             try:
-                yield kind.model_validate_json(line)
+                made = validate(line)
             except ValidationError as error:
                 warnings.warn(
                     f"{path}, line {number} is no record and is left out: {told(error)}",
                     stacklevel=2,
                 )
+                continue
+            _share(made, machines)
+            yield made
     for schema, lines in foreign.items():
         warnings.warn(
             f"{path}: {len(lines)} records of schema {schema} are left out, the first in line "
             f"{lines[0]}: this version of sparsebench reads schema {known}",
             stacklevel=2,
         )
+
+
+def _share(made: Line, machines: dict[str, object]) -> None:
+    """Let a record have what an earlier one tells of the machine, where it tells the same.
+
+    That is most of many a record. `machines` are those of the last records, by their software,
+    which differs between the implementations that are measured in turns.
+    """
+    fields = vars(made)
+    if isinstance(machine := fields.get("machine"), dict):
+        software = str(machine.get("software"))
+        if machines.get(software) == machine:
+            fields["machine"] = machines[software]
+        else:
+            machines[software] = machine
 
 
 def _known_schema(kind: type[Line]) -> int:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sparsebench.analysis.points import machine_names
+from sparsebench.analysis.machines import machine_names
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import Setting
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from sparsebench.analysis.points import Point, points
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
 from sparsebench.records import Record
 from sparsebench.records.store import uncollected

@@ -255,7 +255,7 @@ def test_fixed_costs_are_whole(dtype):
     for way in found.ways:
         for product in PRODUCTS:
             batches = [point.batch for point in found.points(way, product)]
-            assert batches == sorted(batches) == list(calibration._BATCHES)
+            assert batches == sorted(batches) == list(calibration.batches(way))
 
 
 def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):

@@ -8,8 +8,8 @@ from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, library
 from tests import instruction_sets
 
-# Those that serve any connections: row blocks have tests of their own.
-WAYS = [way for way in calibration.WAYS if way != "row_blocks"]
+# Those that serve any connections: row blocks and N of every M inputs have tests of their own.
+WAYS = [way for way in calibration.WAYS if not way.startswith(("row_blocks", "n_of_"))]
 pytestmark = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
 )

@@ -1,4 +1,4 @@
-"""As bitmaps.py, few_bitmaps.py and panels.py of sparselayers/backends/native."""
+"""As bits.py, bitmaps.py, few_bitmaps.py and panels.py of sparselayers/backends/native."""
 
 from __future__ import annotations
 

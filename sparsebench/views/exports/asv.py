@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from sparsebench.analysis.estimates import Draws
-from sparsebench.analysis.points import Point, group, points
+from sparsebench.analysis.grouping import group
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.points import points
 from sparsebench.cases.case import USUAL
 from sparsebench.errors import InputError
 from sparsebench.records import Record

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsebench.analysis.points import Point, points
+from sparsebench.analysis.point import Point
+from sparsebench.analysis.points import points
 from sparsebench.cases.case import USUAL
 from sparsebench.errors import InputError
 from sparsebench.records import Record

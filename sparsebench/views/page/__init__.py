@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,15 +18,18 @@ from sparsebench.views.page.summary import sentences
 MOST_ROWS = 60  # of a table, above which it is one to search
 
 
-def write(sources: Sequence[Path], path: Path) -> list[Chapter]:
+def write(
+    sources: Sequence[Path], path: Path, *, told: Callable[[str], None] = lambda what: None
+) -> list[Chapter]:
     """Write the page about all records at and below `sources` to `path`; return what it holds.
 
-    Raises InputError where there is no record.
+    `told` is called with what is read and drawn next. Raises InputError where there is no record.
     """
-    found = chapters(sources)
+    found = chapters(sources, told=told)
     if not found:
         names = ", ".join(map(str, sources))
         raise InputError(f"{names}: no records to report; measure some with `sparsebench run`")
+    told("pictures")
     text = rendered(
         "page.html.j2",
         chapters=found,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views.page.maps import HeatMap
 from sparsebench.views.tables import Table
 

@@ -28,8 +28,12 @@ def register(finder: Finder) -> Finder:
     return finder
 
 
-def chapters(sources: Sequence[Path]) -> list[Chapter]:
+def chapters(
+    sources: Sequence[Path], *, told: Callable[[str], None] = lambda what: None
+) -> list[Chapter]:
     """Return the chapters about the records at and below `sources`, sweeps first.
+
+    `told` is called with the name of the next one.
 
     Files of several machines whose folders have the same name are one chapter, machines side by
     side: ratios are never taken between them.
@@ -40,6 +44,7 @@ def chapters(sources: Sequence[Path]) -> list[Chapter]:
             files.setdefault(name_of(path.parent), []).append(path)
     made = []
     for name, paths in files.items():
+        told(f"chapter {name}")
         found = records.merge(record for path in paths for record in records.load(path))
         if found:
             made.append(_measured(name, found, paths))
@@ -54,8 +59,8 @@ def name_of(folder: Path) -> str:
 def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chapter:
     every = points(found)
     layers = pays(without_files(every))
-    figures = list(plots.figures(every))
     made = {table.name: table for table in tables.tables(every)}
+    figures = list(plots.figures(every))
 
     def drawn(*kinds: str) -> list[tuple[str, Figure]]:
         return [(n, figure) for n, figure in figures if n.split("-")[0] in kinds]

@@ -10,10 +10,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from sparsebench.analysis import together
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
 from sparsebench.analysis.league import outcome_of
+from sparsebench.analysis.machines import machine_names, place
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import PHASES, Point, machine_names, place, relate
+from sparsebench.analysis.order import PHASES
+from sparsebench.analysis.point import Point
 from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style
@@ -39,7 +42,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
     names = machine_names(p.record.machine for c in chapters for p in c.points)
     found = []
     for chapter in chapters:
-        relate(point.rivals for point in chapter.points)
+        together.work_out(chapter.points)
         for members in _problems(chapter.points):
             case, record = members[0].case, _newest(members).record
             layers.setdefault(members[0].size, [getattr(case, name) for name in _SHAPE])

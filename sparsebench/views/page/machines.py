@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sparsebench.analysis.points import machine_names
+from sparsebench.analysis.machines import machine_names
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.page.chapter import Chapter

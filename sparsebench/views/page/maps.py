@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group, sizes, split
+from sparsebench.analysis.order import sizes
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.plots.style import phase_title
 

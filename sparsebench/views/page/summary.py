@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover, crossover
 from sparsebench.analysis.estimates import LEAST_ROUNDS, Estimate
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group, main_phases, split
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.views import units
 
 TYPICAL = 0.9

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.matrices import drawn
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.point import Point
 from sparsebench.analysis.questions import pays
 from sparsebench.views.plots.construction import construction
 from sparsebench.views.plots.crossovers import crossovers

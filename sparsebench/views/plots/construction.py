@@ -8,7 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sparsebench.analysis.points import CONDITIONS, LEAD, Point, group, split
+from sparsebench.analysis.grouping import CONDITIONS, group, split
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import number_axis, quantity_axis
 

@@ -11,15 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, Crossover, crossover
-from sparsebench.analysis.points import (
-    BASELINE,
-    PHASES,
-    Point,
-    curves,
-    group,
-    implementations,
-    split,
-)
+from sparsebench.analysis.grouping import group, split
+from sparsebench.analysis.order import PHASES, implementations
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import BASELINE, Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import sparsity_axis

@@ -8,7 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.analysis.baselines import short_dense
-from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
+from sparsebench.analysis.grouping import group, split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 from sparsebench.views.plots.memories import curve

@@ -9,10 +9,13 @@ from matplotlib.figure import Figure
 
 from sparsebench.analysis.dynamics import EVERY, PHASES, Training, trainings
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import Point, implementations, sizes, split
+from sparsebench.analysis.grouping import split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import number_axis, quantity_axis
+from sparsebench.views.plots.bands import band
 
 _STEPS = (1, *EVERY)
 
@@ -59,7 +62,6 @@ def _draw(axes: Axes, training: Training, names: Sequence[str]) -> None:
     look = style.of(training.step.case.implementation, names)
     estimates = [Estimate.of(training.amortised(every)) for every in _STEPS]
     axes.plot(_STEPS, [e.value for e in estimates], **look)
-    low, high = [e.low for e in estimates], [e.high for e in estimates]
-    axes.fill_between(_STEPS, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    band(axes, _STEPS, estimates, look["color"])
     if not training.decides:
         style.hollow(axes, [(n, e.value) for n, e in zip(_STEPS, estimates, strict=True)], look)

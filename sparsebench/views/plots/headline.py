@@ -9,17 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import (
-    BASELINE,
-    LEAD,
-    PHASES,
-    Point,
-    group,
-    implementations,
-    sizes,
-    split,
-)
+from sparsebench.analysis.order import PHASES, implementations, sizes
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, ratio_axis, sparsity_axis

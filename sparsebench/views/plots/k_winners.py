@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views.plots.times import times
 
 

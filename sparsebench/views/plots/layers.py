@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, Point, group, implementations, sizes, split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.point import BASELINE, Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis

@@ -8,9 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.league import Outcome, Standing, league
 from sparsebench.analysis.metrics import behind
-from sparsebench.analysis.points import Point, group, main_phases, split
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis
@@ -55,7 +57,8 @@ def _draw(
     ratios = [ratio for p in sure if (ratio := behind(p)) is not None]
     # Spread by a fixed low-discrepancy sequence: random jitter would change from run to run.
     heights = line + 0.5 * (np.arange(len(ratios)) * 0.618034 % 1.0 - 0.5)
-    axes.plot(ratios, heights, **look | {"marker": ".", "markersize": 5, "alpha": 0.5})
+    dots = look | style.marks(len(ratios)) | {"marker": ".", "markersize": 5, "alpha": 0.5}
+    axes.plot(ratios, heights, **dots)
     if standing.relative_time is not None:
         axes.plot(standing.relative_time.value, line, **look | {"markersize": 8})
     time = standing.relative_time

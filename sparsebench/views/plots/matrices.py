@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.matrices import SHARED, bands, from_files, mean_speedup
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, Point, group, implementations, split
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import BASELINE, Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
 

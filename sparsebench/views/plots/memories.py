@@ -8,8 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 

@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS, roof_of
-from sparsebench.analysis.points import PHASES, Point, group, implementations, split
+from sparsebench.analysis.order import PHASES, implementations
+from sparsebench.analysis.point import Point
 from sparsebench.analysis.roofline import Roof
 from sparsebench.cases.arithmetic import intensity
 from sparsebench.views.plots import style
@@ -59,7 +61,7 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     for name in reversed(names):
         own = [p for p in points if p.case.implementation == name]
         rates = [e.value for p in own if (e := METRICS["throughput"].of(p)) is not None]
-        look = style.of(name, names) | {"linestyle": "", "alpha": 0.8}
+        look = style.of(name, names) | style.marks(len(own)) | {"alpha": 0.8}
         axes.plot([intensity(p.case) for p in own], rates, **look)
 
 

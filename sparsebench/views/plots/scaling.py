@@ -12,10 +12,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from sparsebench.analysis.estimates import Estimate, geometric_mean
-from sparsebench.analysis.points import CONDITIONS, Point, group, implementations, split
+from sparsebench.analysis.grouping import CONDITIONS, group, split
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis
+from sparsebench.views.plots.bands import band
 
 _SHARED = tuple(c for c in CONDITIONS if c != "threads")
 _PROBLEM = ("batch", "size", "sparsity", "implementation")
@@ -68,8 +71,7 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         look = style.of(name, names)
         threads = list(curve)
         axes.plot(threads, [e.value for e in curve.values()], **look)
-        low, high = [e.low for e in curve.values()], [e.high for e in curve.values()]
-        axes.fill_between(threads, low, high, color=look["color"], alpha=0.18, linewidth=0)
+        band(axes, threads, curve.values(), look["color"])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(counts))
     axes.set_xticklabels([str(c) for c in counts])

@@ -7,18 +7,14 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import (
-    BASELINE,
-    Point,
-    curves,
-    group,
-    implementations,
-    sizes,
-    split,
-)
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import BASELINE, Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
+from sparsebench.views.plots.bands import band
 
 
 def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
@@ -77,11 +73,4 @@ def draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         axes.plot(density, [e.value for _, e in curve], **look)
         unsure = {p.case.sparsity for p in points if p.case.implementation == name and p.unsure}
         style.hollow(axes, [(1.0 - s, e.value) for s, e in curve if s in unsure], look)
-        axes.fill_between(
-            density,
-            [e.low for _, e in curve],
-            [e.high for _, e in curve],
-            color=look["color"],
-            alpha=0.18,
-            linewidth=0,
-        )
+        band(axes, density, [e for _, e in curve], look["color"])

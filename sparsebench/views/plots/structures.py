@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import CONDITIONS, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import CONDITIONS, LEAD, Point, main_phases, split
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.analysis.structures import by_structure, names
 from sparsebench.views import units
 from sparsebench.views.plots import style

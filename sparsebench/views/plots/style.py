@@ -19,6 +19,7 @@ BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#767676"
 
+_MARKS = 500
 _PAD = 0.08  # inches around a figure
 
 # What the mathematics needs is nobody's, and dotted.
@@ -113,6 +114,11 @@ def of(name: str, among: Iterable[str] = ()) -> dict[str, Any]:
     }
 
 
+def marks(count: int) -> dict[str, Any]:
+    """Return how to draw `count` marks: of thousands, an SVG holds a picture, not each of them."""
+    return {"linestyle": "", "rasterized": count > _MARKS}
+
+
 def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
     """Draw marks without a filling over those of a curve: of times that other work disturbed."""
     if places:
@@ -152,7 +158,7 @@ def laid_out(figure: Figure, *, dpi: int) -> Bbox:
         _place(axes)
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would be an engine too: each format would draw twice
     laid, figure.dpi = figure.dpi, dpi  # letters fit pixels: where they are many, words are longer
     try:
         return figure.get_tightbbox().padded(_PAD)

@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point, curves, group, implementations, sizes, split
+from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import Point
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
+from sparsebench.views.plots.bands import band
 
 
 def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figure]]:
@@ -61,11 +65,4 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         axes.plot(density, [e.value for _, e in found], **look)
         unsure = {1 - p.case.sparsity for p in own if p.disturbed}
         style.hollow(axes, [(d, e.value) for d, e in found if d in unsure], look)
-        axes.fill_between(
-            density,
-            [e.low for _, e in found],
-            [e.high for _, e in found],
-            color=look["color"],
-            alpha=0.18,
-            linewidth=0,
-        )
+        band(axes, density, [e for _, e in found], look["color"])

@@ -8,10 +8,13 @@ from dataclasses import replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.points import CONDITIONS, Point, group, implementations, split
+from sparsebench.analysis.grouping import CONDITIONS, group, split
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.plots import style
 from sparsebench.views.plots.axes import quantity_axis
+from sparsebench.views.plots.bands import band
 
 _SHARED = tuple(name for name in CONDITIONS if name != "input_sparsity")
 
@@ -63,12 +66,7 @@ def _draw(axes: Axes, points: Sequence[Point], look: dict[str, object]) -> None:
     ordered = sorted(points, key=lambda p: p.case.input_sparsity)
     shares = [p.case.input_sparsity for p in ordered]
     axes.plot(shares, [p.seconds.value for p in ordered], **look)  # type: ignore[arg-type]
-    axes.fill_between(
-        shares,
-        [p.seconds.low for p in ordered],
-        [p.seconds.high for p in ordered],
-        color=str(look["color"]), alpha=0.18, linewidth=0,
-    )  # fmt: skip
+    band(axes, shares, [p.seconds for p in ordered], str(look["color"]))
     axes.xaxis.set_major_formatter(lambda value, _: units.percent(value))
     places = [(p.case.input_sparsity, p.seconds.value) for p in ordered if p.disturbed]
     style.hollow(axes, places, look)

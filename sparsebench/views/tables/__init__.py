@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 
+from sparsebench.analysis.layers import work_out
 from sparsebench.analysis.matrices import drawn
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.metrics import best_dense, best_short_dense
+from sparsebench.analysis.once import once
+from sparsebench.analysis.point import Point
 from sparsebench.analysis.questions import pays
 from sparsebench.views.tables.baselines import baselines, dense_layers
 from sparsebench.views.tables.beside import BESIDE
@@ -17,7 +20,7 @@ from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
 from sparsebench.views.tables.gpu import gpu, graphs, tensor_cores
-from sparsebench.views.tables.lead import lead
+from sparsebench.views.tables.lead import ahead, lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.memory import memory
@@ -56,12 +59,20 @@ _DRAWN: tuple[Make, ...] = (
 _BESIDE: tuple[Make, ...] = (memory, topologies, *BESIDE)
 
 
+_drawn = once(drawn)
+
+
+@once
+def _layers(points: Sequence[Point]) -> list[Point]:
+    return pays(_drawn(points))
+
+
 def _of_layers(make: Make) -> Make:
-    return wraps(make)(lambda points: make(pays(drawn(points))))
+    return wraps(make)(lambda points: make(_layers(points)))
 
 
 def _of_drawn(make: Make) -> Make:
-    return wraps(make)(lambda points: make(drawn(points)))
+    return wraps(make)(lambda points: make(_drawn(points)))
 
 
 TABLES: tuple[Make, ...] = (
@@ -79,6 +90,8 @@ def tables(
     points: Sequence[Point], *, told: Callable[[str], None] = lambda what: None
 ) -> Iterator[Table]:
     """Yield every table for which `points` have something to say; `told` which is made next."""
+    told("crossovers and leagues")
+    work_out(_layers(points), ahead, best_dense, best_short_dense)
     for make in TABLES:
         told(f"table {make.__name__}")
         table = make(points)

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench.analysis.crossover import NEVER, crossover
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.views import units
 
 TYPICAL = 0.9

@@ -11,8 +11,9 @@ import pandas as pd
 
 from sparsebench.analysis.baselines import exact_dense, fastest, is_dense, short_dense
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views.tables.construction import construction
 from sparsebench.views.tables.dynamic import dynamic
 from sparsebench.views.tables.k_winners import k_winners

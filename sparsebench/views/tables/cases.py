@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import pandas as pd
 
+from sparsebench.analysis import together
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point, relate
+from sparsebench.analysis.point import Point
 from sparsebench.cases.case import USUAL
 from sparsebench.views import units
 from sparsebench.views.tables.table import LongTable, Row, Table, labels_of, tidy
@@ -25,19 +26,24 @@ def measurements(points: Sequence[Point]) -> Table:
 
 def numbers(points: Sequence[Point]) -> pd.DataFrame:
     """Return every case with every metric, and its interval where it has one."""
-    relate(point.rivals for point in points)
+    together.work_out(points)
     # These decide which fields describe a case.
     unusual = itemgetter("operation", *USUAL)
-    kinds = {unusual(vars(p.case)): p.case for p in points}
+    cases = [p.case for p in points]
+    kinds = {unusual(vars(case)): case for case in cases}
     names = dict.fromkeys(name for case in kinds.values() for name in case.described)
     columns: dict[str, list[Any]] = {"machine": [p.machine for p in points]}
-    columns |= {name: [getattr(p.case, name) for p in points] for name in names}
+    columns |= {name: list(map(attrgetter(name), cases)) for name in names}
     columns["status"] = [p.record.status for p in points]
     columns["message"] = [p.record.message for p in points]
     columns["disturbed"] = [p.disturbed for p in points]
     for metric in METRICS.values():
-        found = [metric.of(point) for point in points]
         column = f"{metric.name} [{metric.unit}]"
+        if metric.counted is not None:
+            counts = [metric.counted(point) for point in points]
+            columns[column] = [None if count is None else float(count) for count in counts]
+            continue
+        found = [metric.of(point) for point in points]
         columns[column] = [None if e is None else e.value for e in found]
         wide = [e is not None and e.low < e.high for e in found]
         if any(wide):

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import pandas as pd
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import Point
+from sparsebench.cases.case import Case
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, labels_of, noted, tidy
 
 LIMIT = 1.3
 
-# By which field a point is smaller than its neighbour, and what both have in common. Fewer zeros
-# are more work.
-_FIELDS = {
-    "batch": ("size", "sparsity"),
-    "width": ("batch", "sparsity"),
-    "sparsity": ("batch", "size"),
+# By which field a point is smaller than its neighbour: how much work that makes it, and what both
+# have in common. Fewer zeros are more work.
+_FIELDS: dict[str, tuple[Callable[[Case], float], tuple[str, str]]] = {
+    "batch": (lambda case: case.batch, ("size", "sparsity")),
+    "width": (lambda case: case.in_features * case.out_features, ("batch", "sparsity")),
+    "sparsity": (lambda case: 1 - case.sparsity, ("batch", "size")),
 }
 
 
@@ -51,8 +54,9 @@ def cliffs(points: Sequence[Point]) -> Table:
         for by in _FIELDS:
             if not (steps := list(_steps(members, by))):
                 continue
-            worst = max(steps, key=lambda step: step.value)
-            beyond = [step for step in steps if step.value > math.log(LIMIT)]
+            values = [step.value for step in steps]
+            worst = steps[values.index(max(values))]
+            beyond = [s for s, value in zip(steps, values, strict=True) if value > math.log(LIMIT)]
             counts = {
                 "steps": len(steps),
                 "beyond": len(beyond),
@@ -82,20 +86,12 @@ def _comparable(points: Sequence[Point]) -> Iterable[list[Point]]:
 def _steps(points: Sequence[Point], by: str) -> Iterator[_Step]:
     """Yield every point that was timed with its next larger neighbour in the field `by`."""
     timed = [point for point in points if point.decides]
-    for members in group(timed, *_FIELDS[by]).values():
-        ordered = sorted(members, key=lambda point: _work(point, by))
-        for smaller, larger in pairwise(ordered):
-            if _work(smaller, by) < _work(larger, by):
+    work, shared = _FIELDS[by]
+    for members in group(timed, *shared).values():
+        ordered = sorted([(work(point.case), point) for point in members], key=itemgetter(0))
+        for (less, smaller), (more, larger) in pairwise(ordered):
+            if less < more:
                 yield _Step(smaller, larger)
-
-
-def _work(point: Point, by: str) -> float:
-    case = point.case
-    return {
-        "batch": case.batch,
-        "width": case.in_features * case.out_features,
-        "sparsity": 1 - case.sparsity,
-    }[by]
 
 
 def _where(step: _Step, by: str) -> str:

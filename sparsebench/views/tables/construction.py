@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

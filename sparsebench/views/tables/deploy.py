@@ -8,8 +8,9 @@ import pandas as pd
 
 from sparsebench.analysis.baselines import short_dense
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

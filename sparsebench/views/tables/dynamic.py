@@ -10,7 +10,7 @@ import pandas as pd
 from sparsebench.analysis.dynamics import EVERY, RIGLS_OWN, trainings
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Row, Table, columns, labels_of, noted, tidy
 

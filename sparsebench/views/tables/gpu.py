@@ -8,8 +8,9 @@ import pandas as pd
 
 from sparsebench.analysis.crossover import crossover_of
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Row, Table, columns, labels_of, noted, tidy
 

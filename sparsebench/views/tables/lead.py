@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.baselines import fastest, over_point
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group
+from sparsebench.analysis.estimates import Estimate
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
@@ -20,14 +22,15 @@ _NO_PEERS = (
 
 def lead(points: Sequence[Point]) -> Table:
     """Return the time of the fastest peer over that of `ours`, one column per sparsity."""
-    ours = [p for p in points if p.case.implementation == LEAD and _peers(p)]
+    found = {p: _peers(p) for p in points if p.case.implementation == LEAD}
+    ours = [p for p, peers in found.items() if peers]
     sparsities = sorted({p.case.sparsity for p in ours})
     numbers, text = [], []
     for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
         labels, shown = labels_of(members[0]), {}
         labels.pop("implementation")
         for point in members:
-            peers = _peers(point)
+            peers = found[point]
             ratio, name = over_point(peers, point), fastest(peers).case.implementation
             row = labels | {"sparsity": point.case.sparsity, "fastest peer": name}
             numbers.append(row | columns("lead", ratio))
@@ -36,6 +39,12 @@ def lead(points: Sequence[Point]) -> Table:
     caption = "Time of the fastest other sparse implementation over that of `ours`, with its 95% "
     caption += "interval"
     return Table("lead", noted(caption, text), pd.DataFrame(numbers), tidy(text))
+
+
+def ahead(point: Point) -> Estimate | None:
+    """Return the time of the fastest peer over that of a point of `ours`."""
+    peers = _peers(point) if point.case.implementation == LEAD else []
+    return over_point(peers, point) if peers else None
 
 
 def _peers(point: Point) -> list[Point]:

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 import pandas as pd
 
 from sparsebench.analysis import matrices
+from sparsebench.analysis.grouping import group
 from sparsebench.analysis.league import league
-from sparsebench.analysis.points import BASELINE, LEAD, Point, group, implementations
+from sparsebench.analysis.order import implementations
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Row, Table, columns, tidy
 

@@ -7,27 +7,22 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import Point
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import LongTable, Row, Table, labels_of
+from sparsebench.views.tables.table import LongTable, Row, Table, label_columns, labels_of
 
 
 def memory(points: Sequence[Point]) -> Table:
     """Return peak memory against dense, beside what the mathematics needs."""
     shown = [point for point in points if METRICS["peak_memory"].of(point) is not None]
-    numbers = []
-    for point in shown:
-        peak, ratio, needed = _of(point)
-        numbers.append(
-            labels_of(point)
-            | {
-                "sparsity": point.case.sparsity,
-                "peak [B]": peak,
-                "over dense": ratio,
-                "needed [B]": needed,
-                "method": point.record.memory.method,
-            }
-        )
+    found = [_of(point) for point in shown]
+    numbers = label_columns(shown) | {
+        "sparsity": [point.case.sparsity for point in shown],
+        "peak [B]": [peak for peak, _, _ in found],
+        "over dense": [ratio for _, ratio, _ in found],
+        "needed [B]": [needed for _, _, needed in found],
+        "method": [point.record.memory.method for point in shown],
+    }
     caption = "Peak memory of a call, what the module holds included, and what the sparse "
     caption += "mathematics needs"
     return LongTable(

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from sparsebench.analysis.grouping import group
+from sparsebench.analysis.machines import place
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import LEAD, Point, group, place
+from sparsebench.analysis.point import LEAD, Point
 from sparsebench.cases.case import USUAL
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, noted, tidy

@@ -7,10 +7,20 @@ from collections.abc import Sequence
 import pandas as pd
 
 from sparsebench.analysis.crossover import crossover
+from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import BASELINE, CONDITIONS, LEAD, Point, group, main_phases
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
+from sparsebench.views.tables.table import (
+    Table,
+    columns,
+    interval_columns,
+    label_columns,
+    labels_of,
+    noted,
+    tidy,
+)
 
 
 def summary(points: Sequence[Point]) -> Table:
@@ -39,17 +49,16 @@ def speedups(points: Sequence[Point]) -> Table:
     """Return the speed-up over dense, one column per sparsity; a failure says which."""
     rivals = [p for p in points if p.case.implementation != BASELINE]
     sparsities = sorted({p.case.sparsity for p in rivals})
-    numbers, text = [], []
-    for members in group(rivals, *CONDITIONS, "phase", "batch", "size", "implementation").values():
+    curves = group(rivals, *CONDITIONS, "phase", "batch", "size", "implementation").values()
+    ordered, text = [p for members in curves for p in members], []
+    for members in curves:
         labels, cells = labels_of(members[0]), {p.case.sparsity: p for p in members}
-        numbers += [
-            labels
-            | {"sparsity": p.case.sparsity, "status": p.record.status}
-            | columns("speedup", METRICS["speedup"].of(p))
-            for p in members
-        ]
-        shown = {units.percent(s): _speedup(cells.get(s)) for s in sparsities}
-        text.append(labels | shown)
+        text.append(labels | {units.percent(s): _speedup(cells.get(s)) for s in sparsities})
+    numbers = label_columns(ordered) | {
+        "sparsity": [p.case.sparsity for p in ordered],
+        "status": [p.record.status for p in ordered],
+    }
+    numbers |= interval_columns("speedup", [METRICS["speedup"].of(p) for p in ordered])
     caption = "Speed-up over the dense layer by sparsity (above 1×: sparse is faster)"
     return Table("speedup", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 

@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.analysis.points import CONDITIONS, Point
+from sparsebench.analysis.grouping import CONDITIONS
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 
 Row = dict[str, Any]
@@ -76,6 +77,21 @@ def columns(name: str, estimate: Estimate | None) -> Row:
     if estimate is None:
         return {name: None, f"{name} low": None, f"{name} high": None}
     return {name: estimate.value, f"{name} low": estimate.low, f"{name} high": estimate.high}
+
+
+def label_columns(points: Sequence[Point]) -> dict[str, list[Any]]:
+    """Return what `labels_of` says of each of the points, by columns: of many, in less time."""
+    every = [point.fields for point in points]
+    return {name: [fields[name] for fields in every] for name in _LABELS}
+
+
+def interval_columns(name: str, estimates: Sequence[Estimate | None]) -> dict[str, list[Any]]:
+    """Return what `columns` says of each of the estimates, by columns."""
+    return {
+        name: [None if e is None else e.value for e in estimates],
+        f"{name} low": [None if e is None else e.low for e in estimates],
+        f"{name} high": [None if e is None else e.high for e in estimates],
+    }
 
 
 def noted(caption: str, rows: Sequence[Row]) -> str:

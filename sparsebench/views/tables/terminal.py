@@ -13,19 +13,14 @@ from rich.text import Text
 
 from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import crossover
+from sparsebench.analysis.grouping import group, split
 from sparsebench.analysis.league import league
 from sparsebench.analysis.matrices import SHARED, drawn, from_files
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import (
-    BASELINE,
-    LEAD,
-    Point,
-    curves,
-    group,
-    main_phases,
-    points,
-    split,
-)
+from sparsebench.analysis.order import main_phases
+from sparsebench.analysis.panels import curves
+from sparsebench.analysis.point import BASELINE, LEAD, Point
+from sparsebench.analysis.points import points
 from sparsebench.analysis.questions import pays
 from sparsebench.analysis.stale import stale
 from sparsebench.records import Record

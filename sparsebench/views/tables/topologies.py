@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sparsebench.analysis.points import CONDITIONS
+from sparsebench.analysis.grouping import CONDITIONS
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table
 
@@ -23,7 +23,7 @@ _LATEX = {
 }
 
 
-_MOST = 5000  # rows that somebody would read, or typeset
+_MOST = 1000  # rows that somebody would read, or typeset
 
 
 def write(table: Table, folder: Path) -> list[Path]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pandas as pd
 
 from sparsebench.analysis.baselines import over_point
-from sparsebench.analysis.points import CONDITIONS, Point, group
+from sparsebench.analysis.grouping import CONDITIONS, group
+from sparsebench.analysis.point import Point
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 

@@ -8,6 +8,7 @@ import pytest
 from sparsebench.analysis.estimates import (
     RESAMPLES,
     Estimate,
+    _quantiles,
     geometric_mean,
     over_problems,
 )
@@ -139,3 +140,16 @@ def test_many_at_once_are_what_they_are_one_by_one():
         alone = Estimate.of(row)
         expected = (alone.value, alone.low, alone.high)
         assert (one.value, one.low, one.high) == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_ends_of_an_interval_are_replicas_by_their_rank():
+    """The 26th and the 975th of 1000, infinite ones too; the draws stay as they were."""
+    rng = np.random.default_rng(0)
+    draws = np.exp(rng.normal(size=(3, 5, 1001)))
+    draws[0, :, 1:40] = math.inf
+    before = draws.copy()
+    low, high = _quantiles(draws[..., 1:])
+    ordered = np.sort(draws[..., 1:], axis=-1)
+    assert (low == ordered[..., 25]).all()
+    assert (high == ordered[..., 974]).all()
+    assert (draws == before).all()

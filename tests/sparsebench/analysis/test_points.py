@@ -2,8 +2,9 @@
 
 import pytest
 
+from sparsebench.analysis.grouping import split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.points import points, split
+from sparsebench.analysis.points import points
 from sparsebench.analysis.stale import stale
 from tests.sparsebench.factory import MACHINE, record, sweep
 

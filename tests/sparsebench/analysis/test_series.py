@@ -1,6 +1,7 @@
 """Intervals in closed form, against SciPy's t, and against many draws."""
 
 import gc
+import itertools
 import math
 import weakref
 
@@ -13,7 +14,7 @@ from sparsebench.analysis.estimates import Estimate, OverProblems, over_problems
 from sparsebench.analysis.metrics import METRICS, behind, speedup_draws
 from sparsebench.analysis.once import once
 from sparsebench.analysis.points import points
-from sparsebench.analysis.series import Series, draws_of, student
+from sparsebench.analysis.series import Series, draws_of, estimates, ratios, student
 from sparsebench.records import Round
 from tests.sparsebench.factory import record, sweep
 
@@ -49,6 +50,20 @@ def test_a_ratio_in_the_same_rounds_has_the_paired_t_interval(rounds):
     found = Series.of(one, "a").over(Series.of(other, "a"))
     assert found.value == pytest.approx(np.exp(logs[0].mean() - logs[1].mean()))
     assert (found.low, found.high) == pytest.approx((np.exp(paired.low), np.exp(paired.high)))
+
+
+def test_many_intervals_at_once_are_those_of_each():
+    """Of unequal numbers of rounds, too few for an interval, and of other rounds."""
+    made = [Series.of(drawn(n, rounds), "a") for n, rounds in enumerate((3, 5, 2, 3, 1, 5, 9))]
+    given = Series.of(drawn(1), "a", value=1e300)
+    huge = Series.of({n: m * 1e308 for n, m in drawn(2, 3).items()}, "b")
+    every = [*made, given, huge]
+    for found, one in zip(estimates(every), every, strict=True):
+        assert ends(found) == pytest.approx(ends(one.estimate), rel=1e-12, nan_ok=True)
+    pairs = list(itertools.product(every, every))
+    for found, (one, other) in zip(ratios(pairs), pairs, strict=True):
+        assert ends(found) == pytest.approx(ends(one.over(other)), rel=1e-12, nan_ok=True)
+    assert estimates([]) == ratios([]) == []
 
 
 @pytest.fixture

@@ -5,9 +5,10 @@ import weakref
 
 import pytest
 
+from sparsebench.records import load
 from sparsebench.records.store import uncollected
 from sparsebench.views.frames import frame_of
-from tests.sparsebench.factory import sweep
+from tests.sparsebench.factory import MACHINE, record, sweep
 
 
 @pytest.fixture
@@ -52,3 +53,16 @@ def test_a_frame_keeps_no_record_alive():
         assert not any(record() for record in gone)
     finally:
         gc.enable()
+
+
+def test_records_of_a_machine_share_what_is_told_of_it(tmp_path):
+    machines = [MACHINE, MACHINE, MACHINE | {"software": {"torch": "2.14"}}, MACHINE]
+    machines.append(MACHINE | {"memory_gib": 24})
+    told = [record(1.0, width=16 * n, machine=m) for n, m in enumerate(machines, start=1)]
+    (tmp_path / "records.jsonl").write_text("".join(r.model_dump_json() + "\n" for r in told))
+    first, second, changed, last, more = load(tmp_path)
+    assert first.machine is second.machine is last.machine
+    assert [r.machine for r in (first, second, changed, last, more)] == machines
+    assert first.software == {} != changed.software
+    assert len({r.identity[1] for r in (first, second, last)}) == 1
+    assert changed.identity[1] != last.identity[1]

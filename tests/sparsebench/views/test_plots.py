@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from sparsebench.analysis.panels import curves
 from sparsebench.analysis.points import points
 from sparsebench.views import plots
 from sparsebench.views.plots import style
@@ -61,6 +62,32 @@ def test_axes_that_panels_share_are_set_once(monkeypatch):
     assert len(asked) == count
     for axes in many["time-inference"].axes + many["memory-inference"].axes:
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+@pytest.mark.parametrize(
+    ("widths", "batches", "shown"),
+    [(6, 6, (6, 6)), (11, 1, (6, 1)), (1, 11, (1, 6)), (11, 3, (6, 3)), (7, 4, (4, 4))],
+)
+def test_of_many_layers_as_many_are_drawn_as_can_be_read(widths, batches, shown):
+    sizes, several = (range(16, 16 * (count + 1), 16) for count in (widths, batches))
+    one = {"sparsities": (0.9,), "phases": ("inference",), "implementations": ("ours",)}
+    found = curves(points(sweep(widths=sizes, batches=several, **one)))
+    kept = [sorted({getattr(p.case, name) for p in found}) for name in ("in_features", "batch")]
+    assert tuple(map(len, kept)) == shown
+    assert len(found) == shown[0] * shown[1]
+    for side, every in zip(kept, (sizes, several), strict=True):
+        assert (side[0], side[-1]) == (every[0], every[-1])
+
+
+def test_thousands_of_marks_are_a_picture_within_the_vectors(tmp_path, monkeypatch):
+    records = sweep(widths=(512,), batches=(1,), phases=("inference",))
+    sizes = []
+    for most in (2000, 5):
+        monkeypatch.setattr(style, "_MARKS", most)
+        png, svg = style.save(drawn(records)["league"], tmp_path / "league")
+        assert png.exists()
+        sizes.append(svg.read_text().count("<image"))
+    assert sizes[0] == 0 < sizes[1]
 
 
 def test_every_axis_is_labelled():

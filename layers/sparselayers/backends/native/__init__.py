@@ -2,11 +2,13 @@
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
 leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
-their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
-the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
-from those that are not (`nonzero.py`) in place of the lanes. What is asked before a small call is
-kept (`short.py`): before one of a few rows, by the lanes (`few.py`) or by bitmaps
-(`few_bitmaps.py`), and before one of a single block (`one_block.py`).
+their inputs, `n_of_4` and `n_of_8` select some of every four or eight inputs, for small batches.
+Each is a backend by itself, so that its name can be asked for in place of a choice; the compiled
+kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go from those that
+are not (`nonzero.py`) in place of the lanes. What is asked before a small call is kept
+(`short.py`): before one of a few rows, by the lanes (`few.py`) or by bitmaps (`few_bitmaps.py`),
+and before one of a single block (`one_block.py`). Kernels are told of a layer's connections once
+(`told.py`): as rows (`rows.py`), or as bits (`bits.py`).
 """
 
 from __future__ import annotations
@@ -23,12 +25,23 @@ from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import isa
+from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.backends.plan import Plan
 from sparselayers.connectivity import Connectivity
 
-__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "RowBlocks", "isa", "settle"]
+__all__ = [
+    "Bitmaps",
+    "Lanes",
+    "NOfEight",
+    "NOfFour",
+    "Native",
+    "Panels",
+    "RowBlocks",
+    "isa",
+    "settle",
+]
 
 
 def settle(dtype: torch.dtype) -> None:

@@ -1,5 +1,5 @@
-// The bitmaps' part of the Python module; bits.py, bitmaps.py, few_bitmaps.py and panels.py of
-// layers/sparselayers/backends/native are its only callers.
+// The bitmaps' part of the Python module; called by bits.py, bitmaps.py, few_bitmaps.py and panels.py of
+// layers/sparselayers/backends/native alone.
 #include <nanobind/nanobind.h>
 
 #include <string>
