@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsebench.regression.changes import changes
+from sparsebench.regression.change_points import changes
 
 SHIFT, WITHIN, STEADY = 1.03, 5, 40
 SCATTERS = (0.0075, 0.01)

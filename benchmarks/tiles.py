@@ -1,4 +1,4 @@
-"""Every tile of the Triton kernels timed: what the library's `kernels/tiles.py` is chosen by.
+"""Every tile of the Triton kernels timed: what `triton_kernels/tiles.py` is chosen by.
 
 `python benchmarks/tiles.py OUT.jsonl`, on a GPU. For each shape and product it prints the fastest
 tiles, in microseconds with a cold and a hot L2 cache, beside dense and cuSPARSE products; OUT has

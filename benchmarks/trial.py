@@ -38,7 +38,8 @@ def _slower(product):
     return slow
 
 
-for _backend in (Native, few.Few, one_block.OneBlock):
+_short = short_choice.few, short_choice.few_bitmaps, short_choice.one_block
+for _backend in (Native, _short[0].Few, _short[1].FewBitmaps, _short[2].OneBlock):
     for _name in ("forward", "backward"):
         setattr(_backend, _name, _slower(getattr(_backend, _name)))
 """

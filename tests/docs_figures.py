@@ -18,7 +18,7 @@ from sparsebench.analysis.points import points
 from sparsebench.scale import run as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training import curves, series
-from sparsebench.training import plots as trained
+from sparsebench.training.views import plots as trained
 from sparsebench.views import plots
 from sparsebench.views.plots.style import save, styled
 from tests.readme_tables import PAGES, REFERENCE, ROOT

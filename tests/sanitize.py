@@ -50,8 +50,11 @@ SANITIZERS = {
             "tests/sparselayers/test_native.py",
             "tests/sparselayers/test_ways.py",
             "tests/sparselayers/test_row_blocks.py",
+            "tests/sparselayers/test_n_of_m.py",
             "tests/sparselayers/test_conv_native.py",
             "tests/sparselayers/test_by_rows.py",
+            "tests/sparselayers/test_nonzero.py",
+            "tests/sparselayers/test_plain.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
@@ -134,13 +137,20 @@ def test(tests: list[str]) -> int:
     assert spec.loader is not None
     sys.modules[spec.name] = module_from_spec(spec)
     spec.loader.exec_module(sys.modules[spec.name])
+    return pytest.main(arguments(tests))
+
+
+def arguments(tests: list[str]) -> list[str]:
+    """Return what pytest is given to run these."""
     # These start processes, which would run the installed module.
     files = (ROOT / "tests" / "sparselayers").glob("test_*.py")
     elsewhere = [f"{path.relative_to(ROOT)}::test_every_instruction_set" for path in files]
     elsewhere.append(
         "tests/sparselayers/test_by_rows.py::test_a_rewiring_takes_few_bytes_a_connection"
     )
-    return pytest.main(["-q", *(f"--deselect={each}" for each in elsewhere), *tests])
+    # A report goes to the process's standard error, and the process ends: it must not be captured.
+    options = ["-q", "--capture=sys", *(f"--deselect={each}" for each in elsewhere)]
+    return [*options, *tests]
 
 
 if __name__ == "__main__":

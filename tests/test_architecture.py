@@ -1,4 +1,4 @@
-"""The house is what DESIGN.md draws: arrows run down, and no import hides in a function."""
+"""The house is what docs/design draws: arrows run down, and no import hides in a function."""
 
 import ast
 import re

@@ -1,5 +1,6 @@
 """What README.md and the pages below docs/ show runs as it stands: code, commands, messages."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -116,17 +117,38 @@ def test_the_files_that_a_page_shows_are_read(page):
             Sweep.model_validate(content)
 
 
+def explained():
+    """Return the parts of the messages that the page on troubleshooting explains, but PyTorch's."""
+    page = (DOCS / "start" / "troubleshooting.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?`)([^|]*)\|", page, re.MULTILINE)
+    told = [part for row, after in rows if "PyTorch's" not in after for part in row.split("…")]
+    return [part.strip("` ") for part in told]
+
+
 def test_the_messages_that_are_explained_are_those_of_the_code():
     sources = [*(ROOT / "layers" / "sparselayers").rglob("*.py")]
     sources += (ROOT / "sparsebench").rglob("*.py")
     code = " ".join(path.read_text("utf-8") for path in sources)
     code = re.sub(r'"\s*\n\s*\+?\s*f?"', "", code)  # literals that go on in the next line
-    page = (DOCS / "start" / "troubleshooting.md").read_text("utf-8")
-    rows = re.findall(r"^\| (`.+?`)([^|]*)\|", page, re.MULTILINE)
-    told = [part for row, after in rows if "PyTorch's" not in after for part in row.split("…")]
-    parts = [part.strip("` ") for part in told]
+    parts = explained()
     assert len(parts) > 40
     assert not [part for part in parts if len(part) > 5 and part not in code]
+
+
+def warned(path):
+    """Yield the constant text of each warning that a file's code gives."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "warnings.warn":
+            parts = [n.value for n in ast.walk(node.args[0]) if isinstance(n, ast.Constant)]
+            if text := "…".join(part for part in parts if isinstance(part, str)):
+                yield text
+
+
+def test_every_warning_is_explained():
+    paths = [p for top in ("layers", "sparsebench") for p in (ROOT / top).rglob("*.py")]
+    every, parts = [text for p in paths for text in warned(p)], explained()
+    assert len(every) > 10
+    assert not [text for text in every if not any(len(p) > 9 and p in text for p in parts)]
 
 
 def names():

@@ -5,7 +5,8 @@
     .venv/bin/python tools/environment.py peers .venv
 
 Each step is a sentence with the time it took. What pip and compilers print goes to a file below
-build/, which is named, with its last lines, when a step fails. Standard library alone.
+build/, which is named, with its last lines, when a step fails. A second one in the same checkout
+waits until the first is done. Standard library alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
+from lock import alone
 from steps import ROOT, StepError, Steps
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -29,7 +31,7 @@ xcode-select --install, and brew install libomp"
 PLAN = (
     ("make an environment in {venv}", "some seconds"),
     ("load PyTorch and other libraries, 5 GB", "minutes, by the network"),
-    ("compile the kernels", "2 minutes on two cores"),
+    ("compile the kernels", "2 to 4 minutes on two cores"),
 )
 AFTERWARDS = {
     "bench": ("measure the default sweep", "about 10 minutes on two cores"),
@@ -148,14 +150,18 @@ def _has_pip(python: Path) -> bool:
 def main(what: str, venv: str, *goals: str) -> int:
     """Do what is asked; return 1 where it fails, 130 where it is interrupted."""
     try:
-        if what == "peers":
-            peers(Path(venv))
-        elif what == "extra":
-            extra(Path(venv), *goals)
-        else:
-            install(Path(venv), goals)
+        with alone(ROOT / "build" / "install.lock"):
+            if what == "peers":
+                peers(Path(venv))
+            elif what == "extra":
+                extra(Path(venv), *goals)
+            else:
+                install(Path(venv), goals)
     except StepError as error:
         print(error)
+        return 1
+    except PermissionError as error:
+        print(f"{error.filename} may not be written here: does it belong to another user, or root?")
         return 1
     except KeyboardInterrupt:
         print("\nInterrupted: the same command goes on from here.")

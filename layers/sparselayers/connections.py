@@ -24,7 +24,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from sparselayers import resizing
 from sparselayers.connectivity import Connectivity, version
 from sparselayers.handles import STALE, handle_of
 from sparselayers.ranks import running
@@ -53,7 +52,6 @@ class Connections:
         self.hooks: OrderedDict[int, Hook] = OrderedDict()
         self.watcher: Watcher | None = None
         self.unmarked = False  # whether the buffer still names others: those before a write
-        self.number = resizing.register(self)
         self.compiled_for: set[int] = set()  # numbers of connections
         self.waiting: dict[str, Tensor] = {}
         self.why = ""

@@ -152,7 +152,8 @@ class SparseConv2d(PublishedMethods):
             x = only(x, input)
         if (node := tracing.as_node(self, x)) is not None:
             return node  # type: ignore[no-any-return]
-        if torch.compiler.is_compiling() and resizing.breaks(self._connections.number):
+        compiling = torch.compiler.is_compiling() and not tracing.is_exporting()
+        if compiling and resizing.breaks(self._connections.handle):
             return resizing.outside(self, x)  # type: ignore[no-any-return]
         geometry, watcher = self.geometry, self._connections.watcher
         if watcher is not None:

@@ -46,7 +46,7 @@ def now(handle: Tensor | None, row_ptr: Tensor, col: Tensor, in_features: int) -
 
     Raises what `Connections.get` does, and ValueError where the arrays are no connections.
     """
-    owner = _owner(handle)
+    owner = owner_of(handle)
     if owner is None or not (owner.current.col is col or owner.replaced is col):
         return connectivity_of(row_ptr, col, in_features)
     found = owner.get()
@@ -60,7 +60,7 @@ def then(handle: Tensor | None, row_ptr: Tensor, col: Tensor, in_features: int) 
 
     Raises RuntimeError, as autograd does, where the layer is connected by others since.
     """
-    owner = _owner(handle)
+    owner = owner_of(handle)
     if owner is None:
         return connectivity_of(row_ptr, col, in_features)
     found = owner.get()
@@ -72,6 +72,7 @@ def then(handle: Tensor | None, row_ptr: Tensor, col: Tensor, in_features: int) 
     return given
 
 
-def _owner(handle: Tensor | None) -> Connections | None:
-    owner = None if handle is None else _owners.get(id(handle))
-    return owner if owner is not None and owner.handle is handle else None
+def owner_of(handle: Tensor | None) -> Connections | None:
+    """Return what `handle` stands for, None where that is nobody."""
+    found = None if handle is None else _owners.get(id(handle))
+    return found if found is not None and found.handle is handle else None

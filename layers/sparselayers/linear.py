@@ -99,7 +99,7 @@ class SparseLinear(SelfRewiring, PublishedSchedule):
             x = only(x, input)
         connections = self._connections
         if torch.compiler.is_compiling():
-            if resizing.breaks(connections.number):
+            if not tracing.is_exporting() and resizing.breaks(connections.handle):
                 return resizing.outside(self, x)  # type: ignore[no-any-return]
             return sparse_linear(x, self.weights, self.bias, self.traced, backend=self.backend)
         # nn.Module takes half a microsecond to find an attribute that is a parameter.

@@ -11,36 +11,28 @@ break.)
 from __future__ import annotations
 
 import functools
-import itertools
-import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from sparselayers.connections import Connections
+from sparselayers import handles
 
 _SIZES = 2  # for so many a layer is compiled as part of the graph
-
-_numbers = itertools.count()
-_known: weakref.WeakValueDictionary[int, Connections] = weakref.WeakValueDictionary()
 
 # What calls a layer outside the graph; made when it is wanted: it takes PyTorch's compiler.
 outside: Any = None
 
 
-def register(connections: Connections) -> int:
-    """Return a number that stands for `connections` where the compiler wants constants."""
-    number = next(_numbers)
-    _known[number] = connections
-    return number
+def breaks(handle: Tensor) -> bool:
+    """Return, at the time of compiling, whether a layer is to be left out of the graph.
 
-
-def breaks(number: int) -> bool:
-    """Return, at the time of compiling, whether a layer is to be left out of the graph."""
+    The layer is the one that `handle` stands for: a tensor is no constant of the program, and so
+    blocks that are alike, each compiled by itself, share theirs.
+    """
     global outside
-    connections = _known.get(number)
+    connections = handles.owner_of(handle)
     if connections is None or not torch._dynamo.config.force_parameter_static_shapes:
         return False
     if outside is None:

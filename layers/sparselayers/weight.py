@@ -26,9 +26,9 @@ class SparseWeight(Tensor):
     its kernels, and so do those that multiply it by a batch of matrices (transformers' Mamba).
     Its views (squeeze, view and their like), which PyTorch's sparse tensors do not have, are views
     of a dense copy, differentiable too: whatever else is asked of it is asked of PyTorch's sparse
-    tensor. As a subclass it
-    keeps nn.TransformerEncoderLayer and nn.MultiheadAttention off their fused inference, which
-    reads memory that is not there.
+    tensor. It is for reading: what would work in place raises TypeError. As a subclass it keeps
+    nn.TransformerEncoderLayer and nn.MultiheadAttention off their fused inference, which reads
+    memory that is not there.
     """
 
     _make: Callable[[], Tensor]
@@ -60,6 +60,8 @@ class SparseWeight(Tensor):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
+        if not torch.compiler.is_dynamo_compiling() and _writes(func):
+            _refuse_to_write(func, args[0] if args else given.get("tensor"))
         weight = args[1] if len(args) > 1 else given.get("weight")
         if isinstance(weight, SparseWeight):
             product = weight._products.get(func)
@@ -112,6 +114,21 @@ def as_tensor(
         )
 
 
+def _writes(func: Callable[..., Any]) -> bool:
+    """Whether PyTorch's name for it says that it works in place."""
+    name = getattr(func, "__name__", "")
+    return name.endswith("_") and not name.endswith("__") and name not in _NO_WRITES
+
+
+def _refuse_to_write(func: Callable[..., Any], written: Any) -> None:
+    """Raise TypeError where a weight would be written to: of some writes nothing would be left."""
+    if isinstance(written, SparseWeight):
+        raise TypeError(
+            f"{func.__name__}: the weight of a sparse layer is a view for reading, made anew each "
+            "time: write to the parameter `weights` (nnz,)"
+        )
+
+
 def _is_batch(matrices: Any) -> bool:
     return isinstance(matrices, Tensor) and matrices.layout == torch.strided and matrices.dim() > 2
 
@@ -132,6 +149,7 @@ def _made_csr(weight: SparseWeight) -> Tensor:
         return made.to_sparse_csr()
 
 
+_NO_WRITES = ("requires_grad_", "detach_")  # PyTorch says itself what is wrong with the first
 _MATMULS = frozenset((torch.matmul, Tensor.matmul, Tensor.__matmul__))
 _VIEWS = frozenset(
     getattr(owner, name)

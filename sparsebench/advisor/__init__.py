@@ -81,9 +81,10 @@ def advise(
     Sizes count features, `batch` samples; `train` asks for forward and backward instead of
     inference. Records below `folders` answer where they cover the question. Otherwise it is
     measured now, in some 20 seconds and three processes of each case, alone on this machine, and
-    the records are kept in the first folder's `advise`; `told` is called with what it waits for.
-    None without `measure_now`. Raises InputError for numbers that make no sense and for a problem
-    that cannot be measured here.
+    the records are kept in the first folder's `advise`; what other work disturbed is taken again,
+    for half as long or ten seconds; `told` is called with what it waits for and what was disturbed.
+    None without `measure_now`, and where all times stay disturbed. Raises InputError for numbers
+    that make no sense and for a problem that cannot be measured here.
 
     With a `structure`, "any" or one such as "8x1", it says how much faster our layer is so than
     with unstructured connections, measuring each in some six seconds, and what records of training
@@ -117,6 +118,6 @@ def advise(
     advice = from_records(question, known, here, by_memory=by_memory)
     if advice is not None or not measure_now:
         return advice
-    found = list(measure(question, (places or [FOLDER])[0] / "advise", told=told))
+    found = measure(question, (places or [FOLDER])[0] / "advise", told=told)
     advice = from_records(question, found, here, by_memory=by_memory)
     return None if advice is None else replace(advice, source="measured now")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sparsebench import records
 from sparsebench.advisor.question import Question, usable
 from sparsebench.analysis.estimates import LEAST_ROUNDS
 from sparsebench.analysis.point import BASELINE, LEAD
+from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS, as_exact
-from sparsebench.measuring import hostlock, machine, runner
+from sparsebench.measuring import hostlock, machine, retakes, runner
 from sparsebench.measuring.description import fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.refusals import refusal
@@ -34,16 +36,17 @@ _NEVER: tuple[str, ...] = ()  # not to be measured; for tests
 
 def measure(
     question: Question, folder: Path, *, told: Callable[[str], None] = lambda what: None
-) -> Iterator[Record]:
-    """Measure the question's own problem, then others for the crossover; yield each record.
+) -> list[Record]:
+    """Measure the question's own problem, then others for the crossover; return their records.
 
-    In the way of a sweep: alone on this machine, in turn, every case in three processes. `told` is
-    called with what it waits for, and where other programs are busy. Records are kept in `folder`,
-    for the next question. Raises InputError where the dense layer or
+    In the way of a sweep: alone on this machine, in turn, every case in three processes; what other
+    work disturbed is taken again at the end, for half as long, ten seconds at least. `told` is
+    called with what it waits for, where other programs are busy, and with what they disturbed.
+    Records are kept in `folder`, for the next question. Raises InputError where the dense layer or
     ours cannot be measured, with the reason.
     """
     _check(question)
-    yield from _measured((_rivals(question), _around(question)), folder, LIMIT_S, told)
+    return _measured((_rivals(question), _around(question)), folder, LIMIT_S, told)
 
 
 def measure_each(
@@ -51,7 +54,7 @@ def measure_each(
     folder: Path,
     *,
     told: Callable[[str], None] = lambda what: None,
-) -> Iterator[Record]:
+) -> list[Record]:
     """Measure ours beside the dense layer for each question, one after the other; as `measure`.
 
     Each takes some `EACH_S`. Raises InputError as `measure` does.
@@ -59,25 +62,50 @@ def measure_each(
     for question in questions:
         _check(question)
     contests = [[question.case(name) for name in (BASELINE, LEAD)] for question in questions]
-    yield from _measured(contests, folder, EACH_S * len(contests) / _SHARE, told)
+    return _measured(contests, folder, EACH_S * len(contests) / _SHARE, told)
 
 
 def _check(question: Question) -> None:
     for name in (BASELINE, LEAD):
         if reason := refusal(question.case(name)):
             raise InputError(f"{name} cannot be measured here: {reason}")
+    if reason := drawable.undrawable(question.case(LEAD)):
+        raise InputError(f"there are no such connections: {reason}")
 
 
 def _measured(
     batches: Iterable[list[Case]], folder: Path, limit_s: float, told: Callable[[str], None]
-) -> Iterator[Record]:
+) -> list[Record]:
     """Measure one batch of cases after the other, alone on this machine."""
     if (busy := machine.busy()) > _QUIET:
         told(f"other programs take {busy:.0%} of the CPU: intervals will be wide, or wrong")
     with hostlock.measuring(waiting=told), Store(folder) as store:
-        end = time.monotonic() + _SHARE * limit_s
+        begun, measured = time.monotonic(), list[Record]()
         for cases in batches:
-            yield from runner.run(cases, store, _SETTINGS, machine=fingerprint, deadline=end)
+            end = begun + _SHARE * limit_s
+            measured += runner.run(cases, store, _SETTINGS, machine=fingerprint, deadline=end)
+        if not measured:
+            return []
+        wanted = {record.identity for record in measured}
+
+        def found() -> dict[Case, Record]:
+            return {r.case: r for r in records.load(folder) if r.identity in wanted}
+
+        def again(
+            known: Mapping[Case, Record], tries: Mapping[Case, runner.Again], once: Settings,
+            until: float,
+        ) -> None:  # fmt: skip
+            loops = runner.loops(known.values())
+            for _ in runner.run(
+                list(tries), store, once, machine=fingerprint, deadline=until, again=tries,
+                loops=loops,
+            ):  # fmt: skip
+                pass
+
+        taken = retakes.take(store, found, again, _SETTINGS, time.monotonic() - begun)
+        if taken.disturbed:
+            told(str(taken))
+        return list(found().values())
 
 
 def _rivals(question: Question) -> list[Case]:

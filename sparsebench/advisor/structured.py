@@ -80,7 +80,7 @@ def advise_structures(
     missing = [asked[name] for name in asked if name not in found]
     if missing and measure_now:
         folder = places[0] / "advise"
-        measured = list(measure_each(missing, folder, told=told))
+        measured = measure_each(missing, folder, told=told)
         now = f"{source}, {len(missing)} of {len(asked)} structures measured now"
         source = now if found else "measured now"
         found |= _answers({n: q for n, q in asked.items() if n not in found}, measured, here)

@@ -15,7 +15,7 @@ from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import memory_ratio
 from sparsebench.analysis.once import once
 from sparsebench.analysis.point import Point
-from sparsebench.analysis.relative import behind
+from sparsebench.analysis.relative import logs_behind
 
 # What becomes of a problem: won by the fastest where the intervals tell it from every other; a tie
 # of the fastest with those that they do not; "fastest" where there is no interval.
@@ -82,7 +82,7 @@ class Tally:
         for point in problem:
             if point.decides:
                 name = point.case.implementation
-                self._means[name].add(behind(point.rivals)[name])
+                self._means[name].add(logs_behind(point.rivals)[name])
 
     def standings(self) -> list[Standing]:
         """Return the standings, once all problems have been added."""

@@ -24,7 +24,7 @@ def relative(rivals: Rivals) -> dict[str, Estimate]:
 
 
 @lru_cache(maxsize=8)
-def behind(rivals: Rivals) -> dict[str, Draws]:
+def logs_behind(rivals: Rivals) -> dict[str, Draws]:
     """Return the logarithms of the same with replicas, independent of other problems'."""
     logs = rivals.logs
     return dict(zip(logs, _behind(np.stack([*logs.values()]), rivals.sure), strict=True))

@@ -23,14 +23,12 @@ def flops(case: Case) -> int:
     Activations, and making a layer, multiply nothing. Bias and optimizer are left out: they are of
     lower order. So is what a rewiring needs at least.
     """
-    if case.operation == "k_winners" or case.phase == "construction":
-        return 0
-    return 2 * case.nnz * case.batch * case.windows * PRODUCTS[case.phase]
+    return _operations(case, case.nnz)
 
 
 def dense_flops(case: Case) -> int:
     """Return the operations of a phase of the dense layer, zeros included."""
-    return 2 * case.weights * case.batch * case.windows * PRODUCTS[case.phase]
+    return _operations(case, case.weights)
 
 
 def traffic(case: Case) -> int:
@@ -94,3 +92,10 @@ def _indices(case: Case) -> int:
     if case.operation == "k_winners":
         return 0
     return (case.nnz + case.out_features + 1) * INDEX_BYTES
+
+
+def _operations(case: Case, used: int) -> int:
+    """Return the operations of a phase in which every sample uses so many weights."""
+    if case.operation == "k_winners" or case.phase == "construction":
+        return 0
+    return 2 * used * case.batch * case.windows * PRODUCTS[case.phase]

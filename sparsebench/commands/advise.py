@@ -50,22 +50,28 @@ def advise(
     for path in folder or []:
         if not path.exists():
             raise InputError(f"--records {path}: no such file or folder")
+    folders = tuple(folder or [advisor.FOLDER])
     asked = {
         "sparsity": sparsity, "batch": batch, "train": train, "by_memory": memory,
         "device": device, "dtype": dtype, "threads": threads,
-        "folders": tuple(folder or [advisor.FOLDER]), "structure": structure,
+        "folders": folders, "structure": structure,
     }  # fmt: skip
     advice = advisor.advise(in_features, out_features, **asked, measure_now=False)  # type: ignore[call-overload]
     if advice is None:
         duration = "20 seconds" if structure is None else "six seconds for each structure"
-        errors.print(f"no records of this machine cover this: measuring, for some {duration}")
+        errors.print(
+            f"no records of this machine cover this: measuring, for some {duration}, and half as "
+            "long again (ten seconds at least) where other work disturbs it",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
     if advice is None:
         raise InputError(
-            "no time could be taken that other work left alone: see results/advise/records.jsonl; "
-            "ask again when the machine is quieter, or let disturbed times be taken again: "
-            f"sparsebench compare-linear --in {in_features} --out {out_features} --batch {batch} "
-            f"--sparsity {sparsity:g}, whose records advise reads then"
+            "no time could be taken that other work left alone, nor when taken again: "
+            f"see {folders[0] / 'advise' / 'records.jsonl'}; ask again when the machine is "
+            "quieter, or take more time: sparsebench compare-linear "
+            f"--in {in_features} --out {out_features} --batch {batch} --sparsity {sparsity:g}, "
+            "whose records advise reads then"
         )
     if as_json:
         typer.echo(json.dumps(asdict(advice)))

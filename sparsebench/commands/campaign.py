@@ -17,15 +17,15 @@ from sparsebench.analysis.points import points
 from sparsebench.analysis.precision import imprecise
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import MOST_ROUNDS, Settings
-from sparsebench.commands import retakes
 from sparsebench.commands.places import Here, Place, Work
 from sparsebench.commands.report import load
 from sparsebench.errors import ClusterError
 from sparsebench.interruption import Interrupted
-from sparsebench.measuring import runner
+from sparsebench.measuring import retakes, runner
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import duration, title
 from sparsebench.measuring.refusals import refusal
+from sparsebench.measuring.runner import Again
 from sparsebench.output import console, errors
 from sparsebench.records import Record, Store
 
@@ -74,7 +74,7 @@ def measure(
         if not pending:
             return
         try:
-            told = retakes.take(place, replace(work, cases=pending), time.monotonic() - begun)
+            told = _retaken(place, replace(work, cases=pending), time.monotonic() - begun)
         except Interrupted:
             errors.print(
                 "interrupted while disturbed cases were taken again: every case has a record in "
@@ -83,6 +83,28 @@ def measure(
             )  # fmt: skip
             raise
         talk.print(str(told), highlight=False, soft_wrap=True)
+
+
+def _retaken(place: Place, work: Work, measured_s: float) -> retakes.Retakes:
+    """Take those of `work` again that were disturbed, with the software that is here."""
+    asked = {case: case for case in work.cases}  # which know where their files are: records do not
+
+    def found() -> dict[Case, Record]:
+        current, _ = _known(work.cases, load(work.store.folder), place)
+        return {asked[case]: record for case, record in current.items()}
+
+    def measure(
+        known: Mapping[Case, Record], again: Mapping[Case, Again], once: Settings, end: float
+    ) -> None:
+        earlier, cases = list(known.values()), list(again)
+        place.measure(
+            replace(work, cases=cases, settings=once, earlier=earlier, deadline=end, again=again)
+        )
+
+    return retakes.take(
+        work.store, found, measure, work.settings, measured_s,
+        deadline=work.deadline, possible=place.takes_again,
+    )  # fmt: skip
 
 
 def _known(

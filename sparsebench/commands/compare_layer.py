@@ -15,6 +15,7 @@ from rich.text import Text
 from sparsebench import output
 from sparsebench.analysis.point import BASELINE, LEAD
 from sparsebench.analysis.points import points
+from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.grid import Grid
 from sparsebench.cases.settings import Settings
@@ -142,6 +143,8 @@ def _compare(
 ) -> None:
     """Measure dense and `names` over the sparsities; write records, tables and plots; print."""
     cases = _cases(asked, _named(names) if names else None)
+    if wrong := drawable.never(cases):
+        raise InputError(f"--sparsity: {', '.join(wrong.values())}")
     settings = Settings(rounds=3, sample_s=seconds)
     # JSON has the output to itself.
     measure(cases, folder, settings, talk=errors if as_json else console)

@@ -18,7 +18,7 @@ from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
-from sparsebench.measuring import hostlock, machine, quality, runner
+from sparsebench.measuring import hostlock, machine, runner
 from sparsebench.measuring.description import described, fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
@@ -139,15 +139,10 @@ class Here(Place):
             for record in runner.run(
                 cases, work.store, work.settings, machine=described,
                 under_way=display.under_way, deadline=work.deadline, hold=alone, again=work.again,
-                loops=self._loops(work.earlier),
+                loops=runner.loops(r for r in work.earlier if self.knows(r)),
             ):  # fmt: skip
                 display.done(record)
         return display.count
-
-    def _loops(self, earlier: list[Record]) -> list[float]:
-        """Return how long constant work took in the turns that are on record of this machine."""
-        turns = [turn for record in earlier if self.knows(record) for turn in record.rounds]
-        return [own for turn in turns if (own := quality.pace(turn.conditions)) is not None]
 
     def _check(self, device: str) -> None:
         machine.check_device(device)

@@ -67,7 +67,7 @@ def report(
 
 def _rows(sources: list[Path]) -> None:
     """Print every record as JSON, and every row of the tables of training."""
-    from sparsebench.training import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import report as trained  # pandas and matplotlib
 
     found = [record for source in sources for record in load(source)]
     folders = [folder for source in sources for folder in trained.folders(source)]
@@ -80,7 +80,7 @@ def _rows(sources: list[Path]) -> None:
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
     files = records.files(source)
-    from sparsebench.training import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import report as trained  # pandas and matplotlib
 
     folders = trained.folders(source)
     if not files and not folders:

@@ -151,7 +151,7 @@ def run(
 ) -> None:
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
     # Each imports torch, which takes seconds that neither help nor TAB should.
-    from sparsebench.cases import filters, sweep  # torch
+    from sparsebench.cases import drawable, filters, sweep  # torch
     from sparsebench.commands import campaign  # torch, pandas
     from sparsebench.commands.places import Here, Terms, there  # torch
     from sparsebench.measuring import isolation  # torch
@@ -179,6 +179,8 @@ def run(
             left_by = " and ".join(condition or ["--device"])
             held = f" with {', '.join(asked.files)}" if asked.files else ""
             raise InputError(f"no case of {name}{held} is left by {left_by}")
+        if wrong := drawable.never(cases):
+            raise InputError("\n".join(_undrawable(name, *each) for each in wrong.items()))
         if dry_run:
             campaign.list_cases(cases, Estimator(settings, load(folder)), as_json=as_json)
             return
@@ -204,6 +206,13 @@ def run(
                 soft_wrap=True,
             )
             raise
+
+
+def _undrawable(sweep: str, topology: str, why: str) -> str:
+    return (
+        f"{sweep}: topology {topology} has no connections for any of the layers asked for: {why}; "
+        f"change the layers, or leave it out with --filter 'topology!={topology}'"
+    )
 
 
 def _share(text: str) -> float:

@@ -63,7 +63,11 @@ def sparsify(
         bool, typer.Option("--inference", help="Measure forward only, without gradients.")
     ] = False,
     seconds: Annotated[
-        float, typer.Option(help="At most this long for a layer whose times are close.")
+        float,
+        typer.Option(
+            help="At most this long for a layer whose times are close, and as long again where "
+            "other programs disturbed them."
+        ),
     ] = 1.0,
     threads: Annotated[int | None, typer.Option(help="CPU threads; all by default.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or a GPU such as cuda.")] = "cpu",
@@ -117,8 +121,8 @@ def sparsify(
     layers = [measure.layer(decision) for decision in result.decisions]
     if layers:
         show(printed(views.layers(layers)))
-    for path, reason in result.skipped.items():
-        text = f"{path}: not measured: {reason}"
+    said = [f"{path or '(the model)'}: {reason}" for path, reason in result.reasons.items()]
+    for text in (*said, *result.notes):
         console.print(text, highlight=False, soft_wrap=True, markup=False)
     what = "forward + backward + step" if phase == "training" else "inference"
     show(printed(views.forms(found, f"Whole model, {what}")))
@@ -145,6 +149,7 @@ def _plain(result: Sparsified[nn.Module], found: dict[str, Form], phase: Phase) 
     return {
         "layers": [asdict(decision) for decision in result.decisions],
         "skipped": result.skipped,
+        "notes": result.notes,
         "phase": phase,
         "model": views.plain_forms(found),
     }

@@ -134,7 +134,7 @@ def train(
         _list([experiment] if experiment else [*experiments.names(), *CODED], as_json=as_json)
         return
     machine.check_device(device)
-    from sparsebench.training import report  # pandas and matplotlib, which nothing else here needs
+    from sparsebench.training.views import report  # pandas and matplotlib: nothing else needs them
 
     talk = errors if as_json else console  # JSON has the output to itself
     show = report.print_json if as_json else report.show

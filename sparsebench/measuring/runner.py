@@ -97,6 +97,12 @@ def run(
         bench.clear()
 
 
+def loops(records: Iterable[Record]) -> list[float]:
+    """Return the seconds that constant work took in the turns of `records`: see `run`."""
+    turns = [turn for record in records for turn in record.rounds]
+    return [own for turn in turns if (own := quality.pace(turn.conditions)) is not None]
+
+
 class Bench:
     """Where cases are measured, one at a time; keeps the numbers of the last problem."""
 

@@ -67,6 +67,7 @@ def layer(decision: Decision) -> Layer:
             name: getattr(decision, name)
             for name in ("path", "kind", "shape", "input_shape", "sparsity", "bytes_saved")
         },
+        reason=decision.reason,
         chosen=decision.chosen,
         dense_s=times.first,
         sparse_s=times.second,

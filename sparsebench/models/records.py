@@ -57,6 +57,7 @@ class Layer(BaseModel):
     high: float | None  # None: infinite
     chosen: str
     bytes_saved: int
+    reason: str = ""  # why it stays dense
 
 
 class Form(BaseModel):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sparsebench.errors import InputError
 from sparsebench.regression import results
-from sparsebench.regression.changes import changes
+from sparsebench.regression.change_points import changes
 from sparsebench.regression.views import named
 from sparsebench.views import units
 from sparsebench.views.tables.table import Table

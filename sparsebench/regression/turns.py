@@ -129,6 +129,11 @@ def probe_with(pythons: Mapping[str, Path], folder: Path, seconds: float) -> Pro
             end = "\n".join(done.stderr.strip().splitlines()[-15:])
             raise BuildError(f"the {side} is built, and does not run:\n{end}")
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        if len(names) > 1 and not answer["times"]:  # it does not lack one that is newer
+            name, why = next(iter(answer["failed"].items()))
+            raise BuildError(
+                f"the {side} is built, and runs none of {len(names)} workloads: {name}: {why}"
+            )
         return answer
 
     return probe

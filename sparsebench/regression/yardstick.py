@@ -52,9 +52,14 @@ class Workload:
 
 
 def _library() -> Any:
-    """Return the library of this revision, which was called `layers` once."""
+    """Return the library of this revision, which was called `layers` once.
+
+    A folder `sparselayers` with kernels alone, which an editable installation leaves, is none.
+    """
     with suppress(ImportError):
-        return import_module("sparselayers")
+        found = import_module("sparselayers")
+        if found.__file__ is not None:
+            return found
     return import_module("layers")
 
 

@@ -9,5 +9,5 @@ it; what no file can say is in `coded`. What is trained: `models`, `cifar.networ
 `sparselayers.dynamic`; that of masks is in `masked`). How: `loop` trains one setting and takes
 its times, at the `pace` of steps or of seconds, `series` many; `state` is what changes
 meanwhile, `checkpoint` writes it, `step_times` times steps by themselves. What is shown of
-`records` (`curves` of the coded ones): `tables`, `plots`, `report`, `chapters` of the page.
+`records` (`curves` of the coded ones): `views`, and `chapters` of the page.
 """

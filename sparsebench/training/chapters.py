@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsebench.training import curves, plots, report, series, structures_plot, tables
+from sparsebench.training import curves, series
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.tables import of_models
+from sparsebench.training.views import plots, report, structures_plot, tables
 from sparsebench.views.page.chapter import Chapter, Section
 from sparsebench.views.page.chapters import filled, name_of, register
 from sparsebench.views.plots.style import styled

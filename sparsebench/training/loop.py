@@ -117,8 +117,8 @@ def train(
 
 def learning_rate(setting: Setting, progress: float) -> float:
     """Return the rate after the fraction `progress` of all steps, or of the time there is."""
-    if isinstance(setting, GPTSetting) and progress < setting.warm_up:
-        return setting.lr * progress / setting.warm_up
+    if isinstance(setting, GPTSetting) and progress < setting.warm_up:  # from a hundredth
+        return setting.lr * (0.01 + 0.99 * progress / setting.warm_up)
     if setting.schedule == "cosine":
         return setting.lr * 0.5 * (1.0 + math.cos(math.pi * progress))
     if setting.schedule == "linear":  # to a hundredth

@@ -209,6 +209,18 @@ void try_bitmap(int64_t count, int64_t features, int64_t batch) {
   grad_values<W>(bitmap, {problem.dy.data(), count}, {problem.x.data(), features}, batch,
                  of_values.data(), threads);
   problem.check_gradients("gradients, bitmap", of_values, {});
+  if (batch > most_few) return;
+  std::vector<W> of_bias(count);
+  const Strided<W> x{problem.x.data(), features, 1}, dy{problem.dy.data(), count, 1};
+  bool finite = false;
+  multiply_few<W>(bitmap, problem.values.data(), problem.bias.data(), x, batch, y.data(), threads,
+                  finite);
+  problem.check_y("y, bitmap, few", y);
+  backward_few<W>(bitmap, problem.values.data(), dy, x, batch, dx.data(), of_values.data(),
+                  of_bias.data(), threads, finite);
+  problem.check_dx("dx, bitmap, few", dx);
+  problem.check_gradients("gradients, bitmap, few", of_values, of_bias);
+  compare("finite", batch, static_cast<double>(finite), 1, 0);
 }
 
 template <class W>
@@ -228,6 +240,7 @@ void try_all() {
 int main() {
   loops = &scalar_loops;
   bitmap_loops = &scalar::bitmaps;
+  bitmap_few_loops = &scalar::bitmaps_few;
   try_all<float>();
   try_all<double>();
   try_all<bfloat16>();

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,14 @@ PIP = """#!/bin/sh
 test "$1" = -c && exit 0
 echo "Collecting much"
 echo "$@" >> calls
+# Not for ever: a test that fails waits for what it has begun.
+left=6000
+while test "$FAKE" = slow -a ! -e go -a $left -gt 0; do sleep 0.05; left=$((left - 1)); done
 case "$FAKE $*" in
   "no-network "*) echo "NewConnectionError: Failed to establish a new connection"; exit 1;;
   "broken "*) echo "ERROR: No matching distribution found for abacus"; exit 1;;
   "no-kernels "*--editable*) echo "csrc/simd.h:7: error: no such thing as simd";;
-  "ok "*--editable*) mkdir -p .venv/lib/python3/site-packages/sparselayers
+  "ok "*--editable*|"slow "*--editable*) mkdir -p .venv/lib/python3/site-packages/sparselayers
     touch .venv/lib/python3/site-packages/sparselayers/_native.so;;
 esac
 """
@@ -56,7 +60,7 @@ def checkout(tmp_path):
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("awk", "cp", "mkdir", "rm", "touch"):
+    for name in ("awk", "cp", "mkdir", "rm", "sleep", "touch"):
         (programs / name).symlink_to(shutil.which(name))
     scripts = {
         "python3": PYTHON.format(pip=programs / "pip", python=sys.executable),
@@ -72,9 +76,16 @@ def checkout(tmp_path):
 
 def make(checkout, *arguments, fake="ok"):
     """What make prints, and whether it succeeds."""
+    done = begun(checkout, *arguments, fake=fake)
+    said, _ = done.communicate()
+    return said, done.returncode == 0
+
+
+def begun(checkout, *arguments, fake="ok"):
+    """A make that runs."""
     unset = {"CXX", "MAKEFLAGS", "MAKELEVEL", "PYTHON", "PYTHONPATH"}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
-    done = subprocess.run(
+    return subprocess.Popen(
         [MAKE, "-C", checkout, "--no-print-directory", *arguments],
         # No index: should what is asked here ever reach the real pip, it stops at once.
         env=environment | {"PATH": str(checkout / "programs"), "FAKE": fake, "PIP_NO_INDEX": "1"},
@@ -82,7 +93,6 @@ def make(checkout, *arguments, fake="ok"):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    return done.stdout, done.returncode == 0
 
 
 def test_a_first_time_says_what_it_will_do_and_then_a_sentence_a_step(checkout):
@@ -110,6 +120,29 @@ def test_a_second_time_does_nothing_and_a_change_installs_again(checkout):
     assert well
     assert said.startswith("Bringing .venv up to date.\n")
     assert calls.read_text() == before * 2
+
+
+def test_a_second_make_in_the_same_checkout_waits_and_says_so(checkout):
+    """Two at once left the kernels out: CMake failed in a folder that the other one wrote to."""
+    calls = checkout / "calls"
+    with begun(checkout, "install", fake="slow") as first:
+        while not calls.exists():
+            assert first.poll() is None
+            time.sleep(0.01)
+        with begun(checkout, "-B", "install") as second:
+            said = second.stdout.readline()
+            assert re.fullmatch(
+                r"Another make installs in this checkout \(process \d+\): waiting for it.\n", said
+            )
+            assert len(calls.read_text().splitlines()) == 1
+            (checkout / "go").touch()
+            assert "failed" not in first.stdout.read()
+            assert second.stdout.readline() == "Bringing .venv up to date.\n"
+            second.stdout.read()
+    assert (first.returncode, second.returncode) == (0, 0)
+    done = calls.read_text().splitlines()
+    assert len(done) == 4
+    assert done == done[:2] * 2
 
 
 def test_everything_that_the_project_names_is_installed(checkout):

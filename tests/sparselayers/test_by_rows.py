@@ -1,6 +1,7 @@
 """What changes connections row by row, against sets and loops in plain Python."""
 
 import math
+import time
 from contextlib import contextmanager
 from itertools import combinations
 
@@ -130,8 +131,14 @@ def scattered_slowly(taken, columns, count, seeds):
     drawn, left_out = [0] * len(taken), 2 * count > sum(free)
     stream = Stream(seeds[0], 0)
     missing = sum(free) - count if left_out else count
+    alike = len(taken) * max(free) // 4 <= sum(free)
     while missing:
-        row, place = stream.below(len(taken)), stream.below(max(free))
+        if alike:
+            row, place = stream.below(len(taken)), stream.below(max(free))
+        else:
+            row, place = 0, stream.below(sum(free))
+            while place >= free[row]:
+                row, place = row + 1, place - free[row]
         if place < free[row] - drawn[row]:
             drawn[row] += 1
             missing -= 1
@@ -151,7 +158,18 @@ def scattered_slowly(taken, columns, count, seeds):
     return found
 
 
-@given(layers(), st.booleans(), st.integers(0, 99), st.data())
+@st.composite
+def crowded(draw):
+    """Connections of a layer of which few outputs have a free place, and booleans for them."""
+    rows, columns = draw(st.integers(5, 9)), draw(st.integers(1, 9))
+    free = draw(st.lists(st.integers(0, columns - 1), max_size=columns, unique=True))
+    mask = torch.ones(rows, columns, dtype=torch.bool)
+    mask[draw(st.integers(0, rows - 1)), free] = False
+    made = sl.from_mask(mask)
+    return made, torch.rand(made.nnz) < 0.95
+
+
+@given(layers() | crowded(), st.booleans(), st.integers(0, 99), st.data())
 def test_places_are_drawn_as_an_urn_gives_them(layer, some, seed, data):
     taken, keep = layer
     keep = keep if some else None
@@ -178,17 +196,40 @@ def test_more_places_than_are_free_are_refused():
         by_rows.scattered(taken, None, 3, seeded())
 
 
-@pytest.mark.parametrize("count", [2, 6])
-def test_every_set_of_places_is_as_likely(count):
-    """Rows with different numbers of free places, crowded ones among them."""
-    taken = sl.from_mask(torch.tensor([[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]).bool())
-    free = sorted({(row, col) for row in range(3) for col in range(4)} - pairs(taken))
+@pytest.mark.parametrize(
+    ("full", "count"), [(0, 2), (0, 6), (9, 2), (9, 6)], ids=["2", "6", "2 of few", "6 of few"]
+)
+def test_every_set_of_places_is_as_likely(full, count):
+    """Rows with different numbers of free places, crowded ones among them, and full ones."""
+    mask = [[1, 1, 1, 1]] * full + [[1, 0, 0, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
+    taken = sl.from_mask(torch.tensor(mask).bool())
+    rows = range(taken.shape[0])
+    free = sorted({(row, col) for row in rows for col in range(4)} - pairs(taken))
     generator, draws = seeded(), 2800
     seen = dict.fromkeys(combinations(free, count), 0)
     for _ in range(draws):
         seen[tuple(sorted(pairs(by_rows.scattered(taken, None, count, generator))))] += 1
     expected = draws / len(seen)
     assert all(abs(times - expected) < 5 * math.sqrt(expected) for times in seen.values())
+
+
+def test_where_few_rows_have_free_places_a_draw_takes_not_much_longer():
+    """As many draws, of a row that has half of all free places and of rows that have as many."""
+    rows = 50_000
+    pattern = library.kernels.Pattern32(rows, rows, 0, 0)
+    drawn = torch.empty(rows, dtype=torch.int32)
+
+    def seconds(free):
+        start = time.thread_time()
+        pattern.spread(free.data_ptr(), rows // 2, 1, drawn.data_ptr())
+        taken = time.thread_time() - start
+        assert drawn.sum() == rows // 2
+        assert ((drawn >= 0) & (drawn <= free)).all()
+        return taken
+
+    alike, one = torch.full((rows,), 2).int(), torch.ones(rows).int()
+    one[7] = rows
+    assert seconds(one) < 500 * min(seconds(alike) for _ in range(3))
 
 
 def test_more_connections_than_32_bits_count_are_counted_in_64(monkeypatch):

@@ -15,12 +15,14 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def problem(geometry, out, channels, batch, size, dtype=torch.float64, density=0.3):
+def problem(geometry, out, channels, batch, size, dtype=torch.float64, density=0.3, height=1):
+    """A layer in which so many output channels after one another have the same connections."""
     generator = torch.Generator().manual_seed(0)
     shape = out, channels // geometry.groups, *geometry.kernel
-    mask = torch.rand(shape, generator=generator) < density
+    mask = torch.rand(out // height, *shape[1:], generator=generator) < density
     mask[::5], mask[:, 3::4] = False, False
     mask[-1, 0, 0, 0] = True
+    mask = mask.repeat_interleave(height, 0)
     weight = torch.randn(shape, generator=generator, dtype=dtype) * mask
     x = torch.randn(batch, channels, *size, generator=generator, dtype=dtype)
     return sl.from_mask(mask.flatten(1)), mask, weight, x
@@ -78,6 +80,26 @@ def test_every_instruction_set(instruction_set, geometry, dtype):
         check(geometry, *problem(geometry, 12, 8, batch, size, dtype), tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("geometry", GEOMETRIES.values(), ids=GEOMETRIES)
+def test_blocks_of_output_channels(instruction_set, geometry, dtype):
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else None
+    for batch, size in ((1, (9, 23)), (7, (8, 8)), (17, (11, 5))):
+        given = problem(geometry, 32, 8, batch, size, dtype, height=4)
+        task = plan.Task(geometry, *native._sizes(given[-1]), native._machine(dtype))
+        assert plan.forward_plan(given[0], task).together == 4
+        check(geometry, *given, tolerance)
+
+
+def test_blocks_of_two_groups_are_none():
+    """Output channels of different groups have other input channels, if the same columns."""
+    geometry = Geometry((3, 3), padding=(1, 1, 1, 1), groups=4)
+    given = problem(geometry, 8, 8, 2, (6, 7), height=8)
+    task = plan.Task(geometry, *native._sizes(given[-1]), native._machine(torch.float64))
+    assert plan.forward_plan(given[0], task).together == 1
+    check(geometry, *given)
+
+
 @pytest.mark.parametrize("name", [name for name in GEOMETRIES if name.startswith("1x1")])
 def test_planes_are_used_as_they_are_where_nothing_has_to_be_moved(name):
     geometry = GEOMETRIES[name]
@@ -113,6 +135,8 @@ def test_every_way_to_block(monkeypatch, inner, band, threads):
     monkeypatch.setattr(native, "_threads", lambda _: threads)
     for geometry in GEOMETRIES.values():
         check(geometry, *problem(geometry, 12, 8, 5, (10, 13)))
+    for name in "3x3", "1x1":
+        check(GEOMETRIES[name], *problem(GEOMETRIES[name], 24, 8, 5, (10, 13), height=4))
 
 
 @settings(max_examples=40, deadline=None)
@@ -154,11 +178,12 @@ def test_threads_change_nothing_but_rounding(monkeypatch):
         assert torch.equal(two, again)
 
 
+@pytest.mark.parametrize("height", [1, 4])
 @pytest.mark.parametrize("name", ["3x3", "1x1"])
-def test_nan_stays_in_its_channel_and_image(instruction_set, name):
+def test_nan_stays_in_its_channel_and_image(instruction_set, name, height):
     geometry = GEOMETRIES[name]
     kernel = geometry.kernel[0] * geometry.kernel[1]
-    connectivity, mask, weight, x = problem(geometry, 6, 4, 3, (7, 9))
+    connectivity, mask, weight, x = problem(geometry, 6 * height, 4, 3, (7, 9), height=height)
     x[1, 2, 3, 4] = float("nan")
     y = native.forward(x, weight[mask], None, connectivity, geometry)
     assert torch.equal(y.isnan(), dense(x, weight, None, geometry).isnan() & y.isnan())

@@ -75,6 +75,23 @@ def test_the_faster_way_is_taken_and_remembered(fastest, taking):
     assert len(ways.ran) > tries
 
 
+def test_what_another_thread_lets_go_of_meanwhile_is_chosen_again(taking, monkeypatch):
+    """Of one layer a few choices are kept: one may go between two looks at them."""
+    _, _, backend = taking(2.0, 1.0)
+    layer = drawn()
+
+    def there(key):
+        """Answer as if it were still there, and have it go."""
+        layer._derived.pop(key, None)
+        return True
+
+    assert ways_of(backend.plan(128, layer, torch.bfloat16)) == ("bitmaps",) * 3
+    monkeypatch.setattr(sl.Connectivity, "has_derived", lambda self, key: there(key))
+    assert ways_of(backend.plan(128, layer, torch.bfloat16)) == ("bitmaps",) * 3
+    monkeypatch.undo()
+    assert "tried on this GPU" in backend.plan(128, layer, torch.bfloat16).forward.why
+
+
 @pytest.mark.parametrize(
     ("batch", "sparsity", "dtype", "reason"),
     [

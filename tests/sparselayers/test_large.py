@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sparselayers import SET, Connectivity, SparseLinear, topologies
-from sparselayers.backends.native import Native, lanes
+from sparselayers.backends.native import Native, rows
+from sparselayers.backends.native.told import Told
 from sparselayers.topologies.keys import absent, from_keys, keys_of
 
 FAR = 2**31 + 7  # an offset that int32 does not hold
@@ -33,13 +34,11 @@ def unchecked(shape, row_ptr, col):
 
 def in_place(connectivity):
     """Let the kernels read the connections where they are: a copy would write every page."""
-    kind, ptr, col = lanes._kind(connectivity), connectivity.row_ptr, connectivity.col
+    kind, ptr, col = rows.kind_of(connectivity), connectivity.row_ptr, connectivity.col
     kernel = kind.rows(
-        *connectivity.shape, *lanes._lengths(ptr), ptr.data_ptr(), col.data_ptr(), 0, 0
+        *connectivity.shape, *rows.lengths(ptr), ptr.data_ptr(), col.data_ptr(), 0, 0
     )
-    connectivity.derive(
-        "native rows", lambda: lanes._Rows(connectivity.shape[0], kernel, (ptr, col))
-    )
+    connectivity.derive("native rows", lambda: Told(kernel, (ptr, col)))
 
 
 @needs_pages

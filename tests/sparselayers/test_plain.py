@@ -11,8 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import sparselayers as sl
 from sparselayers import plain
-from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import few, lanes, one_block
+from sparselayers.backends import BACKENDS, plan
+from sparselayers.backends.native import few, few_bitmaps, one_block, short_choice
+from sparselayers.backends.native.bits import bitmap_of
+from sparselayers.backends.native.rows import rows_of
 from sparselayers.functional import sparse_linear
 
 
@@ -255,6 +257,59 @@ def test_one_block_by_the_kernels(shape, dtype, number, threads):
 
 
 @needs_kernels
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("shape", [(9, 12), (67, 200), (1, 1), (5, 1), (1, 5), (40, 2500)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_few_rows_by_bitmaps(shape, dtype, number, threads):
+    """As a few rows are tried; where threads share rows, and where columns are taken by parts."""
+    threads(number)
+    sparsity = 0.0 if min(shape) == 1 else 0.5
+    where = sl.random(shape, sparsity, generator=torch.Generator().manual_seed(2))
+    values, bias = rows(where.nnz).to(dtype) / 10, rows(shape[0]).to(dtype)
+    near = {"rtol": TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+    for batch in (1, 2, 3, 4):
+        short, oracle = few_bitmaps.FewBitmaps(batch, where, dtype), BACKENDS["reference"]
+        short._threads = number  # of however small a layer
+        whole = rows(batch, 2 * shape[1]).to(dtype)
+        dy = rows(batch, shape[0]).to(dtype)
+        one = dy[:1, :1].expand_as(dy)
+        turned = whole[:, : shape[1]].t().contiguous().t()
+        for x, above in ((whole[:, : shape[1]], dy), (whole[:, ::2], one), (turned, dy)):
+            for given in (bias, None):
+                y = short.forward(x, values, given, where)
+                torch.testing.assert_close(y, oracle.forward(x, values, given, where), **near)
+            for chosen in range(1, 8):
+                needs = bool(chosen & 1), bool(chosen & 2), bool(chosen & 4)
+                found = short.backward(above, x, values, where, needs=needs)
+                expected = oracle.backward(above, x, values, where, needs=needs)
+                for ours, theirs in zip(found, expected, strict=True):
+                    torch.testing.assert_close(ours, theirs, **near)
+
+
+@needs_kernels
+@pytest.mark.parametrize("number", [1, 2])
+def test_nothing_beside_the_gradients_of_a_few_rows_is_written(number):
+    """Threads write whole registers, but not into what others have written."""
+    where = sl.random((64, 100), 0.4, generator=torch.Generator().manual_seed(2))
+    short = few_bitmaps.FewBitmaps(1, where, torch.float32)
+    short._threads = number
+    values, x, dy = rows(where.nnz), rows(1, 100), rows(1, 64)
+    needs = (True, True, True)
+    expected = BACKENDS["reference"].backward(dy, x, values, where, needs=needs)
+    room = [torch.full((tensor.numel() + 80,), 7.0) for tensor in expected]
+    inner = [
+        at[: tensor.numel()].view(tensor.shape) for at, tensor in zip(room, expected, strict=True)
+    ]
+    short._gradients = lambda values, needs: type(expected)(*inner)
+    for ours, theirs in zip(
+        short.backward(dy, x, values, where, needs=needs), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    for at, tensor in zip(room, expected, strict=True):
+        assert (at[tensor.numel() :] == 7.0).all()
+
+
+@needs_kernels
 def test_which_calls_are_a_few_rows_or_one_block(threads):
     threads(1)
     native, where = BACKENDS["native"], sl.random((300, 700), 0.9)
@@ -271,23 +326,58 @@ def test_which_calls_are_a_few_rows_or_one_block(threads):
     assert native.shortly(rows(1, 70_000), sl.random((3, 70_000), 0.9)) is native
     assert native.shortly(rows(1, 700), sl.random((300, 700), 0.9995)) is native
     dense = sl.random((64, 64), 0.3, generator=torch.Generator())
-    assert native.shortly(rows(1, 64), dense) is native  # by costs that are fixed, in bitmaps
+    # By costs that are fixed, bitmaps.
+    assert isinstance(native.shortly(rows(1, 64), dense), few_bitmaps.FewBitmaps)
     assert not dense.has_derived("native rows")  # memory for what is not computed so
+    assert native.shortly(rows(1, 64), dense) is native.shortly(rows(1, 64), dense)
+    assert isinstance(native.shortly(rows(1, 64).double(), dense), few.Few)
     for other in ("lanes", "reference"):
         assert BACKENDS[other].shortly(rows(1, 700), where) is BACKENDS[other]
 
 
 @needs_kernels
-@pytest.mark.parametrize("batch", [1, 64])
-def test_what_a_graph_computes_with_outlives_that_its_connections_forget_it(batch, threads):
+def test_a_forward_pass_by_one_way_and_gradients_by_another(monkeypatch, threads):
+    threads(1)
+    ways = {"y": ("bitmaps",), "backward": ("lanes", "lanes")}
+    monkeypatch.setattr(
+        short_choice, "choose", lambda product, *_: plan.Choice(ways[product], "as told")
+    )
+    layer, x = layer_of(), rows(3, 12).requires_grad_()
+    assert isinstance(BACKENDS["native"].shortly(x, layer.connectivity), short_choice.Both)
+    expected = layer_of(backend="reference")
+    y = layer(x)
+    torch.testing.assert_close(y, expected(x))
+    for ours, theirs in zip(
+        gradients(layer, y, x), gradients(expected, expected(x), x), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+    ways["backward"] = "lanes", "bitmaps"
+    assert short_choice.short_of(3, layer.connectivity, torch.float32) is None
+    ways |= {"y": ("lanes",), "backward": ("bitmaps", "bitmaps")}
+    where = sl.random((20, 30), 0.5)
+    assert isinstance(short_choice.short_of(3, where, torch.float32), short_choice.Both)
+    assert short_choice.short_of(64, where, torch.float32) is None
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("batch", "sparsity", "kind", "told"),
+    [
+        (1, 0.9, few.Few, rows_of),
+        (64, 0.9, one_block.OneBlock, rows_of),
+        (1, 0.3, few_bitmaps.FewBitmaps, bitmap_of),
+    ],
+)
+def test_what_a_graph_computes_with_outlives_that_its_connections_forget_it(
+    batch, sparsity, kind, told, threads
+):
     """A rewiring forgets what was derived, and leaves layers as they are that do not change."""
     threads(1)
-    layer, x = sl.SparseLinear(64, 64, sparsity=0.9), rows(batch, 64).requires_grad_()
-    kind = few.Few if batch == 1 else one_block.OneBlock
+    layer, x = sl.SparseLinear(64, 64, sparsity=sparsity), rows(batch, 64).requires_grad_()
     assert isinstance(BACKENDS["native"].shortly(x, layer.connectivity), kind)
     y = layer(x)
     expected = gradients(layer, layer(x), x)
-    read = [weakref.ref(array) for array in lanes.rows_of(layer.connectivity).arrays]
+    read = [weakref.ref(array) for array in told(layer.connectivity).arrays]
     layer.connectivity.forget()
     assert all(array() is not None for array in read)
     for ours, theirs in zip(gradients(layer, y, x), expected, strict=True):

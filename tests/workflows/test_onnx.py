@@ -57,7 +57,7 @@ def test_another_runtime_computes_the_same(tmp_path):
 
 
 def test_what_is_missing_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("sparselayers.convert.exchange.find_spec", lambda name: None)
+    monkeypatch.setattr("sparselayers.convert.onnx.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="needs onnx: pip install onnx onnxscript"):
         sl.export_onnx(pruned(), torch.zeros(1, 3, 16, 16), tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())

@@ -81,6 +81,15 @@ def test_one_graph_for_all_sizes_where_parameters_may_have_any():
         train(3, 12, compiles_at_most=4, fullgraph=True)
 
 
+@pytest.mark.parametrize("strict", [True, False])
+def test_exported_after_each_pruning_it_is_part_of_the_program(strict):
+    model, x = Network(1), torch.randn(8, 1, 6, 6)
+    for sparsity in (0.2, 0.3, 0.4, 0.5):
+        sl.prune.prune_to_sparsity(model, sparsity)
+        program = torch.export.export(model, (x,), strict=strict)
+        torch.testing.assert_close(program.module()(x), model(x))
+
+
 def test_pruned_once_it_is_one_graph():
     model = Network(2)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

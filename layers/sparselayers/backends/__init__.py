@@ -1,4 +1,4 @@
-"""Ways to compute the three products; the only place where one is chosen.
+"""Backends: who computes the three products, and where one of them is chosen.
 
 `select` chooses by device and type. `native` calls the C++ kernels of `csrc/` on CPUs, and chooses
 their instruction set; `triton` calls those in `triton_kernels/` on GPUs, where
@@ -15,7 +15,15 @@ import torch
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
-from sparselayers.backends.native import Bitmaps, Lanes, Native, Panels, RowBlocks
+from sparselayers.backends.native import (
+    Bitmaps,
+    Lanes,
+    Native,
+    NOfEight,
+    NOfFour,
+    Panels,
+    RowBlocks,
+)
 from sparselayers.backends.reference import Reference
 from sparselayers.backends.triton import Bitmaps as TritonBitmaps
 from sparselayers.backends.triton import Gather as TritonGather
@@ -36,6 +44,8 @@ BACKENDS: dict[str, Backend] = {
         Bitmaps(),
         Panels(),
         RowBlocks(),
+        NOfFour(),
+        NOfEight(),
         TritonGather(),
         TritonBitmaps(),
     )

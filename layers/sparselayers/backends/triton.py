@@ -153,8 +153,9 @@ class Triton(Backend):
         if batch < _LEAST_BATCH:
             return choice.FEW_SAMPLES
         key = choice.key(product, batch, dtype)
-        if connectivity.has_derived(key):
-            return connectivity.derive(key, lambda: choice.OFF)  # found, and not made
+        kept: Choice | None = connectivity.derived(key)
+        if kept is not None:
+            return kept
         found = self._chosen(product, batch, connectivity, dtype)
         if found in (choice.OFF, choice.CAPTURED, _INTERPRETED):  # another time it may be another
             return found

@@ -1,9 +1,10 @@
 """Dense layers to sparse ones and back, alone and in whole models."""
 
-from sparselayers.convert.exchange import export_onnx
+from sparselayers.convert.decisions import Decision, Sparsified
 from sparselayers.convert.layer import Target, convert
 from sparselayers.convert.model import convert_model, replace_modules
-from sparselayers.convert.swap import Decision, Sparsified, sparsify
+from sparselayers.convert.onnx import export_onnx
+from sparselayers.convert.swap import sparsify
 
 __all__ = [
     "Decision",

@@ -5,25 +5,36 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from sparselayers import accelerator
 
 LEAST, MOST = 7, 60  # samples of each
+# Between the quartiles of one's samples, over their median: beyond, something else had the cores.
+SCATTER = 0.5
+TAKES = 3  # of times that stay disturbed
+# Before a take that follows a disturbed one, of the seconds that there are for it: what disturbs
+# comes and goes.
+_PAUSE, _LONGEST_S = 0.1, 1.0
+
 SAMPLE_S = 2e-3  # calls that are shorter are timed several at once
 # How long it is called before a warm sample. 16 MB of dense weights that something else has pushed
 # out of the L3 cache are back in it after eight calls of nn.Linear: 0.86, 0.75, … 0.3, 0.29 ms.
 WARM_S = 8e-3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Times:
     """Seconds a call, medians of interleaved samples, and the interval of the second's share.
 
-    `ratio` is second / first, `low` and `high` delimit it with 95% confidence.
+    `ratio` is second / first, `low` and `high` delimit it with 95% confidence. `scatter` is the
+    distance between the quartiles of one's samples over their median, the larger of both.
     """
 
     first: float
@@ -31,11 +42,17 @@ class Times:
     low: float
     high: float
     samples: int
+    scatter: float = 0.0
 
     @property
     def ratio(self) -> float:
         """How long the second takes relative to the first."""
         return self.second / self.first
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether samples scatter as they do where other programs take the cores meanwhile."""
+        return self.scatter > SCATTER
 
 
 def compare(
@@ -73,8 +90,33 @@ def compare(
         sure = len(samples) >= LEAST and not low <= 1.0 <= high
         if sure or len(samples) >= (MOST if time.perf_counter() < end else LEAST):
             break
-    medians = [statistics.median(series) for series in zip(*samples, strict=True)]
-    return Times(medians[0], medians[1], low, high, len(samples))
+    both = list(zip(*samples, strict=True))
+    medians = [statistics.median(series) for series in both]
+    return Times(medians[0], medians[1], low, high, len(samples), max(map(_scatter, both)))
+
+
+def again(
+    first: Sequence[T], take: Callable[[int], T], of: Callable[[T], Times], *, seconds: float
+) -> list[T]:
+    """Return what was measured first, and better where its times were disturbed.
+
+    These are taken again with `take`, by their places, in passes over all of them: each up to
+    TAKES − 1 times, while `seconds` for each last. `of` says what the times of a measurement are.
+    Better are those that scatter less: what comes out plays no part.
+    """
+    best = list(first)
+    bad = [place for place, one in enumerate(first) if of(one).disturbed]
+    allowed = seconds * len(bad)
+    end = time.perf_counter() + allowed
+    for _ in range(TAKES - 1):
+        if bad and allowed:
+            time.sleep(min(_PAUSE * seconds, _LONGEST_S))
+        for place in bad:
+            if time.perf_counter() >= end:
+                return best
+            best[place] = min(best[place], take(place), key=lambda one: of(one).scatter)
+        bad = [place for place in bad if of(best[place]).disturbed]
+    return best
 
 
 def _sample(step: Callable[[], object], calls: int, device: torch.device) -> float:
@@ -85,6 +127,11 @@ def _sample(step: Callable[[], object], calls: int, device: torch.device) -> flo
         step()
     accelerator.synchronize(device)
     return (time.perf_counter() - begin) / calls
+
+
+def _scatter(samples: Sequence[float]) -> float:
+    lower, middle, upper = statistics.quantiles(samples, n=4, method="inclusive")
+    return (upper - lower) / middle
 
 
 def _interval(ratios: list[float]) -> tuple[float, float]:

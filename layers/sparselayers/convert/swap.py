@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,80 +15,25 @@ from sparselayers.attention import PROJECTIONS, SparseMultiheadAttention
 from sparselayers.conv import SparseConv2d
 from sparselayers.convert import examples, ties, transposed
 from sparselayers.convert.attention import rebuilt
+from sparselayers.convert.decisions import (
+    DISTURBED,
+    Decision,
+    Model,
+    Sparsified,
+    notes,
+    share,
+    why_dense,
+    why_larger,
+)
 from sparselayers.convert.layer import SPARSE
-from sparselayers.convert.measure import Times, compare
+from sparselayers.convert.measure import Times, again, compare
 from sparselayers.convert.model import Skip, private_modules, replace_modules, to_skip
 from sparselayers.convert.whole import compare_models
 from sparselayers.layer import SparseLayer
 from sparselayers.sizes import nbytes
 from sparselayers.weight import Format, check_format
 
-Model = TypeVar("Model", bound=nn.Module)
 Criterion = Literal["time", "memory"]
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was measured of a layer, and what stands in the new model.
-
-    Times are those of one call, forward and backward unless `sparsify` was told otherwise;
-    `bytes_saved` counts parameters and connections, and is negative where the sparse one has more.
-    """
-
-    path: str
-    kind: str
-    shape: tuple[int, ...]
-    input_shape: tuple[int, ...]
-    sparsity: float
-    times: Times
-    chosen: Literal["dense", "sparse"]
-    bytes_saved: int
-
-
-@dataclass(frozen=True)
-class Sparsified(Generic[Model]):
-    """The new model, and why each of its layers is what it is.
-
-    `skipped` says of every other layer with a weight that could be sparse why it was not measured.
-    `whole` are the times of a step of the whole model, dense and with the chosen layers; None by
-    `criterion="memory"`, where all stays dense, and where the model needs its hooks to run.
-    """
-
-    model: Model
-    decisions: tuple[Decision, ...]
-    skipped: dict[str, str]
-    whole: Times | None = None
-
-    @property
-    def bytes_saved(self) -> int:
-        """Bytes of parameters and connections that the chosen layers save."""
-        return sum(d.bytes_saved for d in self.decisions if d.chosen == "sparse")
-
-    def table(self) -> str:
-        """Return a table: layer, shape, sparsity, dense and sparse time, choice, bytes saved."""
-        head = ("layer", "shape", "sparsity", "dense ms", "sparse ms", "chosen", "bytes saved")
-        rows = [
-            (
-                d.path or "(the model)",
-                "×".join(map(str, d.shape)),
-                f"{d.sparsity:.1%}",
-                f"{d.times.first * 1e3:.3f}",
-                f"{d.times.second * 1e3:.3f}",
-                d.chosen,
-                f"{d.bytes_saved:,}",
-            )
-            for d in self.decisions
-        ]
-        widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i in (0, 1, 5) else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (head, *rows)
-        ]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join(lines)
 
 
 def sparsify(
@@ -111,8 +57,10 @@ def sparsify(
     not `training`. It is replaced if the sparse one is faster, with 95% confidence; by
     `criterion="memory"` if it is smaller. Then the whole model is measured too: while it is not
     faster with the chosen layers than without, the half of them that gained least stays dense.
-    `seconds` limits the time spent on a layer, or the whole, whose two times are close. `verbose`
-    prints the table of the result.
+    `seconds` limits the time spent on a layer, or the whole, whose two times are close. Times that
+    scatter as they do beside other programs are taken again later, for at most as long once more
+    for each. The result says why a layer is dense, and what stayed disturbed; `verbose` prints that
+    as a table.
 
     A tuple as `example_input` holds the arguments of the model; a dict holds keyword arguments,
     where the model has those; anything else is the one argument (put into a tuple, a dict is too).
@@ -136,37 +84,52 @@ def sparsify(
     if inplace and isinstance(model, (*kinds(), nn.MultiheadAttention)):
         raise ValueError("the model itself is a layer: it has no place to be replaced in")
     opened = _opened(model, threshold)
-    candidates, skipped = _candidates(model, threshold, skip, opened)
+    candidates, skipped, few = _candidates(model, threshold, skip, opened)
     inputs, read = examples.inputs(model, example_input, candidates.values(), opened)
-    decisions, twins = [], dict[nn.Module, nn.Module]()
     for path, layer in candidates.items():
         if layer not in inputs:
             skipped[path] = READ if layer in read else "the example input does not reach it"
-            continue
+    made = dict[nn.Module, nn.Module]()
+
+    def decide(path: str) -> Decision:
+        layer = candidates[path]
         sparse = _twin(layer, format)
         decision = _decide(path, layer, sparse, inputs[layer], training, criterion, seconds)
-        decisions.append(decision)
         if decision.chosen == "sparse":
-            twins[layer] = sparse
-    whole = None
+            made[layer] = sparse
+        return decision
+
+    paths = [path for path, layer in candidates.items() if layer in inputs]
+    decisions = [decide(path) for path in paths]
+    if criterion == "time":
+        decisions = again(
+            decisions, lambda place: decide(paths[place]), lambda one: one.times, seconds=seconds
+        )
+    chosen = [candidates[d.path] for d in decisions if d.chosen == "sparse"]
+    twins = {layer: made[layer] for layer in chosen}
+    whole, why = None, ""
     if criterion == "time" and twins:
 
-        def measure(chosen: Mapping[nn.Module, nn.Module]) -> Times | None:
+        def measure(some: Mapping[nn.Module, nn.Module]) -> Times | None:
             return compare_models(
                 model,
-                _places(chosen, opened),
+                _places(some, opened),
                 example_input,
                 training=training,
                 device=next(iter(inputs.values())).device,
                 seconds=seconds,
             )
 
-        twins, whole = _that_pay(twins, candidates, decisions, measure)
-    chosen = {path for path, layer in candidates.items() if layer in twins}
-    decisions = [d if d.path in chosen else replace(d, chosen="dense") for d in decisions]
+        twins, whole, why = _that_pay(twins, candidates, decisions, measure, seconds)
+    told = tuple(
+        replace(d, chosen="dense", reason=why)
+        if d.chosen == "sparse" and candidates[d.path] not in twins
+        else d
+        for d in decisions
+    )
     new = _places(twins, opened)
     model = replace_modules(model, new, inplace=inplace)
-    result = Sparsified(model, tuple(decisions), skipped, whole)
+    result = Sparsified(model, told, skipped, whole, notes(told, whole, few, threshold))
     if verbose:
         print(result.table())
     return result
@@ -177,21 +140,33 @@ def _that_pay(
     candidates: Mapping[str, nn.Module],
     decisions: list[Decision],
     measure: Callable[[Mapping[nn.Module, nn.Module]], Times | None],
-) -> tuple[dict[nn.Module, nn.Module], Times | None]:
+    seconds: float,
+) -> tuple[dict[nn.Module, nn.Module], Times | None, str]:
     """Return those of the twins with which the whole model is faster, and its times with them.
 
-    A layer that is faster by itself may cost its neighbours more, and where many are tried some
-    win by chance. While the whole is not faster, the half of them that gained least goes back.
+    And why the others are not among them. A layer that is faster by itself may cost its neighbours
+    more, and where many are tried some win by chance. While the whole is not faster, the half of
+    them that gained least goes back.
     """
     gains = {candidates[d.path]: d.times.first - d.times.second for d in decisions}
     ordered = sorted(twins, key=lambda layer: gains[layer], reverse=True)
+    why = "faster by itself, but the whole model is not with it"
     while ordered:
         kept = {layer: twins[layer] for layer in ordered}
         times = measure(kept)
+        if times is not None and times.disturbed:
+            times = _later(times, partial(measure, kept), seconds)
         if times is None or times.ratio < 1.0:
-            return kept, times
+            return kept, times, why
+        if times.disturbed and DISTURBED not in why:
+            why += DISTURBED
         ordered = ordered[: len(ordered) // 2]
-    return {}, None
+    return {}, None, why
+
+
+def _later(first: Times, take: Callable[[], Times | None], seconds: float) -> Times:
+    """Return times of the whole model that were taken again where these are better."""
+    return again([first], lambda _: take() or first, lambda times: times, seconds=seconds)[0]
 
 
 def _places(
@@ -244,12 +219,13 @@ def _candidates(
     threshold: float,
     skip: Skip,
     opened: Mapping[nn.Module, SparseMultiheadAttention],
-) -> tuple[dict[str, nn.Module], dict[str, str]]:
-    """Return the layers to measure by path, and why the others are not."""
+) -> tuple[dict[str, nn.Module], dict[str, str], dict[str, float]]:
+    """Return the layers to measure by path, why the others are not, and who has too few zeros."""
     found = _layers(model, opened)
     private, shared = private_modules(model), ties.tied(model)
     asked = to_skip(model, kinds(), skip, more=found)
     candidates: dict[str, nn.Module] = {}
+    few: dict[str, float] = {}
     skipped = {path: why for path, module in model.named_modules() if (why := _none(module))}
     for path, layer in found.items():
         if layer in asked:
@@ -263,14 +239,17 @@ def _candidates(
         if layer in private:
             skipped[path] = READ
         elif sparsity < threshold:
-            skipped[path] = f"{sparsity:.1%} of its weights are zero"
+            few[path] = sparsity
+            skipped[path] = (
+                f"{sparsity:.1%} of its weights are zero, measured from {share(threshold)} on"
+            )
         elif sparsity == 1.0:
             skipped[path] = "all of its weights are zero"
         elif layer in shared:
             skipped[path] = ties.sharing([path for path, _ in shared[layer]])
         else:
             candidates[path] = layer
-    return candidates, skipped
+    return candidates, skipped, few
 
 
 def _layers(
@@ -320,7 +299,10 @@ def _decide(
         _step(plain, x, training), _step(twin, x, training), device=x.device, seconds=seconds
     )
     saved = nbytes(plain) - nbytes(twin)
-    better = times.high < 1.0 if criterion == "time" else saved > 0
+    if criterion == "time":
+        why = "" if times.high < 1.0 else why_dense(times, sparse.sparsity)
+    else:
+        why = "" if saved > 0 else why_larger(twin, -saved)
     return Decision(
         path,
         type(plain).__name__,
@@ -328,8 +310,9 @@ def _decide(
         tuple(x.shape),
         sparse.sparsity,
         times,
-        "sparse" if better else "dense",
+        "dense" if why else "sparse",
         saved,
+        why,
     )
 
 
@@ -345,7 +328,8 @@ def _step(layer: nn.Module, x: Tensor, training: bool) -> Any:
                 layer(x)
 
         return inference
-    dy = torch.randn_like(layer(x).detach())
+    # Not random numbers: what the caller draws next must not depend on how often times are taken.
+    dy = torch.ones_like(layer(x).detach())
 
     def step() -> None:
         torch.autograd.grad(layer(x), leaves, dy)

@@ -110,10 +110,11 @@ def _images(images: Images) -> tuple[Any, ...]:
     return images.numbers(), *images.phases
 
 
-def _taps(plan: Plan) -> tuple[int, int, int, int]:
+def _taps(plan: Plan) -> tuple[int, int, int, int, int]:
     return (
         plan.target.planes,
         plan.offset.numel(),
+        plan.together,
         plan.ptr.data_ptr(),
         plan.offset.data_ptr(),
     )

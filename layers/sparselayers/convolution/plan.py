@@ -15,8 +15,10 @@ from torch import Tensor
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
 from sparselayers.convolution.planes import Axis, Images, axes_of, places
+from sparselayers.structures.row_blocks import row_block
 
 _INT32_MAX = 2**31 - 1
+_BLOCK = 4  # output channels, the least height of row blocks: see convolution.h
 _KEPT = 20  # plans of a connectivity: ten sizes of batches and images, two products
 
 
@@ -53,6 +55,7 @@ class Plan:
     offset: Tensor  # (nnz,) int32
     permutation: Tensor | None  # of the values, into the order of the offsets
     blocking: tuple[int, ...]
+    together: int = 1  # planes of the target after one another that have the same taps
 
 
 def forward_plan(connectivity: Connectivity, task: Task) -> Plan | None:
@@ -91,7 +94,14 @@ def _forward(connectivity: Connectivity, task: Task) -> Plan | None:
     if offset is None:
         return None
     ptr = connectivity.row_ptr.to(torch.int64, copy=True)  # kernels know its address
-    return Plan(source, target, True, ptr, offset, None, blocking)
+    together = _together(connectivity, geometry)
+    return Plan(source, target, True, ptr, offset, None, blocking, together)
+
+
+def _together(connectivity: Connectivity, geometry: Geometry) -> int:
+    """Return _BLOCK where as many output channels after one another share their taps, else 1."""
+    of_group = connectivity.shape[0] // geometry.groups
+    return _BLOCK if of_group % _BLOCK == 0 and row_block(connectivity) > 1 else 1
 
 
 def _grad_input(connectivity: Connectivity, task: Task) -> Plan | None:

@@ -47,6 +47,7 @@ void use(const std::string& name) {
   use_lanes(name);
   use_bitmaps(name);
   use_row_blocks(name);
+  use_n_of_m(name);
   use_convolution(name);
 }
 
@@ -70,6 +71,7 @@ NB_MODULE(_native, module) {
   bind_lanes(module);
   bind_bitmaps(module);
   bind_row_blocks(module);
+  bind_n_of_m(module);
   bind_convolution(module);
   bind_rewiring(module);
 }

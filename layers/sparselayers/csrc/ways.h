@@ -11,12 +11,14 @@ namespace sparsebench {
 void bind_lanes(nanobind::module_& module);
 void bind_bitmaps(nanobind::module_& module);
 void bind_row_blocks(nanobind::module_& module);
+void bind_n_of_m(nanobind::module_& module);
 void bind_convolution(nanobind::module_& module);
 void bind_rewiring(nanobind::module_& module);
 
 void use_lanes(const std::string& set);
 void use_bitmaps(const std::string& set);
 void use_row_blocks(const std::string& set);
+void use_n_of_m(const std::string& set);
 void use_convolution(const std::string& set);
 
 }  // namespace sparsebench

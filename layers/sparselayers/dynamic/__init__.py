@@ -14,13 +14,14 @@ meanwhile:
 A new rule is a subclass of Rewirer with one method, `grow`.
 """
 
+from sparselayers.dynamic.cht import CHT, CHTs
 from sparselayers.dynamic.granet import GraNet
-from sparselayers.dynamic.hebb import CHT, CHTs
+from sparselayers.dynamic.gse import GSE
 from sparselayers.dynamic.mest import MEST
 from sparselayers.dynamic.momentum import MomentumGrowth
 from sparselayers.dynamic.rewirer import Rewirer
-from sparselayers.dynamic.rules import SET, RigL
-from sparselayers.dynamic.sampled import GSE
+from sparselayers.dynamic.rigl import RigL
+from sparselayers.dynamic.set import SET
 from sparselayers.dynamic.site import Site
 from sparselayers.dynamic.top_kast import TopKAST
 

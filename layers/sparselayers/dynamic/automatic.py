@@ -14,7 +14,7 @@ from torch.optim.optimizer import (
 )
 
 from sparselayers.change import check_changeable
-from sparselayers.dynamic.rules import RigL
+from sparselayers.dynamic.rigl import RigL
 from sparselayers.layer import SparseLayer
 
 

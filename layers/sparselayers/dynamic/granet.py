@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.optim import Optimizer
 
-from sparselayers.dynamic.rules import RigL
+from sparselayers.dynamic.rigl import RigL
 
 if TYPE_CHECKING:
     from sparselayers.prune import Schedule

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from sparselayers.dynamic.rules import SET
+from sparselayers.dynamic.set import SET
 from sparselayers.dynamic.site import Site
 
 

@@ -11,6 +11,7 @@ from sparselayers import Connectivity
 from sparselayers.topologies import DRAWN
 
 Draw = Callable[..., Connectivity]
+Check = Callable[[tuple[int, int], float], None]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Topology:
 
     It raises ValueError, with what is allowed, for what it cannot draw. `description` is a line for
     `sparsebench list`, `missing` why it cannot be used here. Where a user lists the connections,
-    `bring`, called alike, returns what is given to the layer.
+    `bring`, called alike, returns what is given to the layer. Where it is known without drawing
+    what cannot be drawn, `check(shape, sparsity)` raises the ValueError of `draw`.
     """
 
     name: str
@@ -27,12 +29,13 @@ class Topology:
     description: str
     missing: str = ""
     bring: Callable[..., Tensor] | None = None
+    check: Check | None = None
 
     @classmethod
-    def of(cls, name: str, draw: Draw) -> Topology:
+    def of(cls, name: str, draw: Draw, check: Check | None = None) -> Topology:
         """Return the topology of a function, described by the first line of its docstring."""
         lines = (draw.__doc__ or "").strip().splitlines()
-        return cls(name, draw, lines[0] if lines else "")
+        return cls(name, draw, lines[0] if lines else "", check=check)
 
 
 OWN: dict[str, Topology] = {name: Topology.of(name, draw) for name, draw in DRAWN.items()}
@@ -43,13 +46,13 @@ def topology(draw: Draw) -> Draw:
     return named(draw.__name__)(draw)
 
 
-def named(name: str) -> Callable[[Draw], Draw]:
+def named(name: str, check: Check | None = None) -> Callable[[Draw], Draw]:
     """Register a function under `name`. Raises ValueError where another one has it."""
 
     def register(draw: Draw) -> Draw:
         if name in OWN:
             raise ValueError(f"two topologies are called {name!r}")
-        OWN[name] = Topology.of(name, draw)
+        OWN[name] = Topology.of(name, draw, check)
         return draw
 
     return register

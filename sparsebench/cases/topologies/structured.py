@@ -6,6 +6,8 @@ structure cannot come close to is no such case.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from sparsebench.cases.topologies.registry import Draw, named
@@ -59,4 +61,4 @@ def _described(structure: structures.Structure) -> str:
 
 
 for _topology, _name in STRUCTURED.items():
-    named(_topology)(_drawing(_name))
+    named(_topology, partial(check, structures.named(_name)))(_drawing(_name))

@@ -1,4 +1,4 @@
-"""As sparselayers/backends/native/lanes.py; a batch is one block (csrc/lanes/blocks.h)."""
+"""As rows.py, arranging.py and lanes.py of sparselayers/backends/native; a batch is one block."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Lanes(Way):
     """Rows of connections, lanes of the batch, which is laid out feature by feature first."""
 
     name = "lanes"
-    products = ("arrange", "y", "dx", "dweights", "backward")
+    products: tuple[str, ...] = ("arrange", "y", "dx", "dweights", "backward")
 
     def __init__(self, kernels: Any) -> None:
         super().__init__(kernels)

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-_CODES = {"f32": "f", "bf16": "H", "i32": "i", "i64": "q", "u16": "H", "u64": "Q"}
+_CODES = {
+    "f32": "f", "f64": "d", "bf16": "H", "bool": "B",
+    "i32": "i", "i64": "q", "u16": "H", "u64": "Q",
+}  # fmt: skip
 
 
 class Memory:
@@ -31,6 +34,10 @@ class Memory:
         made._bytes[:] = coded.tobytes()
         return made
 
+    def be(self, other: Memory) -> None:
+        """Hold what another holds."""
+        self._bytes[:] = other._bytes[:]
+
     def numbers(self) -> list[float]:
         """Return what it holds."""
         coded: array[Any] = array(_CODES[self._kind], self._bytes[:])
@@ -40,10 +47,12 @@ class Memory:
 
 
 @cache
-def given(kind: str, count: int, seed: int) -> Memory:
+def given(kind: str, count: int, seed: int, of_256: int = 256) -> Memory:
     """Return random eighths from −7/8 to 7/8: exact in every type, as are sums of their products.
 
-    Made once; all workloads read them.
+    All but `of_256` of 256 are 0. Made once; all workloads read them.
     """
-    drawn = random.Random(seed).randbytes(count)
-    return Memory.of(kind, [(byte % 15 - 7) / 8 for byte in drawn])
+    source = random.Random(seed)
+    drawn, kept = source.randbytes(count), source.randbytes(count)
+    pairs = zip(drawn, kept, strict=True)
+    return Memory.of(kind, [(byte % 15 - 7) / 8 if at < of_256 else 0 for byte, at in pairs])

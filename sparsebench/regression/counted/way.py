@@ -12,19 +12,28 @@ from sparsebench.regression.counted.memory import Memory, given
 
 OUTPUTS, INPUTS = 256, 512
 BATCHES = (1, 16, 64)
+TYPES = ("f32", "bf16")
 THREADS = 1
 Place = tuple[int, int, int]  # address, stride of the batch and of the features
 NOWHERE: Place = (0, 0, 0)
 
 
 class Layer:
-    """Random connections in CSR order, so many of 256 places; `height` rows in a row are alike."""
+    """Random connections in CSR order, so many of 256 places; `height` rows in a row are alike.
 
-    def __init__(self, of_256: int, height: int = 1) -> None:
-        drawn, rows = Random(0), []
+    Or, of every M inputs after one another, N: `n_of_m`.
+    """
+
+    def __init__(self, of_256: int, height: int = 1, n_of_m: tuple[int, int] = (0, 0)) -> None:
+        (n, m), drawn, rows = n_of_m, Random(0), []
         for _ in range(OUTPUTS // height):
-            places = enumerate(drawn.randbytes(INPUTS))
-            rows += [[place for place, byte in places if byte < of_256]] * height
+            if m:
+                groups = (sorted(drawn.sample(range(m), n)) for _ in range(INPUTS // m))
+                row = [m * number + place for number, group in enumerate(groups) for place in group]
+            else:
+                places = enumerate(drawn.randbytes(INPUTS))
+                row = [place for place, byte in places if byte < of_256]
+            rows += [row] * height
         self.row_ptr = [0, *accumulate(map(len, rows))]
         self.col = [place for row in rows for place in row]
         self.nnz = len(self.col)
@@ -56,12 +65,16 @@ class Workload:
 
     def room(self, kind: str, count: int) -> int:
         """Return the address of memory to work in, which lasts as long as the workload does."""
-        self._kept.append(Memory(kind, count))
-        return self._kept[-1].address
+        return self.keep(Memory(kind, count))
 
-    def result(self, name: str, count: int) -> int:
-        """Return the address of memory for a result."""
-        self.results[name] = Memory(self.kind, count)
+    def keep(self, memory: Memory) -> int:
+        """Return the address of memory, which lasts as long as the workload does."""
+        self._kept.append(memory)
+        return memory.address
+
+    def result(self, name: str, count: int, kind: str | None = None) -> int:
+        """Return the address of memory for a result, of the workload's type unless it has one."""
+        self.results[name] = Memory(kind or self.kind, count)
         return self.results[name].address
 
     def values(self) -> int:
@@ -97,17 +110,21 @@ class Way:
     """A way to compute the products of a layer, arranged for its connections.
 
     Each of `products` is a method that adds calls to a workload; "arrange" makes what was arranged
-    again.
+    again. There is a workload of each for all types and batches, or one of what is `untyped`.
     """
 
     name: str
     products: tuple[str, ...]
+    untyped: tuple[str, ...] = ("arrange",)
+    types: tuple[str, ...] = TYPES
     batches: tuple[int, ...] = BATCHES
     of_256 = 26  # places with a connection
+    inputs_of_256 = 256  # inputs that are not zero
     height = 1
+    n_of_m = (0, 0)  # connections of so many inputs, in place of places of 256
 
     def __init__(self, kernels: Any) -> None:
-        self.layer = Layer(self.of_256, self.height)
+        self.layer = Layer(self.of_256, self.height, self.n_of_m)
         self.kernels = kernels
         self.ptr = Memory.of("i32", self.layer.row_ptr)
 

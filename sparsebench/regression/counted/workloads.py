@@ -9,23 +9,28 @@ from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
 from sparsebench.regression.counted.bitmaps import Bitmaps, Panels
+from sparsebench.regression.counted.few import Few
 from sparsebench.regression.counted.lanes import Lanes
+from sparsebench.regression.counted.n_of_m import NOfEight, NOfFour
+from sparsebench.regression.counted.nonzero import Nonzero
+from sparsebench.regression.counted.rewiring import Rewiring
 from sparsebench.regression.counted.row_blocks import RowBlocks
 from sparsebench.regression.counted.way import Way, Workload
 
 ISA = "avx2"
-TYPES = ("f32", "bf16")
-WAYS: tuple[type[Way], ...] = (Lanes, Bitmaps, Panels, RowBlocks)
+WAYS: tuple[type[Way], ...] = (
+    Lanes, Bitmaps, Panels, RowBlocks, NOfFour, NOfEight, Few, Nonzero, Rewiring,
+)  # fmt: skip
 _MODULE = "_native"
 
 
 def _named() -> Iterator[tuple[str, tuple[type[Way], str, str, int]]]:
     for way in WAYS:
         for product in way.products:
-            if product == "arrange":
+            if product in way.untyped:
                 yield f"{way.name}-{product}", (way, product, "", 0)
                 continue
-            for kind in TYPES:
+            for kind in way.types:
                 for batch in way.batches:
                     of = f"{kind}-b{batch}" if batch else kind
                     yield f"{way.name}-{product}-{of}", (way, product, kind, batch)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from sparsebench.records import store
 
 SCHEMA = 1
-FILE_NAME = "models.jsonl"
+FILE_NAME = "formats.jsonl"  # models.jsonl are those of sparsebench.models
 
 
 class ModelRecord(BaseModel):

@@ -30,8 +30,8 @@ class GPTSetting(Setting):
 
     With `seconds` the network trains so long, tests not counted, and each of its `epochs` is as
     long a part of that time; without, an epoch has `steps_per_epoch` steps. The learning rate
-    rises during the share `warm_up` of the training, then follows `schedule`, by time or by steps
-    alike. The optimizer is AdamW, with `momentum` as its first beta.
+    rises from a hundredth during the share `warm_up` of the training, then follows `schedule`, by
+    time or by steps alike. The optimizer is AdamW, with `momentum` as its first beta.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = text.SHAPE

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from sparsebench.training.datasets import digits
 from sparsebench.training.settings.base import Setting
 from sparsebench.training.settings.structured import check_nearest, fitting
-from sparselayers.dynamic.hebb import Removal, Score
+from sparselayers.dynamic.cht import Removal, Score
 
 Model = Literal["dense", "masked", "sparse", "wide"]
 Topology = Literal["random", "user", "small_world", "receptive_fields", "correlated"]

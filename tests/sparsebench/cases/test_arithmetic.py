@@ -43,3 +43,11 @@ def test_against_a_convolution_counted_by_hand():
     assert arithmetic.traffic(of) == parameters + indices + x + y
     assert arithmetic.footprint(of) == parameters + indices + x + y
     assert arithmetic.needed_memory(of) == parameters + indices + y
+
+
+def test_what_multiplies_nothing_has_no_operations():
+    """Activations and making a layer, of a dense layer too."""
+    winners = case(operation="k_winners", in_features=8, out_features=8, phase="inference")
+    for of in (winners, case(phase="construction", **SMALL)):
+        assert arithmetic.flops(of) == arithmetic.dense_flops(of) == 0
+    assert arithmetic.dense_flops(case(phase="inference", **SMALL)) == 2 * 24 * 2

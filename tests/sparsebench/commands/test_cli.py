@@ -285,6 +285,16 @@ def test_options_say_where_and_how(call, measured):
         (("run", "mine.toml", "-f", "size=3"), ("no field 'size'", "width")),
         (("run", "mine.toml", "-f", "width=3"), ("no case of mine.toml", "width=3")),
         (("run", "mine.toml", "--device", "tpu"), ("--device tpu", "cpu")),
+        (
+            ("run", "blocks.toml"),
+            (
+                "blocks.toml: topology blocks-32x32 has no connections for any of the layers",
+                "(16, 16): its 16 outputs are no multiple of 32; allowed are 1, 2, 4, 8, 16",
+                "topology 2:4 has no connections",
+                "--filter 'topology!=2:4'",
+            ),
+        ),
+        (("run", "blocks.toml", "--dry-run"), ("blocks.toml: topology blocks-32x32",)),
         (("run", "mine.toml", "--threads", "0"), ("--threads",)),
         (("report", "nowhere"), ("nowhere", "no such")),
         (("report", "."), (".", "no records.jsonl")),
@@ -292,12 +302,42 @@ def test_options_say_where_and_how(call, measured):
 )
 def test_wrong_input_is_one_message_and_exit_code_2(arguments, parts, call, measured):
     Path("bad.toml").write_text(SWEEP.replace("[0.5, 0.9]", "[2, 0.9]"))
+    kinds = 'topology = ["random", "blocks-8x1", "blocks-32x32", "2:4"]\n'
+    Path("blocks.toml").write_text(SWEEP.replace("[0.5, 0.9]", "0.9") + kinds)
     code, _, err = call(*arguments)
     assert code == 2
     for part in parts:
         assert part in err
     assert not measured
     assert not Path("results").exists()
+
+
+def test_a_topology_that_some_layers_have_and_what_an_implementation_lacks_stay_rows(
+    call, monkeypatch
+):
+    """Blocks that divide one width of two; an implementation without a type, whatever the layer."""
+    text = SWEEP.replace('["dense", "ours"]', '["dense", "torch_csr"]').replace(
+        "[8, 16]", "[8, 12]"
+    )
+    Path("mine.toml").write_text(text + 'topology = "blocks-8x1"\ndtype = "bfloat16"\n')
+    asked = []
+
+    def answer(function, *args, **options):
+        asked.append(args[:1])
+        if function is runner.worker.prepare and args[0].out_features == 12:
+            return Outcome("unsupported", "blocks")
+        return Outcome("ok", times=Times([1e-3], 1))
+
+    monkeypatch.setattr(isolation, "call", answer)
+    monkeypatch.setattr(machine, "busy", lambda: 0.0)
+    code, _, _ = call("run", "mine.toml")
+    assert code == 0
+    assert {(r.case.implementation, r.case.out_features, r.status) for r in load()} == {
+        ("dense", 8, "ok"),
+        ("dense", 12, "unsupported"),
+        ("torch_csr", 8, "unsupported"),
+        ("torch_csr", 12, "unsupported"),
+    }
 
 
 def test_two_runs_into_one_folder_are_refused(call, measured):

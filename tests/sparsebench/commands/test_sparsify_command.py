@@ -71,6 +71,13 @@ def test_every_kind_of_layer_is_pruned_and_measured():
     assert "lstm: not measured: there is no sparse recurrent layer" in result.output
 
 
+def test_a_model_that_is_not_sparse_enough_is_told_so():
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:tiny", "--input", "4,3,8,8"])
+    assert result.exit_code == 0, result.output
+    assert "0: not measured: 0.0% of its weights are zero, measured from 80% on" in result.output
+    assert "No layer was measured: the model is as it was." in result.output
+
+
 def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place])  # as a script has it
@@ -185,6 +192,9 @@ def test_json():
     result = CliRunner().invoke(app, [*arguments, "--seconds", "0", "--json"])
     answer = json.loads(result.stdout)
     assert [layer["path"] for layer in answer["layers"]] == ["0", "3"]
+    for layer in answer["layers"]:
+        assert bool(layer["reason"]) == (layer["chosen"] == "dense")
+    assert answer["notes"] == [] or "disturbed" in answer["notes"][0]
     assert answer["layers"][0]["sparsity"] == pytest.approx(0.9, abs=0.01)
     dense, sparse = answer["model"]["dense"], answer["model"]["sparse"]
     assert min(dense["time_s"], sparse["time_s"], sparse["checkpoint"]) > 0

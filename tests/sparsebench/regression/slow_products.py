@@ -4,12 +4,13 @@ import time
 
 from sparsebench.regression import yardstick
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import few, one_block
+from sparselayers.backends.native import few, few_bitmaps, one_block
 
 
 def measured(names, seconds):
     """What the yardstick finds, with native products that take `seconds` on the processor."""
-    for backend in (type(BACKENDS["native"]), few.Few, one_block.OneBlock):
+    shorts = few.Few, few_bitmaps.FewBitmaps, one_block.OneBlock
+    for backend in (type(BACKENDS["native"]), *shorts):
         for name in ("forward", "backward"):
             setattr(backend, name, _lasting(getattr(backend, name), seconds))
     return yardstick.run(names, 0.03, rivals=False)

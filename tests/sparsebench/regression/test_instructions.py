@@ -20,6 +20,14 @@ from tests.sparsebench.regression.test_check_command import commit, repository  
 
 ROOT = Path(__file__).parents[3]
 SAME, CHANGED = "lanes-y-f32-b16", "row_blocks-y-f32-b1"
+ALIKE = (SAME, "few-backward-f32-b1", "rewiring-scatter")
+# What is computed twice in the head: the file that calls it, and the end of the call.
+TWICE = {
+    CHANGED: ("row_blocks.py", "*work.y(), THREADS)\n"),
+    "few-y-f32-b8": ("few.py", "work.batch, y, THREADS)\n"),
+    "nonzero-y-f32-b1": ("nonzero.py", "*work.y(), THREADS)\n"),
+    "rewiring-merge": ("rewiring.py", "*arrays, THREADS)\n"),
+}
 
 
 def counts(failed=(), **sizes_and_instructions):
@@ -53,6 +61,13 @@ def test_what_one_side_alone_has_is_named_and_not_compared():
     }
     assert all(f.ratio is None for f in found.values())
     assert found["lost"].message == "TypeError: no"
+
+
+def test_a_base_whose_kernels_lack_one_is_no_failure():
+    """It is called by what the head has to call it, which finds nothing there."""
+    base, head = counts(["few"], other=(8, 10)), counts(few=(8, 10), other=(8, 10))
+    few, other = instructions.judged(base, head)
+    assert (few.verdict, few.message, other.verdict) == ("not in base", "TypeError: no", "same")
 
 
 # Of two workloads, as callgrind writes it: names once, in short from then on.
@@ -269,16 +284,17 @@ def test_wrong_input_is_one_message(arguments, message, made_up):
 
 
 def changed(folder):
-    """A copy of what calls the kernels, in which the product of row blocks is computed twice."""
+    """A copy of what calls the kernels, in which some products are computed twice."""
     packages = folder / "twice"
     place = packages / "sparsebench" / "regression"
     shutil.copytree(Path(counted.__file__).parent, place / "counted")
     (packages / "sparsebench" / "__init__.py").touch()
     (place / "__init__.py").touch()
-    file = place / "counted" / "row_blocks.py"
-    source, after = file.read_text("utf-8"), "*work.y(), THREADS)\n"
-    assert source.count(after) == 1
-    file.write_text(source.replace(after, f"{after}        work._calls *= 2\n"), "utf-8")
+    for name, after in TWICE.values():
+        file = place / "counted" / name
+        source = file.read_text("utf-8")
+        assert source.count(after) == 1
+        file.write_text(source.replace(after, f"{after}        work._calls *= 2\n"), "utf-8")
     return packages
 
 
@@ -291,10 +307,10 @@ def changed(folder):
 def test_counts_repeat_and_a_loop_too_many_is_caught(tmp_path):
     kernels = Path(library.kernels.__file__)
     sides = {"base": Side(kernels, ROOT), "head": Side(kernels, changed(tmp_path))}
-    chosen = dict.fromkeys(sides, (SAME, CHANGED))
+    chosen = dict.fromkeys(sides, (*ALIKE, *TWICE))
     found = instructions.count(instructions.valgrind(), sides, chosen, tmp_path)
-    assert found["base"].counted[SAME] == found["head"].counted[SAME]
-    same, more = instructions.judged(found["base"], found["head"])
-    assert (same.workload, same.ratio, same.verdict) == (SAME, 1, "same")
-    assert more.verdict == "more"
-    assert more.ratio == pytest.approx(2, rel=0.2)
+    findings = {f.workload: f for f in instructions.judged(found["base"], found["head"])}
+    assert {name: findings[name].ratio for name in ALIKE} == dict.fromkeys(ALIKE, 1)
+    assert {findings[name].verdict for name in ALIKE} == {"same"}
+    assert {findings[name].verdict for name in TWICE} == {"more"}
+    assert [findings[name].ratio for name in TWICE] == [pytest.approx(2, rel=0.2)] * len(TWICE)

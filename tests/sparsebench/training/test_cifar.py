@@ -12,22 +12,14 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import (
-    checkpoint,
-    datasets,
-    evaluation,
-    experiment,
-    loop,
-    plots,
-    series,
-    tables,
-)
+from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, series
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.cifar import accounts, masks, model_records, networks, schedule
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.datasets import cifar10 as cifar
 from sparsebench.training.settings import CifarSetting, SettingError
+from sparsebench.training.views import plots, tables
 from sparselayers import structures
 from sparselayers.convert import Decision
 from sparselayers.convert.measure import Times

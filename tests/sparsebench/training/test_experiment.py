@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import experiment, race_plot, series, structures_plot
+from sparsebench.training import experiment, series
 from sparsebench.training.cifar.schedule import to_time
 from sparsebench.training.settings import CifarSetting, MLPSetting
+from sparsebench.training.views import race_plot, structures_plot
 
 TABLE = """\
 question = "which rate, and how wide?"

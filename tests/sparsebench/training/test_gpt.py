@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 import sparselayers as sl
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import loop, pace, plots, series, tables
+from sparsebench.training import loop, pace, series
 from sparsebench.training.datasets import Text, text
+from sparsebench.training.evaluation import evaluate
 from sparsebench.training.pace import Pace
 from sparsebench.training.peak import peak_of
 from sparsebench.training.settings import GPTSetting, SettingError
@@ -22,6 +23,7 @@ from sparsebench.training.state import Progressing
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.text import network, testing, windows
 from sparsebench.training.text.tables import feed_forward_weights
+from sparsebench.training.views import plots, tables
 
 POEM = """\
 The time has come, the walrus said, to talk of many things:
@@ -252,8 +254,15 @@ def test_the_rate_rises_and_falls_with_time_as_with_steps(seconds):
     assert counted.progress(7) == 17 / 30
     assert (counted.over(9), counted.over(10)) == (False, True)
     setting = replace(SPARSE, warm_up=0.2, schedule="constant")
-    rates = [loop.learning_rate(setting, progress) for progress in (0.0, 0.05, 0.2, 1.0)]
-    assert rates == pytest.approx([0.0, 0.0025, 0.01, 0.01])
+    rates = [loop.learning_rate(setting, progress) for progress in (0.0, 0.1, 0.2, 1.0)]
+    assert rates == pytest.approx([0.0001, 0.00505, 0.01, 0.01])
+
+
+def test_the_first_step_learns(poem, silent):
+    setting = replace(SPARSE, epochs=1, steps_per_epoch=1)
+    untrained = evaluate(Progressing.start(setting).network, poem, setting)
+    record = loop.train(setting, poem, silent)
+    assert record.epochs[0].perplexity != untrained["perplexity"]
 
 
 def test_biases_and_norms_do_not_decay_and_sparse_weights_do():

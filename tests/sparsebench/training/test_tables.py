@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from sparsebench.training import experiment, loop, plots, tables
+from sparsebench.training import experiment, loop
 from sparsebench.training.curves import CurvesRecord
-from sparsebench.training.front import front
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
 from sparsebench.training.settings import MLPSetting
+from sparsebench.training.views import plots, tables
+from sparsebench.training.views.front import front
 from sparsebench.views.tables import writers
 
 ROWS = {row.row: row for row in experiment.shipped("mnist").rows}

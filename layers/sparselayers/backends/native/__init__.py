@@ -2,10 +2,13 @@
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
 leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
-their inputs. Each is a backend by itself, so that its name can be asked for in place of a choice;
-the compiled kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go
-from those that are not (`nonzero.py`) in place of the lanes; what is asked before a small call
-(`few.py`), or before one of a single block (`one_block.py`), is kept.
+their inputs, `n_of_4` and `n_of_8` select some of every four or eight inputs, for small batches.
+Each is a backend by itself, so that its name can be asked for in place of a choice; the compiled
+kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go from those that
+are not (`nonzero.py`) in place of the lanes. What is asked before a small call is kept
+(`short.py`): before one of a few rows, by the lanes (`few.py`) or by bitmaps (`few_bitmaps.py`),
+and before one of a single block (`one_block.py`). Kernels are told of a layer's connections once
+(`told.py`): as rows (`rows.py`), or as bits (`bits.py`).
 """
 
 from __future__ import annotations
@@ -16,18 +19,29 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
-from sparselayers.backends.native import calibration, few, library, nonzero, one_block
+from sparselayers.backends.native import calibration, library, nonzero, short_choice
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import isa
+from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.backends.plan import Plan
 from sparselayers.connectivity import Connectivity
 
-__all__ = ["Bitmaps", "Lanes", "Native", "Panels", "RowBlocks", "isa", "settle"]
+__all__ = [
+    "Bitmaps",
+    "Lanes",
+    "NOfEight",
+    "NOfFour",
+    "Native",
+    "Panels",
+    "RowBlocks",
+    "isa",
+    "settle",
+]
 
 
 def settle(dtype: torch.dtype) -> None:
@@ -112,9 +126,9 @@ class Native(Backend):
         return found._replace(input=WAYS[dx].grad_input(dy, values, connectivity))
 
     def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
-        """Return the products of a few rows, or of one block, where those are the lanes'."""
+        """Return the products of a few rows, or of one block, without what precedes them."""
         batch = x.shape[0]
-        if batch > one_block.MOST:
+        if batch > short_choice.MOST:
             return self
         key = "shortly", batch, x.dtype, torch.get_num_threads()
         found: Backend | None = connectivity.derived(key)
@@ -124,20 +138,7 @@ class Native(Backend):
         return connectivity.derive(key, make, at_most=_KEPT)
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
-        is_few = few.is_small(batch, connectivity, dtype)
-        if not (is_few or one_block.is_one_block(batch, dtype)):
-            return self
-        ways = {
-            *choose("y", batch, connectivity, dtype).ways,
-            *choose("backward", batch, connectivity, dtype).ways,
-        }
-        if ways != {"lanes"}:
-            return self
-        if is_few:
-            return few.Few(batch, connectivity, dtype)
-        if nonzero.may_gain(batch, connectivity, dtype):
-            return self  # which looks for inputs that are zero
-        return one_block.OneBlock(batch, connectivity, dtype)
+        return short_choice.short_of(batch, connectivity, dtype) or self
 
     def plan(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Plan:
         """Return by which ways a batch is computed, and what each was estimated to take."""

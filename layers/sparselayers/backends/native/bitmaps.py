@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend
-from sparselayers.backends.native import library
+from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.native import few_bitmaps, library
+from sparselayers.backends.native.bits import bitmap_of
 from sparselayers.backends.native.lanes import Lanes
-from sparselayers.backends.native.library import address, ready, threads
+from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity
 
-WORD = 64  # places of a word
 _LANES = Lanes()
 _DTYPES = (torch.float32, torch.bfloat16)
-# Connections of a row are counted in 16 bits.
-_MOST_INPUTS = 1 << 16
 
 
 class LaidOut(Backend):
@@ -41,7 +37,8 @@ class Bitmaps(LaidOut):
     A place takes one bit and a half of one, where a column takes 16 for each connection and its
     transpose 32: less memory than columns from 1 connection in 20 places on, and no transpose.
     Numbers that are not finite are left to the lanes: a zero of the weight would pass them on.
-    Serves float32 and bfloat16, which is added up in float32.
+    A few rows meet the weights as they are laid out, in registers (few_bitmaps.py). Serves float32
+    and bfloat16, which is added up in float32.
     """
 
     name = "bitmaps"
@@ -50,6 +47,9 @@ class Bitmaps(LaidOut):
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
+        if few_bitmaps.is_few(x.shape[0]):
+            few = few_bitmaps.kept(x.shape[0], connectivity, values.dtype)
+            return few.forward(x, values, bias, connectivity)
         x = rows_of(x)
         if not all_finite(x):
             return _LANES.forward(x, values, bias, connectivity)
@@ -71,6 +71,9 @@ class Bitmaps(LaidOut):
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, values.dtype)
+            return few.grad_input(dy, values, connectivity)
         dy = rows_of(dy)
         if not all_finite(dy):
             return _LANES.grad_input(dy, values, connectivity)
@@ -91,6 +94,9 @@ class Bitmaps(LaidOut):
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the values."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, x.dtype)
+            return few.grad_values(dy, x, connectivity)
         dy, x, batch = rows_of(dy), rows_of(x), dy.shape[0]
         result = x.new_empty(connectivity.nnz)
         bitmap = bitmap_of(connectivity)
@@ -106,43 +112,20 @@ class Bitmaps(LaidOut):
         )
         return result
 
-
-@dataclass(frozen=True, slots=True)
-class Bitmap:
-    """What the kernels want to know of the places, and the arrays it points to."""
-
-    kernel: Any
-    arrays: tuple[Tensor, ...]
-
-
-def serves(connectivity: Connectivity) -> bool:
-    """Return whether these connections can be told as bits: not in the widest of layers."""
-    return connectivity.shape[1] < _MOST_INPUTS and connectivity.col.dtype == torch.int32
-
-
-def bitmap_of(connectivity: Connectivity) -> Bitmap:
-    """Return the bits, made once.
-
-    Raises ValueError for layers of 65536 inputs and more.
-    """
-    return connectivity.derive("bitmap", lambda: _make(connectivity))
-
-
-def _make(connectivity: Connectivity) -> Bitmap:
-    if not serves(connectivity):
-        raise ValueError(
-            f"bitmaps serve layers of fewer than {_MOST_INPUTS} inputs, "
-            f"got {connectivity.shape[1]}: choose backend 'lanes'"
-        )
-    row_ptr, col = connectivity.row_ptr, connectivity.col
-    outputs, inputs = connectivity.shape
-    places = outputs * -(-inputs // WORD)
-    bits = torch.empty(places, dtype=torch.int64)
-    before = torch.empty(places, dtype=torch.uint16)
-    starts = row_ptr.long()
-    kernel = ready().Bitmap(outputs, inputs, bits.data_ptr(), before.data_ptr(), starts.data_ptr())
-    kernel.fill(row_ptr.data_ptr(), col.data_ptr(), threads(connectivity.nnz))
-    return Bitmap(kernel, (bits, before, starts))
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor | None,
+        values: Tensor,
+        connectivity: Connectivity,
+        *,
+        needs: tuple[bool, bool, bool],
+    ) -> Gradients:
+        """Return the gradients that are needed, those of a few rows from one pass."""
+        if few_bitmaps.is_few(dy.shape[0]):
+            few = few_bitmaps.kept(dy.shape[0], connectivity, values.dtype)
+            return few.backward(dy, x, values, connectivity, needs=needs)
+        return super().backward(dy, x, values, connectivity, needs=needs)
 
 
 @cache

@@ -2,10 +2,11 @@
 
 A small layer is computed by every way, in turns, at two densities: so a way's time for a place of
 the weight and that for a connection are told apart. Row blocks are measured on layers that have
-them, of the least height. The least of several times counts, for what else a machine does only
-ever adds to it. What was found is kept in a file of the user's cache, by
-CPU, instruction set, PyTorch, threads and type; where platformdirs is not installed, which knows
-that place, or the file cannot be written, each process measures anew.
+them, of the least height, N of every M inputs on layers of a half and a quarter of them, at the
+batches that they are for. The least of several times counts, for what else a machine does only
+ever adds to it. What was found is kept in a file of the user's cache, by CPU, instruction set,
+PyTorch, threads and type; where platformdirs is not installed, which knows that place, or the file
+cannot be written, each process measures anew.
 
 `SPARSEBENCH_CALIBRATION=off` takes the costs of `costs.json`, the same on every machine.
 """
@@ -25,12 +26,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sparselayers.backends import kept
 from sparselayers.backends.base import Backend
-from sparselayers.backends.native import library
+from sparselayers.backends.native import few_bitmaps, library
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
+from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.connectivity import Connectivity
@@ -39,14 +42,17 @@ from sparselayers.structures.row_blocks import HEIGHTS
 Product = Literal["y", "dx", "dweights", "backward"]
 PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
 Way = str
-WAYS: dict[Way, Backend] = {way.name: way for way in (Lanes(), Bitmaps(), Panels(), RowBlocks())}
+WAYS: dict[Way, Backend] = {
+    way.name: way for way in (Lanes(), Bitmaps(), Panels(), RowBlocks(), NOfFour(), NOfEight())
+}
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 2  # to be raised where a way changes so much that old costs mislead
+_FORMAT = 4  # to be raised where a way is new, or changes so much that old costs mislead
 
 _SHAPE = 512, 1024
 _DENSITIES = 0.5, 0.2
 _BATCHES = 1, 4, 16, 128, 512
+_MOST = {NOfFour.name: MOST, NOfEight.name: MOST}  # of a batch, for ways that serve no larger one
 _SECONDS = 0.3  # for all of it: no round begins later
 _ROUNDS = 7
 _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
@@ -144,19 +150,28 @@ def path() -> Path | None:
     return _CALIBRATION.path
 
 
+def batches(way: Way) -> tuple[int, ...]:
+    """Return at which batches a way is measured."""
+    return tuple(batch for batch in _BATCHES if batch <= _MOST.get(way, batch))
+
+
 def measure(dtype: torch.dtype) -> Costs:
     """Measure every way, in turns, for `_SECONDS` at most."""
     start = time.perf_counter()
     with torch.random.fork_rng([]), torch.no_grad():
         plain, blocks = (
-            [_Probe(density, dtype, height) for density in _DENSITIES]
+            [_Probe(_in_blocks(density, height), dtype) for density in _DENSITIES]
             for height in (1, min(HEIGHTS))
         )
-    probes = {way: blocks if way == RowBlocks.name else plain for way in WAYS}
+        groups = {
+            way.name: [_Probe(_in_groups(n, way.m), dtype) for n in reversed(way.n)]
+            for way in (NOfFour, NOfEight)
+        }
+    probes = dict.fromkeys(WAYS, plain) | {RowBlocks.name: blocks} | groups
     found: dict[Way, dict[Product, list[Point]]] = {way: {p: [] for p in PRODUCTS} for way in WAYS}
     for number, batch in enumerate(_BATCHES):
         share = (number + 1) / len(_BATCHES)
-        ways = [way for way in WAYS if len(found[way]["y"]) == number]
+        ways = [way for way in WAYS if len(found[way]["y"]) == number and batch in batches(way)]
         calls = {
             (way, product, i): call
             for i in range(len(_DENSITIES))
@@ -166,32 +181,46 @@ def measure(dtype: torch.dtype) -> Costs:
         times = _least(calls, start + _SECONDS * share)
         for way in ways:
             for product in PRODUCTS:
-                if (way, product, 0) not in times:
-                    continue
-                seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
-                found[way][product].append(_point(batch, probes[way], seconds))
+                if (way, product, 0) in times:
+                    seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
+                    found[way][product].append(_point(batch, probes[way], seconds))
+                else:
+                    each = [found[way][part][-1] for part in ("dx", "dweights")]
+                    found[way][product].append(_sum(*each))
             if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
                 found[way]["y"].pop()  # it is not tried further
-    whole = {way: points for way, points in found.items() if len(points["y"]) == len(_BATCHES)}
-    for points in whole.values():
-        points["backward"] = points["backward"] or _sums(points["dx"], points["dweights"])
+    whole = {way: points for way, points in found.items() if len(points["y"]) == len(batches(way))}
     return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3))
 
 
-class _Probe:
-    """A small layer of some density, in which so many outputs share their inputs."""
+def _in_blocks(density: float, height: int) -> Tensor:
+    """Return connections of some density, of which so many outputs share their inputs."""
+    outputs, inputs = _SHAPE
+    mask = torch.rand(outputs // height, inputs, generator=_seeded()) < density
+    return mask.repeat_interleave(height, 0)
 
-    def __init__(self, density: float, dtype: torch.dtype, height: int) -> None:
-        generator = torch.Generator().manual_seed(0)
-        outputs, inputs = _SHAPE
-        mask = torch.rand(outputs // height, inputs, generator=generator) < density
-        mask = mask.repeat_interleave(height, 0)
-        row_ptr = torch.zeros(outputs + 1, dtype=torch.int32)
+
+def _in_groups(n: int, m: int) -> Tensor:
+    """Return connections of each output to `n` of every `m` inputs."""
+    outputs, inputs = _SHAPE
+    drawn = torch.rand(outputs, inputs // m, m, generator=_seeded())
+    return (drawn.argsort(2) < n).view(_SHAPE)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+class _Probe:
+    """A small layer of connections that are given as a mask."""
+
+    def __init__(self, mask: Tensor, dtype: torch.dtype) -> None:
+        row_ptr = torch.zeros(len(mask) + 1, dtype=torch.int32)
         torch.cumsum(mask.sum(1), 0, out=row_ptr[1:])
         col = mask.nonzero()[:, 1].int()
         self.connectivity = Connectivity.adopt(_SHAPE, row_ptr, col)
-        self.values = torch.randn(col.numel(), generator=generator).to(dtype)
-        self.bias = torch.zeros(outputs, dtype=dtype)
+        self.values = torch.randn(col.numel(), generator=_seeded()).to(dtype)
+        self.bias = torch.zeros(len(mask), dtype=dtype)
 
     def calls(self, name: Way, batch: int) -> dict[Product, Callable[[], Any]]:
         """Return what computes each product by the way called `name`."""
@@ -210,7 +239,8 @@ class _Probe:
             # Others have no pass for both gradients.
             **(
                 {"backward": partial(backward, needs=(True, True, False))}
-                if name in ("lanes", RowBlocks.name)
+                if name in (Lanes.name, RowBlocks.name, NOfFour.name, NOfEight.name)
+                or (name == Bitmaps.name and few_bitmaps.is_few(batch))
                 else {}
             ),
         }
@@ -244,12 +274,9 @@ def _all(way: Way, times: dict[Any, float]) -> float:
     return sum(times[way, product, 0] for product in ("y", "dx", "dweights"))
 
 
-def _sums(these: list[Point], others: list[Point]) -> list[Point]:
+def _sum(one: Point, other: Point) -> Point:
     """Return the costs of one product after the other."""
-    return [
-        Point(a.batch, a.place + b.place, a.connection + b.connection)
-        for a, b in zip(these, others, strict=True)
-    ]
+    return Point(one.batch, one.place + other.place, one.connection + other.connection)
 
 
 def _key(dtype: torch.dtype) -> str:

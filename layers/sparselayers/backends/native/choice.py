@@ -4,7 +4,8 @@ Every way's time is estimated from what was measured on this machine (see calibr
 place of the weight and each connection costs it so much, and a batch between two that were measured
 costs what lies between. The way of the least estimate is taken. Where connections are few, the
 lanes are taken without an estimate: no machine is known on which another way is faster there,
-unless outputs share their inputs, and row blocks come into question.
+unless outputs share their inputs, and row blocks come into question, or have N of every M of them,
+and the batch is small.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from functools import partial
 
 import torch
 
-from sparselayers.backends.native import bitmaps, calibration, row_blocks
+from sparselayers.backends.native import bits, calibration, row_blocks
 from sparselayers.backends.native.calibration import Point, Product, Way
+from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.plan import Choice
 from sparselayers.connectivity import Connectivity
 
 # Below this share of connections nothing but the lanes has been seen to be fastest: by type, for
 # bfloat16 has units for dense products on some CPUs.
 _FEW = {torch.float32: 0.15, torch.bfloat16: 0.05}
+
+_SELECTING = NOfFour(), NOfEight()
 
 
 def choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
@@ -76,13 +80,17 @@ def _ways(
         return ("lanes",), f"the only way for {str(dtype).removeprefix('torch.')}"
     if not batch:
         return ("lanes",), "nothing to compute"
-    blocks = ("row_blocks",) if row_blocks.serves(connectivity) else ()
+    structured: tuple[Way, ...] = ("row_blocks",) if row_blocks.serves(connectivity) else ()
+    for way in _SELECTING:
+        if way.serves(batch, connectivity):
+            structured += (way.name,)
+            break  # what is 2:4 is 4:8 as well
     share = connectivity.nnz / (outputs * inputs)
     if share <= _FEW[dtype]:
-        return ("lanes", *blocks), f"few connections, {100 * share:.3g}% of all places"
-    if not bitmaps.serves(connectivity):
-        return ("lanes", *blocks), "the only way for layers as wide"
-    return ("lanes", "bitmaps", "panels", *blocks), ""
+        return ("lanes", *structured), f"few connections, {100 * share:.3g}% of all places"
+    if not bits.serves(connectivity):
+        return ("lanes", *structured), "the only way for layers as wide"
+    return ("lanes", "bitmaps", "panels", *structured), ""
 
 
 def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:

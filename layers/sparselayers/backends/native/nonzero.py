@@ -14,8 +14,9 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from sparselayers.backends.native import lanes, library
+from sparselayers.backends.native import library
 from sparselayers.backends.native.library import SUFFIXES, address, threads
+from sparselayers.backends.native.rows import columns_of
 from sparselayers.connectivity import Connectivity
 
 _BATCH = 8
@@ -41,14 +42,14 @@ def gains(x: Tensor, connectivity: Connectivity) -> bool:
     kernels, place = _of(x.dtype), (x.data_ptr(), *x.stride(), batch)
     if kernels.nonzero(*place, features) * in_a_row > features:
         return False
-    columns = lanes.columns_of(connectivity)
+    columns = columns_of(connectivity)
     return bool(kernels.visited(columns.kernel, *place) * in_a_row <= connectivity.nnz)
 
 
 def forward(x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity) -> Tensor:
     """Return y = x Wᵀ + bias. Weights at inputs that are zero are not looked at, be they NaN."""
     y = values.new_empty(x.shape[0], connectivity.shape[0])
-    kernels, columns = _of(values.dtype), lanes.columns_of(connectivity)
+    kernels, columns = _of(values.dtype), columns_of(connectivity)
     place = x.data_ptr(), *x.stride(), x.shape[0]
     kernels.multiply_nonzero(
         columns.kernel,

@@ -1,49 +1,35 @@
 """A batch of one block, by the lanes: what is asked in every step of training is kept.
 
 Such a batch is arranged whole, by one call, and each of its products is one more (csrc/README.md).
-How it is cut, on how many threads and in which arrays does not change from step to step.
+How it is cut, on how many threads and in which arrays is kept (short.py).
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Gradients, OneBackward
+from sparselayers.backends.base import Gradients
 from sparselayers.backends.native import library
-from sparselayers.backends.native.lanes import Lanes, columns_of, rows_of
 from sparselayers.backends.native.library import threads, threads_of_product
+from sparselayers.backends.native.rows import columns_of, rows_of
+from sparselayers.backends.native.short import Short
 from sparselayers.connectivity import Connectivity
 
 MOST = 128  # rows of the largest of blocks
-_LANES = Lanes()
 _DTYPES = (torch.float32, torch.float64)  # which are arranged as they are
 
 
-class OneBlock(OneBackward):
-    """The products of so many rows by one layer, on so many threads as there are when it is made.
-
-    `connectivity` is always that which it was made for.
-    """
-
-    name = "native"
+class OneBlock(Short):
+    """The products of one block, which are all made of it as it is arranged."""
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
-        self._batch, (self._outputs, self._inputs) = batch, connectivity.shape
-        self._connections = connectivity.nnz
+        shared = threads_of_product(batch, connectivity.nnz)
+        super().__init__(batch, connectivity, dtype, rows_of(connectivity), shared)
         self._strides = 1, batch
-        self._threads = threads_of_product(batch, connectivity.nnz)
-        self._told = rows_of(connectivity)  # whose arrays the kernels read
-        self._rows: Any = self._told.kernel
         kernels = library.loops(dtype, "pack", "multiply", "backward")
         self._pack, self._multiply = kernels.pack, kernels.multiply
         self._backward = kernels.backward
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve what the lanes do."""
-        return _LANES.supports(device, dtype)
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` feature-major, without room between features."""
@@ -69,7 +55,7 @@ class OneBlock(OneBackward):
         x = self._arranged(x, self._inputs)
         y = values.new_empty(self._batch, self._outputs)
         self._multiply(
-            self._rows,
+            self._layer,
             values.data_ptr(),
             0 if bias is None else bias.data_ptr(),
             x.data_ptr(),
@@ -93,14 +79,11 @@ class OneBlock(OneBackward):
     ) -> Gradients:
         """Return the gradients that are needed, from one arrangement of dy."""
         dy = self._arranged(dy, self._outputs)
-        if x is not None:
-            x = self._arranged(x, self._inputs)
-        dx = values.new_empty(self._batch, self._inputs) if needs[0] else None
-        dvalues = values.new_empty(self._connections) if needs[1] and x is not None else None
-        dbias = values.new_empty(self._outputs) if needs[2] else None
+        x = self._arranged(x, self._inputs) if needs[1] and x is not None else None
+        dx, dvalues, dbias = found = self._gradients(values, (needs[0], x is not None, needs[2]))
         columns = None if dx is None else columns_of(connectivity)
         self._backward(
-            self._rows,
+            self._layer,
             None if columns is None else columns.kernel,
             values.data_ptr(),
             dy.data_ptr(),
@@ -115,7 +98,7 @@ class OneBlock(OneBackward):
             0 if dbias is None else dbias.data_ptr(),
             self._threads,
         )
-        return Gradients(dx, dvalues, dbias)
+        return found
 
 
 def is_one_block(batch: int, dtype: torch.dtype) -> bool:

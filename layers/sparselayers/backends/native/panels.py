@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from sparselayers.backends.native.bitmaps import WORD, LaidOut, all_finite, bitmap_of, of, rows_of
+from sparselayers.backends.native.bitmaps import LaidOut, all_finite, of, rows_of
+from sparselayers.backends.native.bits import WORD, bitmap_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity

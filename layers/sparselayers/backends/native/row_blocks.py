@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
 from sparselayers.backends.native.library import address, ready, threads_of_product
+from sparselayers.backends.native.told import Told
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import HEIGHTS, row_block
 
@@ -94,29 +93,21 @@ class RowBlocks(OneBackward):
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """What the kernels want to know of the blocks, and the arrays it points to."""
-
-    kernel: Any
-    arrays: tuple[Tensor, ...]
-
-
 def serves(connectivity: Connectivity) -> bool:
     """Return whether these connections are row blocks, and not too many to count in 32 bits."""
     counted = max(*connectivity.shape, connectivity.nnz)
     return counted <= torch.iinfo(torch.int32).max and row_block(connectivity) > 1
 
 
-def blocks_of(connectivity: Connectivity) -> Blocks:
-    """Return the blocks, made once.
+def blocks_of(connectivity: Connectivity) -> Told:
+    """Return what the kernels know of the blocks, made once.
 
     Raises ValueError for layers that have none.
     """
     return connectivity.derive("row blocks", lambda: _make(connectivity))
 
 
-def _make(connectivity: Connectivity) -> Blocks:
+def _make(connectivity: Connectivity) -> Told:
     if not serves(connectivity):
         *most, least = HEIGHTS
         heights = f"{', '.join(map(str, most))} or {least}"
@@ -145,7 +136,7 @@ def _make(connectivity: Connectivity) -> Blocks:
         begin.data_ptr(),
     )
     kernel.fill(row_ptr.data_ptr(), of_rows.data_ptr())
-    return Blocks(kernel, (ptr, col, begin))
+    return Told(kernel, (ptr, col, begin))
 
 
 @cache

@@ -70,6 +70,59 @@ def where(feature, sample, features, batch, BY_SAMPLE: tl.constexpr, OFFSET: tl.
 
 
 @triton.jit
+def added_up(
+    source,
+    values,
+    bits,
+    starts,
+    row,
+    first,
+    sample,
+    outputs,
+    inputs,
+    batch,
+    words,
+    TRANSPOSED: tl.constexpr,
+    BY_SAMPLE: tl.constexpr,
+    OFFSET: tl.constexpr,
+    WIDE: tl.constexpr,
+    PRECISION: tl.constexpr,
+    ROWS: tl.constexpr,
+    WORDS: tl.constexpr,
+    BATCH: tl.constexpr,
+):
+    """Return the sums of a tile of W · source, or of Wᵀ · source where TRANSPOSED.
+
+    The tiles of W lie side by side, from the word `first` on, or below each other, from `row` on.
+    """
+    SIZE: tl.constexpr = 32 * WORDS if TRANSPOSED else ROWS
+    STEP: tl.constexpr = ROWS if TRANSPOSED else WORDS
+    DOWN: tl.constexpr = STEP if TRANSPOSED else 0
+    ASIDE: tl.constexpr = 0 if TRANSPOSED else STEP
+    features = outputs if TRANSPOSED else inputs
+    total = tl.zeros([SIZE, BATCH], WIDE)
+    own, start = words_of(bits, starts, row, first, outputs, words, WORDS)
+    weight = laid_out(values, own, start)
+    own, start = words_of(bits, starts, row + DOWN, first + ASIDE, outputs, words, WORDS)
+    for begin in range(0, outputs if TRANSPOSED else words, STEP):
+        tile = tl.reshape(weight, [ROWS, 32 * WORDS])
+        weight = laid_out(values, own, start)
+        if TRANSPOSED:
+            tile = tl.trans(tile)
+            feature = begin + tl.arange(0, ROWS)
+            later = begin + 2 * ROWS + row
+            own, start = words_of(bits, starts, later, first, outputs, words, WORDS)
+        else:
+            feature = begin * 32 + tl.arange(0, 32 * WORDS)
+            later = begin + 2 * WORDS + first
+            own, start = words_of(bits, starts, row, later, outputs, words, WORDS)
+        place, inside = where(feature, sample, features, batch, BY_SAMPLE, OFFSET)
+        numbers = tl.load(source + place, mask=inside, other=0)
+        total = tl.dot(tile, numbers, total, input_precision=PRECISION)
+    return total
+
+
+@triton.jit
 def any_nan(total):
     """Return whether a sum is not a number."""
     return tl.max(tl.max((total != total).to(tl.int32), 1), 0) > 0
@@ -101,18 +154,10 @@ def multiply(
     blocks = tl.cdiv(outputs, ROWS)
     row = (program % blocks) * ROWS + tl.arange(0, ROWS)
     sample = (program // blocks) * BATCH + tl.arange(0, BATCH)
-    total = tl.zeros([ROWS, BATCH], WIDE)
-    own, start = words_of(bits, starts, row, 0, outputs, words, WORDS)
-    weight = laid_out(values, own, start)
-    own, start = words_of(bits, starts, row, WORDS, outputs, words, WORDS)
-    for first in range(0, words, WORDS):
-        tile = tl.reshape(weight, [ROWS, 32 * WORDS])
-        weight = laid_out(values, own, start)
-        own, start = words_of(bits, starts, row, first + 2 * WORDS, outputs, words, WORDS)
-        column = first * 32 + tl.arange(0, 32 * WORDS)
-        place, inside = where(column, sample, inputs, batch, BY_SAMPLE, OFFSET)
-        numbers = tl.load(x + place, mask=inside, other=0)
-        total = tl.dot(tile, numbers, total, input_precision=PRECISION)
+    total = added_up(
+        x, values, bits, starts, row, 0, sample, outputs, inputs, batch, words,
+        False, BY_SAMPLE, OFFSET, WIDE, PRECISION, ROWS, WORDS, BATCH,
+    )  # fmt: skip
     if any_nan(total):
         total = tl.zeros([ROWS, BATCH], WIDE)
         for column in range(0, inputs):
@@ -158,20 +203,10 @@ def grad_input(
     first = (program % blocks) * WORDS
     column = first * 32 + tl.arange(0, 32 * WORDS)
     sample = (program // blocks) * BATCH + tl.arange(0, BATCH)
-    total = tl.zeros([32 * WORDS, BATCH], WIDE)
-    member = tl.arange(0, ROWS)
-    own, start = words_of(bits, starts, member, first, outputs, words, WORDS)
-    weight = laid_out(values, own, start)
-    own, start = words_of(bits, starts, ROWS + member, first, outputs, words, WORDS)
-    for begin in range(0, outputs, ROWS):
-        tile = tl.trans(tl.reshape(weight, [ROWS, 32 * WORDS]))
-        weight = laid_out(values, own, start)
-        later = begin + 2 * ROWS + member
-        own, start = words_of(bits, starts, later, first, outputs, words, WORDS)
-        row = begin + member
-        place, inside = where(row, sample, outputs, batch, BY_SAMPLE, OFFSET)
-        numbers = tl.load(dy + place, mask=inside, other=0)
-        total = tl.dot(tile, numbers, total, input_precision=PRECISION)
+    total = added_up(
+        dy, values, bits, starts, tl.arange(0, ROWS), first, sample, outputs, inputs, batch, words,
+        True, BY_SAMPLE, OFFSET, WIDE, PRECISION, ROWS, WORDS, BATCH,
+    )  # fmt: skip
     if any_nan(total):
         total = tl.zeros([32 * WORDS, BATCH], WIDE)
         for begin in range(0, outputs):

@@ -33,8 +33,6 @@ struct Dense {
 template <class W>
 struct BitmapLoops {
   using T = Compute<W>;
-  // y[0, row] of a batch of one.
-  void (*multiply_one)(const Bitmap&, Span rows, const W* values, const W* bias, const T* x, W* y);
   // y[:, row].
   void (*multiply)(const Bitmap&, Span rows, const W* values, const W* bias, Dense<const W> x,
                    int64_t batch, Dense<W> y, T* room);
@@ -54,9 +52,42 @@ struct BitmapLoopsOfAll {
   BitmapLoops<float> f32;
   BitmapLoops<bfloat16> bf16;
 };
-namespace scalar { extern const BitmapLoopsOfAll bitmaps; }
-namespace avx2 { extern const BitmapLoopsOfAll bitmaps; }
-namespace avx512 { extern const BitmapLoopsOfAll bitmaps; }
+
+// Loops for a few rows, one for each number of them, on the words that are at hand: activations are
+// floats, and have zeros up to whole words. Words are taken from the first to the last.
+constexpr int64_t most_few = 4;
+template <class W>
+struct BitmapFewLoops {
+  // y[:, row] += the products with these words, or = where they are the first. Writes up to 16 rows.
+  void (*multiply[most_few])(const Bitmap&, Span rows, Span words, const W* values,
+                              Dense<const float> x, Dense<float> y);
+  // What these rows add to dx in the columns of these words, and the gradients of their values there:
+  // the first, the second, or both in one pass.
+  void (*backward[most_few][3])(const Bitmap&, Span rows, Span words, const W* values,
+                                 Dense<const float> dy, Dense<const float> x, Dense<float> dx,
+                                 W* result);
+  // to[k] = the sum of `count` numbers from from[k] on, `step` apart, and of also[k] if there is any.
+  void (*add)(const float* from, int64_t step, int64_t count, int64_t length, const W* also, W* to);
+};
+
+// Words whose columns of the batch stay in L1 while rows pass by: of x, or of x and dx.
+constexpr int64_t few_words(int64_t batch, int64_t matrices) {
+  return 64 / (batch * matrices);
+}
+
+struct BitmapFewLoopsOfAll {
+  BitmapFewLoops<float> f32;
+  BitmapFewLoops<bfloat16> bf16;
+};
+#define SB_DECLARE(set)                           \
+  namespace set {                                 \
+  extern const BitmapLoopsOfAll bitmaps;          \
+  extern const BitmapFewLoopsOfAll bitmaps_few;   \
+  }
+SB_DECLARE(scalar)
+SB_DECLARE(avx2)
+SB_DECLARE(avx512)
+#undef SB_DECLARE
 
 // How much is done at a time: `tile_words` of so many rows are laid out as a dense matrix, which L1
 // holds beside what it meets, and meet the batch, some of it at a time.

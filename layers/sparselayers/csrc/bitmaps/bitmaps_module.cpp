@@ -1,5 +1,5 @@
-// The bitmaps' part of the Python module; layers/sparselayers/backends/native/bitmaps.py is its only
-// caller, and panels.py.
+// The bitmaps' part of the Python module; called by bits.py, bitmaps.py, few_bitmaps.py and panels.py of
+// layers/sparselayers/backends/native alone.
 #include <nanobind/nanobind.h>
 
 #include <string>
@@ -31,6 +31,37 @@ void bind_bitmap(nb::module_& module) {
         fill(bitmap, at<const int32_t>(ptr), at<const int32_t>(col),
              const_cast<uint64_t*>(bitmap.bits), const_cast<uint16_t*>(bitmap.before), threads);
       });
+}
+
+// Results are contiguous. Whether there are any: see passes.h.
+template <class W>
+void bind_few(nb::module_& module, const std::string& suffix) {
+  module.def(("bitmap_few_multiply_" + suffix).c_str(),
+             [](const Bitmap& bitmap, uintptr_t values, uintptr_t bias, uintptr_t x,
+                int64_t row_stride, int64_t column_stride, int64_t batch, uintptr_t y, int threads) {
+               bool finite = true;
+               without_gil([&] {
+                 return multiply_few<W>(bitmap, at<const W>(values), at<const W>(bias),
+                                        {at<const W>(x), row_stride, column_stride}, batch,
+                                        at<W>(y), threads, finite);
+               });
+               return finite;
+             });
+  module.def(("bitmap_few_backward_" + suffix).c_str(),
+             [](const Bitmap& bitmap, uintptr_t values, uintptr_t dy, int64_t dy_row_stride,
+                int64_t dy_column_stride, uintptr_t x, int64_t x_row_stride,
+                int64_t x_column_stride, int64_t batch, uintptr_t dx, uintptr_t grad_values,
+                uintptr_t grad_bias, int threads) {
+               bool finite = true;
+               without_gil([&] {
+                 return backward_few<W>(bitmap, at<const W>(values),
+                                        {at<const W>(dy), dy_row_stride, dy_column_stride},
+                                        {at<const W>(x), x_row_stride, x_column_stride}, batch,
+                                        at<W>(dx), at<W>(grad_values), at<W>(grad_bias), threads,
+                                        finite);
+               });
+               return finite;
+             });
 }
 
 template <class W>
@@ -82,7 +113,11 @@ void bind(nb::module_& module, const std::string& suffix) {
 }  // namespace
 
 void use_bitmaps(const std::string& set) {
-#define SB_USE(name) if (set == #name) bitmap_loops = &name::bitmaps;
+#define SB_USE(name)                        \
+  if (set == #name) {                       \
+    bitmap_loops = &name::bitmaps;          \
+    bitmap_few_loops = &name::bitmaps_few;  \
+  }
   SB_EACH_SET(SB_USE)
 #undef SB_USE
 }
@@ -91,6 +126,8 @@ void bind_bitmaps(nb::module_& module) {
   bind_bitmap(module);
   bind<float>(module, "f32");
   bind<bfloat16>(module, "bf16");
+  bind_few<float>(module, "f32");
+  bind_few<bfloat16>(module, "bf16");
 }
 
 }  // namespace sparsebench

@@ -1,11 +1,10 @@
 #include "passes.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <type_traits>
 
 #include "scratch.h"
+#include "spans.h"
 
 namespace sparsebench {
 
@@ -19,45 +18,12 @@ const BitmapLoops<W>& loops() {
   else return bitmap_loops->bf16;
 }
 
-// Calls body(span, thread) for spans that threads take as they become free: several for each, so that
-// one that is held up does not hold up all, of `most` at most and a multiple of `unit`.
-template <class Body>
-void in_spans(int64_t count, int64_t unit, int64_t most, int threads, Body body) {
-  constexpr int64_t for_each = 2;
-  const int64_t wanted = threads == 1 ? most : (count + for_each * threads - 1) / (for_each * threads);
-  const int64_t length = std::clamp((wanted + unit - 1) / unit * unit, unit, most);
-  const int64_t spans = (count + length - 1) / length;
-#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-  for (int64_t span = 0; span < spans; ++span)
-    body(Span{span * length, std::min((span + 1) * length, count)}, omp_get_thread_num());
-}
-
-float number(float value) { return value; }
-float number(bfloat16 value) {
-  const uint32_t bits = uint32_t{value.bits} << 16;
-  float wide;
-  __builtin_memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
 }  // namespace
 
 template <class W>
 size_t multiply(const Bitmap& bitmap, const W* values, const W* bias, Dense<const W> x,
                 int64_t batch, Dense<W> y, int threads) {
   if (batch == 0) return 0;
-  if (batch == 1) {
-    const int64_t places = bitmap.words * word_places;
-    const Room room(Memory::panels, places * sizeof(float));
-    if (room.missing()) return room.missing();
-    float* whole = reinterpret_cast<float*>(room.data);
-    for (int64_t k = 0; k < bitmap.columns; ++k) whole[k] = number(x.data[k]);
-    std::fill(whole + bitmap.columns, whole + places, 0.0f);
-    in_spans(bitmap.rows, 1, bitmap.rows, threads, [&](Span rows, int) {
-      loops<W>().multiply_one(bitmap, rows, values, bias, whole, y.data);
-    });
-    return 0;
-  }
   const int64_t each = multiply_room(batch);
   const Room room(Memory::panels, threads * each * sizeof(float));
   if (room.missing()) return room.missing();

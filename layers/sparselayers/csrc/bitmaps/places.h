@@ -9,20 +9,27 @@ namespace {
 using sparsebench::bfloat16;
 
 // For each byte of a bitmap: which of 8 values goes to each place (absent: negative), and the place
-// of each value.
+// of each value; where the bytes of 8 values of 16 bits go, for them to be floats there.
 struct Permutations {
   int8_t spread[256][8], gather[256][8];
-  constexpr Permutations() : spread(), gather() {
+  int8_t widen[256][32];
+  constexpr Permutations() : spread(), gather(), widen() {
     for (int byte = 0; byte < 256; ++byte) {
       int count = 0;
       for (int place = 0; place < 8; ++place) {
         const bool there = byte >> place & 1;
         spread[byte][place] = there ? count : -1;
+        for (int of_float = 0; of_float < 4; ++of_float)
+          widen[byte][4 * place + of_float] = there && of_float > 1 ? 2 * count + of_float - 2 : -1;
         if (there) gather[byte][count++] = place;
       }
     }
   }
 };
+
+#if defined(__AVX2__)
+alignas(32) constexpr Permutations permutations;
+#endif
 
 // N values from `values` on, at the places whose bits are set; zeros at the others. Reads N values
 // however many are wanted, or (`Exactly`) only those.
@@ -37,8 +44,14 @@ SB_INLINE V spread(const W* values, uint32_t bits) {
   }
 #endif
 #if defined(__AVX2__)
+  if constexpr (N == 8 && sizeof(W) == 2 && !Exactly) {
+    const __m256i halves =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(values)));
+    const __m256i from =
+        _mm256_load_si256(reinterpret_cast<const __m256i*>(permutations.widen[bits]));
+    return {(typename V::Raw)_mm256_shuffle_epi8(halves, from)};
+  }
   if constexpr (N == 8) {
-    alignas(8) static constexpr Permutations permutations;
     const V loaded = Exactly ? V::load(values, __builtin_popcount(bits)) : V::load(values);
     const __m256i from = _mm256_cvtepi8_epi32(
         _mm_loadl_epi64(reinterpret_cast<const __m128i*>(permutations.spread[bits])));
@@ -67,7 +80,6 @@ SB_INLINE void gather_to(W* values, V v, uint32_t bits) {
 #endif
 #if defined(__AVX2__)
   if constexpr (N == 8) {
-    alignas(8) static constexpr Permutations permutations;
     const __m256i from = _mm256_cvtepi8_epi32(
         _mm_loadl_epi64(reinterpret_cast<const __m128i*>(permutations.gather[bits])));
     v.raw = (typename V::Raw)_mm256_permutevar8x32_ps((__m256)v.raw, from);
@@ -78,10 +90,11 @@ SB_INLINE void gather_to(W* values, V v, uint32_t bits) {
     if (bits >> i & 1) keep(v.raw[i], *values++);
 }
 
-// Calls body(register, its bits, where its values are) for each register of a word. Pointers advance
-// from register to register, and words do not wait for each other.
-template <class V, class W, class Body>
-SB_INLINE void for_registers(const uint64_t* word, W* at, Body body) {
+// Calls body(register, its bits, where its values are) for each register of a word: `at` is a pointer
+// to the first of them, or its number. It advances from register to register, and words do not wait
+// for each other.
+template <class V, class At, class Body>
+SB_INLINE void for_registers(const uint64_t* word, At at, Body body) {
   constexpr int N = V::lanes, count = 64 / N;
   constexpr uint32_t all = (1u << N) - 1;
   uint64_t bits = *word;
@@ -137,7 +150,7 @@ SB_INLINE void gather_row(const sparsebench::Bitmap& bitmap, int64_t row, int64_
   for (int64_t word = begin; word < end; ++word, from += sparsebench::word_places) {
     W* at = of.values + of.before[word];
     W aside[reach<V>];
-    const bool inside = at + reach<V> <= last;
+    const bool inside = at + __builtin_popcountll(of.bits[word]) + V::lanes <= last;
     for_registers<V>(of.bits + word, inside ? at : aside, [&](int i, uint32_t some, W* to) {
       gather_to(to, V::load(from + i * V::lanes), some);
     });

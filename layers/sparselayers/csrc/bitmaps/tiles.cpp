@@ -103,32 +103,6 @@ void multiply(const Bitmap& bitmap, Span rows, const W* values, const W* bias, D
   }
 }
 
-// A batch of one meets the weights as they are spread.
-template <class W>
-void multiply_one(const Bitmap& bitmap, Span rows, const W* values, const W* bias, const float* x,
-                  W* y) {
-  const W* last = values + bitmap.starts[bitmap.rows];
-  for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const Row<const W> of(bitmap, row, values);
-    V sums[2] = {V::zero(), V::zero()};
-    for (int64_t word = 0; word < bitmap.words; ++word) {
-      const float* meets = x + word * 64;
-      const W* at = of.values + of.before[word];
-      __builtin_prefetch(at + 512);
-      if (at + reach<V> <= last)
-        for_registers<V>(of.bits + word, at, [&](int i, uint32_t some, const W* from) {
-          sums[i % 2].add_product(spread<V, false>(from, some), V::load(meets + i * N));
-        });
-      else
-        for_registers<V>(of.bits + word, at, [&](int i, uint32_t some, const W* from) {
-          sums[i % 2].add_product(spread<V, true>(from, some), V::load(meets + i * N));
-        });
-    }
-    sums[0] += sums[1];
-    keep(sums[0].sum() + (bias ? widened(bias[row]) : 0.0f), y[row]);
-  }
-}
-
 // dx[b][k] += Σ_r dy[b][r] · w[r][k] for B of the batch and C registers of columns.
 template <int B, int C>
 SB_INLINE void outer(const float* w, const float* dy, int64_t rows, float* dx, int64_t pitch) {
@@ -284,7 +258,7 @@ void compress(const Bitmap& bitmap, Span rows, Dense<const W> from, W* values) {
 
 template <class W>
 constexpr BitmapLoops<W> loops_of() {
-  return {multiply_one<W>, multiply<W>, grad_input<W>, grad_values<W>, expand<W>, compress<W>};
+  return {multiply<W>, grad_input<W>, grad_values<W>, expand<W>, compress<W>};
 }
 
 }  // namespace

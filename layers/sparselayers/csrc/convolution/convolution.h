@@ -30,9 +30,11 @@ struct Blocking {
 };
 
 // Connections sorted by plane of the result; `offset` is how far the window of each begins from
-// the first pixel of the packed images.
+// the first pixel of the packed images. As many planes after one another as are `together`, 1 or
+// block_planes, have the same offsets.
+constexpr int block_planes = 4;
 struct Taps {
-  int64_t planes, count;
+  int64_t planes, count, together;
   const int64_t* ptr;
   const int32_t* offset;
 };

@@ -41,8 +41,8 @@ Blocking blocking_of(const Numbers& n) {
   return {n.at(0), n.at(1), n.at(2), n.at(3), n.at(4), n.at(5), n.at(6)};
 }
 
-Taps taps_of(int64_t planes, int64_t count, uintptr_t ptr, uintptr_t offset) {
-  return {planes, count, reinterpret_cast<const int64_t*>(ptr),
+Taps taps_of(int64_t planes, int64_t count, int64_t together, uintptr_t ptr, uintptr_t offset) {
+  return {planes, count, together, reinterpret_cast<const int64_t*>(ptr),
           reinterpret_cast<const int32_t*>(offset)};
 }
 
@@ -65,30 +65,31 @@ void bind(nb::module_& module, const std::string& suffix) {
   module.def(("conv_correlate_" + suffix).c_str(),
              [](const Numbers& blocking, uintptr_t from, const Numbers& from_numbers,
                 const Numbers& from_rows, const Numbers& from_cols, int64_t planes, int64_t count,
-                uintptr_t ptr, uintptr_t offset, uintptr_t values, uintptr_t bias, uintptr_t to,
-                const Numbers& to_numbers, const Numbers& to_rows, const Numbers& to_cols,
-                int threads) {
+                int64_t together, uintptr_t ptr, uintptr_t offset, uintptr_t values,
+                uintptr_t bias, uintptr_t to, const Numbers& to_numbers, const Numbers& to_rows,
+                const Numbers& to_cols, int threads) {
                const Blocking blocks = blocking_of(blocking);
                const Images<T> result = images_of<T>(to, to_numbers, to_rows, to_cols);
                without_gil([&] {
                  use_huge_pages(result, blocks.images);
                  return of<T>().correlate(
                      blocks, images_of<const T>(from, from_numbers, from_rows, from_cols),
-                     taps_of(planes, count, ptr, offset), reinterpret_cast<const T*>(values),
-                     reinterpret_cast<const T*>(bias), result, threads);
+                     taps_of(planes, count, together, ptr, offset),
+                     reinterpret_cast<const T*>(values), reinterpret_cast<const T*>(bias), result,
+                     threads);
                });
              });
   module.def(("conv_grad_values_" + suffix).c_str(),
              [](const Numbers& blocking, uintptr_t x, const Numbers& x_numbers,
                 const Numbers& x_rows, const Numbers& x_cols, uintptr_t dy,
                 const Numbers& dy_numbers, const Numbers& dy_rows, const Numbers& dy_cols,
-                int64_t planes, int64_t count, uintptr_t ptr, uintptr_t offset, uintptr_t result,
-                int threads) {
+                int64_t planes, int64_t count, int64_t together, uintptr_t ptr, uintptr_t offset,
+                uintptr_t result, int threads) {
                without_gil([&] {
                  return of<T>().grad_values(blocking_of(blocking),
                                             images_of<const T>(x, x_numbers, x_rows, x_cols),
                                             images_of<const T>(dy, dy_numbers, dy_rows, dy_cols),
-                                            taps_of(planes, count, ptr, offset),
+                                            taps_of(planes, count, together, ptr, offset),
                                             reinterpret_cast<T*>(result), threads);
                });
              });

@@ -7,18 +7,14 @@
 
 #include <omp.h>
 
+#include "blocks.h"
 #include "planes.h"
 #include "scratch.h"
-#include "sums.h"
 
 namespace {
 
 using sparsebench::Memory;
 using sparsebench::Room;
-using sparsebench::Taps;
-
-// Registers of sums: with a weight they fit into the 32 of AVX-512, or the 16 of the others.
-constexpr int max_tile = SB_VECTOR_BYTES == 64 ? 16 : 12;
 
 // Numbers that one thread, or a team, works in: whole lines, and zeros to read behind the end.
 constexpr int64_t behind = 64;
@@ -32,24 +28,6 @@ SB_INLINE T* room_for(const Room& room, int64_t before, int64_t count) {
   T* data = reinterpret_cast<T*>(room.data) + before;
   clear(data + count, behind);
   return data;
-}
-
-// Lanes that belong together: either all of a band at once, or row by row.
-struct Runs {
-  int64_t count, length, stride;
-};
-
-SB_INLINE int64_t tile_cost(int64_t length, int lanes) {
-  const int64_t registers = (length + lanes - 1) / lanes;
-  const int64_t tiles = (registers + max_tile - 1) / max_tile;
-  return registers + 3 * tiles;  // each tile loads all weights and offsets
-}
-
-SB_INLINE Runs runs_of(const Blocking& blocking, int64_t height, int lanes) {
-  const int64_t row = blocking.cols * blocking.inner, stride = blocking.pitch * blocking.inner;
-  const int64_t all = (height - 1) * stride + row;
-  if (tile_cost(all, lanes) <= height * tile_cost(row, lanes)) return {1, all, 0};
-  return {height, row, stride};
 }
 
 // to[lane] = bias + Σ_p values[p] · x[offset p + lane] for R registers.
@@ -73,24 +51,6 @@ void correlate_tile(const Taps& taps, int64_t begin, int64_t end, const T* value
     for (int r = 0; r < R; ++r) sums[0][r] += sums[u][r];
   for (int r = 0; r < R; ++r) sums[0][r].store(to + r * V::lanes);
 }
-
-// Numbers that are fetched from memory while something else is computed, a part of them at a time.
-template <class T>
-struct Ahead {
-  const T* data = nullptr;
-  int64_t length = 0, part = 0;
-  SB_INLINE void cut(int64_t parts) {
-    if (parts && length) part = (length + parts - 1) / parts;
-  }
-  // They are to be written soon, or read after some time.
-  template <int write>
-  SB_INLINE void fetch() {
-    const int64_t count = smaller(part, length);
-    for (int64_t i = 0; i < count; i += 64 / static_cast<int64_t>(sizeof(T)))
-      __builtin_prefetch(data + i, write, write ? 3 : 2);
-    data += count, length -= count;
-  }
-};
 
 template <class V, class T = typename V::Scalar>
 SB_INLINE void correlate_run(const Taps& taps, int64_t begin, int64_t end, const T* values, T bias,
@@ -131,6 +91,7 @@ SB_INLINE Ahead<T> destination(const Images<T>& to, const Blocking& blocking, in
 }
 
 // The first plane of `part` of `parts` that hold about equally many connections.
+// A block of planes is not cut.
 SB_INLINE int64_t first_plane(const Taps& taps, int64_t part, int64_t parts) {
   const int64_t total = taps.ptr[taps.planes] + 2 * taps.planes;
   const auto share = static_cast<int64_t>(static_cast<double>(total) * part / parts);
@@ -139,7 +100,7 @@ SB_INLINE int64_t first_plane(const Taps& taps, int64_t part, int64_t parts) {
     const int64_t middle = low + (high - low) / 2;
     if (taps.ptr[middle] + 2 * middle < share) low = middle + 1; else high = middle;
   }
-  return part == parts ? taps.planes : low;
+  return part == parts ? taps.planes : low / taps.together * taps.together;
 }
 
 // Threads take blocks of their own where there are enough; otherwise all work on the same block.
@@ -201,13 +162,21 @@ void correlate_in_place(const Taps& taps, int64_t begin, int64_t end, const T* v
                         const Next<T>& next) {
   const int64_t whole = length / V::lanes * V::lanes;
   const int rest = static_cast<int>(length - whole);
-  for (int64_t plane = begin; plane < end; ++plane) {
-    const int64_t first = taps.ptr[plane], last = taps.ptr[plane + 1];
-    const T start = bias ? bias[plane] : T(0);
-    T* y = to + plane * area;
-    correlate_run<V>(taps, first, last, values, start, x, whole, y, Ahead<T>{},
-                     next.of(plane - begin, end - begin, 0, 1));
-    if (rest) correlate_rest<V>(taps, first, last, values, start, x + whole, rest, y + whole);
+  const int64_t together = taps.together;
+  for (int64_t first = begin; first < end; first += together) {
+    const Ahead<T> read = next.of((first - begin) / together, (end - begin) / together, 0, 1);
+    if (together > 1) {
+      Ahead<T> written[block_planes];
+      correlate_block<V>(taps, first, values, bias, x, whole, to + first * area, area, written, read);
+    }
+    for (int64_t plane = first; plane < first + together; ++plane) {
+      const int64_t from = taps.ptr[plane], last = taps.ptr[plane + 1];
+      const T start = bias ? bias[plane] : T(0);
+      T* y = to + plane * area;
+      if (together == 1)
+        correlate_run<V>(taps, from, last, values, start, x, whole, y, Ahead<T>{}, read);
+      if (rest) correlate_rest<V>(taps, from, last, values, start, x + whole, rest, y + whole);
+    }
   }
 }
 
@@ -220,7 +189,8 @@ size_t correlate(Blocking blocking, Images<const T> from, Taps taps, const T* va
   const int64_t line = blocking.pitch * blocking.inner;
   const int64_t size = from.channels * phases * (blocking.band + blocking.extra_rows) * line;
   const int64_t biases = to.row_phases * to.col_phases;
-  const int64_t result_size = blocking.band * line + max_tile * V::lanes;
+  const int64_t result_pitch = blocking.band * line + max_tile * V::lanes;
+  const int64_t result_size = taps.together * result_pitch;
   const int64_t own = with_room_behind<T>(size), results = (team.apart ? threads : 1) * own;
   const int64_t result_own = with_room_behind<T>(result_size);
   const Room room(Memory::blocks, (results + threads * result_own) * sizeof(T));
@@ -253,14 +223,24 @@ size_t correlate(Blocking blocking, Images<const T> from, Taps taps, const T* va
 #pragma omp barrier
       }
       const Runs runs = runs_of(blocking, height, V::lanes);
-      for (int64_t plane = begin; plane < end; ++plane) {
-        for (int64_t run = 0; run < runs.count; ++run)
-          correlate_run<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], values,
-                           bias ? bias[plane / biases] : T(0), planes + run * runs.stride,
-                           runs.length, result + run * runs.stride,
-                           destination(to, blocking, image, row, height, plane, run, runs.count),
-                           next.of(plane - begin, end - begin, run, runs.count));
-        unpack<V>(result, to, blocking, image, row, height, plane);
+      for (int64_t plane = begin; plane < end; plane += taps.together) {
+        const int64_t turn = (plane - begin) / taps.together, turns = (end - begin) / taps.together;
+        for (int64_t run = 0; run < runs.count; ++run) {
+          const Ahead<T> read = next.of(turn, turns, run, runs.count);
+          const T* pixels = planes + run * runs.stride;
+          Ahead<T> written[block_planes];
+          for (int64_t g = 0; g < taps.together; ++g)
+            written[g] = destination(to, blocking, image, row, height, plane + g, run, runs.count);
+          if (taps.together == 1)
+            correlate_run<V>(taps, taps.ptr[plane], taps.ptr[plane + 1], values,
+                             bias ? bias[plane / biases] : T(0), pixels, runs.length,
+                             result + run * runs.stride, written[0], read);
+          else
+            correlate_block<V>(taps, plane, values, bias, pixels, runs.length,
+                               result + run * runs.stride, result_pitch, written, read);
+        }
+        for (int64_t g = 0; g < taps.together; ++g)
+          unpack<V>(result + g * result_pitch, to, blocking, image, row, height, plane + g);
       }
       if (!team.apart) {
 #pragma omp barrier
@@ -325,25 +305,30 @@ void grad_values_plane(const Taps& taps, int64_t begin, int64_t end, const T* x,
   }
 }
 
-// The same for plane number `plane` of those that a thread works on, [begin, end), while what the
-// next block reads is fetched.
+// The same for plane number `plane` of those that a thread works on, [begin, end), or the block of planes
+// that begins there, `pitch` apart, while what the next block reads is fetched.
 template <class V, class T = typename V::Scalar>
 SB_INLINE void grad_values_ahead(const Taps& taps, int64_t plane, int64_t begin, int64_t end,
-                                 const T* x, const T* dy, const Runs& runs, T* result,
+                                 const T* x, const T* dy, int64_t pitch, const Runs& runs, T* result,
                                  const Next<T>& next_x, const Next<T>& next_dy) {
   int64_t p = taps.ptr[plane];
-  const int64_t last = taps.ptr[plane + 1], groups = (last - p + V::lanes - 1) / V::lanes;
-  Ahead<T> x_ahead = next_x.of(plane - begin, end - begin, 0, 1);
-  Ahead<T> dy_ahead = next_dy.of(plane - begin, end - begin, 0, 1);
+  const int64_t last = taps.ptr[plane + 1], count = last - p;
+  const int64_t groups = (count + V::lanes - 1) / V::lanes;
+  const int64_t turn = (plane - begin) / taps.together, turns = (end - begin) / taps.together;
+  Ahead<T> x_ahead = next_x.of(turn, turns, 0, 1);
+  Ahead<T> dy_ahead = next_dy.of(turn, turns, 0, 1);
   x_ahead.cut(groups), dy_ahead.cut(groups);
+  const auto take = [&](int64_t stop) {
+    if (taps.together == 1) grad_values_plane<V>(taps, p, stop, x, dy, runs, result);
+    else grad_values_block<V>(taps, p, stop, count, x, dy, pitch, runs, result);
+    p = stop;
+  };
   while (p < last && (x_ahead.length || dy_ahead.length)) {
     x_ahead.template fetch<0>();
     dy_ahead.template fetch<0>();
-    const int64_t stop = smaller(last, p + V::lanes);
-    grad_values_plane<V>(taps, p, stop, x, dy, runs, result);
-    p = stop;
+    take(smaller(last, p + V::lanes));
   }
-  grad_values_plane<V>(taps, p, last, x, dy, runs, result);
+  take(last);
 }
 
 template <class T>
@@ -387,9 +372,9 @@ size_t grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Tap
         const Runs whole{1, height * x.cols, 0};
         const T* source = x.data + image * x.channels * area + first;
         const T* target = dy.data + image * dy.channels * area + first;
-        for (int64_t plane = begin; plane < end; ++plane)
-          grad_values_ahead<V>(taps, plane, begin, end, source, target + plane * area, whole, mine,
-                               next_x, next_dy);
+        for (int64_t plane = begin; plane < end; plane += taps.together)
+          grad_values_ahead<V>(taps, plane, begin, end, source, target + plane * area, area, whole,
+                               mine, next_x, next_dy);
         continue;
       }
       pack<V>(x, blocking, image, row, blocking.band + blocking.extra_rows,
@@ -400,9 +385,9 @@ size_t grad_values(Blocking blocking, Images<const T> x, Images<const T> dy, Tap
 #pragma omp barrier
       }
       const Runs runs = runs_of(blocking, height, V::lanes);
-      for (int64_t plane = begin; plane < end; ++plane)
-        grad_values_ahead<V>(taps, plane, begin, end, planes, dy_planes + plane * dy_plane, runs,
-                             mine, next_x, next_dy);
+      for (int64_t plane = begin; plane < end; plane += taps.together)
+        grad_values_ahead<V>(taps, plane, begin, end, planes, dy_planes + plane * dy_plane, dy_plane,
+                             runs, mine, next_x, next_dy);
       if (!team.apart) {
 #pragma omp barrier
       }

@@ -1,4 +1,4 @@
-// The lanes' part of the Python module; layers/sparselayers/backends/native/lanes.py is its only caller.
+// The lanes' part of the Python module; called by what is in layers/sparselayers/backends/native alone.
 #include <nanobind/nanobind.h>
 
 #if defined(__x86_64__) || defined(__i386__)

@@ -3,6 +3,7 @@
 #include "passes.h"
 
 #include <omp.h>
+#include <unistd.h>
 
 #include "blocks.h"
 #include "scratch.h"
@@ -11,6 +12,15 @@
 namespace sparsebench {
 
 const Loops* loops = nullptr;
+
+// Of 48 KB where the system does not tell.
+const int64_t full_tile_bytes = [] {
+  int64_t l1_bytes = 48 << 10;
+#ifdef _SC_LEVEL1_DCACHE_SIZE
+  if (const long size = sysconf(_SC_LEVEL1_DCACHE_SIZE); size > 0) l1_bytes = size;
+#endif
+  return std::clamp<int64_t>(l1_bytes - (4 << 10), 24 << 10, tile_bytes);
+}();
 
 template <class W>
 int native_lanes() { return loops->bytes / sizeof(Compute<W>); }

@@ -16,8 +16,9 @@ namespace sparsebench {
 
 constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are joined
 // Rows that meet most features of a tile read it from end to end: of one that is larger than L1, each
-// line has just been thrown out when its turn comes again. Others find much of it.
-constexpr int64_t full_tile_bytes = 44 << 10;
+// line has just been thrown out when its turn comes again. Others find much of it. So these are what L1
+// holds but for 4 KB, which is for the rest.
+extern const int64_t full_tile_bytes;
 constexpr double full_density = 0.4;
 constexpr int64_t gather_bytes = 512 << 10; // of features that are gathered one by one, from L2
 constexpr int64_t panel_bytes = 256 << 10;  // of rows

@@ -10,6 +10,10 @@ namespace {
 // Streams of the rows count from here; below are those of a whole draw.
 constexpr uint64_t first_row_stream = 1;
 
+// Rows have about as many free places where so many times those of all would do for all to have as many as
+// the emptiest.
+constexpr int64_t about = 4;
+
 // One row in which more than half of the places are to be taken: each free one is looked at
 // (algorithm S, Knuth, The Art of Computer Programming, section 3.4.2).
 template <class I>
@@ -46,11 +50,25 @@ int64_t drawn(const Chances<I>& chances, Stream& stream) {
   return stream.unit() < chances.own[index] ? index : other;
 }
 
+struct Place { int64_t row, number; };
+
+// Draws places until so many were not drawn before, and counts them by rows.
+template <class I, class Next>
+void draw_until(int64_t missing, const I* free, I* drawn, Next next) {
+  while (missing > 0) {
+    const auto [row, place] = next();
+    const bool accepted = place < free[row] - drawn[row];
+    drawn[row] += accepted;
+    missing -= accepted;
+  }
+}
+
 }  // namespace
 
-// An urn: a place is drawn, a row and one of as many as the emptiest row has free, and counts where the
-// row has so many left. Of more than half of all places those are drawn that stay free, so that
-// O(connections) draws suffice.
+// An urn: a place is drawn, and counts where its row has so many left. Of more than half of all places
+// those are drawn that stay free, so that O(connections) draws suffice. A place is a row and one of as
+// many as the emptiest row has free; where rows differ a lot that is hardly ever one, and it is looked up
+// among all that are free.
 template <class I>
 void spread(const I* free, int64_t rows, int64_t count, uint64_t seed, I* drawn) {
   int64_t total = 0, widest = 0;
@@ -60,12 +78,21 @@ void spread(const I* free, int64_t rows, int64_t count, uint64_t seed, I* drawn)
     drawn[row] = 0;
   }
   const bool left_out = count > total - count;
+  const int64_t missing = left_out ? total - count : count;
   Stream stream(seed, 0);
-  for (int64_t missing = left_out ? total - count : count; missing > 0;) {
-    const int64_t row = stream.below(rows), place = stream.below(widest);
-    const bool accepted = place < free[row] - drawn[row];
-    drawn[row] += accepted;
-    missing -= accepted;
+  if (rows * widest / about <= total) {
+    draw_until(missing, free, drawn, [&] {
+      const int64_t row = stream.below(rows);
+      return Place{row, stream.below(widest)};
+    });
+  } else {
+    std::vector<int64_t> ends(rows);
+    for (int64_t row = 0, end = 0; row < rows; ++row) ends[row] = end += free[row];
+    draw_until(missing, free, drawn, [&] {
+      const int64_t place = stream.below(total);
+      const int64_t row = std::upper_bound(ends.begin(), ends.end(), place) - ends.begin();
+      return Place{row, place - (ends[row] - free[row])};
+    });
   }
   if (left_out)
     for (int64_t row = 0; row < rows; ++row) drawn[row] = free[row] - drawn[row];

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import sparselayers as sl
 from sparsebench import cli
-from sparsebench.cases import names, problem, sweep, topologies
+from sparsebench.cases import drawable, names, problem, sweep, topologies
 from sparsebench.cases.filters import parse
 from sparsebench.cases.measured import LAYERS, of_layer, of_topologies, shipped
 from sparsebench.cases.topologies import TOPOLOGIES, Undrawable, registry
@@ -93,6 +93,39 @@ def test_a_case_that_has_no_such_connections_says_why(tmp_path):
     assert outcome.message.startswith("topology small_world: sparsity 0.99 leaves 23 connections")
     with pytest.raises(Undrawable):
         problem.make(lonely)
+
+
+@pytest.mark.parametrize(
+    ("topology", "changes", "why"),
+    [
+        ("blocks-32x32", {}, "blocks of 32 × 32 do not divide a layer of shape (48, 48)"),
+        ("2:4", {}, "2:4 has a sparsity of 0.5"),
+        ("1:4", {"width": 50, "sparsity": 0.75}, "its 50 inputs are no multiple of M = 4"),
+        ("blocks-16x16", {"sparsity": 0.99}, "sparsity 0.99 leaves no block of 16 × 16"),
+        ("fan-in", {"sparsity": 0.995}, "leaves the outputs of a layer of shape (48, 48) without"),
+        ("small_world", {"sparsity": 0.99}, "leaves 23 connections"),
+        ("random", {"width": 8, "sparsity": 0.995}, "leaves no connection in a layer of shape"),
+        ("mask", {"width": 8, "sparsity": 0.995}, "leaves no connection in a layer of shape"),
+    ],
+)
+def test_what_nobody_could_draw_is_known_before_it_is_measured(topology, changes, why, tmp_path):
+    """As a worker says it that tries; and never where one of the layers has such connections."""
+    wrong = case(**{"width": 48, "sparsity": 0.8, "topology": topology, "batch": 2} | changes)
+    found = drawable.never([wrong, replace(wrong, batch=4), replace(SOME, topology="power_law")])
+    assert found.keys() == {topology}
+    assert why in found[topology]
+    assert worker.prepare(wrong, tmp_path).message == f"topology {topology}: {found[topology]}"
+    fits = replace(wrong, in_features=4096, out_features=4096, sparsity=0.5)
+    assert drawable.never([wrong, fits]) == {}
+
+
+def test_what_is_shipped_can_be_drawn_and_what_others_bring_answers_later(monkeypatch):
+    for name in sweep.names():
+        asked = sweep.load(name)
+        if not asked.files:
+            assert drawable.never(asked.cases(["cpu"], [2])) == {}
+    monkeypatch.setattr(TOPOLOGIES, "owner", lambda name: "example 1.2")
+    assert drawable.never([replace(SOME, topology="2:4")]) == {}
 
 
 def test_every_layer_and_topology_has_a_sweep():

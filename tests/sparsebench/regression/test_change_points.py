@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from sparsebench.analysis.estimates import Estimate
-from sparsebench.regression import changes, history, results
+from sparsebench.regression import change_points, history, results
 from sparsebench.regression.results import Check, Commit, Finding
 
 
@@ -19,14 +19,14 @@ def test_a_shift_is_found_within_five_commits(factor):
     for seed in range(20):
         ratios = noise(seed, 45)
         ratios[40:] *= factor
-        for change in changes.changes(ratios):
+        for change in change_points.changes(ratios):
             found += abs(change.place - 40) <= 1 and change.seen <= 44
             assert change.ratio == pytest.approx(factor, rel=0.02)
     assert found >= 19
 
 
 def test_nothing_is_found_where_nothing_changed():
-    assert sum(len(changes.changes(noise(seed, 100))) for seed in range(20)) <= 2
+    assert sum(len(change_points.changes(noise(seed, 100))) for seed in range(20)) <= 2
 
 
 def test_a_single_outlier_is_no_change():
@@ -35,7 +35,7 @@ def test_a_single_outlier_is_no_change():
         ratios = noise(seed, 60)
         ratios[30] *= 1.5
         ratios[45] *= 1.2
-        found += len(changes.changes(ratios))
+        found += len(change_points.changes(ratios))
     assert found <= 1
 
 
@@ -43,20 +43,20 @@ def test_several_changes_are_told_apart():
     ratios = noise(1, 80, scatter=0.002)
     ratios[30:] *= 1.05
     ratios[55:] *= 1.10
-    found = changes.changes(ratios)
+    found = change_points.changes(ratios)
     assert [change.place for change in found] == pytest.approx([30, 55], abs=1)
     assert [change.ratio for change in found] == pytest.approx([1.05, 1.10], rel=0.01)
 
 
 def test_few_equal_ratios_are_no_series():
-    assert changes.changes([]) == []
-    assert changes.changes([1.0] * 7 + [2.0] * 2) == []
+    assert change_points.changes([]) == []
+    assert change_points.changes([1.0] * 7 + [2.0] * 2) == []
 
 
 @pytest.mark.parametrize("freedom", [7, 15, 39])
 def test_the_limit_is_students(freedom):
-    exact = stats.t.ppf(1 - changes.CHANCE / 2, freedom)
-    assert changes._limit(freedom) == pytest.approx(exact, rel=0.05)
+    exact = stats.t.ppf(1 - change_points.CHANCE / 2, freedom)
+    assert change_points._limit(freedom) == pytest.approx(exact, rel=0.05)
 
 
 def check(day, base, ratio):

@@ -11,14 +11,14 @@ import sparselayers as sl
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.dynamic.importance import relative_importance, sampled_order
 from sparselayers.dynamic.momentum import enough
-from tests.sparselayers.test_dynamic import (
+from tests.sparselayers.dynamic.test_paths import by_hand
+from tests.sparselayers.dynamic.test_rewirer import (
     batches,
     dense_weight,
     make_layer,
     seeded,
     train,
 )
-from tests.sparselayers.test_paths import by_hand
 
 RULES = [SET, RigL, MEST, GSE, MomentumGrowth, CHT, CHTs]
 

@@ -9,17 +9,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training import experiment, race_plot, structures_plot
+from sparsebench.training import experiment
 from sparsebench.training.cifar import plots as cifar
 from sparsebench.training.curves import CurvesRecord
-from sparsebench.training.front import front
 from sparsebench.training.groups import Group, groups, mean_and_deviation
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting
-from sparsebench.training.tables import comparable
 from sparsebench.training.text import plots as of_text
-from sparsebench.training.weights_table import kind_of
+from sparsebench.training.views import race_plot, structures_plot
+from sparsebench.training.views.front import front
+from sparsebench.training.views.tables import comparable
+from sparsebench.training.views.weights_table import kind_of
 from sparsebench.views.plots.style import (
     BLACK,
     BLUE,

@@ -7,13 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training import (
-    experiment,
-    structures_plot,
-    structures_table,
-    topology_table,
-    weights_table,
-)
+from sparsebench.training import experiment
 from sparsebench.training.cifar import tables as cifar
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
@@ -22,6 +16,12 @@ from sparsebench.training.published import curve, published, source
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting, Setting, names_of
 from sparsebench.training.text import tables as of_text
+from sparsebench.training.views import (
+    structures_plot,
+    structures_table,
+    topology_table,
+    weights_table,
+)
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 

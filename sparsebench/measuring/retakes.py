@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from sparsebench.cases.case import Case
-from sparsebench.commands.places import Place, Work
-from sparsebench.commands.report import load
+from sparsebench.cases.settings import Settings
 from sparsebench.measuring.progress import duration
 from sparsebench.measuring.runner import Again
-from sparsebench.records import Record
+from sparsebench.records import Record, Store
+
+# Is given all records, how the disturbed ones are taken once more, and until when.
+Measure = Callable[[Mapping[Case, Record], Mapping[Case, Again], Settings, float], object]
 
 _LEAST_S = 10.0  # however short a sweep is
 _MOST = 5  # times, for each case
@@ -47,45 +48,38 @@ class Retakes:
         return line + f"; {self.left} stay so: they are marked ! in tables, and decide nothing"
 
 
-def take(place: Place, work: Work, measured_s: float) -> Retakes:
-    """Take the cases of `work` again that were disturbed, while `measured_s` allow it.
+def take(
+    store: Store,
+    records: Callable[[], Mapping[Case, Record]],
+    measure: Measure,
+    settings: Settings,
+    measured_s: float,
+    *,
+    deadline: float | None = None,
+    possible: bool = True,
+) -> Retakes:
+    """Take the cases of `records` again that were disturbed, while `measured_s` allow it.
 
     In passes over all of them, so that a case is taken again minutes later where there are many.
-    The rounds before stay in the record, marked.
+    The rounds before stay in the record, marked. `records` returns what `store` has of the cases
+    by now; `measure` appends a round of each to it. None is begun after `deadline` (of
+    `time.monotonic`), nor where it is not `possible`.
     """
-    store, settings = work.store, work.settings
-    found = _records(store.folder, work, place)
+    found = records()
     bad = _lacking(found)
     told = Retakes(len(found), len({c for c, r in found.items() if _ever(r)}), len(bad))
     told.allowed_s = max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
     store.go_on(found.values())
     begun = time.monotonic()
-    ends = [begun + told.allowed_s, *([] if work.deadline is None else [work.deadline])]
-    while bad and place.takes_again and time.monotonic() < min(ends):
+    end = min([begun + told.allowed_s, *([] if deadline is None else [deadline])])
+    while bad and possible and time.monotonic() < end:
         once = replace(settings, rounds=1, seed=settings.seed + 1)
-        tries = {case: _again(record) for case, record in bad.items()}
-        place.measure(
-            replace(
-                work,
-                cases=list(bad),
-                settings=once,
-                earlier=list(found.values()),
-                deadline=min(ends),
-                again=tries,
-            )
-        )
-        found = _records(store.folder, work, place)
+        measure(found, {case: _again(record) for case, record in bad.items()}, once, end)
+        found = records()
         bad = {c: r for c, r in _lacking(found).items() if _again(r).number <= _MOST}
         told.spent_s = time.monotonic() - begun
     told.left = sum(bool(record.disturbed) for record in found.values())
     return told
-
-
-def _records(folder: Path, work: Work, place: Place) -> dict[Case, Record]:
-    """Return the newest records of the cases with the software that is here."""
-    asked = {case: case for case in work.cases}  # which know where their files are: records do not
-    here = [r for r in load(folder) if r.case in asked and place.knows(r) and not place.differs(r)]
-    return {asked[record.case]: record for record in here}
 
 
 def _lacking(found: Mapping[Case, Record]) -> dict[Case, Record]:

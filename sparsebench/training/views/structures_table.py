@@ -9,7 +9,7 @@ import pandas as pd
 
 from sparsebench.training.groups import Group, mean_and_deviation, spread
 from sparsebench.training.settings import MLPSetting
-from sparsebench.training.structures_plot import structure_of
+from sparsebench.training.views.structures_plot import structure_of
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 

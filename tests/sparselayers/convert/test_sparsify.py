@@ -70,8 +70,9 @@ def test_only_layers_that_are_surely_faster_are_swapped(model, monkeypatch):
     ]
     assert isinstance(result.model.stem, sl.SparseConv2d)
     assert type(result.model.shared) is nn.Linear
+    zeros = 1 - int(model.dense.weight.count_nonzero()) / 64
     assert result.skipped == {
-        "dense": f"{1 - int(model.dense.weight.count_nonzero()) / 64:.1%} of its weights are zero",
+        "dense": f"{zeros:.1%} of its weights are zero, measured from 80% on",
         "unused": "the example input does not reach it",
     }
     torch.testing.assert_close(result.model(x), expected)
@@ -87,14 +88,151 @@ def test_the_table_shows_what_was_measured(model, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert result.table() in printed
     head, _, stem, *_ = printed.splitlines()
-    for column in ("layer", "shape", "sparsity", "dense ms", "sparse ms", "chosen", "bytes saved"):
+    columns = ("layer", "shape", "sparsity", "dense ms", "sparse ms", "sparse / dense", "chosen")
+    for column in (*columns, "bytes saved"):
         assert column in head
     sparse = convert(model.stem, "csr")
     saved = 4 * (model.stem.weight.numel() - 2 * sparse.weights.numel() - 9)
     assert stem.split() == [
-        "stem", "8×3×3×3", f"{sparse.sparsity:.1%}", "1000.000", "250.000", "sparse", f"{saved:,}"
+        "stem", "8×3×3×3", f"{sparse.sparsity:.1%}", "1000.000", "250.000", "0.25", "(0.23–0.28)",
+        "sparse", f"{saved:,}",
     ]  # fmt: skip
     assert result.bytes_saved == saved
+    assert (
+        "The whole model: dense 1000.000 ms, sparse 900.000 ms, sparse / dense 0.90 (0.80"
+        in printed
+    )
+
+
+def test_every_layer_that_stays_dense_says_why_and_from_when_it_could_pay(model, monkeypatch):
+    """By a time that falls no faster than the connections: twice as slow at 90%, not below 95%."""
+    choose(monkeypatch, [0.5, 0.95, 2.0])
+    result = sparsify(model, torch.randn(4, 3, 6, 6))
+    zeros = convert(model.head[0], "csr").sparsity
+    assert result.reasons == {
+        "shared": f"not surely faster: it takes 0.95 (0.85–1.04) of the dense time at "
+        f"{convert(model.shared, 'csr').sparsity:.1%} zeros",
+        "head.0": f"slower: it takes 2.00 (1.80–2.20) of the dense time at {zeros:.1%} zeros; it "
+        f"could pay from {1 - (1 - zeros) / 2:.1%} on, hardly before",
+        "dense": f"not measured: {result.skipped['dense']}",
+        "unused": "not measured: the example input does not reach it",
+    }
+    assert [d.reason for d in result.decisions if d.chosen == "sparse"] == [""]
+    for path, why in result.reasons.items():
+        assert f"{path} stays dense: {why}" in result.table()
+    assert result.notes == ()
+
+
+def test_a_model_without_a_layer_that_is_sparse_enough_is_told_so(capsys):
+    model = nn.Sequential(zeroed(nn.Linear(64, 64), 0.5), nn.Linear(64, 8))
+    result = sparsify(model, torch.randn(2, 64), threshold=0.75, verbose=True)
+    zeros = 1 - int(model[0].weight.count_nonzero()) / 64**2
+    assert result.notes == (
+        "No layer was measured: the model is as it was.",
+        f"Layers are measured from 75% zeros on; of those below, 0 has most, {zeros:.1%}: prune "
+        "the model first, or lower threshold.",
+    )
+    said = capsys.readouterr().out
+    assert (
+        f"0 stays dense: not measured: {zeros:.1%} of its weights are zero, measured from" in said
+    )
+    assert all(note in said for note in result.notes)
+
+
+def test_by_memory_it_says_from_when_a_layer_is_smaller(monkeypatch):
+    """Of 8 × 8 weights, a number and an index each for what exists, and 9 pointers of rows."""
+    layer = nn.Linear(8, 8)
+    layer.weight.data.view(-1)[:30] = 0
+    result = sparsify(nn.Sequential(layer), torch.randn(2, 8), criterion="memory", threshold=0)
+    (decision,) = result.decisions
+    assert decision.bytes_saved == 4 * 64 - 8 * 34 - 4 * 9 == -52
+    # 27 connections: 8 · 27 + 36 = 252 < 256 bytes; 28 are 260.
+    assert decision.reason == (
+        f"not smaller: it takes 52 bytes more at {30 / 64:.1%} zeros, and fewer from "
+        f"{37 / 64:.1%} on"
+    )
+
+
+SCATTERED = measure.Times(1.0, 0.4, 0.2, 3.0, 9, scatter=1.5)
+CALM = measure.Times(1.0, 0.4, 0.38, 0.42, 9, scatter=0.1)
+
+
+def taking(monkeypatch, *times):
+    """Let the times of layers be these, one after the other, and the whole model be faster."""
+    left, taken = list(times), []
+
+    def fake(first, second, **options):
+        taken.append(left.pop(0))
+        return taken[-1]
+
+    monkeypatch.setattr(measure, "_PAUSE", 0.0)
+    monkeypatch.setattr(swap, "compare", fake)
+    monkeypatch.setattr(swap, "compare_models", lambda *_, **__: CALM)
+    return taken
+
+
+def test_what_was_disturbed_is_taken_again_after_the_others(monkeypatch):
+    """A layer that gains 2.5 times would stay dense by times that other programs spoiled."""
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(3)))
+    taken = taking(monkeypatch, SCATTERED, CALM, SCATTERED, SCATTERED, CALM, CALM)
+    result = sparsify(model, torch.randn(2, 8), seconds=60)
+    assert len(taken) == 3 + 2 + 1
+    assert [d.chosen for d in result.decisions] == ["sparse"] * 3
+    assert all(isinstance(layer, sl.SparseLinear) for layer in result.model)
+    assert result.notes == ()
+
+
+def test_what_stays_disturbed_is_said_and_the_takes_are_bounded(monkeypatch):
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(2)))
+    taken = taking(monkeypatch, SCATTERED, CALM, *[SCATTERED] * 9)
+    result = sparsify(model, torch.randn(2, 8), seconds=60)
+    assert len(taken) == 2 + measure.TAKES - 1
+    assert [d.chosen for d in result.decisions] == ["dense", "sparse"]
+    assert result.decisions[0].reason.endswith(", by times that were disturbed")
+    assert result.notes == (
+        "Times were disturbed and may mislead: those of 0 scatter by more than 50%, as where other "
+        "programs take the cores. Sparsify again when the machine is quieter.",
+    )
+    assert "0.40 (0.20–3.00)!" in result.table()
+    # Without time there are no more takes.
+    taken = taking(monkeypatch, SCATTERED, CALM)
+    sparsify(model, torch.randn(2, 8), seconds=0)
+    assert len(taken) == 2
+
+
+def test_a_whole_model_that_is_disturbed_is_taken_again_too(monkeypatch):
+    model = nn.Sequential(zeroed(nn.Linear(8, 8), 0.9))
+    taking(monkeypatch, CALM, CALM)
+    slower = measure.Times(1.0, 1.4, 0.4, 3.0, 9, scatter=1.5)
+    whole = [slower, CALM]
+    monkeypatch.setattr(swap, "compare_models", lambda *_, **__: whole.pop(0))
+    result = sparsify(model, torch.randn(2, 8), seconds=60)
+    assert (result.whole, [d.chosen for d in result.decisions]) == (CALM, ["sparse"])
+    monkeypatch.setattr(swap, "compare_models", lambda *_, **__: slower)
+    (decision,) = sparsify(model, torch.randn(2, 8), seconds=60).decisions
+    assert (decision.chosen, decision.reason) == (
+        "dense",
+        "faster by itself, but the whole model is not with it, by times that were disturbed",
+    )
+
+
+def test_the_scatter_of_samples_says_that_something_else_had_the_cores(monkeypatch):
+    """The clock is made up: every second call of `a` waits for a core."""
+    now, calls = [0.0], [0]
+
+    def waiting():
+        calls[0] += 1
+        now[0] += 1.0 if calls[0] % 2 else 4.0
+
+    def steady():
+        now[0] += 1.0
+
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: now[0])
+    both = measure.compare(waiting, steady, device=CPU, seconds=0)
+    assert both.samples == measure.LEAST
+    assert both.scatter == 0.75  # samples of 4, 1, 4, 1, 4, 1, 4: quartiles at 1 and 4
+    assert both.disturbed
+    assert not measure.compare(steady, steady, device=CPU, seconds=0).disturbed
 
 
 def test_by_memory(model, monkeypatch):

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sparsebench.training.front import front
 from sparsebench.training.groups import Group, mean_and_deviation
 from sparsebench.training.settings import MLPSetting
+from sparsebench.training.views.front import front
 from sparsebench.views import units
 from sparsebench.views.plots.style import (
     BLACK,

@@ -8,12 +8,13 @@ from typing import Any
 
 from rich.console import Console
 
-from sparsebench.training import curves, plots, series, tables
+from sparsebench.training import curves, series
 from sparsebench.training.cifar import model_records
-from sparsebench.training.cifar.model_records import FILE_NAME as MODELS
+from sparsebench.training.cifar.model_records import FILE_NAME as FORMATS
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.curves import FILE_NAME as CURVES
 from sparsebench.training.records import FILE_NAME as TRAINING
+from sparsebench.training.views import plots, tables
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.tables import Table, printed, write
 
@@ -22,7 +23,7 @@ def folders(source: Path) -> list[Path]:
     """Return the folders at and below `source` that hold training or curves records."""
     if source.is_file():
         return []
-    files = [path for name in (TRAINING, CURVES, MODELS) for path in source.rglob(name)]
+    files = [path for name in (TRAINING, CURVES, FORMATS) for path in source.rglob(name)]
     return sorted({path.parent for path in files})
 
 
