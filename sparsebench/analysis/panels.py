@@ -27,10 +27,11 @@ def curves(points: Sequence[Point]) -> Sequence[Point]:
         counts = {key: len({p.case.sparsity for p in members}) for key, members in layers.items()}
         most = max(counts.values())
         points = [p for key, members in layers.items() if counts[key] == most for p in members]
-    sides = sizes(points), sorted({p.case.batch for p in points})
-    widths, batches = (_spread(side, _SIDE) for side in sides)
-    if max(len(side) for side in sides) > _SIDE and len(widths) * len(batches) > _MANY:
-        widths, batches = (_spread(side, _FEW) for side in sides)
+    every, several = sizes(points), sorted({p.case.batch for p in points})
+    widths, batches = _spread(every, _SIDE), _spread(several, _SIDE)
+    reduced = len(widths) < len(every) or len(batches) < len(several)
+    if reduced and len(widths) * len(batches) > _MANY:
+        widths, batches = _spread(every, _FEW), _spread(several, _FEW)
     shown = set(widths), set(batches)
     return [p for p in points if p.size in shown[0] and p.case.batch in shown[1]]
 
