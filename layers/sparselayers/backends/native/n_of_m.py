@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from sparselayers.backends.native import library
 from sparselayers.backends.native.bitmaps import all_finite, rows_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, ready, threads, threads_of_product
+from sparselayers.backends.native.told import Told
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.groups import of_every
 
@@ -118,7 +118,7 @@ class NOfM(OneBackward):
         found = of_every(self.m, connectivity)
         return found if found in self.n else 0
 
-    def _layer(self, connectivity: Connectivity) -> _Layer:
+    def _layer(self, connectivity: Connectivity) -> Told:
         """Return what the kernels know of the connections, made once.
 
         Raises ValueError for layers that have others.
@@ -130,13 +130,13 @@ class NOfM(OneBackward):
 
         def make() -> Tensor:
             layer = self._layer(connectivity)
-            sources = torch.empty_like(layer.places)
+            sources = torch.empty_like(layer.arrays[0])
             _fill(layer.kernel, connectivity, sources=sources)
             return sources
 
         return connectivity.derive(f"{self.name} sources", make)
 
-    def _make(self, connectivity: Connectivity) -> _Layer:
+    def _make(self, connectivity: Connectivity) -> Told:
         n, (outputs, inputs) = self._of_every(connectivity), connectivity.shape
         if not n:
             served = " or ".join(f"{n}:{self.m}" for n in self.n)
@@ -149,7 +149,7 @@ class NOfM(OneBackward):
         places = torch.empty(outputs, turns, dtype=torch.int32)
         kernel = ready().NofM(outputs, inputs, n, self.m, places.data_ptr())
         _fill(kernel, connectivity, places=places)
-        return _Layer(kernel, places)
+        return Told(kernel, (places,))
 
 
 class NOfFour(NOfM):
@@ -166,14 +166,6 @@ class NOfEight(NOfM):
     name = "n_of_8"
     m = 8
     n = (2, 4)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """What the kernels want to know of the connections, and the array it points to."""
-
-    kernel: Any
-    places: Tensor
 
 
 def _fill(
