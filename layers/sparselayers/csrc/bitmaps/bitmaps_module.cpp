@@ -2,6 +2,7 @@
 // layers/sparselayers/backends/native alone.
 #include <nanobind/nanobind.h>
 
+#include <stdexcept>
 #include <string>
 
 #include "instruction_sets.h"
@@ -33,12 +34,19 @@ void bind_bitmap(nb::module_& module) {
       });
 }
 
+void check_few(int64_t batch) {
+  if (batch < 1 || batch > most_few)
+    throw std::invalid_argument("a batch of 1 to " + std::to_string(most_few) + ", not " +
+                                std::to_string(batch));
+}
+
 // Results are contiguous. Whether there are any: see passes.h.
 template <class W>
 void bind_few(nb::module_& module, const std::string& suffix) {
   module.def(("bitmap_few_multiply_" + suffix).c_str(),
              [](const Bitmap& bitmap, uintptr_t values, uintptr_t bias, uintptr_t x,
                 int64_t row_stride, int64_t column_stride, int64_t batch, uintptr_t y, int threads) {
+               check_few(batch);
                bool finite = true;
                without_gil([&] {
                  return multiply_few<W>(bitmap, at<const W>(values), at<const W>(bias),
@@ -52,6 +60,7 @@ void bind_few(nb::module_& module, const std::string& suffix) {
                 int64_t dy_column_stride, uintptr_t x, int64_t x_row_stride,
                 int64_t x_column_stride, int64_t batch, uintptr_t dx, uintptr_t grad_values,
                 uintptr_t grad_bias, int threads) {
+               check_few(batch);
                bool finite = true;
                without_gil([&] {
                  return backward_few<W>(bitmap, at<const W>(values),
