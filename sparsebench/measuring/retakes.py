@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -71,12 +72,15 @@ def take(
     told.allowed_s = max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
     store.go_on(found.values())
     begun = time.monotonic()
+    tries = Counter[Case]()  # one that failed leaves no round that would tell
     end = min([begun + told.allowed_s, *([] if deadline is None else [deadline])])
     while bad and possible and time.monotonic() < end:
         once = replace(settings, rounds=1, seed=settings.seed + 1)
         measure(found, {case: _again(record) for case, record in bad.items()}, once, end)
+        tries.update(list(bad))
         found = records()
-        bad = {c: r for c, r in _lacking(found).items() if _again(r).number <= _MOST}
+        lacking = _lacking(found)
+        bad = {c: r for c, r in lacking.items() if max(tries[c], _again(r).number - 1) < _MOST}
         told.spent_s = time.monotonic() - begun
     told.left = sum(bool(record.disturbed) for record in found.values())
     return told

@@ -109,6 +109,7 @@ def test_a_failure_when_taken_again_costs_no_record(call, turns):  # noqa: F811
     turns.disturbed = 2
     turns.then = Failure("timeout", "too long")
     run(call)
+    assert len(turns) == 8 + 2 * retakes._MOST  # not until the budget ends
     ours = [r for c, r in load().items() if c.implementation == "ours"]
     assert {r.status for r in ours} == {"ok"}
     assert {r.disturbed for r in ours} == {WHY}
