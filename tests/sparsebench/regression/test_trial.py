@@ -43,14 +43,17 @@ def test_every_product_of_the_slower_side_takes_as_much_longer_as_is_said(trial)
 
         backward = forward
 
-    few, one_block = (type(name, (), dict(vars(Fake))) for name in ("Few", "OneBlock"))
-    rooms = SimpleNamespace(Few=few), SimpleNamespace(OneBlock=one_block)
-    exec(trial.PATCH, {"Native": Fake, "few": rooms[0], "one_block": rooms[1]})
-    for product in (getattr(each(), name) for each in (Fake, few, one_block) for name in PRODUCTS):
+    rooms = {"few": "Few", "few_bitmaps": "FewBitmaps", "one_block": "OneBlock"}
+    short = {room: type(name, (), dict(vars(Fake))) for room, name in rooms.items()}
+    named = {room: SimpleNamespace(**{rooms[room]: fake}) for room, fake in short.items()}
+    exec(trial.PATCH, {"Native": Fake, "short_choice": SimpleNamespace(**named)})
+    backends = Fake, *short.values()
+    for product in (getattr(each(), name) for each in backends for name in PRODUCTS):
         begin = time.thread_time()
         assert product(1, bias=2) == 3
         assert time.thread_time() - begin >= 1.3 * taken[-1]
-    for backend in (native.Native, native.few.Few, native.one_block.OneBlock):
+    real = (getattr(getattr(native.short_choice, room), rooms[room]) for room in rooms)
+    for backend in (native.Native, *real):
         assert set(PRODUCTS) <= vars(backend).keys()
     assert set(trial.WORKLOADS) <= yardstick.WORKLOADS.keys()
 
