@@ -43,7 +43,8 @@ _PAIRS = 3  # of calls, at least
 _PAIRS_S = 0.02  # and as many more as fit into so many seconds
 _SLOW_PAIR_S = 0.3  # of pairs that take longer two say enough
 _MOST_PAIRS = 15
-_SURE = 8  # times as many pairs before anybody is accused
+_SURE = 8  # times as many pairs before anybody is accused,
+_AGAIN_S = 0.0, 0.2, 1.0  # after so many seconds each: others' work takes turns of its own
 
 
 def parameters_before(module: nn.Module, case: Case) -> list[Tensor]:
@@ -153,8 +154,10 @@ def _check_memory(module: nn.Module, given: Problem, case: Case) -> None:
         pairs.take(1)
     more = min(_MOST_PAIRS, max(_PAIRS, int(_PAIRS_S / (pairs.old + pairs.new))))
     pairs.take(0 if pairs.slow else more)
-    if pairs.remembered:
-        pairs.take(2 if pairs.slow else _SURE * more)
+    for pause in _AGAIN_S:
+        if pairs.remembered:
+            time.sleep(pause)
+            pairs.take(2 if pairs.slow else _SURE * more)
     if pairs.remembered:
         raise Incorrect(
             f"a call on new numbers takes {pairs.new / pairs.old:.3g} times as long as one on "

@@ -5,6 +5,7 @@ Each is what somebody could write, on purpose or not, to be fast here and wrong 
 
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.scipy_csr import ScipyCSR
-from sparsebench.measuring import worker
+from sparsebench.measuring import afterwards, worker
+from sparsebench.measuring.verification import Incorrect
 from tests.sparsebench.cases.test_case import CASE as SOME
 
 CASE = replace(SOME, implementation="cheat", threads=torch.get_num_threads())
@@ -367,3 +369,27 @@ def test_what_has_no_gradients_is_verified_on_other_inputs(outcome):
     found = outcome(ScipyCSR())
     assert found.status == "ok", found.message
     assert found.errors.keys() == {"output"}
+
+
+@pytest.mark.parametrize("until", [4, 99])
+def test_what_passes_is_no_memory(until, monkeypatch):
+    """Calls on new numbers that take longer for a while, as where other work has the cores."""
+    takes = []
+
+    class Pairs(afterwards._Pairs):
+        slow = False
+
+        def take(self, pairs):
+            takes.append(pairs)
+            self.old, self.new = 1e-3, 2e-3 if len(takes) < until else 1e-3
+
+    monkeypatch.setattr(afterwards, "_Pairs", Pairs)
+    monkeypatch.setattr(afterwards, "_AGAIN_S", (0.0, 0.0, 0.0))
+    given = SimpleNamespace(x=torch.ones(2, 3), dy=torch.ones(2, 4))
+    asked = (nn.Linear(3, 4), given, replace(CASE, phase="inference"))
+    if until == 99:
+        with pytest.raises(Incorrect, match="it remembers"):
+            afterwards._check_memory(*asked)
+    else:
+        afterwards._check_memory(*asked)
+        assert len(takes) == until
