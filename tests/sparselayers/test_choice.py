@@ -1,9 +1,12 @@
 """Which way computes a product, by what the ways cost on a machine."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -175,6 +178,33 @@ def test_measured_once_and_kept(tmp_path, monkeypatch):
     assert len(json.loads(file.read_text())) == 2
 
 
+def test_what_was_measured_beside_other_work_is_not_kept(tmp_path, monkeypatch):
+    """There lanes took twice as long as bitmaps that are half as fast, for ever after."""
+    left = itertools.count(step=10**6)
+    monkeypatch.setattr(calibration, "_cores_left", lambda: next(left))
+    monkeypatch.setattr(calibration, "measure", lambda dtype: costs(lanes=(1.0, 2.0)))
+    file = tmp_path / "costs.json"
+    busy = Calibration(file)
+    found = busy.costs(torch.float32)
+    assert found.found == calibration._elsewhere(torch.float32).found
+    assert found.source.endswith(": here other work had the cores")
+    assert busy.costs(torch.float32) is found
+    assert (busy.measured, file.exists()) == (2, False)
+    monkeypatch.setattr(calibration, "_cores_left", lambda: 0)
+    assert Calibration(file).costs(torch.float32).ways == ("lanes",)
+    assert file.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="read from Linux' own count")
+def test_how_often_cores_are_left_is_what_the_system_says():
+    def told(task):
+        line = re.search(r"nonvoluntary_ctxt_switches:\s*(\d+)", (task / "status").read_text())
+        return int(line[1])
+
+    listed = sum(map(told, Path("/proc/self/task").iterdir()))
+    assert listed <= calibration._cores_left() < listed + 10**6
+
+
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"a": 1}', '{"a": {"found": 3, "seconds": 1}}']
 )
@@ -263,6 +293,7 @@ def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):
     script = (
         "import torch, sparselayers as sl\n"
         "from sparselayers.backends.native import calibration\n"
+        "calibration._LEFT_ANYWAY = 10**9\n"  # whatever else this machine does
         "layer = sl.SparseLinear(64, 64, sparsity=0.5)\n"
         "layer(torch.ones(1, 64))\n"
         "print(len(calibration.stored()), calibration._CALIBRATION.measured)\n"

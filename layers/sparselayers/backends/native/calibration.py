@@ -6,7 +6,8 @@ them, of the least height, N of every M inputs on layers of a half and a quarter
 batches that they are for. The least of several times counts, for what else a machine does only
 ever adds to it. What was found is kept in a file of the user's cache, by CPU, instruction set,
 PyTorch, threads and type; where platformdirs is not installed, which knows that place, or the file
-cannot be written, each process measures anew.
+cannot be written, each process measures anew. So it does where other work had the cores meanwhile:
+then the costs of `costs.json` serve.
 
 `SPARSEBENCH_CALIBRATION=off` takes the costs of `costs.json`, the same on every machine.
 """
@@ -20,10 +21,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+with suppress(ImportError):  # not on Windows
+    import resource
 
 import torch
 from torch import Tensor
@@ -47,7 +51,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 4  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 5  # to be raised where a way is new, or changes so much that old costs mislead
 
 _SHAPE = 512, 1024
 _DENSITIES = 0.5, 0.2
@@ -55,6 +59,10 @@ _BATCHES = 1, 4, 16, 128, 512
 _MOST = {NOfFour.name: MOST, NOfEight.name: MOST}  # of a batch, for ways that serve no larger one
 _SECONDS = 0.3  # for all of it: no round begins later
 _ROUNDS = 7
+_TRIES = 2  # while other work has the cores
+# How often a thread may have to leave its core: in a second, and at any rate. Nobody's on two cores
+# that are free: 20; beside two others that want them: 120.
+_LEFT, _LEFT_ANYWAY = 60.0, 20
 _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
 
 
@@ -121,11 +129,24 @@ class Calibration:
             key = _key(dtype)
             found = self.stored().get(key)
             if found is None:
-                found = measure(dtype)
-                self.measured += 1
-                self._save(key, found)
+                found = self._measured(dtype, key, threads)
             self._known[short] = found
             return found
+
+    def _measured(self, dtype: torch.dtype, key: str, threads: int) -> Costs:
+        """Measure and keep what was found; where others had the cores, which costs some ways more
+        than others, take what is known of another machine, for this process alone.
+        """
+        for _ in range(_TRIES):
+            before, start = _cores_left(), time.perf_counter()
+            found = measure(dtype)
+            self.measured += 1
+            seconds = time.perf_counter() - start
+            if _cores_left() - before <= _LEFT * threads * seconds + _LEFT_ANYWAY:
+                self._save(key, found)
+                return found
+        known = _elsewhere(dtype)
+        return replace(known, source=f"{known.source}: here other work had the cores")
 
     def stored(self) -> dict[str, Costs]:
         """Return what earlier processes found; a file that cannot be read counts as empty."""
@@ -313,6 +334,13 @@ def _read(written: dict[str, Any]) -> Costs:
         if way in WAYS
     }
     return Costs(found, "measured on this machine", float(written["seconds"]))
+
+
+def _cores_left() -> int:
+    """Return how often threads of this process had to leave their cores to others; 0 if unknown."""
+    with suppress(NameError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return 0
 
 
 @cache
