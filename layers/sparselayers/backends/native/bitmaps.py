@@ -8,30 +8,18 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from sparselayers.backends.base import Backend, Gradients
+from sparselayers.backends.base import Gradients
 from sparselayers.backends.native import few_bitmaps, library
 from sparselayers.backends.native.bits import bitmap_of
+from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity
 
 _LANES = Lanes()
-_DTYPES = (torch.float32, torch.bfloat16)
 
 
-class LaidOut(Backend):
-    """A way that lays weights out with their zeros, by bitmaps."""
-
-    def unavailable(self) -> str | None:
-        """Say how to get the kernels where they were not built."""
-        return library.unavailable()
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve float32 and bfloat16 on CPUs."""
-        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
-
-
-class Bitmaps(LaidOut):
+class Bitmaps(Compiled):
     """Multiplies tiles of the weights as dense matrices, which come from memory as bits and values.
 
     A place takes one bit and a half of one, where a column takes 16 for each connection and its

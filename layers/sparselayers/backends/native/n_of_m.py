@@ -12,6 +12,7 @@ from torch import Tensor
 from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
 from sparselayers.backends.native.bitmaps import all_finite, rows_of
+from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, ready, threads, threads_of_product
 from sparselayers.backends.native.told import Told
@@ -20,12 +21,11 @@ from sparselayers.structures.groups import of_every
 
 MOST = 4  # rows of a batch: of eight and more the lanes had better hold the batch
 _LANES = Lanes()
-_DTYPES = (torch.float32, torch.bfloat16)
 # Connections of a row that are taken at a time, and rows of a batch: see n_of_m.h.
 _AT_ONCE, _SAMPLES = 8, 4
 
 
-class NOfM(OneBackward):
+class NOfM(Compiled, OneBackward):
     """Multiplies the connections of rows with the inputs that they select of every `m`.
 
     Eight connections come by one load, and half a byte for each says which input is theirs: what
@@ -36,14 +36,6 @@ class NOfM(OneBackward):
 
     m: ClassVar[int]
     n: ClassVar[tuple[int, ...]]
-
-    def unavailable(self) -> str | None:
-        """Say how to get the kernels where they were not built."""
-        return library.unavailable()
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve float32 and bfloat16 on CPUs."""
-        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -78,18 +70,13 @@ class NOfM(OneBackward):
         dy, batch, (outputs, inputs) = rows_of(dy), dy.shape[0], connectivity.shape
         if needs_input and not all_finite(dy):
             return _LANES.backward(dy, x, values, connectivity, needs=needs)
-        bias = dy.sum(0) if needs_bias else None
         if values.dtype == torch.bfloat16 and needs_values and batch > _SAMPLES:
-            # Sums over several turns of the batch would be rounded after each of them.
-            assert x is not None
-            weights = self.grad_values(dy.float(), x.float(), connectivity).to(values.dtype)
-            dx = self.grad_input(dy, values, connectivity) if needs_input else None
-            return Gradients(dx, weights, bias)
+            return self._rounded_once(dy, x, values, connectivity, needs)
         layer, x = self._layer(connectivity), rows_of(x) if needs_values and x is not None else None
         found = Gradients(
             values.new_empty(batch, inputs) if needs_input else None,
             values.new_empty(connectivity.nnz) if x is not None else None,
-            bias,
+            dy.sum(0) if needs_bias else None,
         )
         _of(values.dtype).n_of_m_backward(
             layer.kernel,

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from sparselayers.backends.native.bitmaps import LaidOut, all_finite, of, rows_of
+from sparselayers.backends.native.bitmaps import all_finite, of, rows_of
 from sparselayers.backends.native.bits import WORD, bitmap_of
+from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, threads
 from sparselayers.connectivity import Connectivity
@@ -27,7 +28,7 @@ _LEAST_BYTES, _MOST_BYTES = 4 << 20, 16 << 20
 _LEAST = 128
 
 
-class Panels(LaidOut):
+class Panels(Compiled):
     """Serves float32 and bfloat16 on CPUs, by PyTorch's dense product of one panel at a time.
 
     Numbers that are not finite are left to the lanes: a zero of the weight would pass them on.

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
+from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.library import address, ready, threads_of_product
 from sparselayers.backends.native.told import Told
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import HEIGHTS, row_block
 
-_DTYPES = (torch.float32, torch.bfloat16)
 # Layers of no more inputs name them in 16 bits.
 _FEATURES_16 = 1 << 16
 # A larger batch adds the gradient of the values up in several turns, and sums want float32.
@@ -24,7 +24,7 @@ _ONE_BLOCK = 128
 _PART_COLUMNS = 512
 
 
-class RowBlocks(OneBackward):
+class RowBlocks(Compiled, OneBackward):
     """Multiplies blocks of 4, 8 or 16 outputs that share their inputs.
 
     One load of an input serves several outputs, as it does in a dense product, and columns are
@@ -33,14 +33,6 @@ class RowBlocks(OneBackward):
     """
 
     name = "row_blocks"
-
-    def unavailable(self) -> str | None:
-        """Say how to get the kernels where they were not built."""
-        return library.unavailable()
-
-    def supports(self, device: torch.device, dtype: torch.dtype) -> bool:
-        """Serve float32 and bfloat16 on CPUs."""
-        return library.kernels is not None and device.type == "cpu" and dtype in _DTYPES
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -68,17 +60,12 @@ class RowBlocks(OneBackward):
         """Return the gradients that are needed, from one arrangement of dy."""
         blocks, batch = blocks_of(connectivity), dy.shape[0]
         needs_input, needs_values, needs_bias = needs
-        bias = dy.sum(0) if needs_bias else None
         if values.dtype == torch.bfloat16 and needs_values and batch > _ONE_BLOCK:
-            # Sums over several blocks of the batch would be rounded after each of them.
-            assert x is not None
-            weights = self.grad_values(dy.float(), x.float(), connectivity).to(values.dtype)
-            dx = self.grad_input(dy, values, connectivity) if needs_input else None
-            return Gradients(dx, weights, bias)
+            return self._rounded_once(dy, x, values, connectivity, needs)
         found = Gradients(
             values.new_empty(batch, connectivity.shape[1]) if needs_input else None,
             values.new_empty(connectivity.nnz) if needs_values and x is not None else None,
-            bias,
+            dy.sum(0) if needs_bias else None,
         )
         _of(values.dtype).row_blocks_backward(
             blocks.kernel,
