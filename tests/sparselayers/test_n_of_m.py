@@ -6,11 +6,11 @@ import torch
 import sparselayers as sl
 from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, library, n_of_m
-from sparselayers.backends.native.calibration import Costs, Point
 from sparselayers.backends.native.choice import choose
 from sparselayers.structures import groups as structure
 from sparselayers.structures.groups import of_every
 from tests import instruction_sets
+from tests.sparselayers.test_row_blocks import costs
 
 native_only = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -215,15 +215,6 @@ def test_a_layer_without_says_so(m, served):
         layer = sl.SparseLinear(32, 20, connectivity=connectivity, backend=f"n_of_{m}")
         with pytest.raises(ValueError, match=rf"n_of_{m} .* that are {served} .*\(20, 32\) is not"):
             layer(torch.ones(1, 32))
-
-
-def costs(**ways):
-    """Costs of ways for each connection, the same for every batch."""
-    found = {
-        way: {product: [Point(1, 0.0, each)] for product in calibration.PRODUCTS}
-        for way, each in ways.items()
-    }
-    return Costs(found, "made up", 0.0)
 
 
 @native_only
