@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsebench.regression import turns
+from sparsebench.regression import judging
 
 FACTORS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5)
 SCATTER, DISTURBED, WORKLOADS = 0.05, 0.3, 15
@@ -44,7 +44,7 @@ def trial(seed: int, factor: float) -> tuple[bool, bool, float]:
     """Return whether the slower workload was caught, whether another was blamed, and seconds."""
     probe = MadeUp(seed, factor)
     names = ["slower", *(f"same-{n}" for n in range(1, WORKLOADS))]
-    verdicts = {f.workload: f.verdict for f in turns.judged(probe, names)}
+    verdicts = {f.workload: f.verdict for f in judging.judged(probe, names)}
     blamed = {name for name, verdict in verdicts.items() if verdict == "slower"}
     return "slower" in blamed, bool(blamed - {"slower"}), probe.seconds
 
@@ -70,8 +70,8 @@ def main() -> None:
             }
         )
         print(json.dumps(rows[-1]), flush=True)
-    rule = {"processes": turns.LEAST_PROCESSES, "again": turns.MOST_AGAIN}
-    rule |= {"tolerance": turns.TOLERANCE, "quickest": turns.QUICKEST}
+    rule = {"processes": judging.LEAST_PROCESSES, "again": judging.MOST_AGAIN}
+    rule |= {"tolerance": judging.TOLERANCE, "quickest": judging.QUICKEST}
     world = {"scatter": SCATTER, "disturbed": DISTURBED, "workloads": WORKLOADS}
     given.out.write_text(json.dumps({"rule": rule, "world": world, "curve": rows}, indent=1) + "\n")
 

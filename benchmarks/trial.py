@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from sparsebench.measuring import hostlock, machine
-from sparsebench.regression import builds, turns, yardstick
+from sparsebench.regression import builds, judging, turns, yardstick
 
 # Appended to sparselayers/backends/native/__init__.py.
 PATCH = """
@@ -87,7 +87,7 @@ def main():
             )
             for number in range(given.count):
                 start = time.monotonic()
-                found = turns.judged(probe, names)
+                found = judging.judged(probe, names)
                 outcome = {
                     "kind": given.kind,
                     "commit": revision.commit,

@@ -19,7 +19,16 @@ from sparsebench.commands import counts, sides
 from sparsebench.errors import CANNOT_BUILD, FOUND_WHAT_FAILS, InputError
 from sparsebench.measuring import hostlock, machine
 from sparsebench.output import console, errors
-from sparsebench.regression import builds, instructions, results, turns, views, wires, yardstick
+from sparsebench.regression import (
+    builds,
+    instructions,
+    judging,
+    results,
+    turns,
+    views,
+    wires,
+    yardstick,
+)
 from sparsebench.regression.results import Check, Checks, Commit, WireCheck, WireChecks
 from sparselayers.backends import BACKENDS
 
@@ -54,8 +63,8 @@ def check(
         typer.Option(metavar="PATTERN", help="Only workloads like training-*; may be repeated."),
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=turns.LEAST_PROCESSES, help="Of each side.")
-    ] = turns.LEAST_PROCESSES,
+        int, typer.Option(min=judging.LEAST_PROCESSES, help="Of each side.")
+    ] = judging.LEAST_PROCESSES,
     seconds: Annotated[
         float, typer.Option(min=0.001, help="For each workload in a process.")
     ] = 0.15,
@@ -64,7 +73,7 @@ def check(
         typer.Option(
             min=0,
             help="How much slower is still the same, or how many more instructions.",
-            show_default=f"{turns.TOLERANCE:g}, of instructions {instructions.TOLERANCE:g}",
+            show_default=f"{judging.TOLERANCE:g}, of instructions {instructions.TOLERANCE:g}",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder of the results.")] = results.FOLDER,
@@ -98,7 +107,7 @@ def check(
         _against_base(
             base, names, out, markdown, as_json=as_json,
             processes=processes, seconds=seconds,
-            tolerance=turns.TOLERANCE if tolerance is None else tolerance,
+            tolerance=judging.TOLERANCE if tolerance is None else tolerance,
         )  # fmt: skip
 
 
@@ -131,7 +140,7 @@ def _against_base(
         pythons = {"base": first.python, "head": second.python}
         probe = turns.probe_with(pythons, folder, seconds)
         with hostlock.measuring(waiting=sides.say):
-            findings = turns.judged(
+            findings = judging.judged(
                 probe, names, processes=processes, tolerance=tolerance, say=sides.say
             )
     found = Check(

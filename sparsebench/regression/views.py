@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench.analysis.estimates import Estimate
+from sparsebench.regression.judging import typical
 from sparsebench.regression.results import UNITS, Check, Commit, Finding, WireFinding
-from sparsebench.regression.turns import typical
 from sparsebench.views import units
 
 _STYLES = {"slower": "red", "broken": "red", "faster": "green", "can't tell": "yellow"}

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from sparsebench import cli
 from sparsebench.commands import check
 from sparsebench.errors import InputError
-from sparsebench.regression import builds, results, turns, wires
+from sparsebench.regression import builds, judging, results, turns, wires
 from sparselayers.backends import BACKENDS
-from tests.sparsebench.regression.test_turns import probe
+from tests.sparsebench.regression.test_judging import probe
 
 ROOT = Path(__file__).parents[3]
 NAME = "training-1024-90%-b128"
@@ -297,7 +297,7 @@ def test_a_patch_that_makes_a_layer_slower_is_caught(repository):
     ):
         pythons = {"base": first.python, "head": second.python}
         probe = turns.probe_with(pythons, repository, 0.02)
-        (found,) = turns.judged(probe, ["inference-1024-90%-b128"], processes=1)
+        (found,) = judging.judged(probe, ["inference-1024-90%-b128"], processes=1)
     assert (found.verdict, found.again) == ("slower", True)
 
 

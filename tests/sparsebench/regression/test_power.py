@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from sparsebench.regression import turns
+from sparsebench.regression import judging
 
 ROOT = Path(__file__).parents[3]
 RECORD = ROOT / "results" / "reference" / "check" / "power.json"
@@ -31,10 +31,10 @@ def test_the_docs_show_the_record():
 
 def test_the_record_is_of_the_rule_in_force():
     assert json.loads(RECORD.read_text())["rule"] == {
-        "processes": turns.LEAST_PROCESSES,
-        "again": turns.MOST_AGAIN,
-        "tolerance": turns.TOLERANCE,
-        "quickest": turns.QUICKEST,
+        "processes": judging.LEAST_PROCESSES,
+        "again": judging.MOST_AGAIN,
+        "tolerance": judging.TOLERANCE,
+        "quickest": judging.QUICKEST,
     }
 
 

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from sparsebench.measuring import isolation
-from sparsebench.regression import turns
+from sparsebench.regression import judging
 from sparselayers.backends import BACKENDS
 from tests.sparsebench.regression.slow_products import measured
 
@@ -43,7 +43,7 @@ def verdict(factor):
         seconds = PRODUCT_S * (factor if side == "head" else 1.0)
         return isolation.call(measured, names, seconds, timeout_s=300)
 
-    (found,) = turns.judged(probe, [NAME], processes=3)
+    (found,) = judging.judged(probe, [NAME], processes=3)
     return found.verdict
 
 

@@ -77,7 +77,7 @@ def test_a_line_is_kept_of_every_run(trial, kind, verdict, tmp_path, monkeypatch
     monkeypatch.setattr(trial.hostlock, "measuring", nullcontext)
     monkeypatch.setattr(trial.builds, "built", built)
     monkeypatch.setattr(trial.builds, "head_of", lambda root: Revision("abc", "2026-01-01"))
-    monkeypatch.setattr(trial.turns, "judged", judged)
+    monkeypatch.setattr(trial.judging, "judged", judged)
     monkeypatch.setattr(trial.turns, "probe_with", lambda pythons, folder, seconds: pythons)
     busy = SimpleNamespace(start=lambda: None, kill=lambda: None)
     context = SimpleNamespace(Process=lambda target, daemon: busy)
