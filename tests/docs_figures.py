@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 
 from sparsebench import records
 from sparsebench.analysis.points import points
-from sparsebench.scale import run as scale
+from sparsebench.scale import records as scale
 from sparsebench.scale import views as scale_views
-from sparsebench.training import curves, series
+from sparsebench.training import curves
+from sparsebench.training import records as runs
 from sparsebench.training.views import plots as trained
 from sparsebench.views import plots
 from sparsebench.views.plots.style import save, styled
@@ -38,7 +39,7 @@ def figures(folder: Path) -> Iterator[tuple[str, Figure]]:
         yield from plots.figures(points(records.load(folder / records.FILE_NAME)))
         return
     with styled():
-        yield from trained.of_training(series.load(folder))
+        yield from trained.of_training(runs.load(folder))
         yield from trained.of_curves(curves.load(folder))
         yield from scale_views.figures(scale.load(folder))
 

@@ -29,9 +29,9 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import LEAD, Point
 from sparsebench.analysis.points import points
 from sparsebench.cases import filters
-from sparsebench.models import run as models
+from sparsebench.models import records as models
 from sparsebench.models import views as models_views
-from sparsebench.scale import run as scale
+from sparsebench.scale import records as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training.views import report as trained
 from sparsebench.views import tables, units

@@ -11,6 +11,7 @@ import typer
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.models import experiment, run
+from sparsebench.models.records import load
 from sparsebench.output import console, errors, show
 from sparsebench.views.tables import printed
 from sparsebench.views.tables.writers import write
@@ -73,7 +74,7 @@ def models(
             soft_wrap=True,
             markup=False,
         )
-    records = run.load(folder)
+    records = load(folder)
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)
     for table in views.tables(records):

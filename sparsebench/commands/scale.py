@@ -11,8 +11,8 @@ import typer
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.output import console, errors
-from sparsebench.scale.records import ScaleCase
-from sparsebench.scale.run import load, run
+from sparsebench.scale.records import ScaleCase, load
+from sparsebench.scale.run import run
 
 WIDTHS = [10**3, 3 * 10**3, 10**4, 3 * 10**4, 10**5, 3 * 10**5, 10**6]
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from sparsebench.errors import FAILED, WRONG_INPUT, InputError
 from sparsebench.measuring import machine
-from sparsebench.training import checkpoint, datasets, series
+from sparsebench.training import checkpoint, datasets, run
 from sparsebench.training import experiment as experiments
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.cifar.schedule import to_time
@@ -161,7 +161,7 @@ def train(
                 errors.print(Panel(Text(loaded.note), title=head), style="bold red")
             settings = [replace(setting, dataset=loaded.name) for setting in settings]
             chosen = [seed] if seed is not None else range(seeds or asked.seeds)
-            settings = series.over_seeds(settings, chosen)
+            settings = run.over_seeds(settings, chosen)
             if time_only:
                 settings = to_time(settings)
                 with talk.status(f"timing {len(settings)} rows in turn"):
@@ -212,7 +212,7 @@ def _load(
     try:
         loaded = datasets.load(chosen, data_dir=data_dir)
         for setting in settings:  # leaves nothing to train on in a set that is too small
-            series.data_of(replace(setting, device="cpu"), loaded)
+            run.data_of(replace(setting, device="cpu"), loaded)
         return loaded
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from error
@@ -273,17 +273,15 @@ def _train(
     """Train `settings` under a progress bar; on Ctrl-C say how to go on and leave."""
     if not resume:
         processes.once(lambda: _forget(settings, folder))
-    pending = processes.of_first(
-        lambda: series.pending(settings, folder, retry_failed=retry_failed)
-    )
+    pending = processes.of_first(lambda: run.pending(settings, folder, retry_failed=retry_failed))
     if skipped := len(settings) - len(pending):
         talk.print(f"{skipped} of {len(settings)} runs have a record in {folder} already")
-    pending = series.with_starts(pending, settings, folder)
+    pending = run.with_starts(pending, settings, folder)
     show: AbstractContextManager[Show] = Display(talk, pending)
     if tensorboard is not None and processes.first:
         show = logged(show, tensorboard)
     try:
-        for record in series.run(pending, loaded, folder, show, timed=timed, processes=processes):
+        for record in run.run(pending, loaded, folder, show, timed=timed, processes=processes):
             _say(record, talk)
     except CheckpointError as error:
         raise InputError(str(error)) from error
@@ -301,7 +299,7 @@ def _train(
 def _forget(settings: list[Setting], folder: Path) -> None:
     for setting in settings:
         checkpoint.remove(checkpoint.path_of(folder, setting))
-    series.drop(settings, folder)
+    run.drop(settings, folder)
 
 
 def _say(record: TrainingRecord, talk: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -107,3 +108,8 @@ class ModelStore(store.Store[ModelRecord]):
 
     kind = ModelRecord
     file_name = FILE_NAME
+
+
+def load(path: Path) -> list[ModelRecord]:
+    """Read a models file, or all of them at and below a folder; the last of a case counts."""
+    return ModelStore.load(path)

@@ -8,12 +8,7 @@ from pathlib import Path
 
 from sparsebench.measuring import isolation, machine
 from sparsebench.models.measure import measure
-from sparsebench.models.records import FILE_NAME, ModelCase, ModelRecord, ModelStore
-
-
-def load(path: Path) -> list[ModelRecord]:
-    """Read a models file, or all of them at and below a folder; the last of a case counts."""
-    return ModelStore.load(path)
+from sparsebench.models.records import FILE_NAME, ModelCase, ModelRecord, ModelStore, load
 
 
 def pending(cases: Iterable[ModelCase], folder: Path) -> list[ModelCase]:

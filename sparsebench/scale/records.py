@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -80,3 +81,8 @@ class ScaleStore(store.Store[ScaleRecord]):
 
     kind = ScaleRecord
     file_name = FILE_NAME
+
+
+def load(path: Path) -> list[ScaleRecord]:
+    """Read a scale file, or all of them at and below a folder; the last of a case counts."""
+    return ScaleStore.load(path)

@@ -9,16 +9,11 @@ from pathlib import Path
 
 from sparsebench.measuring import isolation, machine, memory
 from sparsebench.scale.measure import measure
-from sparsebench.scale.records import FILE_NAME, ScaleCase, ScaleRecord, ScaleStore
+from sparsebench.scale.records import FILE_NAME, ScaleCase, ScaleRecord, ScaleStore, load
 
 # Measured at 10⁸ connections, RigL's and SET's momentary needs included, with room to spare.
 BYTES_PER_CONNECTION = 80
 BYTES_PER_UNIT = 1000  # at batch 16: inputs, outputs, their gradients and arrangements
-
-
-def load(path: Path) -> list[ScaleRecord]:
-    """Read a scale file, or all of them at and below a folder; the last of a case counts."""
-    return ScaleStore.load(path)
 
 
 def run(cases: Iterable[ScaleCase], folder: Path, *, timeout_s: float) -> Iterator[ScaleRecord]:

@@ -7,7 +7,7 @@ What is asked: `experiment` reads a file of `experiments/training`, `rows` makes
 it; what no file can say is in `coded`. What is trained: `models`, `cifar.networks` and
 `text.network`, over `datasets`, rewired as `rewiring` says (rules are the library's, in
 `sparselayers.dynamic`; that of masks is in `masked`). How: `loop` trains one setting and takes
-its times, at the `pace` of steps or of seconds, `series` many; `state` is what changes
+its times, at the `pace` of steps or of seconds, `run` many; `state` is what changes
 meanwhile, `checkpoint` writes it, `step_times` times steps by themselves. What is shown of
 `records` (`curves` of the coded ones): `views`, and `chapters` of the page.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsebench.training import curves, series
+from sparsebench.training import curves, records
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.tables import of_models
 from sparsebench.training.views import plots, report, structures_plot, tables
@@ -35,7 +35,7 @@ def chapters(sources: Sequence[Path]) -> list[Chapter]:
 
 
 def _about(name: str, folders: Sequence[Path]) -> list[Chapter]:
-    runs = [run for folder in folders for run in series.load(folder)]
+    runs = [run for folder in folders for run in records.load(folder)]
     compared = [curve for folder in folders for curve in curves.load(folder)]
     models = [record for folder in folders for record in model_records.load(folder)]
     made = [*tables.of_training(runs), *tables.of_curves(compared), *of_models(models)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
+from sparsebench.records import store
 from sparsebench.training.settings import Setting, read
 
 SCHEMA = 1
@@ -122,3 +124,15 @@ class TrainingRecord(BaseModel):
     def identity(self) -> tuple[str, str]:
         """What a later record replaces: the setting, the purpose and the machine."""
         return f"{self.purpose} {self.setting.key}", str(self.machine.get("id", ""))
+
+
+class TrainingStore(store.Store[TrainingRecord]):
+    """The training records of a folder, open for appending."""
+
+    kind = TrainingRecord
+    file_name = FILE_NAME
+
+
+def load(path: Path) -> list[TrainingRecord]:
+    """Read a training file, or all of them at and below a folder; the last of a setting counts."""
+    return TrainingStore.load(path)

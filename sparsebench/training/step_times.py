@@ -17,8 +17,8 @@ from sparsebench.training.batches import batches, samples, steps_per_epoch
 from sparsebench.training.datasets import Data
 from sparsebench.training.loop import failure, sizes
 from sparsebench.training.peak import peak_of
-from sparsebench.training.records import Status, Timing, TrainingRecord
-from sparsebench.training.series import TrainingStore, data_of
+from sparsebench.training.records import Status, Timing, TrainingRecord, TrainingStore
+from sparsebench.training.run import data_of
 from sparsebench.training.settings import CifarSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from sparsebench.training import curves, series
+from sparsebench.training import curves, records
 from sparsebench.training.cifar import model_records
 from sparsebench.training.cifar.model_records import FILE_NAME as FORMATS
 from sparsebench.training.cifar.tables import of_models
@@ -50,7 +50,7 @@ def print_json(folder: Path, console: Console) -> None:
 def tables_of(source: Path) -> list[Table]:
     """Return every table of the records of training, of curves and of models below `source`."""
     return [
-        *tables.of_training(series.load(source)),
+        *tables.of_training(records.load(source)),
         *tables.of_curves(curves.load(source)),
         *of_models(model_records.load(source)),
     ]
@@ -67,7 +67,7 @@ def rows(source: Path) -> list[dict[str, Any]]:
 
 def write_all(source: Path, folder: Path) -> list[Table]:
     """Write `folder`/tables and `folder`/plots of the records below `source`; return the tables."""
-    trained, compared = series.load(source), curves.load(source)
+    trained, compared = records.load(source), curves.load(source)
     made = tables_of(source)
     for name in ("tables", "plots"):
         (folder / name).mkdir(parents=True, exist_ok=True)

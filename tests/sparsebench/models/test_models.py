@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from sparsebench.cli import app
 from sparsebench.errors import InputError
-from sparsebench.models import experiment, measure, run, variants, views
-from sparsebench.models.records import Form, Layer, ModelCase, ModelRecord
+from sparsebench.models import experiment, measure, variants, views
+from sparsebench.models.records import Form, Layer, ModelCase, ModelRecord, load
 
 HERE = "tests.sparsebench.models.test_models"
 
@@ -51,7 +51,7 @@ def test_a_run_keeps_what_it_measured_and_goes_on(file, tmp_path):
     arguments = ["models", str(file), "--out", str(out), "--seconds", "0"]
     first = CliRunner().invoke(app, arguments)
     assert first.exit_code == 0, first.output
-    records = {record.case.model: record for record in run.load(out)}
+    records = {record.case.model: record for record in load(out)}
     whole, failed = records[f"{HERE}:tiny"], records[f"{HERE}:failing"]
     assert failed.status == "error"
     assert "RuntimeError: mat1 and mat2" in failed.message

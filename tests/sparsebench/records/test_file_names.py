@@ -6,10 +6,11 @@ from sparsebench.models import records as of_models
 from sparsebench.records import Store, store
 from sparsebench.regression import results
 from sparsebench.scale import records as of_scale
-from sparsebench.training import curves, series
+from sparsebench.training import curves
+from sparsebench.training import records as of_training
 from sparsebench.training.cifar import model_records
 
-MODULES = (of_models, results, of_scale, curves, series, model_records)
+MODULES = (of_models, results, of_scale, curves, of_training, model_records)
 
 
 def test_every_kind_has_a_file_name_of_its_own():

@@ -9,7 +9,7 @@ from sparsebench import cli
 from sparsebench.errors import InputError
 from sparsebench.scale import measure
 from sparsebench.scale import run as runs
-from sparsebench.scale.records import STAGES, ScaleCase
+from sparsebench.scale.records import STAGES, ScaleCase, load
 
 
 def run(*arguments):
@@ -42,7 +42,7 @@ def test_every_stage_is_measured_once_and_shown(tmp_path, monkeypatch):
     )
     shown = run(*arguments).stdout
     assert "300 wide, 3e+03 connections" in shown
-    (record,) = runs.load(tmp_path)
+    (record,) = load(tmp_path)
     assert record.status == "ok", record.message
     assert tuple(record.costs) == STAGES
     assert all(min(cost.samples) > 0 for cost in record.costs.values())
@@ -74,7 +74,7 @@ def test_more_connections_than_inputs_are_refused(tmp_path):
 def test_the_widest_layer_on_record_trains_in_24_gb_and_files_take_no_copy():
     """The promise is kept where it was measured: 10⁸ connections take minutes, and no test does."""
     reference = Path(__file__).parents[3] / "results" / "reference" / "scale"
-    (record,) = (r for r in runs.load(reference) if r.case.connections == 10**8)
+    (record,) = (r for r in load(reference) if r.case.connections == 10**8)
     assert max(cost.peak for cost in record.costs.values()) < 24e9
     for stage in ("save", "load"):
         assert record.costs[stage].peak <= 1.2 * record.arrays

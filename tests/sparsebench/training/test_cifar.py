@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, series
+from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, run
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.cifar import accounts, masks, model_records, networks, schedule
 from sparsebench.training.cifar.tables import of_models
@@ -276,15 +276,15 @@ def test_what_others_start_from_has_to_be_there_and_is_trained_again(images, sil
     with pytest.raises(CheckpointError, match="train that row first"):
         loop.train(SPARSE, images, silent, folder=tmp_path)
     every = [DENSE, MASKED, SPARSE]
-    list(series.run([DENSE], images, tmp_path, silent))
-    pending = series.pending(every, tmp_path)
-    assert series.with_starts(pending, every, tmp_path) == [MASKED, SPARSE]
+    list(run.run([DENSE], images, tmp_path, silent))
+    pending = run.pending(every, tmp_path)
+    assert run.with_starts(pending, every, tmp_path) == [MASKED, SPARSE]
     path = schedule.trained_path(tmp_path, SPARSE)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=f"{path} is no whole checkpoint"):
         loop.train(SPARSE, images, silent, folder=tmp_path)
     path.unlink()
-    assert series.with_starts(pending, every, tmp_path) == every
+    assert run.with_starts(pending, every, tmp_path) == every
 
 
 def test_every_stage_is_timed(images, tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import experiment, series
+from sparsebench.training import experiment
 from sparsebench.training.cifar.schedule import to_time
+from sparsebench.training.records import load
 from sparsebench.training.settings import CifarSetting, MLPSetting
 from sparsebench.training.views import race_plot, structures_plot
 
@@ -201,7 +202,7 @@ def test_a_table_of_ones_own_is_trained_and_resumed(written, tmp_path, monkeypat
         "question": "which rate, and how wide?", "rows": ["dense", "sparse 20, 0.05"],
     }  # fmt: skip
     assert "sparse 20, 0.05 / seed 1: epoch 1/1" in run()
-    records = series.load(tmp_path / "results" / "my")
+    records = load(tmp_path / "results" / "my")
     assert len(records) == 4
     assert {record.status for record in records} == {"ok"}
     assert min(record.epochs[0].accuracy for record in records) > 0.7
@@ -230,7 +231,7 @@ NEWER = (*race_plot.EXPERIMENTS, *structures_plot.EXPERIMENTS, "structures-cifar
 def test_records_of_before_are_those_of_the_tables(name):
     """Resume finds what was trained when the experiments were code."""
     asked = experiment.shipped(name)
-    records = series.load(REFERENCE / asked.name)
+    records = load(REFERENCE / asked.name)
     seeds = {}
     for record in records:
         own = replace(record.setting, dataset=record.setting.dataset.partition("-")[0], **SEEDLESS)
@@ -243,7 +244,7 @@ def test_records_of_before_are_those_of_the_tables(name):
 
 
 def test_the_key_of_a_record_is_what_it_was_when_there_was_one_kind_of_setting():
-    mlp = series.load(REFERENCE / "mnist")[0].setting
+    mlp = load(REFERENCE / "mnist")[0].setting
     assert mlp.key == (
         "experiment=mnist row=dense model=dense topology=random rewiring=none sparsity=0.0 "
         "width=2000 activation=relu output=sparse init=linear update_every=1000 fraction=0.1 "
@@ -251,6 +252,6 @@ def test_the_key_of_a_record_is_what_it_was_when_there_was_one_kind_of_setting()
         f"nesterov=False weight_decay=0.0 schedule=constant seed=0 device=cpu threads={mlp.threads}"
         " processes=1 network=mlp pruning=none swap=all start= images=0"
     )
-    for record in series.load(REFERENCE / "cifar-vgg"):
+    for record in load(REFERENCE / "cifar-vgg"):
         if record.origin:
-            assert record.origin in {r.setting.key for r in series.load(REFERENCE / "cifar-vgg")}
+            assert record.origin in {r.setting.key for r in load(REFERENCE / "cifar-vgg")}

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 import sparselayers as sl
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import loop, pace, series
+from sparsebench.training import loop, pace
 from sparsebench.training.datasets import Text, text
 from sparsebench.training.evaluation import evaluate
 from sparsebench.training.pace import Pace
 from sparsebench.training.peak import peak_of
+from sparsebench.training.records import load
 from sparsebench.training.settings import GPTSetting, SettingError
 from sparsebench.training.state import Progressing
 from sparsebench.training.step_times import time_steps
@@ -382,17 +383,17 @@ def test_the_command_trains_for_seconds_on_sources(tmp_path, monkeypatch):
     said = run("--out", str(out))
     assert "dense / seed 0: epoch 2/2, loss " in said
     assert ", perplexity " in said
-    records = series.load(out)
+    records = load(out)
     assert [record.setting.row for record in records] == ["dense", "sparse 50%, 64 wide"]
     for record in records:
         assert record.setting.dataset.startswith("python-stdlib-")
         assert sum(epoch.seconds for epoch in record.epochs) >= 0.2
     assert (out / "plots" / "my.png").exists()
     plain = json.loads(run("--out", str(out), "--json"))
-    assert series.load(out) == records
+    assert load(out) == records
     assert plain["my"]["rows"][0]["over dense"] == 0.0
     run("--out", str(out), "--row", "dense", "--seconds", "0.1")
-    assert [record.setting.seconds for record in series.load(out)] == [0.2, 0.2, 0.1]
+    assert [record.setting.seconds for record in load(out)] == [0.2, 0.2, 0.1]
     with pytest.raises(InputError, match="--untimed: rows that train for so many seconds"):
         run("--untimed")
     with pytest.raises(InputError, match="--dataset MNIST: my is made for text like that of pyth"):

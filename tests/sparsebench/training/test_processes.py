@@ -18,8 +18,9 @@ from torch.profiler import profile
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import loop, series
+from sparsebench.training import loop
 from sparsebench.training.processes import ProcessError, Processes, name_of_start
+from sparsebench.training.records import load
 from sparsebench.training.settings import MLPSetting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
@@ -226,7 +227,7 @@ def test_torchrun_restarts_after_a_killed_process_and_goes_on_to_the_same_result
             start_method="forkserver", monitor_interval=0.05,
         )  # fmt: skip
         elastic_launch(config, train_command)(tmp_path / str(dies), dies)
-        (record,) = series.load(tmp_path / str(dies))
+        (record,) = load(tmp_path / str(dies))
         records.append(record)
     assert [record.resumed for record in records] == [0, 1]
     assert len(numbers(records[0])) == 3

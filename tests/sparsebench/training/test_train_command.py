@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import series
+from sparsebench.training.records import load
 
 SMALL = [
     "train", "mnist", "--dataset", "mnist-subset", "--row", "sparse", "--width", "40",
@@ -26,7 +26,7 @@ def run(*arguments):
 
 
 def outcome(folder):
-    (record,) = series.load(folder)
+    (record,) = load(folder)
     return [(epoch.loss, epoch.accuracy) for epoch in record.epochs], record.resumed
 
 
@@ -87,7 +87,7 @@ def test_bad_input_is_one_message_and_nothing_is_written(tmp_path, arguments, me
 
 def test_changed_rows_are_named_by_what_was_changed(tmp_path):
     run(*SMALL, "--epochs", 1, "--lr", 0.05, "--out", tmp_path)
-    (record,) = series.load(tmp_path)
+    (record,) = load(tmp_path)
     assert record.setting.row == "sparse, width 40, lr 0.05"
     assert record.setting.lr == 0.05
 
@@ -95,14 +95,14 @@ def test_changed_rows_are_named_by_what_was_changed(tmp_path):
 def test_the_kind_of_network_chooses_the_row_nearest_to_it(tmp_path):
     run("train", "mnist", "--dataset", "mnist-subset", "--topology", "small_world",
         "--epochs", 1, "--width", 40, "--out", tmp_path)  # fmt: skip
-    (record,) = series.load(tmp_path)
+    (record,) = load(tmp_path)
     assert record.setting.row == "small-world, width 40"
 
 
 def test_rows_can_be_timed_alone(tmp_path):
     arguments = ["train", "same-time", "--dataset", "mnist-subset", "--width", "40"]
     run(*arguments, "--seeds", 1, "--time-only", "--steps", 10, "--out", tmp_path)
-    records = series.load(tmp_path)
+    records = load(tmp_path)
     assert [record.setting.model for record in records] == ["dense", "masked", "sparse"]
     assert all(len(record.timing.samples) == 10 for record in records)
     assert all(record.peak_memory for record in records)
@@ -121,7 +121,7 @@ def test_tensorboard_gets_every_epoch(tmp_path):
     run(*SMALL, "--epochs", 2, "--out", tmp_path / "out", "--tensorboard", tmp_path / "logs")
     (folder,) = {path.parent for path in (tmp_path / "logs").rglob("*tfevents*")}
     events = reader.EventAccumulator(str(folder)).Reload()
-    (record,) = series.load(tmp_path / "out")
+    (record,) = load(tmp_path / "out")
     for name, values in (
         ("loss/train", [epoch.loss for epoch in record.epochs]),
         ("accuracy/test", [epoch.accuracy for epoch in record.epochs]),

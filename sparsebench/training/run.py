@@ -8,26 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from sparsebench.measuring import gpu, machine
-from sparsebench.records import store
 from sparsebench.training import checkpoint
 from sparsebench.training.cifar import schedule
 from sparsebench.training.datasets import Data, Text
 from sparsebench.training.loop import Show, train
 from sparsebench.training.processes import ALONE, Processes
-from sparsebench.training.records import FILE_NAME, TrainingRecord
+from sparsebench.training.records import FILE_NAME, TrainingRecord, TrainingStore, load
 from sparsebench.training.settings import CifarSetting, Setting
-
-
-class TrainingStore(store.Store[TrainingRecord]):
-    """The training records of a folder, open for appending."""
-
-    kind = TrainingRecord
-    file_name = FILE_NAME
-
-
-def load(path: Path) -> list[TrainingRecord]:
-    """Read a training file, or all of them at and below a folder; the last of a setting counts."""
-    return TrainingStore.load(path)
 
 
 def over_seeds(settings: Iterable[Setting], seeds: Iterable[int]) -> list[Setting]:
