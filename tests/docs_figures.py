@@ -19,6 +19,7 @@ from sparsebench.scale import records as scale
 from sparsebench.scale import views as scale_views
 from sparsebench.training import curves
 from sparsebench.training import records as runs
+from sparsebench.training.views import curves_plot
 from sparsebench.training.views import plots as trained
 from sparsebench.views import plots
 from sparsebench.views.plots.style import save, styled
@@ -40,7 +41,7 @@ def figures(folder: Path) -> Iterator[tuple[str, Figure]]:
         return
     with styled():
         yield from trained.of_training(runs.load(folder))
-        yield from trained.of_curves(curves.load(folder))
+        yield from curves_plot.of(curves.load(folder))
         yield from scale_views.figures(scale.load(folder))
 
 

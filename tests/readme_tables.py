@@ -33,7 +33,7 @@ from sparsebench.models import records as models
 from sparsebench.models import views as models_views
 from sparsebench.scale import records as scale
 from sparsebench.scale import views as scale_views
-from sparsebench.training.views import report as trained
+from sparsebench.training.views import folder as trained
 from sparsebench.views import tables, units
 from sparsebench.views.tables import Table
 

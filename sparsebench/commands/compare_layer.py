@@ -149,10 +149,11 @@ def _compare(
     # JSON has the output to itself.
     measure(cases, folder, settings, talk=errors if as_json else console)
     isolation.end()  # its memory is free for drawing
-    from sparsebench.views import report, tables  # pandas: not while cases are measured
+    from sparsebench.views import folder as views  # pandas: not while cases are measured
+    from sparsebench.views import tables  # pandas
 
     found = load(folder)
-    written = report.write(found, folder)
+    written = views.write(found, folder)
     wanted = set(cases)
     times = tables.times(points(r for r in found if r.case in wanted))
     written += tables.write(times, folder / "tables")

@@ -67,7 +67,7 @@ def report(
 
 def _rows(sources: list[Path]) -> None:
     """Print every record as JSON, and every row of the tables of training."""
-    from sparsebench.training.views import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import folder as trained  # pandas and matplotlib
 
     found = [record for source in sources for record in load(source)]
     folders = [folder for source in sources for folder in trained.folders(source)]
@@ -80,7 +80,7 @@ def _rows(sources: list[Path]) -> None:
 def _files(source: Path, out: Path | None) -> None:
     """Write the tables and plots of each file of records at and below `source`."""
     files = records.files(source)
-    from sparsebench.training.views import report as trained  # pandas and matplotlib
+    from sparsebench.training.views import folder as trained  # pandas and matplotlib
 
     folders = trained.folders(source)
     if not files and not folders:
@@ -102,11 +102,12 @@ def load(path: Path) -> list[Record]:
 
 def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> None:
     """Write tables and plots into `folder`; print the table, or JSON of the cases `of`."""
-    from sparsebench.views import report, tables  # pandas: not while cases are measured
+    from sparsebench.views import folder as written  # pandas: not while cases are measured
+    from sparsebench.views import tables  # pandas
 
     with Progress(f"points of {len(found)} records", many=len(found) > _MANY) as progress:
         every = points(found)
-        report.write_points(every, folder, told=progress.told)
+        written.write_points(every, folder, told=progress.told)
     if of is None:
         output.show(tables.terminal_of(every))
     else:

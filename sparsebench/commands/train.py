@@ -134,10 +134,11 @@ def train(
         _list([experiment] if experiment else [*experiments.names(), *CODED], as_json=as_json)
         return
     machine.check_device(device)
-    from sparsebench.training.views import report  # pandas and matplotlib: nothing else needs them
+    # Nothing else needs them.
+    from sparsebench.training.views import folder as views  # pandas and matplotlib
 
     talk = errors if as_json else console  # JSON has the output to itself
-    show = report.print_json if as_json else report.show
+    show = views.print_json if as_json else views.show
     threads = threads or machine.default_threads()
     with joined(device) as processes, _one_voice(processes):
         asked = None if experiment in CODED else _found(experiment)

@@ -8,7 +8,7 @@ from typing import Protocol
 from rich.console import Console
 
 from sparsebench.training import same_training, toy
-from sparsebench.training.cifar.model_report import Report
+from sparsebench.training.cifar.formats import Formats
 from sparsebench.training.curves import Curves
 
 
@@ -39,5 +39,5 @@ CODED: dict[str, Coded] = {
         "is truly sparse training the same training as masked?",
         same_training.run,
     ),
-    "cifar-report": Report(),
+    "cifar-report": Formats(),
 }

@@ -1,4 +1,5 @@
 """Whole models on CIFAR-10: pruned while they train, with masks and in sparse storage.
 
-Uses the settings, records and data of `training`; the loop above trains these networks as others.
+`formats` measures what a pruned one takes in every format, and `format_records` keeps that. Uses
+the settings, records and data of `training`; the loop above trains these networks as others.
 """

@@ -8,17 +8,16 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.training import experiment
-from sparsebench.training.cifar import tables as cifar
-from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
 from sparsebench.training.models import PIXELS, REPEATS
-from sparsebench.training.published import curve, published, source
+from sparsebench.training.published import curve, source
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting, Setting, names_of
-from sparsebench.training.text import tables as of_text
 from sparsebench.training.views import (
+    cifar_tables,
     structures_plot,
     structures_table,
+    text_table,
     topology_table,
     weights_table,
 )
@@ -36,7 +35,7 @@ _COMPARED = {"mnist": (8, 9), "wide": (6,)}
 
 def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     """Return every table for which `records` have something to say."""
-    made = cifar.of(records) + of_text.of(records)
+    made = cifar_tables.of(records) + text_table.of(records)
     every = groups([record for record in records if isinstance(record.setting, MLPSetting)])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]
@@ -48,15 +47,6 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         if name == "same-weights":
             made += weights_table.of(own)
     made += _failures(records)
-    return made
-
-
-def of_curves(records: Sequence[CurvesRecord]) -> list[Table]:
-    """Return the tables of losses compared step by step."""
-    made = []
-    for name, make in (("toy", _toy), ("same-training", _same_training)):
-        if own := [record for record in records if record.experiment == name]:
-            made.append(make(own))
     return made
 
 
@@ -171,56 +161,6 @@ def _failures(records: Sequence[TrainingRecord]) -> list[Table]:
     ]
     frame = pd.DataFrame(rows)
     return [Table("training-failures", "Runs that did not end, and why", frame, frame)] * bool(rows)
-
-
-def _toy(records: list[CurvesRecord]) -> Table:
-    """Losses at the steps that were published, beside those."""
-    theirs, rows = published()["toy"], []
-    for record in records:
-        for model, losses in record.losses.items():
-            shown = losses[99::100]
-            for number, loss in enumerate(shown):
-                rows.append(
-                    {
-                        "model": model,
-                        "seed": record.conditions["seed"],
-                        "step": 100 * (number + 1),
-                        "published": theirs[model][number],
-                        "measured": loss,
-                    }
-                )
-    frame = pd.DataFrame(rows)
-    text = frame.assign(
-        published=frame["published"].map("{:.3f}".format),
-        measured=frame["measured"].map("{:.3f}".format),
-    )
-    caption = (
-        "Two layers fitted to random outputs: sum of squared errors (other random numbers than "
-        f"the published run's). Published: {source()}"
-    )
-    return Table("toy", caption, frame, text.astype(str))
-
-
-def _same_training(records: list[CurvesRecord]) -> Table:
-    """The largest relative difference of the losses of masked and sparse training."""
-    rows = [
-        {"case": record.case}
-        | record.conditions
-        | {
-            "largest relative difference": max(
-                abs(a - b) / abs(a)
-                for a, b in zip(record.losses["masked"], record.losses["sparse"], strict=True)
-            )
-        }
-        for record in records
-    ]
-    frame = pd.DataFrame(rows)
-    shown = frame[["case", "dataset", "steps", "rewirings", "largest relative difference"]]
-    text = shown.assign(
-        **{"largest relative difference": shown.iloc[:, -1].map("{:.1e}".format)}
-    ).astype(str)
-    caption = "Masked dense against sparse training in float64: the losses of the same steps"
-    return Table("same-training", caption, frame, text)
 
 
 def _labels(group: Group) -> Row:

@@ -12,7 +12,8 @@ from sparsebench.analysis.points import points
 from sparsebench.measuring import isolation, machine, runner
 from sparsebench.measuring.timing import Times
 from sparsebench.measuring.worker import Outcome
-from sparsebench.views import report, tables
+from sparsebench.views import folder as written
+from sparsebench.views import tables
 from sparsebench.views.tables.writers import latex
 from tests.sparsebench.factory import sweep
 
@@ -39,7 +40,7 @@ def call(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(interruption, "raise_on_signals", lambda: None)
     monkeypatch.setattr(machine, "busy", lambda: 0.0)
-    monkeypatch.setattr(report, "write", _only_a_name)
+    monkeypatch.setattr(written, "write", _only_a_name)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["sparsebench", *arguments])

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from sparsebench.commands import report
-from sparsebench.views import report as written
+from sparsebench.views import folder as written
 from tests.sparsebench.factory import sweep
 
 

@@ -8,9 +8,9 @@ from sparsebench.regression import results
 from sparsebench.scale import records as of_scale
 from sparsebench.training import curves
 from sparsebench.training import records as of_training
-from sparsebench.training.cifar import model_records
+from sparsebench.training.cifar import format_records
 
-MODULES = (of_models, results, of_scale, curves, of_training, model_records)
+MODULES = (of_models, results, of_scale, curves, of_training, format_records)
 
 
 def test_every_kind_has_a_file_name_of_its_own():

@@ -14,12 +14,11 @@ from sparsebench import cli
 from sparsebench.errors import InputError
 from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, run
 from sparsebench.training.checkpoint import CheckpointError
-from sparsebench.training.cifar import accounts, masks, model_records, networks, schedule
-from sparsebench.training.cifar.tables import of_models
+from sparsebench.training.cifar import accounts, format_records, masks, networks, schedule
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.datasets import cifar10 as cifar
 from sparsebench.training.settings import CifarSetting, SettingError
-from sparsebench.training.views import plots, tables
+from sparsebench.training.views import formats_table, plots, tables
 from sparselayers import structures
 from sparselayers.convert import Decision
 from sparselayers.convert.measure import Times
@@ -338,7 +337,7 @@ def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatc
     out = trained.parent / "report"
     arguments = ["train", "cifar-report", "--threads", "1", "--out", str(out)]
     assert CliRunner().invoke(cli.app, arguments).exit_code == 0
-    records = model_records.load(out)
+    records = format_records.load(out)
     assert [record.sparsity for record in records] == [0.0, 0.5, 0.8, 0.9, 0.95, 0.98]
     last = records[-1].held
     nnz = round(0.02 * 3840)
@@ -351,9 +350,9 @@ def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatc
         trained.parent / "cifar-vgg", SPARSE).state).network  # fmt: skip
     assert records[0].accuracy == evaluation.accuracy(dense, images)
     assert records[0].origin == DENSE.key
-    assert [table.name for table in of_models(records)] == [
+    assert [table.name for table in formats_table.of(records)] == [
         "cifar-report-memory", "cifar-report-time",
     ]  # fmt: skip
     again = CliRunner().invoke(cli.app, arguments)
     assert again.exit_code == 0
-    assert len(model_records.load(out)) == 6
+    assert len(format_records.load(out)) == 6

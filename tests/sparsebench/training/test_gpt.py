@@ -23,8 +23,8 @@ from sparsebench.training.settings import GPTSetting, SettingError
 from sparsebench.training.state import Progressing
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.text import network, testing, windows
-from sparsebench.training.text.tables import feed_forward_weights
 from sparsebench.training.views import plots, tables
+from sparsebench.training.views.text_table import feed_forward_weights
 
 POEM = """\
 The time has come, the walrus said, to talk of many things:

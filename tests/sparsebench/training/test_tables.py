@@ -7,7 +7,7 @@ from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
 from sparsebench.training.settings import MLPSetting
-from sparsebench.training.views import plots, tables
+from sparsebench.training.views import curves_plot, curves_table, plots, tables
 from sparsebench.training.views.front import front
 from sparsebench.views.tables import writers
 
@@ -150,9 +150,9 @@ def test_curves_are_compared_step_by_step():
     made = CurvesRecord(
         experiment="same-training", case="RigL", conditions=conditions, losses=losses
     )
-    (table,) = tables.of_curves([made])
+    (table,) = curves_table.of([made])
     assert table.text["largest relative difference"].tolist() == ["1.0e-09"]
-    assert [name for name, _ in plots.of_curves([made])] == ["same-training"]
+    assert [name for name, _ in curves_plot.of([made])] == ["same-training"]
 
 
 def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, silent):

@@ -9,12 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from sparsebench.training import curves, records
-from sparsebench.training.cifar import model_records
-from sparsebench.training.cifar.model_records import FILE_NAME as FORMATS
-from sparsebench.training.cifar.tables import of_models
+from sparsebench.training.cifar import format_records
+from sparsebench.training.cifar.format_records import FILE_NAME as FORMATS
 from sparsebench.training.curves import FILE_NAME as CURVES
 from sparsebench.training.records import FILE_NAME as TRAINING
-from sparsebench.training.views import plots, tables
+from sparsebench.training.views import curves_plot, curves_table, formats_table, plots, tables
 from sparsebench.views.plots.style import save, styled
 from sparsebench.views.tables import Table, printed, write
 
@@ -51,8 +50,8 @@ def tables_of(source: Path) -> list[Table]:
     """Return every table of the records of training, of curves and of models below `source`."""
     return [
         *tables.of_training(records.load(source)),
-        *tables.of_curves(curves.load(source)),
-        *of_models(model_records.load(source)),
+        *curves_table.of(curves.load(source)),
+        *formats_table.of(format_records.load(source)),
     ]
 
 
@@ -74,6 +73,6 @@ def write_all(source: Path, folder: Path) -> list[Table]:
     for table in made:
         write(table, folder / "tables")
     with styled():
-        for name, figure in (*plots.of_training(trained), *plots.of_curves(compared)):
+        for name, figure in (*plots.of_training(trained), *curves_plot.of(compared)):
             save(figure, folder / "plots" / name)
     return made

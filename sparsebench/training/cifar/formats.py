@@ -19,7 +19,7 @@ from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.training import datasets, experiment
 from sparsebench.training.cifar import networks, schedule
-from sparsebench.training.cifar.model_records import FILE_NAME, ModelRecord, ModelStore, load
+from sparsebench.training.cifar.format_records import FILE_NAME, FormatsRecord, FormatsStore, load
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.evaluation import TEST_BATCH, accuracy
 from sparsebench.training.settings import CifarSetting
@@ -30,7 +30,7 @@ SPARSITIES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
 SAMPLES = 5
 
 
-class Report:
+class Formats:
     """The report as an experiment; it prunes the network that `cifar-vgg` has trained beside it."""
 
     question = "what does a pruned VGG11 take, in memory and in time, dense, as COO, as CSR?"
@@ -44,7 +44,7 @@ class Report:
         device: str,
         threads: int,
         data_dir: Path | None = None,
-    ) -> list[ModelRecord]:
+    ) -> list[FormatsRecord]:
         """Measure every sparsity that has no record in `folder` yet, and append its record."""
         torch.set_num_threads(threads)
         try:
@@ -56,9 +56,9 @@ class Report:
         mine = machine.fingerprint()
         made = []
         known = {record.identity for record in load(folder / FILE_NAME)}
-        with ModelStore(folder) as records, console.status("measuring the pruned models"):
+        with FormatsStore(folder) as records, console.status("measuring the pruned models"):
             for sparsity in SPARSITIES:
-                blank = ModelRecord(
+                blank = FormatsRecord(
                     network="vgg11_bn", sparsity=sparsity, accuracy=None, test_images=0, images=0,
                     held={}, seconds={}, origin=origin, device=device, threads=threads,
                     started=datetime.now(UTC).isoformat(timespec="seconds"), machine=mine,

@@ -11,7 +11,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from sparsebench.training.groups import Group
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.text.tables import best_dense, perplexities, sorted_out, trained_for
+from sparsebench.training.views.text_table import (
+    best_dense,
+    perplexities,
+    sorted_out,
+    trained_for,
+)
 from sparsebench.views.plots.style import (
     BLACK,
     BLUE,

@@ -8,9 +8,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sparsebench.training.cifar.tables import conditions, dense_runs, kind_of, pruned_runs
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import CifarSetting
+from sparsebench.training.views.cifar_tables import (
+    conditions,
+    dense_runs,
+    kind_of,
+    pruned_runs,
+)
 from sparsebench.views.plots.style import BLACK, GREY, VERMILION, plain_head
 
 _LOOKS = {"masked": (GREY, "s", "masks"), "sparse": (VERMILION, "o", "sparse storage")}

@@ -1,4 +1,4 @@
-"""ModelRecord: what a pruned model takes, in every format."""
+"""FormatsRecord: what a pruned network takes, in every format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SCHEMA = 1
 FILE_NAME = "formats.jsonl"  # models.jsonl are those of sparsebench.models
 
 
-class ModelRecord(BaseModel):
+class FormatsRecord(BaseModel):
     """A network pruned at once to one sparsity. One line of a file of such.
 
     `held` are bytes of weights, indices and biases by part and format, `seconds` samples of one
@@ -44,13 +44,13 @@ class ModelRecord(BaseModel):
         return of, str(self.machine.get("id", ""))
 
 
-class ModelStore(store.Store[ModelRecord]):
+class FormatsStore(store.Store[FormatsRecord]):
     """The records of a folder, open for appending."""
 
-    kind = ModelRecord
+    kind = FormatsRecord
     file_name = FILE_NAME
 
 
-def load(path: Path) -> list[ModelRecord]:
+def load(path: Path) -> list[FormatsRecord]:
     """Read a file of such records, or all of them at and below a folder."""
-    return ModelStore.load(path)
+    return FormatsStore.load(path)

@@ -4,7 +4,8 @@ import pytest
 
 from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
-from sparsebench.views import plots, report, tables
+from sparsebench.views import folder as written_by
+from sparsebench.views import plots, tables
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 PROBED = MACHINE | {"roofline": {"matmul_gflops": 200, "stream_gb_s": 20}}
@@ -22,7 +23,7 @@ def records():
 def written(records, tmp_path_factory):
     """A folder, and what a report of the records says that it wrote there."""
     folder = tmp_path_factory.mktemp("report")
-    return folder, report.write(records, folder)
+    return folder, written_by.write(records, folder)
 
 
 def test_writes_every_table_and_plot_in_every_format(written):
@@ -39,12 +40,12 @@ def test_writes_every_table_and_plot_in_every_format(written):
 
 def test_the_same_records_give_the_same_bytes(written, records, tmp_path):
     first = {p.name: p.read_bytes() for p in written[1]}
-    again = {p.name: p.read_bytes() for p in report.write(records[::-1], tmp_path)}
+    again = {p.name: p.read_bytes() for p in written_by.write(records[::-1], tmp_path)}
     assert first == again
 
 
 def test_failures_alone_make_a_report(tmp_path):
-    paths = report.write([record(None, status="timeout", message="after 60 s")], tmp_path)
+    paths = written_by.write([record(None, status="timeout", message="after 60 s")], tmp_path)
     text = (tmp_path / "tables" / "failures.md").read_text()
     assert "timeout" in text
     assert "after 60 s" in text
@@ -53,7 +54,7 @@ def test_failures_alone_make_a_report(tmp_path):
 
 def test_no_records_are_refused(tmp_path):
     with pytest.raises(InputError, match="no records"):
-        report.write([], tmp_path)
+        written_by.write([], tmp_path)
     assert not list(tmp_path.iterdir())
 
 

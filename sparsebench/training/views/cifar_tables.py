@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training.cifar.model_records import ModelRecord
 from sparsebench.training.records import Epoch, TrainingRecord
 from sparsebench.training.settings import CifarSetting
 from sparsebench.views import units
@@ -27,8 +26,8 @@ def of(records: Sequence[TrainingRecord]) -> list[Table]:
             kinds.setdefault(kind_of(record), []).append(record)
     made = []
     first = {kind[0] for kind in kinds}
-    for number, own in enumerate(kinds.values()):
-        suffix = "" if len(kinds) == len(first) else f"-{number + 1}"
+    for place, own in enumerate(kinds.values()):
+        suffix = "" if len(kinds) == len(first) else f"-{place + 1}"
         made += _summary(own, suffix) + _epochs(own, suffix) + _layers(own, suffix)
     return made
 
@@ -109,9 +108,9 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
             "row": n["row"],
             # Those in SparseProp's layers are not counted.
             "weights": "not counted" if n["row"] in foreign else f"{n['weights']:,}",
-            "accuracy": _number(n["accuracy [%]"], "{:.1f}"),
-            "last loss": _number(n["loss"], "{:.3f}"),
-            "ms a step": _number(n["seconds per step"], "{:.0f}", 1e3),
+            "accuracy": number(n["accuracy [%]"], "{:.1f}"),
+            "last loss": number(n["loss"], "{:.3f}"),
+            "ms a step": number(n["seconds per step"], "{:.0f}", 1e3),
             "over dense": units.ratio(n["speedup"]) if n["speedup"] else "not measured",
             "peak memory": units.quantity(n["peak memory [B]"], "B")
             if n["peak memory [B]"]
@@ -124,7 +123,7 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
         f"{name}: {conditions(own)}: test accuracy in percent and training loss of the last epoch; "
         "time of a training step and peak memory, measured by themselves with untrained weights"
     )
-    return [Table(f"{name}{suffix}", caption, pd.DataFrame(numbers), _frame(text))]
+    return [Table(f"{name}{suffix}", caption, pd.DataFrame(numbers), frame(text))]
 
 
 def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
@@ -133,10 +132,10 @@ def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
     if not both:
         return []
     numbers, text = [], []
-    for number in range(min(len(record.epochs) for record in both.values())):
-        epochs = {model: record.epochs[number] for model, record in sorted(both.items())}
+    for epoch_number in range(min(len(record.epochs) for record in both.values())):
+        epochs = {model: record.epochs[epoch_number] for model, record in sorted(both.items())}
         numbers.append(
-            {"epoch": number + 1}
+            {"epoch": epoch_number + 1}
             | {
                 f"{model} {key}": value
                 for model, epoch in epochs.items()
@@ -146,11 +145,11 @@ def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
         last = list(epochs.values())[-1]
         text.append(
             {
-                "epoch": str(number + 1),
+                "epoch": str(epoch_number + 1),
                 "sparsity": f"{100 * (last.sparsity or 0.0):.1f}%",
                 "loss": _arrow([f"{e.loss:.3f}" for e in epochs.values()]),
                 "accuracy": _arrow([f"{100 * e.accuracy:.1f}" for e in epochs.values()]),
-                "seconds": _arrow([_number(e.seconds, "{:.1f}") for e in epochs.values()]),
+                "seconds": _arrow([number(e.seconds, "{:.1f}") for e in epochs.values()]),
                 "held": _arrow([units.quantity(e.held or 0, "B") for e in epochs.values()]),
             }
         )
@@ -161,7 +160,7 @@ def _epochs(own: list[TrainingRecord], suffix: str) -> list[Table]:
         "leaves the network, pruned for the next one already; seconds of training alone; held: "
         "parameters, gradients, momentum, masks, indices, counted from the tensors"
     )
-    return [Table(f"{name}-epochs{suffix}", caption, pd.DataFrame(numbers), _frame(text))]
+    return [Table(f"{name}-epochs{suffix}", caption, pd.DataFrame(numbers), frame(text))]
 
 
 def _layers(own: list[TrainingRecord], suffix: str) -> list[Table]:
@@ -190,7 +189,7 @@ def _layers(own: list[TrainingRecord], suffix: str) -> list[Table]:
         f"{name}, layer by layer: forward and backward of each layer by itself, dense and sparse "
         f"in turn; batch {record.setting.batch}, {record.setting.threads} threads"
     )
-    return [Table(f"{name}-layers{suffix}", caption, numbers, _frame(text))]
+    return [Table(f"{name}-layers{suffix}", caption, numbers, frame(text))]
 
 
 def _pruned(record: TrainingRecord) -> bool:
@@ -218,77 +217,13 @@ def _arrow(both: Sequence[str]) -> str:
     return " → ".join(both) if len(set(both)) > 1 else both[0]
 
 
-def _number(value: float | None, form: str, factor: float = 1.0) -> str:
+def number(value: float | None, form: str, factor: float = 1.0) -> str:
+    """Return a value in the given form, and words where it was not measured."""
     return "not measured" if value is None else form.format(factor * value)
 
 
-def _frame(rows: list[Row]) -> pd.DataFrame:
+def frame(rows: list[Row]) -> pd.DataFrame:
     """Return rows of text, without columns in which nothing was measured."""
-    frame = pd.DataFrame(rows).fillna("").astype(str)
-    empty = [c for c in frame if set(frame[c]) <= {"", "not measured"}]
-    return frame.drop(columns=empty)
-
-
-def of_models(records: Sequence[ModelRecord]) -> list[Table]:
-    """Return the report of each machine, device and number of threads: a line a sparsity."""
-    kinds: dict[tuple[Any, ...], list[ModelRecord]] = {}
-    for record in records:
-        key = str(record.machine.get("id", "")), record.device, record.threads, record.network
-        kinds.setdefault(key, []).append(record)
-    made = []
-    for number, own in enumerate(kinds.values()):
-        own.sort(key=lambda record: record.sparsity)
-        suffix = "" if len(kinds) == 1 else f"-{number + 1}"
-        made += [_memory(own, suffix), _evaluation(own, suffix)]
-    return made
-
-
-def _memory(own: list[ModelRecord], suffix: str) -> Table:
-    numbers = [
-        {"sparsity": r.sparsity, "accuracy": r.accuracy}
-        | {f"{name} [B]": size for name, size in r.held.items()}
-        for r in own
-    ]
-    text = [
-        {
-            "sparsity": units.percent(r.sparsity),
-            "accuracy": _number(r.accuracy, "{:.1f}", 100.0),
-        }
-        | {name: units.quantity(size, "B") for name, size in r.held.items()}
-        for r in own
-    ]
-    caption = (
-        f"Memory of {NAMES[own[0].network]}, pruned at once, by magnitude, each layer alike, "
-        f"without training after it: {_of_models(own)}; sparse: this library's layers"
-    )
-    return Table(f"cifar-report-memory{suffix}", caption, pd.DataFrame(numbers), _frame(text))
-
-
-def _evaluation(own: list[ModelRecord], suffix: str) -> Table:
-    medians = [
-        {name: statistics.median(samples) for name, samples in r.seconds.items()} for r in own
-    ]
-    numbers = [
-        {"sparsity": r.sparsity} | {f"{name} [s]": value for name, value in times.items()}
-        for r, times in zip(own, medians, strict=True)
-    ]
-    text = [
-        {"sparsity": units.percent(r.sparsity)}
-        | {name: units.quantity(value, "s") for name, value in times.items()}
-        for r, times in zip(own, medians, strict=True)
-    ]
-    caption = (
-        f"Time to evaluate {own[0].images} images with {NAMES[own[0].network]}, by parts, medians "
-        f"of {len(next(iter(own[0].seconds.values())))}: {_of_models(own)}; coo and csr: PyTorch's "
-        "own sparse tensors; sparse: this library's layers"
-    )
-    return Table(f"cifar-report-time{suffix}", caption, pd.DataFrame(numbers), _frame(text))
-
-
-def _of_models(own: Sequence[ModelRecord]) -> str:
-    trained = "trained by cifar-vgg" if own[0].origin else "not trained"
-    threads = f", {own[0].threads} threads" if own[0].device == "cpu" else ""
-    return (
-        f"{trained}, tested on {own[0].test_images:,} of CIFAR-10's 10,000 test images, "
-        f"{own[0].device}{threads}"
-    )
+    made = pd.DataFrame(rows).fillna("").astype(str)
+    empty = [c for c in made if set(made[c]) <= {"", "not measured"}]
+    return made.drop(columns=empty)
