@@ -29,9 +29,9 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import BASELINE
 from sparsebench.analysis.points import points
 from sparsebench.analysis.series import round_draws
+from sparsebench.campaign import run as campaign
 from sparsebench.cases.settings import Settings
 from sparsebench.cases.sweep import Grid
-from sparsebench.commands import campaign
 from sparsebench.measuring import machine
 
 GRID = Grid(

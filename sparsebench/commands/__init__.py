@@ -1,6 +1,5 @@
 """The subcommands of `sparsebench`, one thin file each; `sparsebench.cli` lists them.
 
 They take options apart, ask one of the rooms for what is wanted, and print what came of it. Uses
-every room, and no room uses it. Beside the commands stand `places` (this machine, or a cluster) and
-`campaign` (the cases of a run at such a place).
+every room, and no room uses it.
 """

@@ -15,17 +15,18 @@ from rich.text import Text
 from sparsebench import output
 from sparsebench.analysis.point import BASELINE, LEAD
 from sparsebench.analysis.points import points
+from sparsebench.campaign.run import measure
 from sparsebench.cases import drawable
 from sparsebench.cases.case import Case
 from sparsebench.cases.grid import Grid
 from sparsebench.cases.settings import Settings
-from sparsebench.commands.campaign import measure
-from sparsebench.commands.report import load, print_json
+from sparsebench.commands.report import print_json
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.measuring import isolation, machine
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console, errors
+from sparsebench.records import load
 
 _CURVE = "0.5,0.6,0.7,0.8,0.9,0.95,0.98,0.99"
 # Those that no one would use for speed, that choose among the others, or compile for long.

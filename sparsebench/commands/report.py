@@ -69,7 +69,7 @@ def _rows(sources: list[Path]) -> None:
     """Print every record as JSON, and every row of the tables of training."""
     from sparsebench.training.views import folder as trained  # pandas and matplotlib
 
-    found = [record for source in sources for record in load(source)]
+    found = [record for source in sources for record in records.load(source)]
     folders = [folder for source in sources for folder in trained.folders(source)]
     if not found and not folders:
         raise InputError(f"{', '.join(map(str, sources))}: no records there")
@@ -89,15 +89,10 @@ def _files(source: Path, out: Path | None) -> None:
         trained.show(folder, console, out=out)
     for file in files:
         with Progress(f"reading {file}", many=file.stat().st_size > _LARGE):
-            found = load(file)
+            found = records.load(file)
         if not found:
             raise InputError(f"{file}: holds no record")
         show(found, out or file.parent)
-
-
-def load(path: Path) -> list[Record]:
-    """Read the records at `path`; none where there is nothing yet."""
-    return records.load(path) if path.exists() else []
 
 
 def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> None:

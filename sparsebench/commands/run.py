@@ -12,10 +12,11 @@ import typer
 
 from sparsebench import shipped
 from sparsebench.cluster.target import parse
-from sparsebench.commands.report import load, print_json, show
+from sparsebench.commands.report import print_json, show
 from sparsebench.errors import InputError
 from sparsebench.interruption import Interrupted
 from sparsebench.output import console, errors
+from sparsebench.records import load
 
 _CLUSTER = "On a cluster (see docs/guides/cluster.md)"
 
@@ -151,9 +152,10 @@ def run(
 ) -> None:
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
     # Each imports torch, which takes seconds that neither help nor TAB should.
+    from sparsebench.campaign import run as campaign  # torch
+    from sparsebench.campaign.listing import list_cases  # torch
+    from sparsebench.campaign.places import Here, Terms, there  # torch
     from sparsebench.cases import drawable, filters, sweep  # torch
-    from sparsebench.commands import campaign  # torch, pandas
-    from sparsebench.commands.places import Here, Terms, there  # torch
     from sparsebench.measuring import isolation  # torch
     from sparsebench.measuring.estimate import Estimator  # torch
 
@@ -182,7 +184,7 @@ def run(
         if wrong := drawable.never(cases):
             raise InputError("\n".join(_undrawable(name, *each) for each in wrong.items()))
         if dry_run:
-            campaign.list_cases(cases, Estimator(settings, load(folder)), as_json=as_json)
+            list_cases(cases, Estimator(settings, load(folder)), as_json=as_json)
             return
         if reason := place.refusal(cases):
             raise InputError(f"no case of {name} can be measured: {reason}")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from sparsebench import cli, interruption, records
+from sparsebench.campaign.places import Here
 from sparsebench.cases import sweep
 from sparsebench.cluster import connection
-from sparsebench.commands import places, report
+from sparsebench.commands import report
 from sparsebench.commands import run as run_command
 from sparsebench.measuring import isolation, machine, roofline, runner, software
 from sparsebench.measuring.timing import Times
@@ -228,8 +229,8 @@ def test_a_refused_case_is_pending_as_soon_as_nothing_speaks_against_it():
     case = sweep.load("smoke").cases(["cpu"], [1])[0]
     refused = Record(case=case, status="unsupported", message="no memory")
     late = refused.model_copy(update={"status": "timeout"})
-    assert places.Here().pending([case], {case: refused}, False)
-    assert not places.Here().pending([case], {case: late}, False)
+    assert Here().pending([case], {case: refused}, False)
+    assert not Here().pending([case], {case: late}, False)
 
 
 def test_a_dry_run_lists_and_estimates_and_writes_nothing(call, measured):

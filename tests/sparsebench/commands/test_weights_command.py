@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparsebench import records
-from sparsebench.commands import places
+from sparsebench.campaign.places import Here
 from sparsebench.measuring import machine
 from tests.sparsebench.commands.test_cli import call, measured  # noqa: F401
 
@@ -75,13 +75,13 @@ def test_bad_files_leave_nothing_behind(call, checkpoint, measured, arguments, p
 
 
 def test_a_file_that_changes_meanwhile_is_a_row_that_says_so(call, checkpoint, monkeypatch):  # noqa: F811
-    measure = places.Here.measure
+    measure = Here.measure
 
     def later(self, work):
         torch.save({"a.weight": torch.eye(16, 24)}, "net.pt")
         return measure(self, work)
 
-    monkeypatch.setattr(places.Here, "measure", later)
+    monkeypatch.setattr(Here, "measure", later)
     code, _, err = call("run", "mine.toml", "--weights", "net.pt")
     assert code == 0, err
     for record in records.load(Path("results/mine")):

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from sparsebench import cli
 from sparsebench.analysis.points import points
 from sparsebench.analysis.precision import imprecise
+from sparsebench.campaign import run as campaign
+from sparsebench.campaign.places import Place
 from sparsebench.cases import sweep
 from sparsebench.cases.settings import MOST_ROUNDS, Settings
-from sparsebench.commands import campaign
-from sparsebench.commands.places import Place
 from sparsebench.errors import InputError
 from sparsebench.interruption import Interrupted
 from sparsebench.records import Round, Store, load

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-import typer
 from rich.console import Console
 
 from sparsebench.analysis.points import points
 from sparsebench.analysis.precision import imprecise
+from sparsebench.campaign.places import Here, Place, Work
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import MOST_ROUNDS, Settings
-from sparsebench.commands.places import Here, Place, Work
-from sparsebench.commands.report import load
 from sparsebench.errors import ClusterError
 from sparsebench.interruption import Interrupted
-from sparsebench.measuring import retakes, runner
-from sparsebench.measuring.estimate import Estimator
-from sparsebench.measuring.progress import duration, title
-from sparsebench.measuring.refusals import refusal
+from sparsebench.measuring import retakes
 from sparsebench.measuring.runner import Again
 from sparsebench.output import console, errors
-from sparsebench.records import Record, Store
+from sparsebench.records import Record, Store, load
 
 
 def measure(
@@ -220,21 +214,3 @@ def _measure(place: Place, work: Work, talk: Console) -> bool:
             "the same command again goes on"
         )
     return not left
-
-
-def list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None:
-    """Print `cases` in the order of measuring, how long they take, and why some are refused."""
-    ordered = runner.ordered(cases, 0)
-    if as_json:
-        plain = [
-            {"case": asdict(case), "seconds": round(estimate(case), 3), "refusal": refusal(case)}
-            for case in ordered
-        ]
-        typer.echo(json.dumps(plain))
-        return
-    for case in ordered:
-        reason = refusal(case)
-        seconds = f"{estimate(case):5.1f} s" if not reason else f"unsupported: {reason}"
-        line = f"{title(case)}  {seconds}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(cases)} cases, about {duration(sum(map(estimate, cases)))}")
