@@ -32,7 +32,7 @@ COMMANDS = {
         "Write tables and plots from records, or one page about all of them; measure nothing.",
     ),
     "advise": (
-        "advise:advise",
+        "advise.command:advise",
         "Say which implementation, or structure, to use for a layer here, and what it brings.",
     ),
     "compare": (
@@ -40,7 +40,7 @@ COMMANDS = {
         "Say of every case in two sets of records whether B is faster or slower than A.",
     ),
     "check": (
-        "check:check",
+        "check.command:check",
         "Compare this working tree's speed and memory with an earlier revision's, in turn.",
     ),
     "compare-linear": (

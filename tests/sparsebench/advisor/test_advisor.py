@@ -13,7 +13,7 @@ from sparsebench import advisor, cli
 from sparsebench.advisor import Question, on_the_spot
 from sparsebench.advisor.interpolation import from_records
 from sparsebench.analysis.points import points
-from sparsebench.commands import advise as command
+from sparsebench.commands.advise import command
 from sparsebench.errors import InputError
 from sparsebench.measuring import isolation, machine, retakes, runner
 from sparsebench.measuring.timing import Times

@@ -10,7 +10,7 @@ import sparsebench
 from sparsebench import advisor, cli
 from sparsebench.advisor import accuracies, on_the_spot, structured
 from sparsebench.cases.topologies.structured import STRUCTURED
-from sparsebench.commands import structures_told
+from sparsebench.commands.advise import structures as told
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.records import Store, load
@@ -72,7 +72,7 @@ def test_structures_are_compared_with_unstructured_connections(here, monkeypatch
     assert eight.over_unstructured.low < 2.3 < eight.over_unstructured.high
     assert advice.source == "from records of this machine"
     assert {c.on_front for c in advice.candidates} == {None}
-    (sentence,) = structures_told.sentences(advice)
+    (sentence,) = told.sentences(advice)
     assert sentence.startswith("16x1 is 2.5× (")
     assert sentence.endswith("as fast as unstructured here; no records say what it costs in "
                              "accuracy.")  # fmt: skip
@@ -93,7 +93,7 @@ def test_the_front_is_what_nothing_beats_in_time_and_accuracy(here, monkeypatch)
     found = {c.structure: c for c in advice.candidates}
     assert found["8x1"].accuracy[0].points == pytest.approx(0.1)
     assert [c.structure for c in advice.candidates if c.on_front] == ["16x1", "8x1", "unstructured"]
-    first, second = structures_told.sentences(advice)
+    first, second = told.sentences(advice)
     assert "and costs 1.1 points on mnist (90%, static, 1 seed)." in first
     assert second.startswith("8x1 is 2.3×")
     assert "and costs 0.1 points on mnist" in second

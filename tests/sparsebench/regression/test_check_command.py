@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sparsebench import cli
-from sparsebench.commands import check
+from sparsebench.commands.check import trip_wires
 from sparsebench.errors import InputError
 from sparsebench.regression import builds, judging, results, turns, wires
 from sparselayers.backends import BACKENDS
@@ -196,13 +196,13 @@ def wired(repository, monkeypatch):
     wire = wires.Wire(NAME, "time", "dense", measured=0.3, limit=0.6)
     change = wires.Change("2026-01-01", "abc", "Anvil", "first")
     wires.write(wires.FILE, wires.WireFile((change,), (wire,)))
-    monkeypatch.setattr(check, "_need_kernels", lambda: None)
+    monkeypatch.setattr(trip_wires, "_need_kernels", lambda: None)
 
     def measure(ratio):
         answer = {
             "times": {NAME: {"ours": ratio, "dense": 1.0}}, "memory": {}, "failed": {}
         }  # fmt: skip
-        monkeypatch.setattr(check, "_measured", lambda *_: answer)
+        monkeypatch.setattr(trip_wires, "_measured", lambda *_: answer)
 
     return measure
 

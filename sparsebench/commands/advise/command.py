@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sparsebench import advisor, output
 from sparsebench.analysis.point import BASELINE
-from sparsebench.commands import structures_told
+from sparsebench.commands.advise import structures
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.output import console, errors
@@ -78,7 +78,7 @@ def advise(
     elif structure is None:
         _show(advice, by_memory=memory)
     else:
-        structures_told.show(advice)
+        structures.show(advice)
 
 
 def _name(implementation: str) -> str:

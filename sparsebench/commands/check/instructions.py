@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sparsebench.commands import sides
+from sparsebench.commands.check import sides
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.regression import count_views, instructions
@@ -15,7 +15,7 @@ from sparsebench.regression.instructions import Side
 from sparsebench.regression.results import Commit, CountCheck, CountChecks
 
 
-def check_instructions(
+def check(
     base: str | None,
     only: Sequence[str],
     out: Path,

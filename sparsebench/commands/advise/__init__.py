@@ -1,0 +1,1 @@
+"""`sparsebench advise`: its options and what it prints (`command`); of `structures` by itself."""
