@@ -8,6 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.backends.base import Backend
 from sparselayers.connectivity import Connectivity
 
@@ -33,7 +34,7 @@ class Csr(Backend):
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
-        wide = _wide(values.dtype)
+        wide = wide_type(values.dtype)
         weight = _matrix(
             connectivity.row_ptr, connectivity.col, values.to(wide), connectivity.shape
         )
@@ -48,7 +49,7 @@ class Csr(Backend):
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W, by the transposed connections."""
-        wide, (rows, columns) = _wide(values.dtype), connectivity.shape
+        wide, (rows, columns) = wide_type(values.dtype), connectivity.shape
         col_ptr, row, permutation = connectivity.transposed
         turned = values.index_select(0, permutation).to(wide)
         weight = _matrix(col_ptr, row, turned, (columns, rows))
@@ -56,7 +57,7 @@ class Csr(Backend):
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the product of both ends of every connection: a sampled dense product."""
-        wide = _wide(x.dtype)
+        wide = wide_type(x.dtype)
         zeros = torch.zeros(connectivity.nnz, dtype=wide, device=x.device)
         places = _matrix(connectivity.row_ptr, connectivity.col, zeros, connectivity.shape)
         sampled: Tensor = torch.sparse.sampled_addmm(places, dy.t().to(wide), x.to(wide), beta=0.0)
@@ -75,8 +76,3 @@ def _hear_out() -> None:
         warnings.simplefilter("ignore")
         zero = torch.zeros(1, dtype=torch.int64)
         torch.sparse_csr_tensor(torch.tensor([0, 1]), zero, torch.ones(1), (1, 1))
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type to accumulate in: float32 for the 16-bit types."""
-    return torch.promote_types(dtype, torch.float32)

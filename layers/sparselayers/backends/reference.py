@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.backends.base import Backend
 from sparselayers.connectivity import Connectivity
 
@@ -23,7 +24,7 @@ class Reference(Backend):
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias: add each connection's term to its output."""
-        wide = _wide(values.dtype)
+        wide = wide_type(values.dtype)
         terms = x.to(wide)[:, connectivity.col.long()] * values.to(wide)
         y = terms.new_zeros(x.shape[0], connectivity.shape[0])
         y.index_add_(1, connectivity.row.long(), terms)
@@ -31,18 +32,13 @@ class Reference(Backend):
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W: add each connection's term to its input."""
-        wide = _wide(values.dtype)
+        wide = wide_type(values.dtype)
         terms = dy.to(wide)[:, connectivity.row.long()] * values.to(wide)
         dx = terms.new_zeros(dy.shape[0], connectivity.shape[1])
         return dx.index_add_(1, connectivity.col.long(), terms).to(values.dtype)
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the product of both ends of every connection, summed over the batch."""
-        wide = _wide(dy.dtype)
+        wide = wide_type(dy.dtype)
         ends = dy.to(wide)[:, connectivity.row.long()] * x.to(wide)[:, connectivity.col.long()]
         return ends.sum(0).to(dy.dtype)
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type to accumulate in: float32 for the 16-bit types."""
-    return torch.promote_types(dtype, torch.float32)

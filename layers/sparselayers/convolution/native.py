@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.backends.native import isa
 from sparselayers.connectivity import Connectivity
 from sparselayers.convolution.geometry import Geometry, Pair
@@ -136,4 +137,4 @@ def _threads(plan: Plan) -> int:
 
 def _wide(tensor: Tensor) -> Tensor:
     """What the kernels compute with: float32 for the 16-bit types."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return tensor.to(wide_type(tensor.dtype))

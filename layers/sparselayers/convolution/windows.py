@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.backends import Backend
 from sparselayers.connectivity import Connectivity, index_dtype
 from sparselayers.convolution.geometry import Geometry, Pair
@@ -33,7 +33,7 @@ def forward(
     whole = _over_all_channels(connectivity, geometry.groups)
     size = geometry.output_size(*x.shape[2:])
     y = x.new_empty(len(x), whole.shape[0], *size)
-    padded, wide = _pad(x, geometry), _wide(x.dtype)
+    padded, wide = _pad(x, geometry), wide_type(x.dtype)
     values, bias = values.to(wide), None if bias is None else bias.to(wide)
     for block in _blocks(len(x), size, whole):
         rows = backend.arrange(_windows(padded, block, geometry).to(wide), whole)
@@ -53,7 +53,7 @@ def grad_input(
     whole = _over_all_channels(connectivity, geometry.groups)
     top, bottom, left, right = geometry.padding
     channels = whole.shape[1] // (geometry.kernel[0] * geometry.kernel[1])
-    wide = _wide(dy.dtype)
+    wide = wide_type(dy.dtype)
     padded = (image[0] + top + bottom, image[1] + left + right)
     dx = dy.new_zeros(len(dy), channels, *padded, dtype=wide)
     values = values.to(wide)
@@ -77,7 +77,7 @@ def grad_values(
 ) -> Tensor:
     """Return the gradient of the values (nnz,)."""
     whole = _over_all_channels(connectivity, geometry.groups)
-    padded, wide = _pad(x, geometry), _wide(x.dtype)
+    padded, wide = _pad(x, geometry), wide_type(x.dtype)
     result = x.new_zeros(whole.nnz, dtype=wide)
     for block in _blocks(len(x), (dy.shape[2], dy.shape[3]), whole):
         rows = backend.arrange(_windows(padded, block, geometry).to(wide), whole)
@@ -137,11 +137,6 @@ def _windows(padded: Tensor, block: _Block, geometry: Geometry) -> Tensor:
 def _pad(x: Tensor, geometry: Geometry) -> Tensor:
     top, bottom, left, right = geometry.padding
     return F.pad(x, (left, right, top, bottom)) if any(geometry.padding) else x
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """The type to accumulate in: float32 for the 16-bit types."""
-    return torch.promote_types(dtype, torch.float32)
 
 
 def _over_all_channels(connectivity: Connectivity, groups: int) -> Connectivity:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from sparselayers import ranks
+from sparselayers.accumulation import wide_type
 from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic.eager import run_eagerly
 from sparselayers.layer import SparseLayer
@@ -37,7 +38,7 @@ class Step:
 
     def dense_gradient(self, layer: SparseLayer, rows: slice) -> Tensor:
         """Return those rows of the gradient of the layer's dense weight, (rows, columns)."""
-        wide = torch.promote_types(layer.weights.dtype, torch.float32)
+        wide = wide_type(layer.weights.dtype)
         terms = (layer.weight_gradient(x.to(wide), dy.to(wide), rows) for x, dy in self.pairs)
         total = next(terms, None)
         if total is None:
@@ -48,7 +49,7 @@ class Step:
 
     def gradient_at(self, layer: SparseLayer, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the layer's dense weight at `connectivity`, (nnz,)."""
-        wide = torch.promote_types(layer.weights.dtype, torch.float32)
+        wide = wide_type(layer.weights.dtype)
         terms = (layer.gradient_at(x.to(wide), dy.to(wide), connectivity) for x, dy in self.pairs)
         total = next(terms, None)
         if total is None:

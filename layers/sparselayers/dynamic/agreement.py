@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.dynamic.activity import Pair, Step
 from sparselayers.layer import SparseLayer
 from sparselayers.ranks import Ranks
@@ -28,7 +29,7 @@ class Agreement:
 
     def __init__(self, layer: SparseLayer, step: Step, ranks: Ranks) -> None:
         self._layer, self._step, self._ranks = layer, step, ranks
-        self._wide = torch.promote_types(layer.weights.dtype, torch.float32)
+        self._wide = wide_type(layer.weights.dtype)
         self._connectivity = layer.connectivity
         self._dense: Tensor | None = None  # (nnz,), of the rows that were seen
         self._seen: Tensor | None = None  # (out,)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparselayers import backends, by_rows
+from sparselayers.accumulation import wide_type
 from sparselayers.connectivity import Connectivity
 from sparselayers.dynamic.rewirer import Rewirer
 from sparselayers.dynamic.site import Site
@@ -113,7 +114,7 @@ class GSE(Rewirer):
             else:
                 factors = torch.randint(2, x.shape[:1], generator=generator) * 2 - 1
             for total, each in zip(sums, (dy, x), strict=True):
-                each = each.to(torch.promote_types(each.dtype, torch.float32))
+                each = each.to(wide_type(each.dtype))
                 total += factors.to(each) @ each
         first, second = (site.ranks.sum(each).abs_() for each in sums)
         return first, second
@@ -147,7 +148,7 @@ def _gradient_of_rows(site: Site) -> Callable[[slice, Connectivity], Tensor]:
 
 
 def _wide(site: Site) -> torch.dtype:
-    return torch.promote_types(site.layer.weights.dtype, torch.float32)
+    return wide_type(site.layer.weights.dtype)
 
 
 def _draw(weights: Tensor | None, size: int, uniform: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from sparselayers import structures
+from sparselayers.accumulation import wide_type
 from sparselayers.change import check_changeable
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.remove import remove_connections
@@ -154,7 +155,7 @@ def _global(
     for (path, layer), values in zip(layers.items(), scores, strict=True):
         with naming(path):
             sums = structure.sums(layer.connectivity, values)
-        sums = sums.to(torch.promote_types(sums.dtype, torch.float32), copy=True)
+        sums = sums.to(wide_type(sums.dtype), copy=True)
         sums[sums.argmax()] = math.inf
         wide.append(sums)
         total += math.prod(structure.grid(layer.shape))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.structures.selection import largest
 from sparselayers.structures.structure import Structure
@@ -88,7 +89,7 @@ class Blocks(Structure):
     def sums(self, connectivity: Connectivity, scores: Tensor) -> Tensor:
         """Return the sums of the scores of blocks; ValueError where one is not whole."""
         found, number = self._whole(connectivity)
-        wide = torch.promote_types(scores.dtype, torch.float32)
+        wide = wide_type(scores.dtype)
         return scores.new_zeros(found.numel(), dtype=wide).index_add_(0, number, scores.to(wide))
 
     def of_units(self, connectivity: Connectivity, chosen: Tensor) -> Tensor:

@@ -13,20 +13,19 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
-import triton.language as tl
 from torch import Tensor
 
-from sparselayers import accelerator
+from sparselayers.accumulation import wide_type
 from sparselayers.backends.triton_kernels import multiply as multiplying
+from sparselayers.backends.triton_kernels import plans
 from sparselayers.backends.triton_kernels import sample as sampling
 from sparselayers.backends.triton_kernels.launcher import Launch
 from sparselayers.backends.triton_kernels.partition import Partition
 from sparselayers.backends.triton_kernels.tiles import Tile, candidates, power_of_two
-from sparselayers.backends.triton_kernels.tuning import TUNER
+from sparselayers.backends.triton_kernels.types import offset_type, wide_of
 
-_INT32_MAX = 2**31 - 1
-_MOST_PLANS = 256  # of one matrix: batches of many lengths
-INTERPRETED = not isinstance(multiplying.multiply, triton.JITFunction)
+# The product, the batch, its type, and whether there is a bias.
+_Key = tuple[str, int, torch.dtype, bool]
 
 
 class Plan(NamedTuple):
@@ -49,7 +48,7 @@ class Matrix:
     permutation: Tensor | None
     partition: Partition
     features: int
-    plans: dict[tuple[Any, ...], Plan] = field(default_factory=dict)
+    plans: dict[_Key, Plan] = field(default_factory=dict)
 
 
 def multiply(x: Tensor, values: Tensor, bias: Tensor | None, matrix: Matrix) -> Tensor:
@@ -60,7 +59,7 @@ def multiply(x: Tensor, values: Tensor, bias: Tensor | None, matrix: Matrix) -> 
         return y
     partial = None
     if split.pieces:
-        partial = x.new_empty(split.pieces, batch, dtype=wide(dtype))
+        partial = x.new_empty(split.pieces, batch, dtype=wide_type(dtype))
 
     def run(plan: Plan) -> None:
         plan.product(x, values, bias, y, partial)
@@ -69,7 +68,7 @@ def multiply(x: Tensor, values: Tensor, bias: Tensor | None, matrix: Matrix) -> 
 
     has_bias = bias is not None
     key = "multiply", batch, dtype, has_bias
-    _run(run, key, x, matrix, lambda tile: _of_multiply(tile, batch, dtype, has_bias, matrix))
+    _run(run, key, matrix, lambda tile: _of_multiply(tile, batch, dtype, has_bias, matrix))
     return y
 
 
@@ -91,7 +90,7 @@ def sample(
         plan.product(dy, x, result, sums)
 
     key = "sample", batch, dtype, bias
-    _run(run, key, x, matrix, lambda tile: _of_sample(tile, batch, dtype, bias, matrix))
+    _run(run, key, matrix, lambda tile: _of_sample(tile, batch, dtype, bias, matrix))
     return result, sums
 
 
@@ -103,7 +102,7 @@ def _of_multiply(
     common = {
         "HAS_BIAS": has_bias,
         "OFFSET": offset_type(batch * max(matrix.features, split.rows, split.pieces)),
-        "WIDE": TYPES[wide(dtype)],
+        "WIDE": wide_of(dtype),
     }
     product = Launch(
         multiplying.multiply,
@@ -129,7 +128,7 @@ def _of_sample(tile: Tile, batch: int, dtype: torch.dtype, bias: bool, matrix: M
     constants = {
         "HAS_BIAS": bias,
         "OFFSET": offset_type(batch * max(matrix.features, split.rows)),
-        "WIDE": TYPES[wide(dtype)],
+        "WIDE": wide_of(dtype),
     }
     fixed = (matrix.ptr, matrix.columns, *_cut(split), batch, split.cut, blocks)
     constants |= _flags(split) | _constants(tile)
@@ -137,46 +136,23 @@ def _of_sample(tile: Tile, batch: int, dtype: torch.dtype, bias: bool, matrix: M
 
 
 def _run(
-    run: Callable[[Plan], None],
-    key: tuple[Any, ...],
-    x: Tensor,
-    matrix: Matrix,
-    make: Callable[[Tile], Plan],
+    call: Callable[[Plan], None], key: _Key, matrix: Matrix, make: Callable[[Tile], Plan]
 ) -> None:
-    """Run with the plan of the shape; made, with the best tile, where the shape is new."""
-    plan = matrix.plans.get(key)
-    if INTERPRETED or accelerator.of(x.device).is_current():
-        run(plan or _planned(run, key, x, matrix, make))
-        return
-    with torch.cuda.device(x.device):  # Triton launches on the current device and stream
-        run(plan or _planned(run, key, x, matrix, make))
+    plans.run(
+        call,
+        key,
+        matrix.plans,
+        matrix.ptr.device,
+        tiles=lambda: candidates(key[1], matrix.columns.numel() / matrix.partition.rows),
+        make=make,
+        words=lambda: _words(key, matrix),
+    )
 
 
-def _planned(
-    run: Callable[[Plan], None],
-    key: tuple[Any, ...],
-    x: Tensor,
-    matrix: Matrix,
-    make: Callable[[Tile], Plan],
-) -> Plan:
-    """Return a plan with the best tile for the class of shapes; its kernels are compiled for it."""
-    kind, batch, dtype, _ = key
-    tiles = candidates(batch, matrix.columns.numel() / matrix.partition.rows)
-    if INTERPRETED:
-        return make(tiles[0])
-    name = f"{kind}-transposed" if matrix.permutation is not None else kind
-    made = {tile: make(tile) for tile in tiles}
-    words = _words(name, batch, dtype, matrix)
-    chosen = TUNER.choose(words, tiles, lambda tile: run(made[tile]), accelerator.of(x.device))
-    if chosen is None:
-        return made[tiles[0]]
-    if len(matrix.plans) >= _MOST_PLANS:
-        matrix.plans.clear()
-    return matrix.plans.setdefault(key, made[chosen])
-
-
-def _words(name: str, batch: int, dtype: torch.dtype, matrix: Matrix) -> str:
+def _words(key: _Key, matrix: Matrix) -> str:
     """Name a class of shapes: sizes count by their powers of two."""
+    product, batch, dtype, _ = key
+    name = f"{product}-transposed" if matrix.permutation is not None else product
     rows, features = matrix.partition.rows, matrix.features
     sizes = (power_of_two(size) for size in (batch, matrix.columns.numel() / rows, rows, features))
     types = f"{dtype} {matrix.columns.dtype}".replace("torch.", "")
@@ -207,16 +183,3 @@ def _constants(tile: Tile) -> dict[str, int]:
         "BATCH": tile.batch,
         "num_warps": tile.warps,
     }
-
-
-def offset_type(largest: int) -> Any:
-    """Return the type that counts the numbers of the largest matrix."""
-    return tl.int32 if largest <= _INT32_MAX else tl.int64
-
-
-def wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to accumulate in: float32 for the 16-bit types."""
-    return torch.promote_types(dtype, torch.float32)
-
-
-TYPES = {torch.float32: tl.float32, torch.float64: tl.float64}

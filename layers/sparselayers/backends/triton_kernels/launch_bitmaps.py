@@ -14,10 +14,10 @@ import triton
 from torch import Tensor
 
 from sparselayers.backends.triton_kernels import bitmaps, plans
-from sparselayers.backends.triton_kernels.launch import TYPES, offset_type, wide
 from sparselayers.backends.triton_kernels.launcher import Launch
 from sparselayers.backends.triton_kernels.precision import precision_of
 from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
+from sparselayers.backends.triton_kernels.types import offset_type, wide_of
 from sparselayers.connectivity import Connectivity
 
 WORD = 32  # places of a word
@@ -180,7 +180,7 @@ def _made(key: _Key, bitmap: Bitmap, tile: Tile) -> Launch:
     }[key.product]
     constants: dict[str, Any] = {
         "OFFSET": offset_type(key.batch * max(outputs, inputs)),
-        "WIDE": TYPES[wide(key.dtype)],
+        "WIDE": wide_of(key.dtype),
         "PRECISION": key.precision,
         "ROWS": tile.rows,
         "WORDS": tile.connections // WORD,

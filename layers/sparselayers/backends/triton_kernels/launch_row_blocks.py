@@ -15,11 +15,12 @@ import torch
 import triton
 from torch import Tensor
 
+from sparselayers.accumulation import wide_type
 from sparselayers.backends.triton_kernels import plans, row_blocks
-from sparselayers.backends.triton_kernels.launch import TYPES, offset_type, wide
 from sparselayers.backends.triton_kernels.launcher import Launch
 from sparselayers.backends.triton_kernels.precision import precision_of
 from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
+from sparselayers.backends.triton_kernels.types import offset_type, wide_of
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import row_block
 
@@ -118,7 +119,9 @@ def grad_input(dy: Tensor, values: Tensor, groups: Groups) -> Tensor:
     """Return dx = dy W, (batch, in), of feature-major `dy` (batch, out)."""
     dx = _empty(dy, groups.shape[1], values.dtype)
     batch, dtype = dy.shape[0], values.dtype
-    added = dy.new_empty(groups.index.numel(), _section(batch, dtype, groups), dtype=wide(dtype))
+    added = dy.new_empty(
+        groups.index.numel(), _section(batch, dtype, groups), dtype=wide_type(dtype)
+    )
 
     def run(plan: Plan) -> None:
         for spread, gather in zip(plan[::2], plan[1::2], strict=True):
@@ -140,7 +143,7 @@ def _key(product: str, batch: int, dtype: torch.dtype, bias: bool) -> _Key:
 
 def _section(batch: int, dtype: torch.dtype, groups: Groups) -> int:
     """Return of how many samples what is added to dx exists at a time."""
-    each = max(1, groups.index.numel()) * wide(dtype).itemsize
+    each = max(1, groups.index.numel()) * wide_type(dtype).itemsize
     return min(batch, max(64, _MOST // each // 64 * 64))
 
 
@@ -148,7 +151,7 @@ def _made(key: _Key, groups: Groups, tile: Tile) -> Plan:
     """Return the launches of a product."""
     common = {
         "OFFSET": offset_type(key.batch * max(groups.shape)),
-        "WIDE": TYPES[wide(key.dtype)],
+        "WIDE": wide_of(key.dtype),
         "BATCH": tile.batch,
         "CONNECTIONS": tile.connections,
         "num_warps": tile.warps,

@@ -6,9 +6,10 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import torch
+import triton
 
 from sparselayers import accelerator
-from sparselayers.backends.triton_kernels.launch import INTERPRETED
+from sparselayers.backends.triton_kernels import multiply
 from sparselayers.backends.triton_kernels.tiles import Tile
 from sparselayers.backends.triton_kernels.tuning import TUNER
 
@@ -16,6 +17,7 @@ K = TypeVar("K", bound=Hashable)
 P = TypeVar("P")
 
 _MOST = 256  # of one matrix: batches of many lengths
+_INTERPRETED = not isinstance(multiply.multiply, triton.JITFunction)
 
 
 def run(
@@ -34,7 +36,7 @@ def run(
     `words` names; its kernels are compiled for it.
     """
     plan = plans.get(key)
-    if INTERPRETED or accelerator.of(device).is_current():
+    if _INTERPRETED or accelerator.of(device).is_current():
         call(plan or _planned(call, key, plans, device, tiles(), make, words))
         return
     with torch.cuda.device(device):  # Triton launches on the current device and stream
@@ -50,7 +52,7 @@ def _planned(
     make: Callable[[Tile], P],
     words: Callable[[], str],
 ) -> P:
-    if INTERPRETED:
+    if _INTERPRETED:
         return make(tiles[0])
     made = {tile: make(tile) for tile in tiles}
     chosen = TUNER.choose(words(), tiles, lambda tile: call(made[tile]), accelerator.of(device))
