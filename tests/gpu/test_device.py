@@ -106,9 +106,9 @@ def test_an_input_on_another_device_is_refused():
 
 def test_the_tuner_measures_on_the_device(monkeypatch, tmp_path):
     monkeypatch.setenv("SPARSEBENCH_TUNING", "on")
-    launch = pytest.importorskip("sparselayers.backends.triton_kernels.launch")
+    plans = pytest.importorskip("sparselayers.backends.triton_kernels.plans")
     tuner = Tuner(tmp_path / "tiles")
-    monkeypatch.setattr(launch, "TUNER", tuner)
+    monkeypatch.setattr(plans, "TUNER", tuner)
     layer = sl.SparseLinear(300, 200, sparsity=0.9, device="cuda")
     x = torch.randn(64, 300, device="cuda", requires_grad=True)
     first, spent = trained(layer, x), tuner.seconds
