@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from sparsebench import records
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import BASELINE, Point
 from sparsebench.analysis.points import points
+from sparsebench.measuring.busy_core import busy_core
 
 QUIET, BUSY = "quiet", "busy"
 NEAR, FAR = 1.2, 1.5
-SPIN = "while True: pass"
 
 
 def measure(sweep: str, out: Path, filters: Sequence[str]) -> None:
@@ -36,10 +36,7 @@ def measure(sweep: str, out: Path, filters: Sequence[str]) -> None:
     command = [sys.executable, "-m", "sparsebench", "run", sweep]
     command += [part for one in filters for part in ("--filter", one)]
     for name in (QUIET, BUSY):
-        with ExitStack() as stack:
-            if name == BUSY:
-                other = stack.enter_context(subprocess.Popen([sys.executable, "-c", SPIN]))
-                stack.callback(other.kill)
+        with busy_core() if name == BUSY else nullcontext():
             subprocess.run([*command, "--out", str(out / name)], check=True)
 
 
@@ -61,7 +58,7 @@ def report(folder: Path) -> dict[str, Any]:
         raise SystemExit(f"{folder}: no speed-up that decides something is in both runs")
     ratios = np.array(apart)
     return {
-        "machine": machine_of(next(iter(quiet.values())).record.machine),
+        "machine": next(iter(quiet.values())).record.machine,
         "cases": len(cases),
         "decided_on_both": len(apart),
         "disturbed": {
@@ -79,12 +76,6 @@ def report(folder: Path) -> dict[str, Any]:
 def decides(point: Point) -> bool:
     """Return whether a point has a speed-up that neither side's disturbance spoils."""
     return point.decides and point.baseline is not None and not point.unsure
-
-
-def machine_of(told: Any) -> dict[str, Any]:
-    """Return what of a machine's description says on what was measured."""
-    cpu = told.get("cpu", {})
-    return {"cpu": cpu.get("model"), "cores": cpu.get("cores"), "id": told.get("id")}
 
 
 def main() -> None:

@@ -58,9 +58,8 @@ def report(folder: Path) -> dict:
     for a, b in itertools.combinations(runs, 2):
         found = compare(a, b).counts
         counts.append(found["faster"] + found["slower"])
-    first = runs[0][0].record
     return {
-        "machine": machine_of(first.machine),
+        "machine": runs[0][0].record.machine,
         "runs": len(runs),
         "rounds": sorted({p.record.round_count for run in runs for p in run}),
         "cases": len(runs[0]),
@@ -160,11 +159,6 @@ def _same_work(runs: Sequence) -> dict[str, float]:
         "holds_median_of_others": round(float(np.mean(held)), 3),
         "pairs_apart": round(float(np.mean(apart)), 3),
     }
-
-
-def machine_of(fingerprint: dict) -> dict:
-    """Return what of a machine the figures belong to."""
-    return {"cpu": fingerprint.get("cpu", {}).get("model"), "torch": fingerprint.get("torch")}
 
 
 def _share(outcomes: Sequence[bool]) -> float:

@@ -1,6 +1,6 @@
 """Row blocks against the dense product and against as many connections at random, in turns.
 
-    python benchmarks/row_blocks.py --widths 2048 --batches 1,64,128 --out row_blocks.json
+    python benchmarks/row_blocks.py --widths 2048 --batches 1 64 128 --out row_blocks.json
 
 Prints milliseconds (the least of the rounds, for what else a machine does only ever adds to them),
 useful GFLOP/s, each over dense's and over those of as many connections at random; of a batch of
@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 import sparselayers as sl
-from sparsebench.measuring import hostlock, machine
+from sparsebench.measuring import hostlock, machine, timing
 
 HEIGHTS = 4, 8, 16
 FORWARD = "inference", "y"
@@ -71,20 +70,6 @@ def calls(layer: torch.nn.Module, batch: int, products: tuple[str, ...]) -> dict
     return {name: found[name] for name in products}
 
 
-def least(tasks: dict, seconds: float) -> dict:
-    """Return the times of each task in seconds, in rounds that take all in turn."""
-    times: dict = {key: [] for key in tasks}
-    for task in tasks.values():
-        task()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
-        for key, task in tasks.items():
-            begin = time.perf_counter()
-            task()
-            times[key].append(time.perf_counter() - begin)
-    return times
-
-
 def report(product: str, point: dict, times: dict) -> str:
     """Say what each layer took, and how that compares."""
     density, flops = 1 - point["sparsity"], FLOPS[product] * point["width"] ** 2 * point["batch"]
@@ -105,18 +90,13 @@ def report(product: str, point: dict, times: dict) -> str:
     return "  ".join(said)
 
 
-def numbers(kind: type) -> Callable[[str], list]:
-    """Return what reads values with commas between them."""
-    return lambda text: [kind(part) for part in text.split(",")]
-
-
 def main() -> None:
     """Measure the points that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--widths", type=numbers(int), default=[1024, 2048, 4096])
-    parser.add_argument("--batches", type=numbers(int), default=[1, 16, 64, 128, 512])
-    parser.add_argument("--sparsities", type=numbers(float), default=[0.8, 0.9, 0.95])
-    parser.add_argument("--products", type=numbers(str), default=["inference", "step"])
+    parser.add_argument("--widths", type=int, nargs="+", default=[1024, 2048, 4096])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64, 128, 512])
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.8, 0.9, 0.95])
+    parser.add_argument("--products", nargs="+", default=["inference", "step"])
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each point and product")
     parser.add_argument("--out", type=Path)
@@ -138,7 +118,7 @@ def main() -> None:
                         some = {name: task[product] for name, task in tasks.items()}
                         if batch == 1 and product in FORWARD:
                             some["sum"] = numbers_read.sum
-                        times = found[product] = least(some, given.seconds)
+                        times = found[product] = timing.single_calls(some, seconds=given.seconds)
                         print(report(product, point, times), flush=True)
                     if given.out:
                         record = point | {"dtype": given.dtype, "seconds": found}

@@ -11,14 +11,13 @@ a line of the file.
 
 import argparse
 import json
-import multiprocessing
-import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from sparsebench.measuring import hostlock, machine
+from sparsebench.measuring.busy_core import busy_core
 from sparsebench.regression import builds, judging, turns, yardstick
 
 # Appended to sparselayers/backends/native/__init__.py.
@@ -50,14 +49,6 @@ WORKLOADS = [
 ]  # fmt: skip
 
 
-def spin():
-    """Keep a core busy until this process's parent is gone."""
-    parent = os.getppid()
-    while os.getppid() == parent:
-        for _ in range(10**6):
-            pass
-
-
 def main():
     """Run the trial and append its outcomes."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -70,7 +61,6 @@ def main():
     names = list(yardstick.WORKLOADS) if given.all else WORKLOADS
     root = builds.repository(Path.cwd())
     revision = builds.head_of(root)
-    busy = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
     with tempfile.TemporaryDirectory() as folder, hostlock.measuring():
         first, second = Path(folder) / "base", Path(folder) / "head"
         with (
@@ -81,26 +71,27 @@ def main():
                 (native,) = second.rglob("site-packages/sparselayers/backends/native/__init__.py")
                 native.write_text(native.read_text() + PATCH)
                 shutil.rmtree(native.parent / "__pycache__", ignore_errors=True)
-            busy.start()
             probe = turns.probe_with(
                 {"base": base.python, "head": head.python}, Path(folder), given.seconds
             )
-            for number in range(given.count):
-                start = time.monotonic()
-                found = judging.judged(probe, names)
-                outcome = {
-                    "kind": given.kind,
-                    "commit": revision.commit,
-                    "failed": any(f.verdict in ("slower", "broken") for f in found),
-                    "wall_s": round(time.monotonic() - start, 1),
-                    "seconds": given.seconds,
-                    "findings": [f.model_dump() for f in found],
-                    "machine": machine.fingerprint()["cpu"],
-                }
-                with given.out.open("a") as file:
-                    file.write(json.dumps(outcome) + "\n")
-                print(number + 1, "failed" if outcome["failed"] else "passed", outcome["wall_s"])
-            busy.kill()
+            with busy_core():
+                for number in range(given.count):
+                    start = time.monotonic()
+                    found = judging.judged(probe, names)
+                    outcome = {
+                        "kind": given.kind,
+                        "commit": revision.commit,
+                        "failed": any(f.verdict in ("slower", "broken") for f in found),
+                        "wall_s": round(time.monotonic() - start, 1),
+                        "seconds": given.seconds,
+                        "findings": [f.model_dump() for f in found],
+                        "machine": machine.fingerprint()["cpu"],
+                    }
+                    with given.out.open("a") as file:
+                        file.write(json.dumps(outcome) + "\n")
+                    print(
+                        number + 1, "failed" if outcome["failed"] else "passed", outcome["wall_s"]
+                    )
 
 
 if __name__ == "__main__":

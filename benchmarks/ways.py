@@ -1,6 +1,6 @@
 """Dense against every way to compute on a CPU, product by product, in turns.
 
-    python benchmarks/ways.py --widths 512,2048 --batches 1,16,128 --out ways.json
+    python benchmarks/ways.py --widths 512 2048 --batches 1 16 128 --out ways.json
 
 Prints milliseconds (the median of the rounds) and the ratio dense / way, and appends one JSON line
 for each point to `--out`. `native` is what a layer takes, with what it costs to choose.
@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 import sparselayers as sl
-from sparsebench.measuring import hostlock, machine
+from sparsebench.measuring import hostlock, machine, timing
 from sparselayers.backends import BACKENDS
 
 WAYS = "lanes", "bitmaps", "panels", "native"
@@ -53,32 +52,13 @@ def products(width: int, sparsity: float, batch: int, dtype: torch.dtype) -> dic
     return calls
 
 
-def measure(calls: dict, seconds: float) -> dict:
-    """Return the times of each call in seconds, in rounds that take all in turn."""
-    times = {key: [] for key in calls}
-    for call in calls.values():
-        call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times[next(iter(times))]) < 5:
-        for key, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            times[key].append(time.perf_counter() - begin)
-    return times
-
-
-def numbers(kind: type) -> Callable[[str], list]:
-    """Return what reads numbers with commas between them."""
-    return lambda text: [kind(part) for part in text.split(",")]
-
-
 @torch.no_grad()
 def main() -> None:
     """Measure the points that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--widths", type=numbers(int), default=[512, 1024, 2048, 4096])
-    parser.add_argument("--batches", type=numbers(int), default=[1, 4, 16, 64, 128, 512])
-    parser.add_argument("--sparsities", type=numbers(float), default=[0.5, 0.6, 0.7, 0.8, 0.9])
+    parser.add_argument("--widths", type=int, nargs="+", default=[512, 1024, 2048, 4096])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16, 64, 128, 512])
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.5, 0.6, 0.7, 0.8, 0.9])
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seconds", type=float, default=1.0, help="for each point")
     parser.add_argument("--out", type=Path)
@@ -89,7 +69,7 @@ def main() -> None:
                 for batch in given.batches:
                     point = {"width": width, "sparsity": sparsity, "batch": batch}
                     calls = products(width, sparsity, batch, getattr(torch, given.dtype))
-                    times = measure(calls, given.seconds)
+                    times = timing.single_calls(calls, seconds=given.seconds)
                     ms = {key: 1e3 * statistics.median(each) for key, each in times.items()}
                     print(point, flush=True)
                     for product in ("y", "dx", "dweights"):

@@ -145,6 +145,24 @@ def in_turns(
     return samples
 
 
+def single_calls(
+    steps: Mapping[K, Callable[[], object]], *, seconds: float, least: int = 5
+) -> dict[K, list[float]]:
+    """Return the seconds of single calls of each of `steps`, in turns until `seconds` are over.
+
+    Each has at least `least` of them, however long they take. All are called once before.
+    """
+    for step in steps.values():
+        step()
+    times: dict[K, list[float]] = {name: [] for name in steps}
+    end, rounds = time.perf_counter() + seconds, 0
+    while rounds < least or time.perf_counter() < end:
+        for name, step in steps.items():
+            times[name].append(_seconds(step))
+        rounds += 1
+    return times
+
+
 def _warmed_up(timer: Timer, calls: int | None, seconds: float = SAMPLE_S) -> int:
     """Call for as long as a sample takes; return how many calls these are."""
     if calls:

@@ -62,3 +62,11 @@ def test_what_is_compared_is_timed_in_turns():
     assert {name: len(samples) for name, samples in times.items()} == {"a": 3, "b": 3}
     assert all(sample >= 2e-3 for samples in times.values() for sample in samples)
     assert called[-6:] == ["a", "b"] * 3
+
+
+def test_single_calls_take_turns_five_times_at_least():
+    called = []
+    steps = {name: partial(called.append, name) for name in "ab"}
+    times = timing.single_calls(steps, seconds=0.0)
+    assert called == ["a", "b"] * 6  # the first warms up
+    assert {name: len(samples) for name, samples in times.items()} == {"a": 5, "b": 5}

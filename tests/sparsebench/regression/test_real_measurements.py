@@ -7,13 +7,10 @@ the work in them. Kept short: one workload, and processes forked from one that h
 docs/guides/performance-check.md has its counts.
 """
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from sparsebench.measuring import isolation
+from sparsebench.measuring.busy_core import busy_core
 from sparsebench.regression import judging
 from sparselayers.backends import BACKENDS
 from tests.sparsebench.regression.slow_products import measured
@@ -28,12 +25,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture
 def busy():
-    """Keep a core busy, as long as this process lives."""
-    script = f"import os\nwhile os.getppid() == {os.getpid()}: pass"
-    other = subprocess.Popen([sys.executable, "-S", "-c", script])
-    yield
-    other.kill()
-    other.wait()
+    """Keep a core busy."""
+    with busy_core():
+        yield
 
 
 def verdict(factor):

@@ -79,9 +79,7 @@ def test_a_line_is_kept_of_every_run(trial, kind, verdict, tmp_path, monkeypatch
     monkeypatch.setattr(trial.builds, "head_of", lambda root: Revision("abc", "2026-01-01"))
     monkeypatch.setattr(trial.judging, "judged", judged)
     monkeypatch.setattr(trial.turns, "probe_with", lambda pythons, folder, seconds: pythons)
-    busy = SimpleNamespace(start=lambda: None, kill=lambda: None)
-    context = SimpleNamespace(Process=lambda target, daemon: busy)
-    monkeypatch.setattr(trial.multiprocessing, "get_context", lambda how: context)
+    monkeypatch.setattr(trial, "busy_core", nullcontext)
     out = tmp_path / "trial.jsonl"
     monkeypatch.setattr(sys, "argv", ["trial.py", kind, "2", "--out", str(out)])
     trial.main()
