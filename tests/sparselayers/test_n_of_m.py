@@ -10,52 +10,14 @@ from sparselayers.backends.native.choice import choose
 from sparselayers.structures import groups as structure
 from sparselayers.structures.groups import of_every
 from tests import instruction_sets
-from tests.sparselayers.test_row_blocks import costs
+from tests.sparselayers.ways import check, costs, given
+from tests.sparselayers.ways import n_of_m as drawn
 
 native_only = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
 )
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
-ALL = (True, True, True)
 KINDS = (1, 4), (2, 4), (2, 8), (4, 8)
 kinds = pytest.mark.parametrize(("n", "m"), KINDS, ids=[f"{n}:{m}" for n, m in KINDS])
-
-
-def way(m):
-    return BACKENDS[f"n_of_{m}"]
-
-
-def drawn(shape, n, m=4, seed=0):
-    return sl.n_of_m(shape, n, m, generator=torch.Generator().manual_seed(seed))
-
-
-def given(connectivity, batch, dtype=torch.float32):
-    """Values, bias, x and dy of a layer with these connections."""
-    generator = torch.Generator().manual_seed(1)
-    outputs, inputs = connectivity.shape
-    sizes = (connectivity.nnz,), (outputs,), (batch, inputs), (batch, outputs)
-    return connectivity, *(torch.randn(*s, generator=generator).to(dtype) for s in sizes)
-
-
-def products(backend, connectivity, values, bias, x, dy):
-    """Return y and the three gradients."""
-    arranged = backend.arrange(x, connectivity)
-    y = backend.forward(arranged, values, bias, connectivity)
-    return y, *backend.backward(dy, arranged, values, connectivity, needs=ALL)
-
-
-def check(m, connectivity, values, bias, x, dy):
-    """Compare all products with the reference's, relative to the largest of each."""
-    exact = [tensor.double() for tensor in (values, bias, x, dy)]
-    expected = products(BACKENDS["reference"], connectivity, *exact)
-    found = products(way(m), connectivity, values, bias, x, dy)
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.dtype == values.dtype
-        assert ours.shape == theirs.shape
-        scale = theirs.abs().max().clamp(min=1e-30) if theirs.numel() else 1
-        torch.testing.assert_close(
-            ours.double() / scale, theirs / scale, rtol=0, atol=TOLERANCE[values.dtype]
-        )
 
 
 @pytest.mark.parametrize(
@@ -108,104 +70,16 @@ def test_connections_are_compared_in_parts(monkeypatch):
 
 
 @native_only
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("batch", [0, 1, 2, 3, 4, 5, 16, 21])
-@kinds
-def test_matches_the_reference(n, m, batch, dtype):
-    for shape in (9, 8), (67, 64), (40, 104), (1, 16), (8, 1208):
-        check(m, *given(drawn(shape, n, m), batch, dtype))
-
-
-@native_only
 @pytest.mark.parametrize("batch", [1, 9])
 @kinds
 def test_rows_of_every_length(n, m, batch):
     for inputs in range(m, 100, m):
-        check(m, *given(drawn((10, inputs), n, m), batch))
+        check(f"n_of_{m}", *given(drawn((10, inputs), n, m), batch))
 
 
 @native_only
 def test_larger_batches_take_rows_in_spans():
-    check(4, *given(drawn((70, 4096), 2), 9))
-
-
-@native_only
-@pytest.mark.parametrize("batch", [1, 9])
-@kinds
-def test_strides(n, m, batch):
-    connectivity, values, bias, x, dy = given(drawn((32, 72), n, m), batch)
-    check(m, connectivity, values, bias, x.t().contiguous().t(), dy.t().contiguous().t())
-    padded = torch.randn(batch, 100)
-    padded[:, 10:82] = x
-    check(m, connectivity, values, bias, padded[:, 10:82], dy.repeat(2, 1)[::2].contiguous())
-    check(m, connectivity, values, bias, x[:1].expand(batch, 72), dy[:, :1].expand(batch, 32))
-
-
-@native_only
-@pytest.mark.parametrize(
-    "needs", [(True, False, False), (False, True, False), (False, False, True)]
-)
-@pytest.mark.parametrize("batch", [2, 9])
-def test_single_gradients_are_those_of_all(batch, needs):
-    for dtype in TOLERANCE:
-        connectivity, values, _, x, dy = given(drawn((32, 72), 2), batch, dtype)
-        every = way(4).backward(dy, x, values, connectivity, needs=ALL)
-        single = way(4).backward(dy, x if needs[1] else None, values, connectivity, needs=needs)
-        for one, of_all, needed in zip(single, every, needs, strict=True):
-            assert (one is not None) == needed
-            if one is not None:
-                torch.testing.assert_close(one, of_all)
-
-
-@native_only
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
-@kinds
-def test_what_is_not_finite_reaches_only_what_is_connected(n, m, number, dtype):
-    connectivity, values, bias, x, dy = given(drawn((48, 72), n, m), 3, dtype)
-    x[1, 5] = dy[2, 7] = number
-    mask = connectivity.mask()
-    y = way(m).forward(x, values, bias, connectivity)
-    dx = way(m).grad_input(dy, values, connectivity)
-    for found, sample, reached in ((y, 1, mask[:, 5]), (dx, 2, mask[7])):
-        assert torch.equal(~found[sample].isfinite(), reached)
-        others = [row for row in range(3) if row != sample]
-        assert found[others].isfinite().all()
-    dweights = way(m).grad_values(dy, x, connectivity)
-    reached = mask & ((torch.arange(72) == 5) | (torch.arange(48) == 7)[:, None])
-    assert torch.equal(~dweights.isfinite(), reached[mask])
-
-
-@native_only
-@pytest.mark.parametrize("batch", [1, 16])
-def test_the_same_bits_again_and_by_any_number_of_threads(batch):
-    problem = given(drawn((512, 1100), 2), batch)
-    before = torch.get_num_threads()
-    try:
-        found = {}
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            found[threads], again = (products(way(4), *problem) for _ in range(2))
-            assert all(torch.equal(a, b) for a, b in zip(found[threads], again, strict=True))
-        for product in (0, 2, 3):  # each thread adds to a part of dx, and these are added up
-            assert torch.equal(found[1][product], found[2][product])
-    finally:
-        torch.set_num_threads(before)
-
-
-@native_only
-@kinds
-def test_nothing_behind_the_numbers_is_touched(n, m):
-    for batch in (1, 9):
-        connectivity, values, bias, x, dy = given(drawn((35, 56), n, m), batch)
-        room = torch.full((values.numel() + 64,), torch.nan)
-        room[: values.numel()] = values
-        wide = torch.full((batch, 100), torch.nan)
-        wide[:, :56] = x
-        y = way(m).forward(wide[:, :56], room[: values.numel()], bias, connectivity)
-        torch.testing.assert_close(y, BACKENDS["lanes"].forward(x, values, bias, connectivity))
-        assert way(m).grad_input(dy, room[: values.numel()], connectivity).isfinite().all()
-        assert way(m).grad_values(dy, wide[:, :56], connectivity).isfinite().all()
+    check("n_of_4", *given(drawn((70, 4096), 2), 9))
 
 
 @native_only

@@ -224,7 +224,8 @@ def test_layers_compute_and_are_kept_as_with_any_connections(name, tmp_path):
     torch.testing.assert_close(given, x.grad)
     torch.testing.assert_close(layer.weights.grad, dense.weight.grad[layer.connectivity.mask()])
 
-    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+    converted = copy.deepcopy(layer).double().float()
+    for again in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), converted):
         structure.check(again.connectivity)
         assert torch.equal(again(x), layer(x))
     torch.save(layer.state_dict(), tmp_path / "state.pt")
