@@ -11,8 +11,3 @@ def folder() -> Path:
     """Return `experiments/`: that of the checkout, or the copy that an installation brings."""
     installed = _HERE / "experiments"
     return installed if installed.is_dir() else _HERE.parent / "experiments"
-
-
-def sweeps() -> list[str]:
-    """Return the names of the sweeps that the suite ships; needs no torch, so that TAB is quick."""
-    return sorted(path.stem for path in (folder() / "sweeps").glob("*.toml"))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ import torch
 import sparsebench
 import sparselayers
 from sparsebench.measuring import machine
+from sparsebench.measuring.software import digest
 
 
 @cache
@@ -27,7 +27,7 @@ def here() -> dict[str, str]:
     folders = [Path(str(module.__file__)).parent for module in (sparsebench, sparselayers)]
     sources = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     return {
-        "sparsebench": f"{metadata.version('sparsebench')} {_digest(sources)}",
+        "sparsebench": f"{metadata.version('sparsebench')} {digest(sources)}",
         "torch": torch.__version__,
         "kernels": _kernels(),
     }
@@ -38,14 +38,7 @@ def _kernels() -> str:
     spec = find_spec("sparselayers._native")
     if backend != "native" or spec is None or spec.origin is None:
         return backend
-    return f"{backend} {_digest([Path(spec.origin)])}"
-
-
-def _digest(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()[:8]
+    return f"{backend} {digest([Path(spec.origin)])}"
 
 
 def disagreement(found: Mapping[str, Mapping[str, str]]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sparsebench import shipped
+from sparsebench.cases import files
 from sparsebench.cluster.target import parse
 from sparsebench.commands.report import print_json, show
 from sparsebench.errors import InputError
@@ -22,7 +22,7 @@ _CLUSTER = "On a cluster (see docs/guides/cluster.md)"
 
 
 def _completed(begun: str) -> list[str]:
-    return [name for name in shipped.sweeps() if name.startswith(begun)]
+    return [name for name in files.names("sweeps") if name.startswith(begun)]
 
 
 def run(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.dynamic.site import Site
+from sparselayers.structures.selection import largest
 
 Distribution = Literal["uniform", "global"]
 
@@ -32,20 +33,13 @@ def surviving(
     places = {name: site.places for name, site in sites.items()}
     if distribution == "uniform":
         return {
-            name: _largest(w, max(1, round((1.0 - sparsity) * places[name])))
+            name: largest(w, min(w.numel(), max(1, round((1.0 - sparsity) * places[name]))))
             for name, w in worth.items()
         }
     wide = [w.double() for w in worth.values()]
     for w in wide:
         w[w.argmax()] = torch.inf
     count = max(len(wide), round((1.0 - sparsity) * sum(places.values())))
-    keep = _largest(torch.cat(wide), count)
+    every = torch.cat(wide)
+    keep = largest(every, min(every.numel(), count))
     return dict(zip(worth, torch.split(keep, [w.numel() for w in wide]), strict=True))
-
-
-def _largest(worth: Tensor, count: int) -> Tensor:
-    """Return booleans, True for the `count` largest; of equal ones those that come last."""
-    keep = torch.ones_like(worth, dtype=torch.bool)
-    if count < worth.numel():
-        keep[torch.argsort(worth, stable=True)[: worth.numel() - count]] = False
-    return keep

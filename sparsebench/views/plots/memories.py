@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from sparsebench.analysis.grouping import group, split
+from sparsebench.analysis.grouping import split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import Point
-from sparsebench.views.plots import style
+from sparsebench.views.plots import panels, style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 
 
@@ -27,23 +27,14 @@ def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
     points = curves(points)
-    columns = sizes(points)
-    batches = sorted({p.case.batch for p in points})
     names = implementations(points)
-    figure = Figure(
-        figsize=(max(4.5, 1.4 + 2.15 * len(columns)), 1.5 + 1.75 * len(batches)),
-        layout="constrained",
+    figure, grid = panels.drawn(
+        points,
+        lambda axes, own: _draw(axes, own, names),
+        "peak memory",
+        width=2.15,
+        sharey="col",
     )
-    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="col")
-    cells = group(points, "batch", "size")
-    for row, batch in enumerate(batches):
-        for column, size in enumerate(columns):
-            axes = grid[row, column]
-            _draw(axes, cells.get((batch, size), []), names)
-            if row == 0:
-                axes.set_title(style.panel_title(size))
-            if column == 0:
-                axes.set_ylabel(f"batch {batch}\npeak memory")
     for axes in grid[0]:
         quantity_axis(axes, "B")
     sparsity_axes(grid, [p.case.sparsity for p in points])

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.grouping import group, split
+from sparsebench.analysis.grouping import split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import BASELINE, Point
-from sparsebench.views.plots import style
+from sparsebench.views.plots import panels, style
 from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
 from sparsebench.views.plots.bands import band
 
@@ -27,23 +27,14 @@ def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
     points = curves(points)
-    columns = sizes(points)
-    batches = sorted({p.case.batch for p in points})
     names = [n for n in implementations(points) if n != BASELINE]
-    figure = Figure(
-        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
-        layout="constrained",
+    figure, grid = panels.drawn(
+        points,
+        lambda axes, own: draw(axes, own, names),
+        "speed-up over dense",
+        width=1.95,
+        sharey=True,
     )
-    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey=True)
-    cells = group(points, "batch", "size")
-    for row, batch in enumerate(batches):
-        for column, size in enumerate(columns):
-            axes, panel = grid[row, column], cells.get((batch, size), [])
-            draw(axes, panel, names)
-            if row == 0:
-                axes.set_title(style.panel_title(size))
-            if column == 0:
-                axes.set_ylabel(f"batch {batch}\nspeed-up over dense")
     values = [e.value for p in points if (e := METRICS["speedup"].of(p)) is not None]
     ratio_axis(grid[0, 0], min(*values, 0.9) / 1.3, max(*values, 1.1) * 1.3)
     sparsity_axes(grid, [p.case.sparsity for p in points])

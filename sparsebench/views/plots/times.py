@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sparsebench.analysis.grouping import group, split
+from sparsebench.analysis.grouping import split
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.analysis.order import implementations, sizes
+from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import Point
-from sparsebench.views.plots import style
+from sparsebench.views.plots import panels, style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 from sparsebench.views.plots.bands import band
 
@@ -27,24 +27,16 @@ def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figur
 
 def _figure(points: Sequence[Point], conditions: str, of: str) -> Figure:
     points = curves(points)
-    columns = sizes(points)
-    batches = sorted({p.case.batch for p in points})
     names = implementations(points)
-    figure = Figure(
-        figsize=(max(4.5, 1.4 + 1.95 * len(columns)), 1.5 + 1.75 * len(batches)),
-        layout="constrained",
+    figure, grid = panels.drawn(
+        points,
+        lambda axes, own: _draw(axes, own, names),
+        "time of a call",
+        width=1.95,
+        sharey="row",
     )
-    grid = figure.subplots(len(batches), len(columns), squeeze=False, sharex=True, sharey="row")
-    cells = group(points, "batch", "size")
-    for row, batch in enumerate(batches):
-        for column, size in enumerate(columns):
-            axes = grid[row, column]
-            _draw(axes, cells.get((batch, size), []), names)
-            if row == 0:
-                axes.set_title(style.panel_title(size))
-            if column == 0:
-                axes.set_ylabel(f"batch {batch}\ntime of a call")
-        quantity_axis(grid[row, 0], "s")
+    for axes in grid[:, 0]:
+        quantity_axis(axes, "s")
     sparsity_axes(grid, [p.case.sparsity for p in points])
     phase = style.phase_title(points[0].case.phase)
     conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
