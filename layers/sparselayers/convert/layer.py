@@ -115,13 +115,6 @@ def convert_attention(
     return attention.converted(layer, one, masks, to_dense=target == "dense")
 
 
-def is_convertible(layer: nn.Module) -> bool:
-    """Return whether `convert` knows this type of layer."""
-    if attention.is_attention(layer) or is_transposed(layer):
-        return True
-    return isinstance(layer, SparseLayer) or any(is_plain(layer, s.dense_type) for s in SPARSE)
-
-
 def is_convertible_kind(layer: nn.Module) -> bool:
     """Return whether the layer is derived from one that `convert` knows."""
     return isinstance(layer, tuple(sparse.dense_type for sparse in SPARSE))

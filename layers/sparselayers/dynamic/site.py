@@ -113,14 +113,6 @@ class Site:
         rows, columns = self.structure.grid(self.layer.shape)
         return rows * columns
 
-    @property
-    def vacancies(self) -> int:
-        """How many connections may grow."""
-        taken = self.number
-        if self.regrows and self.keep is not None:
-            taken = int(self.keep.count_nonzero())
-        return self.places - taken
-
     def gradient(self, rows: slice) -> Tensor:
         """Return those rows of the gradient of the dense weight, in float32 or better.
 
