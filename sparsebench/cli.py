@@ -65,7 +65,7 @@ COMMANDS = {
     ),
     "export": ("export:export", "Write records in another tool's format."),
     "train": (
-        "train:train",
+        "train.command:train",
         "Train the networks of an experiment, and record accuracy or perplexity, time and memory.",
     ),
     "sparsify": (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
+from sparsebench.commands.train.asked import FIELDS, data_of, found, settings_of
 from sparsebench.errors import FAILED, WRONG_INPUT, InputError
 from sparsebench.measuring import machine
 from sparsebench.training import checkpoint, datasets, run
@@ -27,7 +28,7 @@ from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
 from sparsebench.training.records import FILE_NAME, TrainingRecord
-from sparsebench.training.settings import KINDS, GPTSetting, MLPSetting, Setting, names_of
+from sparsebench.training.settings import GPTSetting, MLPSetting, Setting
 from sparsebench.training.step_times import time_steps
 from sparsebench.training.tensorboard import logged
 
@@ -35,19 +36,6 @@ console = Console()
 errors = Console(stderr=True)
 
 CHOICES = MLPSetting.CHOICES
-
-# Options that say what kind of network is trained.
-_KIND = ("model", "topology", "rewiring", "activation")
-
-# Options that are fields of a setting.
-_FIELDS = {name for kind in KINDS.values() for name in names_of(kind)}
-
-# Options that change what is trained, so that a row with them gets a name of its own.
-_NAMING = (
-    "model", "topology", "rewiring", "activation", "output", "init", "schedule", "sparsity",
-    "width", "update_every", "fraction", "stop_after", "batch", "lr", "momentum", "nesterov",
-    "weight_decay", "processes", "images",
-)  # fmt: skip
 
 
 def train(
@@ -129,7 +117,7 @@ def train(
     Started by torchrun, all its processes train each network together, on equal parts of every
     batch: torchrun --nproc-per-node 2 -m sparsebench train mnist
     """
-    given = {k: v for k, v in locals().items() if k in _FIELDS}
+    given = {k: v for k, v in locals().items() if k in FIELDS}
     if list_ or not experiment:
         _list([experiment] if experiment else [*experiments.names(), *CODED], as_json=as_json)
         return
@@ -141,7 +129,7 @@ def train(
     show = views.print_json if as_json else views.show
     threads = threads or machine.default_threads()
     with joined(device) as processes, _one_voice(processes):
-        asked = None if experiment in CODED else _found(experiment)
+        asked = None if experiment in CODED else found(experiment)
         folder = out or Path("results") / (asked.name if asked else experiment)
         if processes.size > 1 and (asked is None or time_only):
             what = "--time-only" if time_only else experiment
@@ -152,10 +140,10 @@ def train(
             )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
-            settings = _settings(asked, row, given, timed=time_only)
+            settings = settings_of(asked, row, given, timed=time_only)
             if not timed and any(isinstance(s, GPTSetting) and s.seconds for s in settings):
                 raise InputError("--untimed: rows that train for so many seconds are timed")
-            loaded = processes.together(lambda: _load(asked, dataset, data_dir, settings))
+            loaded = processes.together(lambda: data_of(asked, dataset, data_dir, settings))
             if loaded.note and processes.first:
                 digits = loaded.name == datasets.SUBSET_NAME
                 head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
@@ -192,71 +180,6 @@ def _one_voice(processes: Processes) -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     finally:
         console.quiet = False
-
-
-def _found(name: str) -> Experiment:
-    """Return the experiment of that name or path."""
-    if (found := experiments.load(name)) is None:
-        known = ", ".join((*experiments.names(), *CODED))
-        raise InputError(f"unknown experiment {name!r}: choose one of {known}, or give a path")
-    return found
-
-
-def _load(
-    asked: Experiment, dataset: str | None, data_dir: Path | None, settings: list[Setting]
-) -> datasets.Data:
-    """Return the data, those of the experiment if no others are named."""
-    chosen = dataset or asked.dataset
-    if datasets.shape_of(chosen) != (shape := datasets.shape_of(asked.dataset)):
-        like = "images like those" if shape else "text like that"
-        raise InputError(f"--dataset {chosen}: {asked.name} is made for {like} of {asked.dataset}")
-    try:
-        loaded = datasets.load(chosen, data_dir=data_dir)
-        for setting in settings:  # leaves nothing to train on in a set that is too small
-            run.data_of(replace(setting, device="cpu"), loaded)
-        return loaded
-    except (ValueError, FileNotFoundError) as error:
-        raise InputError(str(error)) from error
-
-
-def _settings(
-    asked: Experiment, rows: list[str] | None, given: dict[str, Any], *, timed: bool
-) -> list[Setting]:
-    """Return the settings of the rows that were asked for, changed as the options say."""
-    every = {setting.row: setting for setting in (*asked.rows, *(asked.timed if timed else ()))}
-    if unknown := [name for name in rows or [] if name not in every]:
-        raise InputError(f"unknown row {unknown[0]!r} of {asked.name}: choose from {list(every)}")
-    changes = {
-        name: value
-        for name, value in given.items()
-        if value is not None and name not in ("experiment", "row", "seed", "dataset")
-    }
-    kind: dict[str, Any] = {n: changes[n] for n in _KIND if n in changes}
-    chosen = [every[name] for name in rows] if rows else _like(list(every.values()), kind)
-    try:
-        return [_changed(setting, changes) for setting in chosen]
-    except ValueError as error:
-        name, _, rest = str(error).partition(" ")
-        raise InputError(f"--{name.replace('_', '-')} {rest}") from error
-
-
-def _like(every: list[Setting], kind: dict[str, Any]) -> list[Setting]:
-    """Return all rows; or, where the kind of network is given, the one row nearest to it."""
-    if not kind:
-        return every
-    return [max(every, key=lambda s: sum(getattr(s, n, None) == v for n, v in kind.items()))]
-
-
-def _changed(setting: Setting, changes: dict[str, Any]) -> Setting:
-    for name in changes.keys() - set(names_of(type(setting))):
-        raise ValueError(f"{name} is no option of {setting.network}; got {changes[name]!r}")
-    named = {
-        name: changes[name]
-        for name in _NAMING
-        if name in changes and changes[name] != getattr(setting, name)
-    }
-    row = ", ".join((setting.row, *(f"{name} {value}" for name, value in named.items())))
-    return replace(setting, **changes, row=row)
 
 
 def _train(
@@ -309,16 +232,16 @@ def _say(record: TrainingRecord, talk: Console) -> None:
 
 
 def _list(names: list[str], *, as_json: bool) -> None:
-    found = {name: CODED[name] if name in CODED else _found(name) for name in names}
+    every = {name: CODED[name] if name in CODED else found(name) for name in names}
     rows = {
         name: [setting.row for setting in e.rows] if isinstance(e, Experiment) else []
-        for name, e in found.items()
+        for name, e in every.items()
     }
     if as_json:
-        plain = {name: {"question": e.question, "rows": rows[name]} for name, e in found.items()}
+        plain = {name: {"question": e.question, "rows": rows[name]} for name, e in every.items()}
         typer.echo(json.dumps(plain))
         return
-    for name, each in found.items():
+    for name, each in every.items():
         console.print(f"[bold]{escape(name)}[/]: {escape(each.question)}", highlight=False)
         for row in rows[name]:
             console.print(f"    {row}", highlight=False, markup=False)
