@@ -1,4 +1,9 @@
-"""Dense layers to sparse ones and back, alone and in whole models."""
+"""Dense layers to sparse ones and back, alone and in whole models.
+
+`layer` converts one, `model` all of a model; `swap` measures which of them pay (`measure`, `whole`)
+and says what it decided (`decisions`), `onnx` writes models. Uses layers, topologies and
+structures; of the library only what saves models (`saved`) uses it.
+"""
 
 from sparselayers.convert.decisions import Decision, Sparsified
 from sparselayers.convert.layer import Target, convert

@@ -1,4 +1,9 @@
-"""Pruning sparse layers: what goes, when it goes, and training that continues in less storage."""
+"""Pruning sparse layers: what goes, when it goes, and training that continues in less storage.
+
+`scores`, `snip`, `grasp` and `synflow` say what is worth least, `schedule` when, `magnitude` and
+`remove` take it out, `pruner` does so while a model trains. Uses layers and `change`; layers know
+nothing of it.
+"""
 
 from sparselayers.prune.grasp import grasp
 from sparselayers.prune.magnitude import Distribution, prune_to_sparsity

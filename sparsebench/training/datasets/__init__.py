@@ -1,4 +1,8 @@
-"""Images with labels, and text: found, checked and decoded once into memory."""
+"""Images with labels, and text: found, checked and decoded once into memory.
+
+`dataset` is what all images become, `text` what text becomes; other files read one source each.
+Uses nothing of `training`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What one training run is: for each kind of network a setting of its own, over a common base."""
+"""What one training run is: for each kind of network a setting of its own, over a common base.
+
+A setting is frozen and checks itself; its `columns` are those of records, and make its key. Uses
+the `datasets` and `metrics` of `training`, and the library's names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Records in other tools' formats: one file a format, one line here."""
+"""Records in other tools' formats: one file a format, one line here.
+
+Uses `analysis`, `records` and the frames of `views`.
+"""
 
 from __future__ import annotations
 

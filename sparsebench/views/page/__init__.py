@@ -1,4 +1,8 @@
-"""The report as one HTML page that needs nothing else: no network, no other file."""
+"""The report as one HTML page that needs nothing else: no network, no other file.
+
+`chapters` of sweeps are made here; those of other rooms register themselves, and the page knows
+none of them. `render` and the templates beside it lay out what `tables` and `plots` make.
+"""
 
 from __future__ import annotations
 
