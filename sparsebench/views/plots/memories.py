@@ -13,7 +13,7 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import Point
-from sparsebench.views.plots import panels, style
+from sparsebench.views.plots import grids, style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 
 
@@ -28,7 +28,7 @@ def memories(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
     points = curves(points)
     names = implementations(points)
-    figure, grid = panels.drawn(
+    figure, grid = grids.drawn(
         points,
         lambda axes, own: _draw(axes, own, names),
         "peak memory",

@@ -12,7 +12,7 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import BASELINE, Point
-from sparsebench.views.plots import panels, style
+from sparsebench.views.plots import grids, style
 from sparsebench.views.plots.axes import ratio_axis, sparsity_axes
 from sparsebench.views.plots.bands import band
 
@@ -28,7 +28,7 @@ def speedups(points: Sequence[Point]) -> Iterator[tuple[str, Figure]]:
 def _figure(points: Sequence[Point], conditions: str) -> Figure:
     points = curves(points)
     names = [n for n in implementations(points) if n != BASELINE]
-    figure, grid = panels.drawn(
+    figure, grid = grids.drawn(
         points,
         lambda axes, own: draw(axes, own, names),
         "speed-up over dense",

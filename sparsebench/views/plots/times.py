@@ -12,7 +12,7 @@ from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.order import implementations
 from sparsebench.analysis.panels import curves
 from sparsebench.analysis.point import Point
-from sparsebench.views.plots import panels, style
+from sparsebench.views.plots import grids, style
 from sparsebench.views.plots.axes import quantity_axis, sparsity_axes
 from sparsebench.views.plots.bands import band
 
@@ -28,7 +28,7 @@ def times(points: Sequence[Point], *, of: str = "") -> Iterator[tuple[str, Figur
 def _figure(points: Sequence[Point], conditions: str, of: str) -> Figure:
     points = curves(points)
     names = implementations(points)
-    figure, grid = panels.drawn(
+    figure, grid = grids.drawn(
         points,
         lambda axes, own: _draw(axes, own, names),
         "time of a call",
