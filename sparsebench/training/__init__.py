@@ -4,7 +4,7 @@ Uses `views`, `measuring`, `analysis`, `records` and `cases`; the commands alone
 chapters join the report when they are imported.
 
 What is asked: `experiment` reads a file of `experiments/training`, `rows` makes `settings` of
-it; what no file can say is in `coded`. What is trained: `models`, `cifar.networks` and
+it; what no file can say is in `coded`. What is trained: `mlp`, `cifar.networks` and
 `text.network`, over `datasets`, rewired as `rewiring` says (rules are the library's, in
 `sparselayers.dynamic`; that of masks is in `masked`). How: `loop` trains one setting and takes
 its times, at the `pace` of steps or of seconds, `run` many; `state` is what changes

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sparsebench.training import models
+from sparsebench.training import mlp
 from sparsebench.training.datasets import Data, Text
 from sparsebench.training.processes import ALONE, Processes
 from sparsebench.training.settings import GPTSetting, Setting
@@ -57,4 +57,4 @@ def samples(data: Data) -> tuple[Tensor, Tensor] | None:
     """Return images and labels by which connections may be chosen; None of text."""
     if isinstance(data, Text):
         return None
-    return data.train_images[: models.SAMPLES], data.train_labels[: models.SAMPLES]
+    return data.train_images[: mlp.SAMPLES], data.train_labels[: mlp.SAMPLES]

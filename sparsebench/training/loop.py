@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.measuring import gpu, machine, memory
-from sparsebench.training import checkpoint, models, topology
+from sparsebench.training import checkpoint, topology, weights
 from sparsebench.training.batches import batches, samples, steps_per_epoch
 from sparsebench.training.cifar import accounts, networks
 from sparsebench.training.cifar.schedule import Trained, keep_trained, start_of
@@ -129,8 +129,8 @@ def learning_rate(setting: Setting, progress: float) -> float:
 def sizes(network: nn.Module, data: Data) -> dict[str, Any]:
     """Return the fields of a record that count parameters and images."""
     return {
-        "parameters": models.number_of_parameters(network),
-        "weights": models.number_of_all_weights(network),
+        "parameters": weights.number_of_parameters(network),
+        "weights": weights.number_of_all_weights(network),
         "train_images": data.sizes[0],
         "test_images": data.sizes[1],
     }

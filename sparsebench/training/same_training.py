@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from sparsebench.training import models
+from sparsebench.training import mlp
 from sparsebench.training.batches import batches
 from sparsebench.training.datasets import Dataset, digits
 from sparsebench.training.rewiring import make_rewirer
@@ -89,7 +89,7 @@ def run(
 
 def _losses(setting: MLPSetting, data: Dataset, steps: int) -> list[float]:
     """Train the network of `setting` for `steps` and return the loss of each."""
-    network = models.build(setting).double()
+    network = mlp.build(setting).double()
     optimizer = torch.optim.SGD(network.parameters(), lr=setting.lr, momentum=setting.momentum)
     rewirer = make_rewirer(setting, network, optimizer, Ranks())
     losses = []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sparsebench.training import at_start, checkpoint, models
+from sparsebench.training import at_start, checkpoint, mlp
 from sparsebench.training.cifar import networks
 from sparsebench.training.cifar.schedule import Trained, make_pruner, stages
 from sparsebench.training.processes import ALONE, Processes
@@ -137,7 +137,7 @@ def _build(
     sparse: list[str] | None,
 ) -> networks.Built:
     if isinstance(setting, MLPSetting):
-        network = models.build(setting, None if samples is None else samples[0])
+        network = mlp.build(setting, None if samples is None else samples[0])
         at_start.prune(setting, network, samples)
         return networks.Built(network)
     if isinstance(setting, GPTSetting):

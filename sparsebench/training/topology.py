@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from sparsebench.training.models import layers_with_weights
 from sparsebench.training.records import LayerConnections
+from sparsebench.training.weights import layers_with_weights
 from sparselayers import analysis
 from sparselayers.analysis.flow import fits
 from sparselayers.layer import SparseLayer

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sparsebench.training import models
 from sparsebench.training.settings import Setting
+from sparsebench.training.weights import layers_with_weights, number_of_all_weights
 from sparselayers.layer import SparseLayer
 from sparselayers.sizes import nbytes
 
@@ -19,8 +19,8 @@ def of(network: nn.Module, setting: Setting) -> dict[str, Any]:
 
 def sparsity(network: nn.Module) -> float:
     """Return the fraction of the weights of all Linear and Conv2d that are not there any more."""
-    entries = sum(map(_entries, models.layers_with_weights(network)))
-    return 1.0 - models.number_of_all_weights(network) / entries
+    entries = sum(map(_entries, layers_with_weights(network)))
+    return 1.0 - number_of_all_weights(network) / entries
 
 
 def held(network: nn.Module, *, momentum: bool) -> int:

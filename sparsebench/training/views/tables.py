@@ -9,7 +9,7 @@ import pandas as pd
 
 from sparsebench.training import experiment
 from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
-from sparsebench.training.models import PIXELS, REPEATS
+from sparsebench.training.mlp import PIXELS, REPEATS
 from sparsebench.training.published import curve, source
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting, Setting, names_of

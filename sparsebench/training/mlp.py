@@ -1,11 +1,10 @@
-"""The networks that the experiments train."""
+"""The nets of fully connected layers over digits, made as their setting says."""
 
 from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
 from dataclasses import replace
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +14,6 @@ from sparsebench.training.masked import MaskedLinear
 from sparsebench.training.settings import MLPSetting
 from sparselayers import Connectivity, SparseLinear, topologies
 from sparselayers.activation import KWinners
-from sparselayers.layer import SparseLayer
 from sparselayers.structures import named
 
 PIXELS, CLASSES = 28 * 28, 10
@@ -40,35 +38,6 @@ def build(setting: MLPSetting, samples: Tensor | None = None) -> nn.Module:
         _wide(setting, generator) if setting.model == "wide" else _mlp(setting, samples, generator)
     )
     return network.to(setting.device)
-
-
-def layers_with_weights(network: nn.Module) -> list[nn.Module]:
-    """Return the layers of `network` that hold weights, in the order of their definition."""
-    kinds = nn.Linear, nn.Conv2d, MaskedLinear, SparseLayer
-    return [module for module in network.modules() if isinstance(module, kinds)]
-
-
-def number_of_parameters(network: nn.Module) -> int:
-    """Count weights that exist and biases of these layers, as the tutorial counts them."""
-    biases = (layer.bias for layer in layers_with_weights(network))
-    return number_of_all_weights(network) + sum(
-        bias.numel() for bias in biases if isinstance(bias, Tensor)
-    )
-
-
-def number_of_all_weights(network: nn.Module) -> int:
-    """Count the weights of these layers that exist."""
-    return sum(map(number_of_weights, layers_with_weights(network)))
-
-
-def number_of_weights(layer: nn.Module) -> int:
-    """Count the weights of `layer` that exist."""
-    if isinstance(layer, SparseLayer):
-        return layer.weights.numel()
-    if isinstance(layer, MaskedLinear):
-        return layer.nnz
-    mask = getattr(layer, "weight_mask", None)  # of torch.nn.utils.prune
-    return int(mask.sum()) if isinstance(mask, Tensor) else cast(Tensor, layer.weight).numel()
 
 
 class WideNet(nn.Module):
