@@ -25,7 +25,7 @@ import sparselayers as sl
 from sparsebench.measuring import gpu
 from sparselayers import Connectivity
 from sparselayers.backends import BACKENDS, Backend
-from sparselayers.backends.triton_kernels import launch, ways
+from sparselayers.backends.triton_kernels import launch_gather, ways
 from sparselayers.backends.triton_kernels.tiles import Tile, candidates
 
 Products = dict[str, Callable[[Backend], Tensor]]
@@ -97,7 +97,7 @@ def timed(
 ) -> Iterator[tuple[Tile, tuple[float, float]]]:
     """The times of `product` with each tile."""
     for tile in chosen:
-        launch.candidates = lambda batch, degree, tile=tile: (tile,)
+        launch_gather.candidates = lambda batch, degree, tile=tile: (tile,)
         for key in (ways.FORWARD, ways.TRANSPOSED):
             ways.matrix(connectivity, key).plans.clear()
         try:

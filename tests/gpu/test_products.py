@@ -35,7 +35,7 @@ def test_without_bias_and_with_long_indices(batch, device):
 @pytest.mark.parametrize("tile", [Tile(4, 8, 32, 4), Tile(8, 4, 16, 4), Tile(1, 2, 64, 1)])
 def test_tiles_of_several_rows(tile, device, monkeypatch):
     """Whichever tile the tuner may take for many samples."""
-    launch = pytest.importorskip("sparselayers.backends.triton_kernels.launch")
+    launch = pytest.importorskip("sparselayers.backends.triton_kernels.launch_gather")
     monkeypatch.setattr(launch, "candidates", lambda batch, degree: (tile,))
     check(mask_of((13, 20), 0.4), 37, device)
 

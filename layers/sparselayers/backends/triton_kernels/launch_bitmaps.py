@@ -1,4 +1,4 @@
-"""The three products by bitmaps on one device, as `launch` has those from connection to connection.
+"""The three products by bitmaps on one device, as `launch_gather` has others.
 
 Activations are taken as they lie, feature by feature or sample by sample, and results lie as what
 they are made of: nothing is transposed.

@@ -1,4 +1,4 @@
-"""The three products of row blocks on one device, as `launch` has those of other connections.
+"""The three products of row blocks on one device, as `launch_gather` has others.
 
 Two kernels make dx: `spread` writes what each column of each group adds, HEIGHT products at a time
 on tensor cores, `gather` adds that up for each input. So nothing needs atomics, at the price of a

@@ -45,7 +45,7 @@ def forward(
     elif way == "bitmaps":
         y = _launch_bitmaps().multiply(x, values, bias, _bitmap(connectivity))
     else:
-        y = _launch().multiply(x, values, bias, matrix(connectivity, FORWARD))
+        y = _launch_gather().multiply(x, values, bias, matrix(connectivity, FORWARD))
     return y
 
 
@@ -58,7 +58,7 @@ def grad_input(way: str, dy: Tensor, values: Tensor, connectivity: Connectivity)
     elif way == "bitmaps":
         dx = _launch_bitmaps().grad_input(dy, values, _bitmap(connectivity))
     else:
-        dx = _launch().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
+        dx = _launch_gather().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
     return dx
 
 
@@ -83,7 +83,7 @@ def _sample(way: str, dy: Tensor, x: Tensor, connectivity: Connectivity, *, bias
     if way == "bitmaps":
         bits = _bitmap(connectivity)
         return _launch_bitmaps().sample(dy, x, connectivity.nnz, bits, bias=bias)
-    return _launch().sample(dy, x, matrix(connectivity, FORWARD), bias=bias)
+    return _launch_gather().sample(dy, x, matrix(connectivity, FORWARD), bias=bias)
 
 
 def _bitmap(connectivity: Connectivity) -> Any:
@@ -107,8 +107,10 @@ def _made(connectivity: Connectivity, *, transposed: bool) -> Any:
     out_features, in_features = connectivity.shape
     if transposed:
         turned = connectivity.transposed
-        return _launch().Matrix(turned.col_ptr, turned.row, turned.permutation, split, out_features)
-    return _launch().Matrix(connectivity.row_ptr, connectivity.col, None, split, in_features)
+        return _launch_gather().Matrix(
+            turned.col_ptr, turned.row, turned.permutation, split, out_features
+        )
+    return _launch_gather().Matrix(connectivity.row_ptr, connectivity.col, None, split, in_features)
 
 
 def not_while_capturing(device: torch.device) -> None:
@@ -121,9 +123,9 @@ def not_while_capturing(device: torch.device) -> None:
 
 
 @cache
-def _launch() -> Any:
+def _launch_gather() -> Any:
     """What needs Triton, imported when it is needed first."""
-    return import_module("sparselayers.backends.triton_kernels.launch")
+    return import_module("sparselayers.backends.triton_kernels.launch_gather")
 
 
 @cache

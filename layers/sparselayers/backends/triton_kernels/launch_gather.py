@@ -1,4 +1,4 @@
-"""The three products on one device: allocate what comes out, choose a tile, launch.
+"""The three products from connection to connection on one device: allocate, choose a tile, launch.
 
 Activations are (batch, features) with the samples of a feature side by side: feature-major.
 Nothing here synchronises or copies to the host, and memory comes from PyTorch's caching allocator
