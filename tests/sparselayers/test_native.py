@@ -182,14 +182,6 @@ def products(connectivity, values, bias, x, dy):
     )
 
 
-@pytest.fixture
-def threads():
-    """Restore the number of threads that a test changes."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 @pytest.mark.parametrize("batch", [1, 5, 16, 40, 200])
 def test_same_bits_again_and_nearly_the_same_with_other_threads(threads, batch):
     case = problem((700, 900), 0.2, batch)

@@ -18,13 +18,6 @@ from sparselayers.backends.native.rows import rows_of
 from sparselayers.functional import sparse_linear
 
 
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def layer_of(**options):
     return sl.SparseLinear(
         12, 9, sparsity=0.5, generator=torch.Generator().manual_seed(0), **options

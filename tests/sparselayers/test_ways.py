@@ -151,19 +151,14 @@ def test_the_same_bits_again(way):
         *(("2:4", batch, (0, 2, 3)) for batch in (1, 16)),
     ],
 )
-def test_the_same_bits_again_and_by_any_number_of_threads(kind, batch, alike):
+def test_the_same_bits_again_and_by_any_number_of_threads(threads, kind, batch, alike):
     way, of, *_ = KINDS[kind]
-    problem = given(of((512, 1100)), batch)
-    before = torch.get_num_threads()
-    try:
-        found = {}
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            found[threads], again = (products(way, *problem) for _ in range(2))
-            assert all(torch.equal(a, b) for a, b in zip(found[threads], again, strict=True))
-        assert all(torch.equal(found[1][product], found[2][product]) for product in alike)
-    finally:
-        torch.set_num_threads(before)
+    problem, found = given(of((512, 1100)), batch), {}
+    for number in (1, 2):
+        threads(number)
+        found[number], again = (products(way, *problem) for _ in range(2))
+        assert all(torch.equal(a, b) for a, b in zip(found[number], again, strict=True))
+    assert all(torch.equal(found[1][product], found[2][product]) for product in alike)
 
 
 def test_under_autocast_types_stay():

@@ -1,0 +1,12 @@
+"""What tests of the library share."""
+
+import pytest
+import torch
+
+
+@pytest.fixture
+def threads():
+    """Set the number of threads; that of before is restored."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
