@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from sparsebench.analysis.metrics import METRICS
-from sparsebench.cases import measured, sweep
+from sparsebench.cases import covered, sweep
 from sparsebench.cases.topologies import TOPOLOGIES, Topology
 from sparsebench.cases.weights import PREFIX
 from sparsebench.extensions import HERE, Registry
@@ -45,17 +45,17 @@ def list_(
 
 
 def _plain() -> dict[str, list[Row]]:
-    grids = measured.shipped()
-    drawn = measured.of_topologies(grids)
+    grids = covered.shipped()
+    drawn = covered.of_topologies(grids)
     return {
         "implementations": _registered(IMPLEMENTATIONS, _competitor),
         "layers": [
             {
                 "name": layer.name,
                 "description": layer.description,
-                "sweeps": measured.of_layer(layer, grids),
+                "sweeps": covered.of_layer(layer, grids),
             }
-            for layer in measured.LAYERS
+            for layer in covered.LAYERS
         ],
         "topologies": [
             row | {"sweeps": drawn.get(row["name"], [])}

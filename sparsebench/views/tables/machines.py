@@ -1,4 +1,4 @@
-"""Machines side by side."""
+"""Every implementation on several machines: a column for each."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import sparselayers as sl
 from sparsebench import cli
 from sparsebench.cases import drawable, names, problem, sweep, topologies
+from sparsebench.cases.covered import LAYERS, of_layer, of_topologies, shipped
 from sparsebench.cases.filters import parse
-from sparsebench.cases.measured import LAYERS, of_layer, of_topologies, shipped
 from sparsebench.cases.topologies import TOPOLOGIES, Undrawable, registry
 from sparsebench.cases.topologies.structured import STRUCTURED
 from sparsebench.errors import InputError

@@ -1,4 +1,4 @@
-"""Which layers and topologies there are to measure, and which of the sweeps do."""
+"""Which layers and topologies there are to measure, and which of the sweeps cover them."""
 
 from __future__ import annotations
 
