@@ -1,33 +1,30 @@
 """How a turn was disturbed: what the system tells of its threads, sample by sample.
 
-The kernel counts, for each thread, how long it stood ready without a core. On a quiet machine that
-is some microseconds each time it wakes; a program that wants the same core makes it milliseconds,
-and a product that two threads share ends when the later one does. A sample whose threads stood for
-more than a twentieth of it is spoiled; a turn without enough others decides nothing. So is one
-while the hypervisor gave cores to other machines, whose samples scatter widely, or in which a loop
-of constant work took much longer than in the run's other turns.
+A sample is spoiled where threads stood ready without a core (`sparselayers.cores`) for more than a
+twentieth of it; a turn without enough others decides nothing. Nor does one while the hypervisor
+gave cores to other machines, whose samples scatter widely, or in which a loop of constant work took
+much longer than in the run's other turns.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import psutil
 
-SPOILED = 0.05  # of a sample's time, that its threads together stood ready without a core
+from sparselayers.cores import Strain
+
 STOLEN = 0.05  # of the time of all cores, that the hypervisor gave to others
 SCATTER = 0.5  # between the quartiles of a turn's samples, over their median
 SLOWER = 1.5  # the calibration loop, over that of the quickest quarter of the turns
 
-_WAKE_S = 50e-6  # what it may take a thread to get a core that is free
 _FEWEST = 3  # samples that a turn needs, unless it has fewer
 _SCATTERED = 4  # samples, from which on quartiles say something
 
@@ -38,86 +35,10 @@ _LOOPS = 20
 # milliseconds: loops one after the other would all meet it, or none of them.
 _PAUSE_S = 0.002
 
-_TASKS = Path("/proc/self/task")
 _STAT = Path("/proc/stat")
 _PRESSURE = Path("/proc/pressure/cpu")
 _CPUS = Path("/sys/devices/system/cpu")
 _TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class Strain:
-    """What happened to this process during a sample.
-
-    `cpu` is the CPU time of its threads, `waited` how long they stood ready without a core beyond
-    what waking takes, each over the time that passed; `switches` how often one had to leave its
-    core. `waited` is None where the system does not tell.
-    """
-
-    cpu: float
-    waited: float | None
-    switches: int
-
-    @property
-    def spoiled(self) -> bool:
-        """Whether other work had a core that this process wanted."""
-        if self.waited is None:
-            return self.switches > 1
-        return self.waited > SPOILED
-
-
-class _Counts(NamedTuple):
-    cpu: float
-    waited: float
-    slices: int
-    switches: int
-
-
-class Watch:
-    """Reads what the kernel counts of this process's threads: between samples, never within.
-
-    The threads are those that there are when it is made: after a warm-up, all that compute.
-    """
-
-    def __init__(self) -> None:
-        self._files: list[int] = []
-        with suppress(OSError):
-            for task in _TASKS.iterdir():
-                with suppress(OSError):  # a thread that has just ended
-                    self._files.append(os.open(task / "schedstat", os.O_RDONLY | os.O_CLOEXEC))
-        self._last = self._read()
-
-    def close(self) -> None:
-        """Close the kernel's files."""
-        for file in self._files:
-            os.close(file)
-        self._files = []
-
-    def begin(self) -> None:
-        """Count from here."""
-        self._last = self._read()
-
-    def end(self, seconds: float) -> Strain:
-        """Return what has happened in the `seconds` since `begin`."""
-        now, last = self._read(), self._last
-        seconds = max(seconds, 1e-9)
-        waited = now.waited - last.waited - _WAKE_S * (now.slices - last.slices)
-        return Strain(
-            cpu=(now.cpu - last.cpu) / seconds,
-            waited=max(0.0, waited) / seconds if self._files else None,
-            switches=now.switches - last.switches,
-        )
-
-    def _read(self) -> _Counts:
-        """Read them all: a thread takes some microseconds."""
-        waited, slices = 0, 0
-        for file in self._files:
-            with suppress(OSError):  # of a thread that has ended: it waits for nothing
-                fields = os.pread(file, 100, 0).split()
-                waited, slices = waited + int(fields[1]), slices + int(fields[2])
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        cpu = usage.ru_utime + usage.ru_stime
-        return _Counts(cpu, waited * 1e-9, slices, usage.ru_nivcsw)
 
 
 @dataclass(frozen=True)

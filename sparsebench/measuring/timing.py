@@ -21,7 +21,7 @@ import torch
 
 from sparsebench.measuring import gpu
 from sparsebench.measuring.gpu import Meters
-from sparsebench.measuring.quality import Strain, Watch
+from sparselayers.cores import Strain, Watch
 
 K = TypeVar("K")
 
@@ -130,7 +130,7 @@ class _Counted(Timer):
 
 def in_turns(
     steps: Mapping[K, Callable[[], object]], *, rounds: int, seconds: float
-) -> dict[K, list[float]]:
+) -> dict[K, Times]:
     """Return `rounds` samples of each of `steps` on this CPU, each of about `seconds`.
 
     Every round takes one sample of each, so that what disturbs a moment is shared; caches are as
@@ -138,11 +138,15 @@ def in_turns(
     """
     timers = {name: Timer(step) for name, step in steps.items()}
     calls = {name: _warmed_up(timer, None, seconds) for name, timer in timers.items()}
-    samples: dict[K, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, timer in timers.items():
-            samples[name].append(_round(timer.timeit(calls[name]) / calls[name]))
-    return samples
+    found = {name: Times(calls_per_sample=calls[name]) for name in steps}
+    with closing(Watch()) as watch:
+        for _ in range(rounds):
+            for name, timer in timers.items():
+                watch.begin()
+                taken = timer.timeit(calls[name])
+                found[name].strains.append(watch.end(taken))
+                found[name].samples.append(_round(taken / calls[name]))
+    return found
 
 
 def single_calls(

@@ -59,13 +59,15 @@ class Layer(BaseModel):
     chosen: str
     bytes_saved: int
     reason: str = ""  # why it stays dense
+    disturbed: bool = False  # other work had the cores while it was timed
 
 
 class Form(BaseModel):
     """What one form of a model takes, or why it was not measured.
 
     `samples` are seconds of a step, one for each round, in which all forms take turns. `held` are
-    bytes of parameters, buffers and connections; `peak` is how far a step's memory rises above
+    bytes of parameters, buffers and connections; `disturbed` says what spoiled the samples, ""
+    where nothing did; `peak` is how far a step's memory rises above
     what the process held before it; `checkpoint` is the size of its state dict as torch.save
     writes it.
     """
@@ -73,6 +75,7 @@ class Form(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: list[float] = []
+    disturbed: str = ""
     held: int = 0
     peak: int = 0
     checkpoint: int = 0

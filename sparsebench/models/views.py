@@ -37,6 +37,11 @@ def over_dense(forms: Mapping[str, Form], form: str) -> Draws | None:
     return np.asarray(drawn[0] / drawn[1])
 
 
+def disturbed(forms: Mapping[str, Form], form: str) -> bool:
+    """Return whether other work spoiled the time of `form` or the dense one's."""
+    return any(forms[name].disturbed for name in ("dense", form) if name in forms)
+
+
 def tables(records: Sequence[ModelRecord]) -> Iterator[Table]:
     """Yield a table over all models, one of their means, and why others have no numbers."""
     whole = [record for record in records if record.status == "ok"]
@@ -57,7 +62,8 @@ def overview(records: Sequence[ModelRecord]) -> Table:
         chosen = sum(layer.chosen == "sparse" for layer in record.layers)
         zeros = 1 - record.nonzero / max(1, record.weights)
         row: dict[str, Any] = _label(record) | {"zeros": zeros, "dense [s]": median(dense.samples)}
-        shown = _label(record) | {"dense": units.quantity(median(dense.samples), "s")}
+        step = units.doubtful(units.quantity(median(dense.samples), "s"), dense.disturbed)
+        shown = _label(record) | {"dense": step}
         for form in _OTHERS:
             draws = speed_up(record, form)
             title = _TITLES.get(form, form)
@@ -66,8 +72,13 @@ def overview(records: Sequence[ModelRecord]) -> Table:
                 f"{form}": found.value if found else None,
                 f"{form} low": found.low if found else None,
                 f"{form} high": found.high if found else None,
+                f"{form} disturbed": disturbed(record.forms, form),
             }
-            shown[title] = units.interval(found) if found else "–"
+            shown[title] = (
+                units.doubtful(units.interval(found), disturbed(record.forms, form))
+                if found
+                else "–"
+            )
         row |= {"sparse layers": chosen, "measured layers": len(record.layers)}
         shown["layers"] = f"{chosen} of {len(record.layers)}"
         for name, pair in (
@@ -86,17 +97,27 @@ def overview(records: Sequence[ModelRecord]) -> Table:
 
 
 def means(records: Sequence[ModelRecord]) -> Table:
-    """Return geometric means over models for each way to prune and phase, and the worst model."""
+    """Return geometric means over models for each way to prune and phase, and the worst model.
+
+    Those that other work disturbed decide nothing, and are not among them.
+    """
     groups: dict[tuple[str, str], list[ModelRecord]] = {}
     for record in records:
         pruned = f"{units.percent(record.case.sparsity)} {record.case.distribution}"
         groups.setdefault((pruned, record.case.phase), []).append(record)
     numbers, text = [], []
     for (pruned, phase), group in groups.items():
-        row: dict[str, Any] = {"pruned": pruned, "phase": phase, "models": len(group)}
+        sure = sum(not disturbed(r.forms, "sparse") for r in group)
+        row: dict[str, Any] = {"pruned": pruned, "phase": phase, "models": sure}
         shown = {name: str(value) for name, value in row.items()}
+        if sure < len(group):
+            shown["models"] += f" of {len(group)}"
         for form in _OTHERS:
-            drawn = [(d, r) for r in group if (d := speed_up(r, form)) is not None]
+            drawn = [
+                (d, r)
+                for r in group
+                if (d := speed_up(r, form)) is not None and not disturbed(r.forms, form)
+            ]
             title = _TITLES.get(form, form)
             if not drawn:
                 shown |= {title: "–", f"slowest, {title}": "–"}
@@ -124,8 +145,9 @@ def layers(found: Sequence[Layer], caption: str = "Layers") -> Table:
             "sparsity": f"{layer.sparsity:.1%}",
             "dense ms": f"{layer.dense_s * 1e3:.3f}",
             "sparse ms": f"{layer.sparse_s * 1e3:.3f}",
-            "sparse / dense": f"{layer.sparse_s / layer.dense_s:.2f} "
-            f"({layer.low:.2f}–{'∞' if layer.high is None else f'{layer.high:.2f}'})",
+            "sparse / dense": f"{layer.sparse_s / layer.dense_s:.2f}"
+            + units.DISTURBED * layer.disturbed
+            + f" ({layer.low:.2f}–{'∞' if layer.high is None else f'{layer.high:.2f}'})",
             "chosen": layer.chosen,
             "bytes saved": f"{layer.bytes_saved:,}",
         }
@@ -148,12 +170,18 @@ def forms(found: Mapping[str, Form], caption: str) -> Table:
         faster = Estimate.of(draws)
         numbers.append(
             {"form": name, "step [s]": median(form.samples), "over dense": faster.value}
+            | {"disturbed": form.disturbed}
             | {"low": faster.low, "high": faster.high}
             | {"held [B]": form.held, "peak [B]": form.peak, "checkpoint [B]": form.checkpoint}
         )
         text.append(
-            {"form": title, "step": units.quantity(median(form.samples), "s")}
-            | {"over dense": units.interval(faster) if name != "dense" else "1"}
+            {
+                "form": title,
+                "step": units.doubtful(units.quantity(median(form.samples), "s"), form.disturbed),
+                "over dense": units.doubtful(units.interval(faster), disturbed(found, name))
+                if name != "dense"
+                else "1",
+            }
             | {"parameters": units.quantity(form.held, "B")}
             | {"peak above": units.quantity(form.peak, "B")}
             | {"checkpoint": units.quantity(form.checkpoint, "B")}

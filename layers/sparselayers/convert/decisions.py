@@ -7,7 +7,7 @@ from typing import Generic, Literal, TypeVar
 
 from torch import nn
 
-from sparselayers.convert.measure import SCATTER, Times
+from sparselayers.convert.measure import SCATTER, SPOILED, Times
 from sparselayers.layer import SparseLayer
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,7 +21,7 @@ class Decision:
     """What was measured of a layer, what stands in the new model, and why where that is dense.
 
     Times are those of one call, forward and backward unless `sparsify` was told otherwise;
-    `times.disturbed` says that they scatter as they do beside other programs. `bytes_saved` counts
+    `times.disturbed` says that other programs had the cores meanwhile. `bytes_saved` counts
     parameters and connections, and is negative where the sparse one has more. `reason` is empty
     where the sparse one was chosen.
     """
@@ -137,13 +137,20 @@ def notes(
             f"Layers are measured from {share(threshold)} zeros on; of those below, {_name(most)} "
             f"has most, {few[most]:.1%}: prune the model first, or lower threshold."
         )
-    bad = [_name(d.path) for d in decisions if d.times.disturbed]
-    if whole is not None and whole.disturbed:
-        bad.append("the whole model")
-    if bad:
+    taken = {_name(d.path): d.times for d in decisions}
+    if whole is not None:
+        taken["the whole model"] = whole
+    why = {
+        "had to wait for a core in most of their samples": [
+            name for name, times in taken.items() if times.spoiled > SPOILED
+        ],
+        f"scatter by more than {SCATTER:.0%}, as where other programs take the cores": [
+            name for name, times in taken.items() if times.spoiled <= SPOILED and times.disturbed
+        ],
+    }
+    if told := [f"those of {', '.join(bad)} {how}" for how, bad in why.items() if bad]:
         said.append(
-            f"Times were disturbed and may mislead: those of {', '.join(bad)} scatter by more than "
-            f"{SCATTER:.0%}, as where other programs take the cores. Sparsify again when the "
+            f"Times were disturbed and may mislead: {'; '.join(told)}. Sparsify again when the "
             "machine is quieter."
         )
     return tuple(said)

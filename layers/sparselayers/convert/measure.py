@@ -6,16 +6,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
 from sparselayers import accelerator
+from sparselayers.cores import Watch
 
 LEAST, MOST = 7, 60  # samples of each
 # Between the quartiles of one's samples, over their median: beyond, something else had the cores.
 SCATTER = 0.5
+SPOILED = 0.5  # of one's samples, that wanted a core which other work had: beyond, medians are too
 TAKES = 3  # of times that stay disturbed
 # Before a take that follows a disturbed one, of the seconds that there are for it: what disturbs
 # comes and goes.
@@ -34,7 +37,8 @@ class Times:
     """Seconds a call, medians of interleaved samples, and the interval of the second's share.
 
     `ratio` is second / first, `low` and `high` delimit it with 95% confidence. `scatter` is the
-    distance between the quartiles of one's samples over their median, the larger of both.
+    distance between the quartiles of one's samples over their median, the larger of both; `spoiled`
+    the share of one's samples in which other work had a core that they wanted, the larger of both.
     """
 
     first: float
@@ -43,6 +47,7 @@ class Times:
     high: float
     samples: int
     scatter: float = 0.0
+    spoiled: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -51,8 +56,8 @@ class Times:
 
     @property
     def disturbed(self) -> bool:
-        """Whether samples scatter as they do where other programs take the cores meanwhile."""
-        return self.scatter > SCATTER
+        """Whether other programs had the cores meanwhile, as the kernel or the scatter tells."""
+        return self.spoiled > SPOILED or self.scatter > SCATTER
 
 
 def compare(
@@ -78,21 +83,35 @@ def compare(
         before.append(max(1, round(WARM_S / once)))
         _sample(step, calls[-1], device)
     samples: list[tuple[float, float]] = []
+    spoiled = [0, 0]
     end = time.perf_counter() + seconds
-    while True:
-        pair = []
-        for step, count, untimed in zip((first, second), calls, before, strict=True):
-            if warm:
-                _sample(step, untimed, device)
-            pair.append(_sample(step, count, device))
-        samples.append((pair[0], pair[1]))
-        low, high = _interval([b / a for a, b in samples])
-        sure = len(samples) >= LEAST and not low <= 1.0 <= high
-        if sure or len(samples) >= (MOST if time.perf_counter() < end else LEAST):
-            break
+    with closing(Watch()) as watch:
+        while True:
+            pair = []
+            for which, (step, count, untimed) in enumerate(
+                zip((first, second), calls, before, strict=True)
+            ):
+                if warm:
+                    _sample(step, untimed, device)
+                watch.begin()
+                pair.append(_sample(step, count, device))
+                spoiled[which] += watch.end(count * pair[-1]).spoiled
+            samples.append((pair[0], pair[1]))
+            low, high = _interval([b / a for a, b in samples])
+            sure = len(samples) >= LEAST and not low <= 1.0 <= high
+            if sure or len(samples) >= (MOST if time.perf_counter() < end else LEAST):
+                break
     both = list(zip(*samples, strict=True))
     medians = [statistics.median(series) for series in both]
-    return Times(medians[0], medians[1], low, high, len(samples), max(map(_scatter, both)))
+    return Times(
+        medians[0],
+        medians[1],
+        low,
+        high,
+        len(samples),
+        scatter=max(map(_scatter, both)),
+        spoiled=max(spoiled) / len(samples),
+    )
 
 
 def again(
@@ -102,7 +121,8 @@ def again(
 
     These are taken again with `take`, by their places, in passes over all of them: each up to
     TAKES − 1 times, while `seconds` for each last. `of` says what the times of a measurement are.
-    Better are those that scatter less: what comes out plays no part.
+    Better are those that had their cores, then those that scatter less: what comes out plays no
+    part.
     """
     best = list(first)
     bad = [place for place, one in enumerate(first) if of(one).disturbed]
@@ -114,9 +134,14 @@ def again(
         for place in bad:
             if time.perf_counter() >= end:
                 return best
-            best[place] = min(best[place], take(place), key=lambda one: of(one).scatter)
+            best[place] = min(best[place], take(place), key=lambda one: _unrest(of(one)))
         bad = [place for place in bad if of(best[place]).disturbed]
     return best
+
+
+def _unrest(times: Times) -> tuple[bool, float]:
+    """Return by what the calmer times are the lesser."""
+    return times.spoiled > SPOILED, times.scatter
 
 
 def _sample(step: Callable[[], object], calls: int, device: torch.device) -> float:

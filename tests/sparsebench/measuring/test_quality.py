@@ -9,49 +9,14 @@ import pytest
 import torch
 
 from sparsebench.measuring import isolation, quality, timing
-from sparsebench.measuring.quality import Moment, Strain, Watch, _Counts
+from sparsebench.measuring.quality import Moment
 from sparsebench.measuring.runner import Pace
 from sparsebench.records import Round
+from sparselayers import cores
+from sparselayers.cores import Strain, Watch
 
 QUIET = Strain(cpu=2.0, waited=0.01, switches=0)
 DISTURBED = Strain(cpu=1.1, waited=0.6, switches=3)
-UNKNOWN = Strain(cpu=1.0, waited=None, switches=0)
-
-
-@pytest.fixture
-def counts(monkeypatch):
-    """What the kernel is going to count, one after the other."""
-
-    def counts(*values):
-        values = iter([_Counts(0.0, 0.0, 0, 0), *values])
-        monkeypatch.setattr(Watch, "_read", lambda self: next(values))
-        return Watch()
-
-    return counts
-
-
-def test_what_threads_wait_beyond_waking_counts(counts):
-    watch = counts(_Counts(1.0, 1.0, 10, 5), _Counts(1.2, 1.0 + 10e-3, 12, 6))
-    watch.begin()
-    strain = watch.end(0.1)
-    assert strain.cpu == pytest.approx(2.0)
-    assert strain.waited == pytest.approx((10e-3 - 2 * quality._WAKE_S) / 0.1)
-    assert strain.switches == 1
-    assert strain.spoiled
-    watch.close()
-
-
-def test_waking_often_is_no_disturbance(counts):
-    """Threads that sleep between products wait a moment for a core each time."""
-    watch = counts(_Counts(0.0, 0.0, 0, 0), _Counts(0.1, 1000 * 20e-6, 1000, 0))
-    watch.begin()
-    assert not watch.end(0.1).spoiled
-    watch.close()
-
-
-def test_switches_tell_where_the_kernel_does_not_count_waiting():
-    assert not UNKNOWN.spoiled
-    assert Strain(cpu=1.0, waited=None, switches=5).spoiled
 
 
 @pytest.mark.parametrize(
@@ -100,7 +65,8 @@ def test_surroundings_are_shares_of_the_time_between():
 
 
 def test_a_moment_can_be_had_everywhere(monkeypatch, tmp_path):
-    for name in ("_TASKS", "_STAT", "_PRESSURE", "_CPUS"):
+    monkeypatch.setattr(cores, "_TASKS", tmp_path / "missing")
+    for name in ("_STAT", "_PRESSURE", "_CPUS"):
         monkeypatch.setattr(quality, name, tmp_path / "missing")
     found = quality.conditions(Moment.now(), Moment.now())
     assert "pressure" not in found

@@ -59,8 +59,9 @@ def test_what_is_compared_is_timed_in_turns():
 
     steps = {name: partial(step, name) for name in "ab"}
     times = timing.in_turns(steps, rounds=3, seconds=1e-3)
-    assert {name: len(samples) for name, samples in times.items()} == {"a": 3, "b": 3}
-    assert all(sample >= 2e-3 for samples in times.values() for sample in samples)
+    assert {name: len(taken.samples) for name, taken in times.items()} == {"a": 3, "b": 3}
+    assert {name: len(taken.strains) for name, taken in times.items()} == {"a": 3, "b": 3}
+    assert all(sample >= 2e-3 for taken in times.values() for sample in taken.samples)
     assert called[-6:] == ["a", "b"] * 3
 
 

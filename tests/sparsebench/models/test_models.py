@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from sparsebench.cli import app
 from sparsebench.errors import InputError
+from sparsebench.measuring import timing
 from sparsebench.models import experiment, measure, variants, views
 from sparsebench.models.records import Form, Layer, ModelCase, ModelRecord, load
+from sparsebench.views.tables import writers
+from sparselayers.cores import Strain
 
 HERE = "tests.sparsebench.models.test_models"
 
@@ -112,6 +115,56 @@ def test_no_such_file_or_model(file, tmp_path):
     result = CliRunner().invoke(app, ["models", str(file), "--only", "resnet"])
     assert isinstance(result.exception, InputError)
     assert "has no model of --only resnet" in str(result.exception)
+
+
+def test_steps_that_other_work_disturbed_are_taken_again_all_together(monkeypatch):
+    """Slow alike is not seen in samples: the kernel says who lacked a core."""
+    quiet, lacking = Strain(2.0, 0.0, 0), Strain(1.0, 0.5, 9)
+    takes = []
+
+    def turns(*strained):
+        def one(name):
+            return timing.Times(
+                [float(len(takes))] * 5, strains=[lacking if name in strained else quiet] * 5
+            )
+
+        return {name: one(name) for name in ("dense", "sparse")}
+
+    def in_turns(steps, **asked):
+        takes.append(asked)
+        return left.pop(0)
+
+    monkeypatch.setattr(measure.timing, "in_turns", in_turns)
+    monkeypatch.setattr(measure, "PAUSE_S", 0.0)
+    left = [turns("dense", "sparse"), turns()]
+    calm = measure.undisturbed({}, 5)
+    assert len(takes) == 2
+    assert [why for _, why in calm.values()] == ["", ""]
+    takes.clear()
+    left = [turns("dense", "sparse"), turns("sparse"), turns("dense")]
+    found = measure.undisturbed({}, 5)
+    assert len(takes) == measure.TAKES
+    assert found["dense"][1] == ""
+    assert found["sparse"][1] == "other work had a core in 5 of 5 samples"
+
+
+def test_what_was_disturbed_is_marked_and_decides_nothing():
+    calm, lacking = (recorded(name, [2.0] * 5, [1.0] * 5) for name in ("a:calm", "a:lacking"))
+    dense = lacking.forms["dense"].model_copy(
+        update={"disturbed": "other work", "samples": [9.0] * 5}
+    )
+    layer = lacking.layers[0].model_copy(update={"disturbed": True})
+    lacking = lacking.model_copy(
+        update={"forms": lacking.forms | {"dense": dense}, "layers": [layer]}
+    )
+    shown = views.overview([calm, lacking])
+    assert shown.text["sparse"].tolist() == ["2.0×", "9.0×!"]
+    assert shown.text["dense"].tolist() == ["2.00 s", "9.00 s!"]
+    assert "disturbed by other work" in writers.conditions(shown)
+    mean = views.means([calm, lacking])
+    assert mean.text["models"].tolist() == ["1 of 2"]
+    assert mean.numbers["sparse"].tolist() == [2.0]
+    assert views.layers(lacking.layers).text["sparse / dense"].tolist() == ["0.50! (0.40–∞)"]
 
 
 def recorded(model, dense, sparse, phase="inference"):

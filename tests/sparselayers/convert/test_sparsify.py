@@ -200,6 +200,24 @@ def test_what_stays_disturbed_is_said_and_the_takes_are_bounded(monkeypatch):
     assert len(taken) == 2
 
 
+def test_slow_alike_is_disturbed_where_the_kernel_says_that_cores_were_lacking(monkeypatch):
+    """Beside a program that never rests samples need not scatter: each waits for its core alike."""
+    lacking = measure.Times(1.0, 1.1, 1.0, 1.2, 9, scatter=0.01, spoiled=1.0)
+    assert lacking.disturbed
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(2)))
+    taken = taking(monkeypatch, lacking, SCATTERED, SCATTERED, CALM)
+    result = sparsify(model, torch.randn(2, 8), seconds=60)
+    assert len(taken) == 4
+    # Of two takes that one counts that had its cores, though its samples scatter.
+    assert [d.times for d in result.decisions] == [SCATTERED, CALM]
+    taking(monkeypatch, *[lacking, SCATTERED] * measure.TAKES)
+    assert sparsify(model, torch.randn(2, 8), seconds=60).notes == (
+        "Times were disturbed and may mislead: those of 0 had to wait for a core in most of their "
+        "samples; those of 1 scatter by more than 50%, as where other programs take the cores. "
+        "Sparsify again when the machine is quieter.",
+    )
+
+
 def test_a_whole_model_that_is_disturbed_is_taken_again_too(monkeypatch):
     model = nn.Sequential(zeroed(nn.Linear(8, 8), 0.9))
     taking(monkeypatch, CALM, CALM)
