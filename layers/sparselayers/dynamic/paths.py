@@ -74,7 +74,8 @@ def ch2_l3n(graph: Graph) -> Iterator[Block]:
     where paths are so many that products with the whole layer cost less, these. Links that exist
     have scores too, which mean nothing.
 
-    Source: Zhang et al. 2025, CHTs (arXiv 2501.19107), equation 3 and appendix C.
+    Source: Zhang et al. 2025, CHTs (arXiv 2501.19107), CH2-L3n by products of matrices; the
+    authors' code gives the same to links that are absent.
     """
     paths = graph.paths()
     dense = _WORTH * int(paths.sum()) > 2 * graph.shape[0] * graph.connectivity.nnz
@@ -86,8 +87,8 @@ def ch3_l3p(graph: Graph) -> Iterator[Block]:
 
     O(paths · log paths): meant for layers of which 1% of the connections, or fewer, are left.
 
-    Source: Zhang et al. 2024, Epitopological learning (CHT, openreview iayEcORsGd), equation 1;
-    Muscoloni et al. 2020 (CH3-L3, doi 10.20944/preprints202012.0808).
+    Source: Zhang et al. 2024, Epitopological learning (CHT, openreview iayEcORsGd), CH3-L3, whose
+    code follows every path; Muscoloni et al. 2020 (doi 10.20944/preprints202012.0808).
     """
     columns = graph.shape[1]
     back = shared(graph.inputs, graph.outputs, graph.every_input())
