@@ -26,6 +26,7 @@ from sparsebench.training.experiment import Experiment
 from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
+from sparsebench.training.proportion import in_proportion
 from sparsebench.training.records import FILE_NAME, TrainingRecord
 from sparsebench.training.settings import KINDS, GPTSetting, MLPSetting, Setting, names_of
 from sparsebench.training.step_times import time_steps
@@ -72,7 +73,10 @@ def train(
     activation: Annotated[str | None, typer.Option(help=", ".join(CHOICES["activation"]))] = None,
     output: Annotated[str | None, typer.Option(help=", ".join(CHOICES["output"]))] = None,
     init: Annotated[str | None, typer.Option(help=", ".join(CHOICES["init"]))] = None,
-    epochs: Annotated[int | None, typer.Option()] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Schedules that end before the last one end at the same share of them."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Train each row so long, tests not counted; of gpt.")
     ] = None,
@@ -151,7 +155,8 @@ def train(
             )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
-            settings = _settings(asked, row, given, timed=time_only)
+            chosen_rows, changes = _rows(asked, row, given, timed=time_only)
+            settings = _settings(chosen_rows, changes)
             if not timed and any(isinstance(s, GPTSetting) and s.seconds for s in settings):
                 raise InputError("--untimed: rows that train for so many seconds are timed")
             loaded = processes.together(lambda: _load(asked, dataset, data_dir, settings))
@@ -160,6 +165,10 @@ def train(
                 head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
                 errors.print(Panel(Text(loaded.note), title=head), style="bold red")
             settings = [replace(setting, dataset=loaded.name) for setting in settings]
+            settings, moved = in_proportion(settings, chosen_rows, loaded.sizes[0], given=changes)
+            if moved:
+                ends = "schedules end at the same share of the training"
+                talk.print(f"{ends}: {', '.join(moved)}", highlight=False)
             chosen = [seed] if seed is not None else range(seeds or asked.seeds)
             settings = series.over_seeds(settings, chosen)
             if time_only:
@@ -218,10 +227,10 @@ def _load(
         raise InputError(str(error)) from error
 
 
-def _settings(
+def _rows(
     asked: Experiment, rows: list[str] | None, given: dict[str, Any], *, timed: bool
-) -> list[Setting]:
-    """Return the settings of the rows that were asked for, changed as the options say."""
+) -> tuple[list[Setting], dict[str, Any]]:
+    """Return the settings of the rows that were asked for, and what the options change of them."""
     every = {setting.row: setting for setting in (*asked.rows, *(asked.timed if timed else ()))}
     if unknown := [name for name in rows or [] if name not in every]:
         raise InputError(f"unknown row {unknown[0]!r} of {asked.name}: choose from {list(every)}")
@@ -231,7 +240,11 @@ def _settings(
         if value is not None and name not in ("experiment", "row", "seed", "dataset")
     }
     kind: dict[str, Any] = {n: changes[n] for n in _KIND if n in changes}
-    chosen = [every[name] for name in rows] if rows else _like(list(every.values()), kind)
+    return [every[name] for name in rows] if rows else _like(list(every.values()), kind), changes
+
+
+def _settings(chosen: list[Setting], changes: dict[str, Any]) -> list[Setting]:
+    """Return the settings of rows as the options change them."""
     try:
         return [_changed(setting, changes) for setting in chosen]
     except ValueError as error:
