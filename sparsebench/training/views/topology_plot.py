@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -24,7 +25,7 @@ def of(every: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
             yield f"connections-{name}", _draw(rows, f"{setting.dataset}, all sparse layers")
 
 
-def _draw(rows: Sequence[dict[str, object]], conditions: str) -> Figure:
+def _draw(rows: Sequence[dict[str, Any]], conditions: str) -> Figure:
     shown = [share for share in SHARES if all(row[share] is not None for row in rows)]
     figure = Figure(figsize=(2.0 * len(shown) + 2.2, 0.22 * len(rows) + 1.4), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
@@ -34,7 +35,7 @@ def _draw(rows: Sequence[dict[str, object]], conditions: str) -> Figure:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_xlabel(share)
-    names = [f"{row['row']} ({units.percent(float(str(row['sparsity'])))})" for row in rows]
+    names = [f"{row['row']} ({units.percent(row['sparsity'])})" for row in rows]
     panels[0].set_yticks(places, names, fontsize="small")
     panels[0].invert_yaxis()
     plain_head(figure, "The connections after training", conditions)

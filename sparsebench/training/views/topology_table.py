@@ -13,7 +13,6 @@ from sparsebench.training.records import LayerConnections
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
-
 # The columns that are shares, of connections, of outputs, of inputs and of units.
 SHARES = ("on no path", "outputs without any", "inputs without any", "active units")
 
