@@ -20,7 +20,6 @@ from sparsebench.training.metrics import ACCURACY
 from sparsebench.training.records import Epoch
 from sparsebench.training.settings import Setting
 
-
 _EVERY = 0.1  # seconds between two looks of the bar: as often as it is drawn
 
 
