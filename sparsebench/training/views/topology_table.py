@@ -13,8 +13,14 @@ from sparsebench.training.records import LayerConnections
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
-# The columns that are shares, of connections, of outputs, of inputs and of units.
-SHARES = ("on no path", "outputs without any", "inputs without any", "active units")
+# The columns that are shares: of connections, of outputs, of inputs, of units, of connections.
+SHARES = (
+    "on no path",
+    "outputs without any",
+    "inputs without any",
+    "active units",
+    "new since the start",
+)
 
 
 def of(name: str, groups: Sequence[Group]) -> list[Table]:
@@ -48,6 +54,7 @@ def row_of(group: Group) -> dict[str, Any] | None:
         "outputs without any": _share(runs, "dead_outputs", "outputs"),
         "inputs without any": _share(runs, "dead_inputs", "inputs"),
         "active units": _share(runs, "effective_units", "outputs"),
+        "new since the start": _share(runs, "new", "connections"),
     }
 
 

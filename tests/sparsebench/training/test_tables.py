@@ -175,13 +175,18 @@ def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, sil
     assert row["connections"] == 1648
     assert row["outputs without any"] == (first.dead_outputs + second.dead_outputs) / 80
     assert row["active units"] == (first.effective_units + second.effective_units) / 80
+    assert (first.new, second.new) == (0, 0)
+    moved = replace(setting, row="SET", rewiring="set", update_every=4, stop_after=5, fraction=0.5)
+    first, second = loop.train(moved, digits, silent).connections
+    assert 0 < first.new <= 784 // 2  # one rewiring, which moves half with a cosine's share
+    assert 0 < second.new <= 40
     dense = loop.train(replace(setting, model="dense", row="dense"), digits, silent)
     assert not dense.connections
     assert "connections-own" not in dict(plots.of_training([record, dense]))
     other = record.model_copy(update={"setting": replace(setting, row="other", sparsity=0.9)})
     figure = dict(plots.of_training([record, dense, other]))["connections-own"]
     panels = {axes.get_xlabel(): axes for axes in figure.axes}
-    assert len(panels) == 4
+    assert len(panels) == 5
     shown = [bar.get_width() for bar in panels["active units"].patches]
     assert shown == [row["active units"]] * 2
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
