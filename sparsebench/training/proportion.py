@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import replace
+from typing import Any
 
 from sparsebench.errors import InputError
 from sparsebench.training import datasets
@@ -22,9 +23,12 @@ def in_proportion(
 
     Raises InputError for a setting whose training ends before it is as sparse as it is to be.
     """
-    made, moved = [], []
+    made: list[Setting] = []
+    moved: list[str] = []
     for setting, row in zip(settings, rows, strict=True):
-        changes = {} if not isinstance(setting, MLPSetting) else _changes(setting, row, images)
+        changes: dict[str, Any] = {}
+        if isinstance(setting, MLPSetting):
+            changes = _changes(setting, row, images)
         changes = {name: steps for name, steps in changes.items() if name not in given}
         for name, steps in changes.items():
             if steps != (before := getattr(setting, name)):

@@ -122,5 +122,5 @@ def _more(setting: Rewired, network: nn.Module) -> dict[str, Any]:
     modules = network.named_modules()
     chain = [] if setting.model == "wide" else [n for n, m in modules if isinstance(m, SparseLayer)]
     pruning = None if setting.pruned_by == "removal" else setting.pruned_by
-    own = {"score": setting.score, "removal": setting.removal, "pruning": pruning}
+    own: dict[str, Any] = {"score": setting.score, "removal": setting.removal, "pruning": pruning}
     return own | {"chain": chain}

@@ -44,5 +44,9 @@ class GraNet(RigL):
         fraction: float = 0.5,
         **settings: Any,
     ) -> None:
-        own = {"schedule": schedule, "distribution": distribution, "fraction": fraction}
+        own: dict[str, Any] = {
+            "schedule": schedule,
+            "distribution": distribution,
+            "fraction": fraction,
+        }
         super().__init__(model, optimizer, **own, **settings)
