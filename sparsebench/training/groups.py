@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.analysis.machines import machine_names
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.settings import Setting
+from sparsebench.training.settings import MLPSetting, Setting
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,23 @@ class Group:
         return statistics.median(samples) if samples else None
 
     @property
+    def seconds(self) -> float | None:
+        """How long all epochs train, tests not counted; None where it was not measured."""
+        each = self.seconds_per_epoch
+        return None if each is None else each * self.setting.epochs
+
+    @property
+    def curve(self) -> list[float]:
+        """The accuracy in percent after each epoch, the mean of the runs that finished."""
+        curves = ([100 * epoch.accuracy for epoch in run.epochs] for run in self.finished)
+        return [statistics.fmean(each) for each in zip(*curves, strict=True)]
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The last accuracy in percent of each run that finished, by its seed."""
+        return {run.setting.seed: 100 * run.epochs[-1].accuracy for run in self.finished}
+
+    @property
     def threads(self) -> list[int]:
         """The numbers of threads that the times were taken with."""
         return sorted({run.setting.threads for run in self.timed if run.timing is not None})
@@ -92,6 +109,25 @@ def groups(records: Sequence[TrainingRecord]) -> list[Group]:
     return [*trained, *only_timed]
 
 
+def alike(every: Sequence[Group]) -> list[list[Group]]:
+    """Return the groups apart by what makes accuracies incomparable, in order.
+
+    That is the data, how long they were trained on, and how many images were held out for the test.
+    """
+    apart: dict[tuple[str, int, int], list[Group]] = {}
+    for group in every:
+        setting = group.setting
+        kind = setting.dataset, setting.epochs, setting.held_out
+        apart.setdefault(kind, []).append(group)
+    return [apart[kind] for kind in sorted(apart)]
+
+
+def best_dense(every: Sequence[Group]) -> Group | None:
+    """Return the dense groups' most accurate one, of those that finished; None without any."""
+    dense = [group for group in every if group.setting.model == "dense" and group.finished]
+    return max(dense, key=lambda group: statistics.fmean(group.accuracies()), default=None)
+
+
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean, and the sample standard deviation where there are two values or more."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
@@ -111,5 +147,9 @@ def _shared(setting: Setting) -> Setting:
 
 
 def _of_any_length(key: tuple[str, Setting]) -> tuple[str, Setting]:
-    """What a time is found by: how many epochs a run has does not change its steps."""
-    return key[0], replace(key[1], epochs=1)
+    """What a time is found by: how many epochs a run has does not change its steps.
+
+    Neither does when it is rewired for the last time, which a shorter run is sooner.
+    """
+    shared = replace(key[1], epochs=1)
+    return key[0], replace(shared, stop_after=1) if isinstance(shared, MLPSetting) else shared

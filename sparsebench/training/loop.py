@@ -20,7 +20,7 @@ from sparsebench.training.evaluation import evaluate
 from sparsebench.training.pace import Pace
 from sparsebench.training.peak import peak_of
 from sparsebench.training.processes import ALONE, ProcessError, Processes
-from sparsebench.training.records import Epoch, Status, Timing, TrainingRecord
+from sparsebench.training.records import Epoch, LayerConnections, Status, Timing, TrainingRecord
 from sparsebench.training.settings import CifarSetting, GPTSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
@@ -107,7 +107,7 @@ def train(
         memory_method=method,
         tuning_s=round(TUNER.seconds - tuned, 3),
         layers=progress.layers if progress else [],
-        connections=topology.of(progress.network) if progress and status == "ok" else [],
+        connections=_connections(progress, data) if progress and status == "ok" else [],
         origin="" if origin is None else origin.key,
         resumed=progress.resumed if progress else 0,
         started=started,
@@ -228,6 +228,10 @@ def _epoch(
         if over:
             break
     return mean, torch.stack(losses).double().tolist()
+
+
+def _connections(progress: Progressing, data: Data) -> list[LayerConnections]:
+    return topology.of(progress.network, progress.setting, samples(data))
 
 
 def _timing(epochs: list[Epoch], data: Data, setting: Setting) -> Timing | None:

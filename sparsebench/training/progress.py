@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -19,6 +20,8 @@ from sparsebench.training.metrics import ACCURACY
 from sparsebench.training.records import Epoch
 from sparsebench.training.settings import Setting
 
+_EVERY = 0.1  # seconds between two looks of the bar: as often as it is drawn
+
 
 class Display:
     """Two bars in a terminal: batches of the run under way, epochs of all runs. Lines in a pipe."""
@@ -29,6 +32,7 @@ class Display:
         self._name = ""
         self._of = 0
         self._metric = ACCURACY
+        self._untold, self._next = 0, 0.0
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -58,6 +62,7 @@ class Display:
 
     def begin(self, setting: Setting, *, epochs_done: int, steps_per_epoch: int) -> None:
         """Start the bar of a run; say so where it goes on from a checkpoint."""
+        self._untold = 0
         self._name, self._of, self._metric = title(setting), setting.epochs, setting.METRIC
         self._bar.reset(
             self._run,
@@ -72,11 +77,15 @@ class Display:
             )
 
     def step(self) -> None:
-        """Count a batch."""
-        self._bar.advance(self._run)
+        """Count a batch; the bar is told some times a second, for it takes as long as a product."""
+        self._untold += 1
+        if (now := time.perf_counter()) >= self._next:
+            self._next = now + _EVERY
+            self._tell()
 
     def epoch(self, number: int, epoch: Epoch) -> None:
         """Count an epoch and print what it gave."""
+        self._tell()
         self._bar.advance(self._all)
         shown = min(number + 1, self._of)
         self._bar.update(self._run, description=f"{self._name}, epoch {shown}/{self._of}")
@@ -88,6 +97,10 @@ class Display:
             markup=False,
             soft_wrap=True,
         )
+
+    def _tell(self) -> None:
+        self._bar.advance(self._run, self._untold)
+        self._untold = 0
 
 
 def title(setting: Setting) -> str:

@@ -87,6 +87,7 @@ class LayerConnections(BaseModel):
     dead_inputs: int
     effective: int | None
     effective_units: int | None
+    new: int | None = None  # connections that were not there before training; None: not known
 
 
 class TrainingRecord(BaseModel):

@@ -80,6 +80,7 @@ def make_rewirer(
         update_every=setting.update_every,
         stop_after=setting.stop_after,
         fraction=setting.fraction,
+        decay=setting.decay if isinstance(setting, MLPSetting) else "cosine",
         schedule=schedule,
         generator=torch.Generator().manual_seed(setting.seed),
         process_group=ranks.group,
@@ -120,4 +121,6 @@ def _more(setting: Rewired, network: nn.Module) -> dict[str, Any]:
         return {}
     modules = network.named_modules()
     chain = [] if setting.model == "wide" else [n for n, m in modules if isinstance(m, SparseLayer)]
-    return {"score": setting.score, "removal": setting.removal, "chain": chain}
+    pruning = None if setting.pruned_by == "removal" else setting.pruned_by
+    own: dict[str, Any] = {"score": setting.score, "removal": setting.removal, "pruning": pruning}
+    return own | {"chain": chain}

@@ -22,12 +22,16 @@ class GraNet(RigL):
     in the same step where both are due: give both the same `update_every`. The model starts at the
     schedule's initial sparsity, or any that is below.
 
+    The authors' code starts dense or half dense, ends pruning after 110 of 160 epochs, and lets the
+    share that is replaced, half at first, fall with a cosine over the whole training: `fraction` is
+    0.5 here, and `stop_after` yours.
+
     With random growth, `SET(..., schedule=...)`, this is gradual magnitude pruning with rewiring.
 
     Raises ValueError as `Rewirer` does.
 
     Source: Liu et al. 2021, Sparse Training via Boosting Pruning Plasticity with Neuroregeneration
-    (GraNet, arXiv 2106.10404), section 4.
+    (GraNet, arXiv 2106.10404), and the authors' repository VITA-Group/GraNet.
     """
 
     def __init__(
@@ -37,6 +41,12 @@ class GraNet(RigL):
         *,
         schedule: Schedule,
         distribution: Any = "global",
+        fraction: float = 0.5,
         **settings: Any,
     ) -> None:
-        super().__init__(model, optimizer, schedule=schedule, distribution=distribution, **settings)
+        own: dict[str, Any] = {
+            "schedule": schedule,
+            "distribution": distribution,
+            "fraction": fraction,
+        }
+        super().__init__(model, optimizer, **own, **settings)

@@ -14,8 +14,7 @@ def relative_importance(weights: Tensor, connectivity: Connectivity) -> Tensor:
     Links of neurons with few others count more than those of hubs. Of neurons whose weights are
     all 0, each has an equal share.
 
-    Source: Zhang et al. 2024, Plug-and-Play (arXiv 2402.17902), as equation 1 of CHTs
-    (arXiv 2501.19107) has it.
+    Source: Zhang et al. 2024, Plug-and-Play (arXiv 2402.17902), as CHTs (arXiv 2501.19107) uses it.
     """
     magnitudes = weights.detach().abs().double()
     row, col = connectivity.row.long(), connectivity.col.long()

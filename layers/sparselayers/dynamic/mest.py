@@ -15,15 +15,19 @@ class MEST(SET):
     """Drop the smallest |w| + λ |∂L/∂w|, with λ = `gradient_weight`, and grow at random, in O(nnz).
 
     The gradient is that of the step, as the optimizer was given it: that of the connections which
-    there are. The share that mutates falls with the steps ("elastic mutation", EM); for EM&S, in
-    which more connections are trained at first, a `schedule` says how many when
+    there are. The share that mutates falls with the steps ("elastic mutation", EM), here with a
+    cosine; the authors' commands halve it after 90 of 160 epochs and end it after 120. For EM&S, in
+    which more connections are trained at first, a `schedule` says how many when: in their commands
+    a sparsity of 85% until epoch 90, of 87.5% until 120, of 90% from there
     (`sparselayers.prune.Stepwise`).
 
     Raises ValueError as `Rewirer` does, and for a negative `gradient_weight`.
 
-    Source: Yuan et al. 2021, MEST (arXiv 2110.14032), section 3.1. The λ that the authors used is
-    not in the paper; 0.01 is what the implementation of CHTs compares with.
+    Source: Yuan et al. 2021, MEST (arXiv 2110.14032), and the authors' repository boone891214/MEST.
+    Its λ is 0 where no other is given; 0.01 is what the authors of CHTs compare with.
     """
+
+    weighs_gradient = True
 
     def __init__(
         self,

@@ -21,12 +21,13 @@ class MomentumGrowth(Rewirer):
     these steps are kept instead, window · batch · (in + out) numbers, and M is made of them where
     it is needed, in blocks of rows as in `RigL`. They are part of `state_dict`.
 
-    How many connections a layer has does not change; the paper moves them between layers.
+    How many connections a layer has does not change; the paper moves them between layers, and
+    replaces half of them at first where nothing else is said (`fraction` is 0.3 here).
 
     Raises ValueError as `Rewirer` does, and for a momentum outside [0, 1) or a window below 1.
 
-    Source: Dettmers and Zettlemoyer 2019, Sparse Networks from Scratch (arXiv 1907.04840),
-    section 3.
+    Source: Dettmers and Zettlemoyer 2019, Sparse Networks from Scratch (arXiv 1907.04840), and the
+    authors' repository TimDettmers/sparse_learning.
     """
 
     keeps_structure = True

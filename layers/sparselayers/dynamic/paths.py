@@ -24,6 +24,7 @@ Block = tuple[Tensor, Tensor]  # keys and scores (n,), no key twice
 
 _PATHS = 2**22  # paths that are followed at a time
 _DENSE = 2**20  # entries of a dense block that exist at a time
+_HELD = 2**26  # entries of what all blocks of outputs share, which exist at a time
 _WORTH = 64  # how many multiplications of a product cost as much as one step of a path
 
 
@@ -71,13 +72,15 @@ def ch2_l3n(graph: Graph) -> Iterator[Block]:
     """Yield CH2-L3n of links (u, v), in blocks: Σ_z di*_z / de*_z over all nodes z on the paths.
 
     O(paths) where the layer is sparse, in memory for the pairs of inputs that share an output;
-    where paths are so many that products with the whole layer cost less, these. Links that exist
-    have scores too, which mean nothing.
+    where paths are so many that products with the whole layer cost less, these, in blocks. Links
+    that exist have scores too, which mean nothing.
 
-    Source: Zhang et al. 2025, CHTs (arXiv 2501.19107), equation 3 and appendix C.
+    Source: Zhang et al. 2025, CHTs (arXiv 2501.19107), CH2-L3n by products of matrices; the
+    authors' code gives the same to links that are absent.
     """
-    paths = graph.paths()
-    dense = _WORTH * int(paths.sum()) > 2 * graph.shape[0] * graph.connectivity.nnz
+    paths, inputs = graph.paths(), graph.shape[1]
+    times = -(-inputs // max(1, _HELD // inputs))  # so often is it computed with the whole layer
+    dense = _WORTH * int(paths.sum()) > 2 * times * graph.shape[0] * graph.connectivity.nnz
     yield from _by_products(graph) if dense else _by_paths(graph, paths)
 
 
@@ -86,8 +89,8 @@ def ch3_l3p(graph: Graph) -> Iterator[Block]:
 
     O(paths · log paths): meant for layers of which 1% of the connections, or fewer, are left.
 
-    Source: Zhang et al. 2024, Epitopological learning (CHT, openreview iayEcORsGd), equation 1;
-    Muscoloni et al. 2020 (CH3-L3, doi 10.20944/preprints202012.0808).
+    Source: Zhang et al. 2024, Epitopological learning (CHT, openreview iayEcORsGd), CH3-L3, whose
+    code follows every path; Muscoloni et al. 2020 (doi 10.20944/preprints202012.0808).
     """
     columns = graph.shape[1]
     back = shared(graph.inputs, graph.outputs, graph.every_input())
@@ -180,25 +183,27 @@ def _by_products(graph: Graph) -> Iterator[Block]:
     (out_features, in_features), layer = graph.shape, graph.connectivity
     backend = backends.select(layer.device, torch.float32, None)
     ones = torch.ones(layer.nnz, device=layer.device)
-    back = ones.new_empty(in_features, in_features)  # di* / de* of t as seen from v, (v, t)
-    for columns in _parts(in_features, max(graph.shape), layer.device):
-        links = _dense(graph.inputs, columns, out_features, ones)
-        common = backend.grad_input(backend.arrange(links, layer), ones, layer)
-        back[columns] = _dense_ratio(common, graph.inputs.degrees)
-    for rows in _parts(out_features, max(graph.shape), layer.device):
-        links = _dense(graph.outputs, rows, in_features, ones)
-        common = backend.forward(backend.arrange(links, layer), ones, None, layer)
-        ratio = _dense_ratio(common, graph.outputs.degrees)
-        scores = backend.grad_input(backend.arrange(ratio, layer), ones, layer) + links @ back.t()
-        keys = int(rows[0]) * in_features + torch.arange(scores.numel(), device=layer.device)
-        scores = scores.flatten()
-        closed = scores > 0
-        yield keys[closed], scores[closed].double()
+    for columns in _parts(graph.every_input(), in_features, _HELD):
+        back = ones.new_empty(columns.numel(), in_features)  # di* / de* of t as seen from v, (v, t)
+        for some in _parts(columns, max(graph.shape), _DENSE):
+            links = _dense(graph.inputs, some, out_features, ones)
+            common = backend.grad_input(backend.arrange(links, layer), ones, layer)
+            back[some - columns[0]] = _dense_ratio(common, graph.inputs.degrees)
+        every_output = torch.arange(out_features, device=layer.device)
+        for rows in _parts(every_output, max(graph.shape), _DENSE):
+            links = _dense(graph.outputs, rows, in_features, ones)
+            common = backend.forward(backend.arrange(links, layer), ones, None, layer)
+            ratio = _dense_ratio(common, graph.outputs.degrees)
+            onward = backend.grad_input(backend.arrange(ratio, layer), ones, layer)
+            scores = onward[:, columns[0] : columns[-1] + 1] + links @ back.t()
+            closed = scores > 0
+            keys = rows[:, None] * in_features + columns
+            yield keys[closed], scores[closed].double()
 
 
-def _parts(size: int, width: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield all numbers below `size` in order, as many at a time as make a block of `width`."""
-    return iter(torch.split(torch.arange(size, device=device), max(1, _DENSE // width)))
+def _parts(numbers: Tensor, width: int, most: int) -> Iterator[Tensor]:
+    """Yield `numbers` (n,) in order, as many at a time as make `most` entries of `width` each."""
+    return iter(torch.split(numbers, max(1, most // width)))
 
 
 def _dense(side: Side, nodes: Tensor, size: int, like: Tensor) -> Tensor:

@@ -44,17 +44,21 @@ def planned(
     Down to `sparsity` what is worth least goes for good; of the rest, `share` makes room. `sites`
     is empty afterwards.
 
-    Raises RuntimeError where ranks, or gradients, do not agree, and ValueError where a rule grows
-    what is there.
+    Raises RuntimeError where ranks, or gradients, do not agree, or a rule does not return a number
+    for each connection, and ValueError where one grows what is there.
     """
-    worth = {} if sparsity is None else {name: _worth(rule, site) for name, site in sites.items()}
+    worth = {}
+    if sparsity is not None:
+        worth = {name: _worth(rule, name, site) for name, site in sites.items()}
     keep = shrink.surviving(sites, worth, sparsity, distribution)
     totals = {name: int(each.count_nonzero()) for name, each in keep.items()}
     for name, site in sites.items():
         count = min(int(share * totals[name]), site.places - site.number)
         if count:
-            keep[name] = _without(rule, site, worth.pop(name, None), keep[name], count)
+            keep[name] = _without(rule, name, site, worth.pop(name, None), keep[name], count)
     keep = rule.percolate(sites, keep)
+    for name, site in sites.items():
+        _check(rule, name, "percolate", keep.get(name), site.number, torch.bool)
     plans = {}
     for name in list(sites):
         site, kept = sites.pop(name), keep.pop(name)
@@ -65,13 +69,34 @@ def planned(
     return plans
 
 
-def _worth(rule: Rule, site: Site) -> Tensor:
-    return site.structure.sums(site.layer.connectivity, rule.worth(site))
+def _worth(rule: Rule, name: str, site: Site) -> Tensor:
+    connectivity, worth = site.layer.connectivity, rule.worth(site)
+    _check(rule, name, "worth", worth, connectivity.nnz)
+    return site.structure.sums(connectivity, worth)
 
 
-def _without(rule: Rule, site: Site, worth: Tensor | None, keep: Tensor, count: int) -> Tensor:
+def _check(
+    rule: Rule, name: str, said: str, given: object, size: int, dtype: torch.dtype | None = None
+) -> None:
+    """Raise RuntimeError where what a rule says is not of one number for each connection."""
+    if isinstance(given, Tensor):
+        kind = not given.is_complex() if dtype is None else given.dtype == dtype
+        if kind and given.shape == (size,):
+            return
+    got = f"{tuple(given.shape)} of {given.dtype}" if isinstance(given, Tensor) else repr(given)
+    numbers = "booleans" if dtype == torch.bool else "real numbers"
+    raise RuntimeError(
+        f"layer {name!r}: {type(rule).__name__}.{said} must be {size} {numbers}, one for each "
+        f"connection, got {got}"
+    )
+
+
+def _without(
+    rule: Rule, name: str, site: Site, worth: Tensor | None, keep: Tensor, count: int
+) -> Tensor:
     """Return what is kept without the `count` that matter least."""
-    importance = rule.importance(site, _worth(rule, site) if worth is None else worth)
+    importance = rule.importance(site, _worth(rule, name, site) if worth is None else worth)
+    _check(rule, name, "importance", importance, site.number)
     ranked = importance if bool(keep.all()) else importance.masked_fill(~keep, torch.inf)
     may_go = site.structure.replaceable(site.layer.shape, ranked)
     if may_go is None:

@@ -73,12 +73,14 @@ class Rewirer(ABC):
 
     Raises ValueError where a setting is out of range, there is no layer to rewire, layers share
     their weights or lack the structure, or all are frozen and the rule needs gradients; `step`
-    raises RuntimeError where ranks or gradients differ, and ValueError for an optimizer whose state
-    cannot follow. Nothing has changed then.
+    raises RuntimeError where ranks or gradients differ or a rule says what fits no layer, and
+    ValueError for an optimizer whose state cannot follow, and a schedule that asks for no sparsity.
+    Nothing has changed then.
     """
 
     needs_gradient: ClassVar[bool] = True  # a rule that does not spares what it takes
     reads_gradient: ClassVar[bool] = True  # one that does not read site.step.gradient spares a copy
+    weighs_gradient: ClassVar[bool] = False  # whether `worth` is made of gradients
     keeps_structure: ClassVar[bool] = False  # whether `grow` asks site.largest or site.anywhere
     window: int = (
         1  # how many steps' gradients a rule sees: those before it, and the one it acts on
@@ -112,6 +114,11 @@ class Rewirer(ABC):
         if distribution not in get_args(shrink.Distribution):
             allowed = ", ".join(get_args(shrink.Distribution))
             raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")
+        if schedule is not None and not callable(getattr(schedule, "sparsity", None)):
+            raise ValueError(
+                "schedule must say a sparsity for a step, as sparselayers.Gradual does, "
+                f"got {schedule!r}"
+            )
         self.schedule, self.distribution = schedule, distribution
         self.structure = structures.named(structure)
         self.fraction, self.decay, self.regrow_dropped = fraction, decay, regrow_dropped
@@ -132,6 +139,11 @@ class Rewirer(ABC):
             self._check_trained(layers)
             self._follow(optimizer)
         self.resume(0)
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        # A rule made of one that spares the copy may read it.
+        cls.reads_gradient = vars(cls).get("reads_gradient", True)
 
     @abstractmethod
     def grow(self, site: Site, count: int) -> Tensor | Connectivity:
@@ -233,7 +245,7 @@ class Rewirer(ABC):
     def _check_trained(self, layers: dict[str, SparseLayer]) -> None:
         """Raise ValueError where a rule that needs gradients would never get one."""
         trained = any(layer.weights.requires_grad for layer in layers.values())
-        if self.needs_gradient and not trained:
+        if (self.needs_gradient or self.weighs_gradient) and not trained:
             raise ValueError(
                 f"{type(self).__name__} needs gradients, and the weights of all sparse layers are "
                 f"frozen ({', '.join(map(repr, layers))}): let one of them require gradients"
@@ -260,7 +272,12 @@ class Rewirer(ABC):
             weakref.finalize(self, handle.remove).atexit = False
 
     def _sparsity(self, step: int) -> float | None:
-        return None if self.schedule is None else self.schedule.sparsity(step)
+        sparsity = None if self.schedule is None else self.schedule.sparsity(step)
+        if sparsity is not None and not 0.0 <= sparsity < 1.0:
+            raise ValueError(
+                f"the schedule asks for sparsity {sparsity} at step {step}: it must be in [0, 1)"
+            )
+        return sparsity
 
     def _changes(self, step: int) -> bool:
         """Whether connections change at `step`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity
@@ -24,10 +22,6 @@ class SET(Rewirer):
     needs_gradient = False
     reads_gradient = False
     keeps_structure = True
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        cls.reads_gradient = vars(cls).get("reads_gradient", True)  # a rule made of this one may
 
     def grow(self, site: Site, count: int) -> Tensor | Connectivity:
         """Return `count` absent connections, drawn from `site.generator`."""

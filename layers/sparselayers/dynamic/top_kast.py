@@ -37,10 +37,9 @@ class TopKAST:
 
     Raises ValueError for a sparsity outside [0, 1), or lower than that of a layer; where
     `update_every` is less than 1; for a model without sparse layers, and for layers whose weights
-    are parametrized, sharded or shared.
+    are frozen, parametrized, sharded or shared.
 
-    Source: Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training (arXiv 2106.03517),
-    sections 2.1 to 2.3.
+    Source: Jayakumar et al. 2020, Top-KAST: Top-K Always Sparse Training (arXiv 2106.03517).
     """
 
     def __init__(self, model: nn.Module, *, sparsity: float, update_every: int = 100) -> None:
@@ -53,6 +52,12 @@ class TopKAST:
             raise ValueError(
                 "the model has no sparse layers: convert it first (sparselayers.convert_model)"
             )
+        for path, layer in self.layers.items():
+            if not layer.weights.requires_grad:
+                raise ValueError(
+                    f"TopKAST needs gradients, and the weights of layer {path!r} are frozen: let "
+                    "them require gradients"
+                )
         self.update_every, self.steps = update_every, 0
         check_changeable(self.layers, self.layers, None)
         counts = {
@@ -78,7 +83,7 @@ class TopKAST:
 
         D is the share of the places of the layer that are used: what is not used yet is drawn to
         zero harder, so that it has to be worth it. A number, to be added to the loss times a
-        coefficient. Section 2.3 of the paper.
+        coefficient. The paper's "exploration regularisation loss".
         """
         parts = []
         for path, layer in self.layers.items():

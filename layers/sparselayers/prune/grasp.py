@@ -17,12 +17,12 @@ def grasp(model: nn.Module, loss: Callable[[], Tensor], *, skip: Iterable[str] =
     Without a weight the squared norm of the gradient changes by −2 w · (H g), to first order: what
     would lower it most stays. H and g are those of the weights of the sparse layers. `loss` and
     use are as in `snip`; the authors divide the logits by a temperature of 200, which belongs into
-    `loss`.
+    `loss`, and take some ten to 25 samples of each class.
 
     Raises ValueError as `snip` does.
 
     Source: Wang et al. 2020, Picking Winning Tickets Before Training by Preserving Gradient Flow
-    (GraSP, arXiv 2002.07376), equation 8 and algorithm 1.
+    (GraSP, arXiv 2002.07376), algorithm 1, and the authors' repository alecwangcq/GraSP.
     """
     layers = sparse_layers(model, skip)
     check_gradients("grasp", layers)

@@ -97,8 +97,8 @@ class Sigmoid(Ramp):
 
     Raises ValueError as `Ramp` does, and for a steepness that is not positive.
 
-    Source: Zhang et al. 2025 (CHTss, arXiv 2501.19107), equation 4, normalised to reach both ends
-    as the authors' implementation is; they take k = 6.
+    Source: Zhang et al. 2025 (CHTss, arXiv 2501.19107), normalised to reach both ends as the
+    authors' code is; they take k = 6.
     """
 
     steepness: float = 6.0

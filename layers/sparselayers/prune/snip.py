@@ -24,8 +24,8 @@ def snip(model: nn.Module, loss: Callable[[], Tensor], *, skip: Iterable[str] = 
     Raises ValueError where the model has no sparse layers, or weights are frozen or not in the
     loss.
 
-    Source: Lee et al. 2019, SNIP (arXiv 1810.02340), equation 6; one factor for all makes no
-    difference to the choice.
+    Source: Lee et al. 2019, SNIP (arXiv 1810.02340), connection sensitivity; the paper divides by
+    the sum over all, which makes no difference to the choice, and takes one batch of 100 or 128.
     """
     layers = sparse_layers(model, skip)
     check_gradients("snip", layers)

@@ -30,7 +30,9 @@ def synflow(model: nn.Module, x: Tensor, *, skip: Iterable[str] = ()) -> FixedSc
     Raises ValueError as `snip` does.
 
     Source: Tanaka et al. 2020, Pruning Neural Networks Without Any Data by Iteratively Conserving
-    Synaptic Flow (SynFlow, arXiv 2006.05467), equation 2 and algorithm 1.
+    Synaptic Flow (SynFlow, arXiv 2006.05467), algorithm 1, and the authors' repository
+    ganguli-lab/Synaptic-Flow, where norms of batches pass on what they are given too: before
+    training, in evaluation, they have nothing to subtract.
     """
     layers = sparse_layers(model, skip)
     check_gradients("synflow", layers)

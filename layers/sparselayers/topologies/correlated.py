@@ -32,7 +32,8 @@ def correlated(
     samples of another shape, fewer than two, or numbers that are not finite.
 
     Source: Zhang et al. 2024 (correlated sparse topological initialization, CSTI, of CHT,
-    openreview iayEcORsGd); Zhang et al. 2025 (arXiv 2501.19107), appendix D.
+    openreview iayEcORsGd), whose code takes all training images, repeats the pattern side by side
+    where layers are wider, and keeps all that equal the last one.
     """
     shape = check_shape(shape)
     nnz = number_of_connections(shape, sparsity)

@@ -41,8 +41,9 @@ def receptive_fields(
     randomness outside [0, 1] and unknown degrees, and for "uniform" with fewer connections than
     outputs.
 
-    Source: Zhang et al. 2025 (BRF, arXiv 2501.19107), section 3.2 and appendix D; ring, "+ 1" and
-    how degrees are drawn are those of the authors' implementation.
+    Source: Zhang et al. 2025 (BRF, arXiv 2501.19107); ring, "+ 1" and how degrees are drawn are
+    those of the authors' code, which gives them to the neurons of the smaller side, outputs or
+    inputs, and not always to outputs.
     """
     shape = check_shape(shape)
     nnz = number_of_connections(shape, sparsity)

@@ -35,10 +35,10 @@ def found(name: str) -> Experiment:
     return read
 
 
-def settings_of(
+def rows_of(
     asked: Experiment, rows: list[str] | None, given: dict[str, Any], *, timed: bool
-) -> list[Setting]:
-    """Return the settings of the rows that were asked for, changed as the options say."""
+) -> tuple[list[Setting], dict[str, Any]]:
+    """Return the settings of the rows that were asked for, and what the options change of them."""
     every = {setting.row: setting for setting in (*asked.rows, *(asked.timed if timed else ()))}
     if unknown := [name for name in rows or [] if name not in every]:
         raise InputError(f"unknown row {unknown[0]!r} of {asked.name}: choose from {list(every)}")
@@ -48,7 +48,11 @@ def settings_of(
         if value is not None and name not in ("experiment", "row", "seed", "dataset")
     }
     kind: dict[str, Any] = {n: changes[n] for n in _KIND if n in changes}
-    chosen = [every[name] for name in rows] if rows else _like(list(every.values()), kind)
+    return [every[name] for name in rows] if rows else _like(list(every.values()), kind), changes
+
+
+def changed(chosen: list[Setting], changes: dict[str, Any]) -> list[Setting]:
+    """Return the settings of rows as the options change them."""
     try:
         return [_changed(setting, changes) for setting in chosen]
     except ValueError as error:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
-from sparsebench.commands.train.asked import FIELDS, data_of, found, settings_of
+from sparsebench.commands.train.asked import FIELDS, changed, data_of, found, rows_of
 from sparsebench.errors import FAILED, WRONG_INPUT, InputError
 from sparsebench.measuring import machine
 from sparsebench.training import checkpoint, datasets, run
@@ -27,6 +27,7 @@ from sparsebench.training.experiment import Experiment
 from sparsebench.training.loop import Show
 from sparsebench.training.processes import ProcessError, Processes, joined
 from sparsebench.training.progress import Display, title
+from sparsebench.training.proportion import in_proportion
 from sparsebench.training.records import FILE_NAME, TrainingRecord
 from sparsebench.training.settings import GPTSetting, MLPSetting, Setting
 from sparsebench.training.step_times import time_steps
@@ -60,7 +61,10 @@ def train(
     activation: Annotated[str | None, typer.Option(help=", ".join(CHOICES["activation"]))] = None,
     output: Annotated[str | None, typer.Option(help=", ".join(CHOICES["output"]))] = None,
     init: Annotated[str | None, typer.Option(help=", ".join(CHOICES["init"]))] = None,
-    epochs: Annotated[int | None, typer.Option()] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Schedules that end before the last one end at the same share of them."),
+    ] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Train each row so long, tests not counted; of gpt.")
     ] = None,
@@ -140,7 +144,8 @@ def train(
             )
         else:
             given |= {"device": device, "threads": threads, "processes": processes.size}
-            settings = settings_of(asked, row, given, timed=time_only)
+            chosen_rows, changes = rows_of(asked, row, given, timed=time_only)
+            settings = changed(chosen_rows, changes)
             if not timed and any(isinstance(s, GPTSetting) and s.seconds for s in settings):
                 raise InputError("--untimed: rows that train for so many seconds are timed")
             loaded = processes.together(lambda: data_of(asked, dataset, data_dir, settings))
@@ -149,6 +154,10 @@ def train(
                 head = "EMBEDDED SUBSET, NOT THE WHOLE MNIST" if digits else "NOT ALL OF CIFAR-10"
                 errors.print(Panel(Text(loaded.note), title=head), style="bold red")
             settings = [replace(setting, dataset=loaded.name) for setting in settings]
+            settings, moved = in_proportion(settings, chosen_rows, loaded.sizes[0], given=changes)
+            if moved:
+                ends = "schedules end at the same share of the training"
+                talk.print(f"{ends}: {', '.join(moved)}", highlight=False)
             chosen = [seed] if seed is not None else range(seeds or asked.seeds)
             settings = run.over_seeds(settings, chosen)
             if time_only:

@@ -14,7 +14,17 @@ from sparsebench.training.datasets.dataset import Dataset
 from sparsebench.training.datasets.digits import SUBSET_NAME
 from sparsebench.training.datasets.text import Text
 
-__all__ = ["CIFAR10", "NAMES", "SUBSET_NAME", "Data", "Dataset", "Text", "load", "shape_of"]
+__all__ = [
+    "CIFAR10",
+    "NAMES",
+    "SUBSET_NAME",
+    "Data",
+    "Dataset",
+    "Text",
+    "load",
+    "shape_of",
+    "training_images",
+]
 
 NAMES = (*digits.DATASETS, CIFAR10, SUBSET_NAME, python_stdlib.NAME)
 
@@ -47,3 +57,11 @@ def shape_of(dataset: str) -> tuple[int, ...]:
     if dataset.lower() == python_stdlib.NAME:
         return text.SHAPE
     return cifar10.SHAPE if dataset.lower() == CIFAR10.lower() else digits.SHAPE
+
+
+def training_images(dataset: str) -> int | None:
+    """Return how many images of 28 × 28 one of NAMES has to train on; None of other data."""
+    if dataset.lower() == SUBSET_NAME:
+        return digits.SUBSET_IMAGES
+    known = dataset.lower() in {name.lower() for name in digits.DATASETS}
+    return digits.TRAIN_IMAGES if known else None

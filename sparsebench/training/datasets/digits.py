@@ -22,9 +22,11 @@ SUBSET_NAME = "mnist-subset"
 DATASETS = ("MNIST", "FashionMNIST", "KMNIST")
 SHAPE = (28 * 28,)
 
+TRAIN_IMAGES, SUBSET_IMAGES = 60_000, 10_000  # to train on: of the sets, and embedded ones
+
 FILES = {
-    "train-images-idx3-ubyte": (60_000, 28, 28),
-    "train-labels-idx1-ubyte": (60_000,),
+    "train-images-idx3-ubyte": (TRAIN_IMAGES, 28, 28),
+    "train-labels-idx1-ubyte": (TRAIN_IMAGES,),
     "t10k-images-idx3-ubyte": (10_000, 28, 28),
     "t10k-labels-idx1-ubyte": (10_000,),
 }

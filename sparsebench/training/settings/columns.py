@@ -24,6 +24,7 @@ COLUMNS: dict[str, Any] = {
     "structure": "unstructured",
     "layers": 0, "heads": 0, "context": 0, "ff_width": 0, "sparse_blocks": "all",
     "seconds": 0.0, "steps_per_epoch": 0, "warm_up": 0.0,
+    "decay": "cosine", "pruned_by": "removal",
 }  # fmt: skip
 
 # Columns that settings did not have when they got their names: no part of the key at these values.
@@ -33,4 +34,5 @@ LATER = frozenset({
     "structure",
     "layers", "heads", "context", "ff_width", "sparse_blocks",
     "seconds", "steps_per_epoch", "warm_up",
+    "decay", "pruned_by",
 })  # fmt: skip

@@ -11,6 +11,7 @@ from sparsebench.training.datasets import digits
 from sparsebench.training.settings.base import Setting
 from sparsebench.training.settings.structured import check_nearest, fitting
 from sparselayers.dynamic.cht import Removal, Score
+from sparselayers.dynamic.rewirer import Decay
 
 Model = Literal["dense", "masked", "sparse", "wide"]
 Topology = Literal["random", "user", "small_world", "receptive_fields", "correlated"]
@@ -21,6 +22,7 @@ Init = Literal["linear", "fan_in", "kaiming", "lognormal"]
 Norm = Literal["layer", "none"]
 Annealing = Literal["none", "cubic", "sigmoid"]
 AtStart = Literal["none", "snip", "grasp", "synflow"]
+PrunedBy = Literal["removal", "magnitude", "relative"]
 
 _CLASSES = 10
 _KEEPING_STRUCTURE = ("none", "rigl", "set", "mest", "momentum", "granet")
@@ -33,14 +35,16 @@ class MLPSetting(Setting):
     `output` says whether the last layer of a sparse model is as sparse, or dense, or
     ("erdos_renyi") whether the model as a whole has `sparsity`, spread over the layers in
     proportion to their neurons. Connections are rewired every `update_every` steps before step
-    `stop_after`; `fraction` is the share of them that the first rewiring moves.
+    `stop_after`; `fraction` is the share of them that the first rewiring moves, and those after it
+    too where `decay` is constant.
 
-    `removal` and `score` are those of CHT and CHTs, which also drop links that lead nowhere;
-    `randomness` is that of receptive fields. With `annealing` layers begin at `initial_sparsity`
-    and reach `sparsity` between the steps `anneal_from` and `anneal_until`, pruned every
-    `update_every` steps; without `rewiring` that is gradual magnitude pruning. With `at_start` the
-    connections are those that a method which prunes before training leaves of all, with one
-    threshold for all sparse layers; the topology has no say then.
+    `removal` and `score` are those of CHT and CHTs, which also drop links that lead nowhere, and
+    prune by `pruned_by` (as `removal` says, by default); `randomness` is that of receptive fields.
+    With `annealing` layers begin at `initial_sparsity` and reach `sparsity` between the steps
+    `anneal_from` and `anneal_until`, pruned every `update_every` steps; without `rewiring` that is
+    gradual magnitude pruning. With `at_start` the connections are those that a method which prunes
+    before training leaves of all, with one threshold for all sparse layers; the topology has no say
+    then.
 
     With a `structure` ("8x1", "2:4", "fan-in": see `sparselayers.structures`) sparse layers are
     drawn, pruned and rewired within it, at the sparsity that comes nearest; one layer that it does
@@ -71,6 +75,8 @@ class MLPSetting(Setting):
     anneal_until: int = 0
     at_start: AtStart = "none"
     structure: str = "unstructured"
+    decay: Decay = "cosine"
+    pruned_by: PrunedBy = "removal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +100,10 @@ class MLPSetting(Setting):
             self._require("annealing", self.annealing == "none", "none with at_start")
         if self.structure != "unstructured":
             self._check_structure()
+        followed = self.decay == "cosine" or self.model != "masked"
+        self._require("decay", followed, "cosine for the masked model")
+        chosen = self.pruned_by == "removal" or self.rewiring in ("cht", "chts")
+        self._require("pruned_by", chosen, "removal where rewiring is neither cht nor chts")
 
     @property
     def sparse_shapes(self) -> list[tuple[int, int]]:

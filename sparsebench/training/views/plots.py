@@ -14,7 +14,13 @@ from sparsebench.training.groups import Group, groups, mean_and_deviation
 from sparsebench.training.published import curve
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting
-from sparsebench.training.views import cifar_plot, race_plot, structures_plot, text_plot
+from sparsebench.training.views import (
+    cifar_plot,
+    race_plot,
+    structures_plot,
+    text_plot,
+    topology_plot,
+)
 from sparsebench.training.views.front import front
 from sparsebench.training.views.tables import comparable
 from sparsebench.training.views.weights_table import kind_of
@@ -44,9 +50,8 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         yield "mnist", _published(own, columns=4)
     if own := [group for group in known if group.setting.experiment == "wide"]:
         yield "wide", _published(own, columns=1)
-    for name in race_plot.EXPERIMENTS:
-        if own := _of(every, name):
-            yield name, race_plot.draw(own)
+    yield from race_plot.of(every)
+    yield from topology_plot.of(every)
     for name in structures_plot.EXPERIMENTS:
         usual = experiment.shipped(name).dataset.lower()
         yield from _by_dataset(name, structures_plot.draw, _of(every, name), usual)

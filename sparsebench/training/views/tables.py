@@ -8,13 +8,14 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.training import experiment
-from sparsebench.training.groups import Group, groups, mean_and_deviation, spread
+from sparsebench.training.groups import Group, alike, groups, mean_and_deviation, spread
 from sparsebench.training.mlp import PIXELS, REPEATS
 from sparsebench.training.published import curve, source
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting, Setting, names_of
 from sparsebench.training.views import (
     cifar_tables,
+    dense_table,
     structures_plot,
     structures_table,
     text_table,
@@ -41,6 +42,7 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         own = [group for group in every if group.setting.experiment == name]
         made += _published(name, [g for g in own if comparable(g.setting)])
         made += _others(name, [g for g in own if not comparable(g.setting)])
+        made += dense_table.of(name, own)
         made += topology_table.of(name, own)
         if name in structures_plot.EXPERIMENTS:
             made += structures_table.of(name, own)
@@ -105,14 +107,9 @@ def _published(name: str, own: list[Group]) -> list[Table]:
 def _others(name: str, own: list[Group]) -> list[Table]:
     """Runs that nothing was published for, one table for each dataset and length."""
     made = []
-    kinds = {(g.setting.dataset, g.setting.epochs, g.setting.held_out) for g in own}
-    for dataset, epochs, held_out in sorted(kinds):
-        members = [
-            g
-            for g in own
-            if (g.setting.dataset, g.setting.epochs, g.setting.held_out)
-            == (dataset, epochs, held_out)
-        ]
+    for members in alike(own):
+        of = members[0].setting
+        dataset, epochs, held_out = of.dataset, of.epochs, of.held_out
         members.sort(key=lambda g: (g.setting.sparsity, -_mean(g.accuracies() or [0.0])))
         text = [
             {

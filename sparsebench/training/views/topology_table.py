@@ -13,13 +13,22 @@ from sparsebench.training.records import LayerConnections
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
+# The columns that are shares: of connections, of outputs, of inputs, of units, of connections.
+SHARES = (
+    "on no path",
+    "outputs without any",
+    "inputs without any",
+    "active units",
+    "new since the start",
+)
+
 
 def of(name: str, groups: Sequence[Group]) -> list[Table]:
     """Return the table of what records say of the connections of `groups`; none where they don't.
 
     Shares are those of all sparse layers together, the mean over the seeds.
     """
-    numbers = [row for group in groups if (row := _row(group)) is not None]
+    numbers = [row for group in groups if (row := row_of(group)) is not None]
     if not numbers:
         return []
     shown = [{name: _text(name, value) for name, value in row.items()} for row in numbers]
@@ -30,7 +39,8 @@ def of(name: str, groups: Sequence[Group]) -> list[Table]:
     return [Table(f"connections-{name}", caption, pd.DataFrame(numbers), pd.DataFrame(shown))]
 
 
-def _row(group: Group) -> dict[str, Any] | None:
+def row_of(group: Group) -> dict[str, Any] | None:
+    """Return what the runs of a group recorded, shares as fractions; None where they did not."""
     runs = [run.connections for run in group.finished if run.connections]
     if not runs:
         return None
@@ -44,6 +54,7 @@ def _row(group: Group) -> dict[str, Any] | None:
         "outputs without any": _share(runs, "dead_outputs", "outputs"),
         "inputs without any": _share(runs, "dead_inputs", "inputs"),
         "active units": _share(runs, "effective_units", "outputs"),
+        "new since the start": _share(runs, "new", "connections"),
     }
 
 

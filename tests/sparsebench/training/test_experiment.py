@@ -224,7 +224,13 @@ SEEDLESS = {"seed": 0, "threads": 1, "device": "cpu"}
 
 
 # The ultra-sparse ones, those of structures and of text were never code.
-NEWER = (*race_plot.EXPERIMENTS, *structures_plot.EXPERIMENTS, "structures-cifar", "gpt")
+NEWER = (
+    *race_plot.EXPERIMENTS,
+    *structures_plot.EXPERIMENTS,
+    "ultra-sparse-search",
+    "structures-cifar",
+    "gpt",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in experiment.names() if name not in NEWER])

@@ -138,6 +138,7 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
     expected = {
         "mnist": {"mnist", "pareto"},
         "recipe-search": set(),
+        "ultra-sparse-search": set(),
         "structures-cifar": set(),
         "same-time": {"mnist", "pareto", "same-time"},
     }
@@ -174,8 +175,22 @@ def test_the_connections_of_a_trained_network_are_recorded_and_shown(digits, sil
     assert row["connections"] == 1648
     assert row["outputs without any"] == (first.dead_outputs + second.dead_outputs) / 80
     assert row["active units"] == (first.effective_units + second.effective_units) / 80
+    assert (first.new, second.new) == (0, 0)
+    moved = replace(setting, row="SET", rewiring="set", update_every=4, stop_after=5, fraction=0.5)
+    first, second = loop.train(moved, digits, silent).connections
+    assert 0 < first.new <= 784 // 2  # one rewiring, which moves half with a cosine's share
+    assert 0 < second.new <= 40
     dense = loop.train(replace(setting, model="dense", row="dense"), digits, silent)
     assert not dense.connections
+    assert "connections-own" not in dict(plots.of_training([record, dense]))
+    other = record.model_copy(update={"setting": replace(setting, row="other", sparsity=0.9)})
+    figure = dict(plots.of_training([record, dense, other]))["connections-own"]
+    panels = {axes.get_xlabel(): axes for axes in figure.axes}
+    assert len(panels) == 5
+    shown = [bar.get_width() for bar in panels["active units"].patches]
+    assert shown == [row["active units"]] * 2
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["other (90%)", "sparse (95%)"]
 
 
 def structured(structure, accuracy, *, seconds=1.0, sparsity=0.9, rewiring="none", seed=0):
@@ -223,3 +238,83 @@ def test_the_front_of_structures_is_drawn_against_seconds_and_memory():
     assert line.get_xdata().tolist() == [1.0, 1.2, 5.0]  # 8x1, 8x1 with RigL, dense
     assert line.get_ydata().tolist() == pytest.approx([97.9, 98.3, 98.5])
     assert front([(2.0, 1.0), (1.0, 1.0), (3.0, 0.5), (4.0, 2.0)]) == [(1.0, 1.0), (4.0, 2.0)]
+
+
+ULTRA = {row.row: row for row in experiment.shipped("ultra-sparse-mnist").rows}
+
+
+def raced(row, curves, *, seconds=None, memory=None, **changes):
+    """Runs of a row, a seed each, with these accuracies after each epoch."""
+    setting = replace(ULTRA[row], epochs=len(curves[0]), threads=2, **changes)
+    timing = seconds and Timing(steps=9, samples=[seconds], steps_per_epoch=9, method="wall clock")
+    return [
+        record(replace(setting, seed=seed), curve, timing=timing, peak_memory=memory)
+        for seed, curve in enumerate(curves)
+    ]
+
+
+RACE = [
+    *raced("dense", [[0.90, 0.97, 0.98], [0.91, 0.98, 0.982]], seconds=8.0, memory=40_000_000),
+    *raced("SET 99%", [[0.80, 0.979, 0.979], [0.81, 0.984, 0.979]], seconds=2.0, memory=10_000_000),
+    *raced("CHTs 99%", [[0.80, 0.9, 0.985], [0.81, 0.9, 0.984]], seconds=4.0),
+    *raced("static 99%", [[0.5, 0.6, 0.7]], seconds=2.0),  # one seed alone cannot be compared
+]
+
+
+def test_methods_stand_beside_dense_seed_by_seed_with_seconds_and_memory():
+    made = {table.name: table for table in tables.of_training(RACE)}
+    table = made["ultra-sparse-mnist-against-dense-mnist-3-epochs"]
+    assert "against 'dense', 98.10%" in table.caption
+    chts, set_ = table.text.to_dict("records")
+    assert (chts["row"], set_["row"]) == ("CHTs 99%", "SET 99%")
+    assert chts["against dense"] == "+0.35 ± 0.21"
+    assert set_["against dense"] == "-0.20 ± 0.14"
+    # Of one degree of freedom: 1 − 2/π · atan(t), t = 0.2 / (0.1414 / √2) = 2.
+    assert set_["p"] == f"{1 - 2 / 3.141592653589793 * 1.1071487177940904:.3f}"
+    assert set_["seconds"] == "6.00 s (0.25×)"
+    # After two epochs of two seconds, where dense takes three of eight.
+    assert set_["to dense's accuracy"] == "4.00 s (0.17×)"
+    assert chts["to dense's accuracy"] == "12.0 s (0.50×)"
+    assert set_["peak memory"] == "10.0 MB (0.25×)"
+    assert table.numbers["seeds"].tolist() == [2, 2]
+
+
+def test_what_was_trained_otherwise_is_not_compared():
+    sparse = raced("SET 99%", [[0.8, 0.9], [0.8, 0.9]])
+    made = [*RACE[:2], *sparse, *raced("SET 99%", [[0.8, 0.9, 0.9]] * 2, dataset="mnist-subset")]
+    assert not [t for t in tables.of_training(made) if "against" in t.name]
+    untimed = [*raced("dense", [[0.9], [0.91]]), *raced("SET 99%", [[0.9], [0.90]])]
+    (table,) = [t for t in tables.of_training(untimed) if "against" in t.name]
+    assert list(table.text) == ["row", "sparsity", "accuracy", "against dense", "seeds", "p"]
+
+
+def test_the_race_is_drawn_against_seconds_with_what_dense_ends_with():
+    more = [
+        *raced("RigL 99%", [[0.8, 0.9, 0.97]]),
+        *raced("SET 95%", [[0.8, 0.9, 0.95]], seconds=1),
+    ]
+    other = [run.model_copy(update={"setting": replace(run.setting, dataset="mnist-subset")})
+             for run in RACE]  # fmt: skip
+    drawn = dict(plots.of_training([*RACE, *more, *other]))
+    assert set(drawn) == {f"ultra-sparse-mnist{end}-3-epochs" for end in ("", "-mnist-subset")}
+    first, second = drawn["ultra-sparse-mnist-3-epochs"].axes
+    assert first.get_title() == "95% sparse"
+    lines = {line.get_label(): line for line in second.lines}
+    assert lines["dense, ends with 98.10"].get_xdata().tolist() == [8, 16, 24]
+    assert lines["SET"].get_xdata().tolist() == [2, 4, 6]
+    assert "RigL" not in lines  # it was not timed
+    points = [line for line in second.lines if line.get_marker() == "o"]
+    assert sorted(float(line.get_xdata()[0]) for line in points) == [4.0, 12.0]
+    assert all(float(line.get_ydata()[0]) >= 98.1 for line in points)
+    by_epoch = dict(plots.of_training([*raced("dense", [[0.9]]), *raced("SET 99%", [[0.8]])]))
+    (axes,) = by_epoch["ultra-sparse-mnist-1-epochs"].axes
+    assert axes.get_xlabel() == "epochs"
+
+
+def test_experiments_of_ones_own_have_a_race_too():
+    own = [
+        run.model_copy(update={"setting": replace(run.setting, experiment="my")}) for run in RACE
+    ]
+    assert set(dict(plots.of_training(own))) == {"my"}
+    assert not dict(plots.of_training(own[:2]))  # nothing beside dense
+    assert "my-against-dense-mnist-3-epochs" in {table.name for table in tables.of_training(own)}

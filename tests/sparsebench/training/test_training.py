@@ -138,7 +138,14 @@ class KillsAfter:
         {"rewiring": "rigl", "update_every": 5, "fraction": 0.3},
         {"rewiring": "set", "update_every": 5, "fraction": 0.3},
         {"rewiring": "momentum", "update_every": 7},
-        {"rewiring": "chts", "annealing": "sigmoid", "anneal_until": 30, "update_every": 5},
+        {
+            "rewiring": "chts",
+            "annealing": "sigmoid",
+            "anneal_until": 30,
+            "update_every": 5,
+            "pruned_by": "relative",
+            "decay": "constant",
+        },
         {"at_start": "snip", "sparsity": 0.9},
     ],
 )
@@ -247,6 +254,8 @@ def test_a_torn_checkpoint_is_named(tmp_path, keep):
         ("randomness", 1.5, r"randomness must be in \[0, 1\], got 1.5"),
         ("topology", "correlated", "width must be a multiple of the 784 pixels, .* got 40"),
         ("rewiring", "granet", "annealing must be cubic or sigmoid with rewiring 'granet'"),
+        ("pruned_by", "relative", "pruned_by must be removal where rewiring is neither cht nor"),
+        ("decay", "linear", "decay must be one of cosine, constant; got 'linear'"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(field, value, message):

@@ -37,10 +37,12 @@ def by_hand(mask):
 
 
 def scores(function, connectivity):
-    total = torch.zeros(connectivity.shape).double()
+    total, every = torch.zeros(connectivity.shape).double(), []
     for keys, values in function(paths.Graph(connectivity)):
-        assert keys.unique().numel() == keys.numel()
+        every.append(keys)
         total.view(-1)[keys] += values
+    every = torch.cat(every)
+    assert every.unique().numel() == every.numel()
     return total.masked_fill(connectivity.mask(), 0)
 
 
@@ -69,10 +71,31 @@ def test_scores_are_those_of_all_paths(outputs, inputs, density, seed, small):
         if small:
             patch.setattr(paths, "_PATHS", 7)
             patch.setattr(paths, "_DENSE", 10)
+            patch.setattr(paths, "_HELD", 20)
         assert torch.allclose(scores(paths.ch3_l3p, layer), path)
         for worth in (0, 1e9):  # always by paths, always by products
             patch.setattr(paths, "_WORTH", worth)
             assert torch.allclose(scores(paths.ch2_l3n, layer), node, atol=1e-5)
+
+
+def test_nothing_as_large_as_the_layer_exists_where_products_are_cheaper():
+    """3000 × 3000 with 20 connections an output: of each other input only a part is held."""
+    layer = sl.random((3000, 3000), 1 - 20 / 3000, generator=torch.Generator().manual_seed(0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "_HELD", 2**20)
+        patch.setattr(paths, "_WORTH", 1e9)
+        graph, made = paths.Graph(layer), []
+        empty = torch.Tensor.new_empty
+
+        def new_empty(like, *size, **kind):
+            result = empty(like, *size, **kind)
+            made.append(result.numel())
+            return result
+
+        patch.setattr(torch.Tensor, "new_empty", new_empty)
+        keys, _ = next(iter(paths.ch2_l3n(graph)))
+    assert keys.numel() > 0
+    assert max(made) < 2**21  # of 9 million places
 
 
 def test_a_large_layer_is_never_made_dense():

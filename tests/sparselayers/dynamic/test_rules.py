@@ -136,7 +136,7 @@ def test_how_many_terms_are_enough():
 @pytest.mark.parametrize("sampling", ["uniform", "bound", "estimate"])
 def test_enough_candidates_make_rigl(sampling):
     """With so many draws that every place is a candidate, what grows is what RigL grows."""
-    layer = make_layer(8, 6, 0.5)
+    layer = make_layer(8, 6, 0.6)
     other = copy.deepcopy(layer)
     pairs = []
     for rule, each in ((RigL, layer), (GSE, other)):
@@ -148,6 +148,21 @@ def test_enough_candidates_make_rigl(sampling):
             step(each, optimizer, x, target)
             rewirer.step()
     assert layer.connectivity.equals(other.connectivity)
+
+
+def test_layers_with_half_of_all_places_are_asked_everywhere():
+    """The authors sample above a sparsity of 50% alone: with few candidates it is RigL there."""
+    for sparsity, same in ((0.5, True), (0.6, False)):
+        layer = make_layer(20, 15, sparsity)
+        other, grown = copy.deepcopy(layer), []
+        for rule, each in ((RigL, layer), (GSE, other)):
+            optimizer = torch.optim.SGD(each.parameters(), lr=0.1)
+            more = {"candidates": 0.05} if rule is GSE else {}
+            rewirer = rule(each, optimizer, **settings(each), **more)
+            step(each, optimizer, *next(batches(1, each)))
+            rewirer.step()
+            grown.append(each.connectivity)
+        assert grown[0].equals(grown[1]) == same
 
 
 def test_candidates_follow_the_activity():
@@ -238,6 +253,13 @@ def test_gradual_pruning_with_random_growth_keeps_momentum():
     assert optimizer.state[layer.weights]["momentum_buffer"].shape == (30,)
 
 
+def test_granet_replaces_half_at_first_as_its_authors_do():
+    layer = make_layer()
+    schedule = sl.Gradual(initial=0.8, final=0.9, stop_after=6)
+    rewirer = GraNet(layer, torch.optim.SGD(layer.parameters()), schedule=schedule, stop_after=9)
+    assert (rewirer.fraction, rewirer.distribution) == (0.5, "global")
+
+
 def test_relative_importance_by_hand():
     layer = sl.from_mask(torch.tensor([[True, True], [False, True]]))
     found = relative_importance(torch.tensor([1.0, -3.0, 2.0]), layer)
@@ -308,6 +330,25 @@ def test_soft_rule_follows_scores_but_not_always():
     assert ((grown - expected).abs() < 4.5 * expected.sqrt() + 3).all()
 
 
+def test_what_is_pruned_may_go_by_something_else_than_what_makes_room():
+    """CHTss prunes by relative importance, and what makes room goes by magnitude."""
+    layer = make_layer(12, 10, 0.5)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.05)
+    schedule = sl.Sigmoid(initial=0.5, final=0.7, begin=0, stop_after=1, update_every=1)
+    options = settings(layer, fraction=0.25, regrow_dropped=False)
+    rewirer = CHT(layer, optimizer, pruning="relative", schedule=schedule, **options)
+    step(layer, optimizer, *next(batches(1, layer)))
+    mask, size = layer.connectivity.mask(), dense_weight(layer).abs()
+    relative = size / size.sum(0) + size / size.sum(1, keepdim=True)
+    pruned = smallest(relative, mask, 60 - 36)
+    kept = smallest(size, pruned, 9)
+    assert not torch.equal(kept, smallest(relative, pruned, 9))
+    rewirer.grow = lambda site, count: site.anywhere(count)
+    rewirer.step()
+    survived = (dense_weight(layer) != 0) & mask  # what has just grown begins at 0
+    assert torch.equal(survived, kept)
+
+
 def test_links_that_lead_nowhere_go():
     torch.manual_seed(1)
     model = nn.Sequential(
@@ -347,6 +388,8 @@ def test_links_that_lead_nowhere_go():
         (lambda m, o: MomentumGrowth(m, o, stop_after=9, window=0), "window"),
         (lambda m, o: CHT(m, o, stop_after=9, score="l2"), "ch3_l3p, ch2_l3n"),
         (lambda m, o: CHT(m, o, stop_after=9, removal="none"), "magnitude, relative"),
+        (lambda m, o: CHT(m, o, stop_after=9, pruning="none"), "pruning must be one of magnitude"),
+        (lambda m, o: SET(m, o, stop_after=9, schedule=0.9), "schedule must say .* got 0.9"),
         (lambda m, o: CHT(m, o, stop_after=9, chain=["0", "9"]), "'9', which is not rewired"),
         (lambda m, o: CHT(m, o, stop_after=9, chain=["0", "0"]), "15 outputs before '0' with 20"),
         (lambda m, o: CHTs(m, o, stop_after=9, sharpness=(1, 0)), "sharpness"),
@@ -360,7 +403,7 @@ def test_settings_out_of_range(make, message):
         make(model, optimizer)
 
 
-@pytest.mark.parametrize("rule", [RigL, GSE, MomentumGrowth])
+@pytest.mark.parametrize("rule", [RigL, GSE, MomentumGrowth, MEST])
 def test_a_rule_that_needs_gradients_refuses_frozen_layers(rule):
     model = nn.Sequential(make_layer(), make_layer(15, 10))
     for layer in model:
@@ -383,4 +426,40 @@ def test_a_rule_that_grows_the_wrong_number_changes_nothing():
     rewirer, before = Wrong(layer, optimizer, **settings(layer)), layer.connectivity
     with pytest.raises(RuntimeError, match=r"Wrong.grow returned \(17,\) keys, where 18"):
         train(layer, optimizer, rewirer, 1)
+    assert layer.connectivity is before
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong", "got"),
+    [
+        ("worth", lambda *_: torch.ones(59), r"60 real numbers, .* got \(59,\) of torch.float32"),
+        ("worth", lambda *_: torch.ones(15, 20), r"60 real numbers, .* got \(15, 20\)"),
+        ("worth", lambda *_: 1.0, "60 real numbers, .* got 1.0"),
+        ("importance", lambda *_: torch.ones(61), r"60 real numbers, .* got \(61,\)"),
+        ("percolate", lambda _, kept: {"": kept[""][1:]}, r"60 booleans, .* got \(59,\)"),
+        ("percolate", lambda _, kept: {"": kept[""].float()}, "60 booleans, .* torch.float32"),
+        ("percolate", lambda *_: {}, "60 booleans, .* got None"),
+    ],
+)
+def test_a_rule_that_says_what_fits_no_layer_changes_nothing(said, wrong, got):
+    layer = make_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer, before = SET(layer, optimizer, **settings(layer)), layer.connectivity
+    setattr(rewirer, said, wrong)
+    with pytest.raises(RuntimeError, match=f"layer '': SET.{said} must be {got}"):
+        train(layer, optimizer, rewirer, 1)
+    assert layer.connectivity is before
+
+
+def test_a_schedule_that_asks_for_no_sparsity_changes_nothing():
+    class Wrong:
+        def sparsity(self, step):
+            return 1.5 if step == 3 else None
+
+    layer = make_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    options = settings(layer, update_every=9, stop_after=20)
+    rewirer, before = SET(layer, optimizer, schedule=Wrong(), **options), layer.connectivity
+    with pytest.raises(ValueError, match=r"asks for sparsity 1.5 at step 3: .* in \[0, 1\)"):
+        train(layer, optimizer, rewirer, 4)
     assert layer.connectivity is before

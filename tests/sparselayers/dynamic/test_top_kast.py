@@ -116,6 +116,14 @@ def test_bad_settings_change_nothing(changes, message):
     assert type(layer) is sl.SparseLinear
 
 
+def test_frozen_layers_are_refused_and_stay_as_they_are():
+    model = nn.Sequential(sl.SparseLinear(10, 6, sparsity=0.5), sl.SparseLinear(6, 6, sparsity=0.5))
+    model[1].weights.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"TopKAST needs gradients, .* layer '1' are frozen"):
+        sl.TopKAST(model, sparsity=0.8)
+    assert [type(layer) for layer in model] == [sl.SparseLinear] * 2
+
+
 def test_it_is_refused_twice_and_rewiring_meanwhile():
     layer, _, _, _, _ = layer_and_masks()
     with pytest.raises(ValueError, match="parametriz"):
