@@ -123,18 +123,15 @@ def test_steps_that_other_work_disturbed_are_taken_again_all_together(monkeypatc
     takes = []
 
     def turns(*strained):
-        def one(name):
-            return timing.Times(
-                [float(len(takes))] * 5, strains=[lacking if name in strained else quiet] * 5
-            )
-
-        return {name: one(name) for name in ("dense", "sparse")}
+        said = {name: lacking if name in strained else quiet for name in ("dense", "sparse")}
+        return {name: timing.Times([1.0] * 5, strains=[one] * 5) for name, one in said.items()}
 
     def in_turns(steps, **asked):
         takes.append(asked)
         return left.pop(0)
 
     monkeypatch.setattr(measure.timing, "in_turns", in_turns)
+    monkeypatch.setattr(measure.quality, "conditions", lambda before, after: {})
     monkeypatch.setattr(measure, "PAUSE_S", 0.0)
     left = [turns("dense", "sparse"), turns()]
     calm = measure.undisturbed({}, 5)

@@ -205,9 +205,9 @@ def test_slow_alike_is_disturbed_where_the_kernel_says_that_cores_were_lacking(m
     lacking = measure.Times(1.0, 1.1, 1.0, 1.2, 9, scatter=0.01, spoiled=1.0)
     assert lacking.disturbed
     model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(2)))
-    taken = taking(monkeypatch, lacking, SCATTERED, SCATTERED, CALM)
+    taken = taking(monkeypatch, lacking, SCATTERED, SCATTERED, CALM, lacking)
     result = sparsify(model, torch.randn(2, 8), seconds=60)
-    assert len(taken) == 4
+    assert len(taken) == 5
     # Of two takes that one counts that had its cores, though its samples scatter.
     assert [d.times for d in result.decisions] == [SCATTERED, CALM]
     taking(monkeypatch, *[lacking, SCATTERED] * measure.TAKES)
