@@ -104,7 +104,9 @@ def _mlp(setting: MLPSetting, samples: Tensor | None, generator: torch.Generator
         if setting.norm == "layer":
             modules[f"norm{end}"] = nn.LayerNorm(setting.width)
         modules[f"activation{end}"] = (
-            KWinners(features=setting.width) if setting.activation == "kwinners" else nn.ReLU()
+            KWinners(features=setting.width)
+            if setting.activation == "kwinners"
+            else nn.ReLU(inplace=True)  # what is before it keeps other things: a copy gains nothing
         )
     modules["output"] = _linear(layers[-1], *shapes[-1], samples, generator)
     return nn.Sequential(modules)
