@@ -36,12 +36,14 @@ def change_connections(
     state = {} if optimizer is None else optimizer.state.get(weights, {})
     for name, entry in state.items():
         _check(name, entry, change.old.nnz)
+    columns = change.old.col  # held, for each of the tensors asks for it
     if change.new.nnz == change.old.nnz:
         gradient = [] if weights.grad is None else [weights.grad]
         change.move([weights.detach(), *gradient, *_each(state, change.old.nnz)])
     else:
         _resize(weights, state, change)
     layer._replace(change)
+    del columns
 
 
 def check_changeable(

@@ -8,6 +8,12 @@ and `col` of the layer and of its state dict, are copies: its serialised form. W
 effect at the layer's next use, counted by PyTorch or not, because they are compared with the
 Connectivity for as long as anybody holds them. Compiled programs ask when they run (handles.py).
 
+Since nobody else has its arrays, a Connectivity may keep its columns in what the kernels compute
+with, bits or narrower numbers, and in nothing beside it (`Connectivity.keep_in`): a layer that
+trains or infers on a CPU holds each column once. They are written out for state dicts, rewiring,
+copies, and for whoever asks, and freed when nobody holds them any more. Where operators get the
+arrays in every call (compilers, tracers, transforms, convolutions) they stay (`lay_out`).
+
 One small buffer remains, `topology_id`, the digest of the connections. It goes where buffers go,
 and so tells when somebody took the weights of other connections for this layer's: an average
 made by place after a rewiring. Processes of DistributedDataParallel that drew other connections
@@ -55,6 +61,7 @@ class Connections:
         self.compiled_for: set[int] = set()  # numbers of connections
         self.waiting: dict[str, Tensor] = {}
         self.why = ""
+        self._lays_out = False
         self._shown = Shown()
         self._looks = False  # whether something is shown, or waits
         self._marked: tuple[Any, int] = (None, -1)
@@ -114,9 +121,21 @@ class Connections:
         """Have the connections on `device`, as they are."""
         self._take()
         if self.current.device != device:
-            self.current, self.replaced = self.current.to(device), None
+            self.current, self.replaced = self._ready(self.current.to(device)), None
             self.handle = handle_of(self)
             self._shown.forget()
+
+    def lay_out(self) -> bool:
+        """Have the columns of these connections, and of others that come, as arrays; return True.
+
+        Whoever traces or compiles hands them to operators in every call, and compiled programs
+        read them where the layer has them. All others do without (see `Connectivity.keep_in`).
+        """
+        self._lays_out = True
+        return self.current.lay_out()
+
+    # For a compiler a constant, found when it compiles.
+    lay_out._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def require(self, connectivity: Connectivity) -> None:
         """Raise RuntimeError, as autograd does, where these are the connections no more."""
@@ -202,8 +221,13 @@ class Connections:
 
     def _become(self, connectivity: Connectivity) -> None:
         """Have other connections: no gradient is taken for those of a forward pass before."""
-        self.current, self.replaced = connectivity, None
+        self.current, self.replaced = self._ready(connectivity), None
         torch.autograd.graph.increment_version(self.handle)
+
+    def _ready(self, connectivity: Connectivity) -> Connectivity:
+        if self._lays_out:
+            connectivity.lay_out()
+        return connectivity
 
 
 def new_mark(device: torch.device) -> Tensor:

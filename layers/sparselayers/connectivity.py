@@ -6,16 +6,19 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.weak import TensorWeakRef
 
 from sparselayers.csr_arrays import check_arrays, check_shape, index_dtype
 
 __all__ = ["Connectivity", "Transposed", "check_shape", "index_dtype", "known", "of", "version"]
 
 T = TypeVar("T")
+# What writes out the columns of some rows, and of the connections that are theirs.
+Columns = Callable[[slice, slice], Tensor]
 
 
 class Transposed(NamedTuple):
@@ -42,18 +45,32 @@ class Connectivity:
     their copies and graphs of autograd can share it. All that backends derive from it (the
     transpose, tiles, plans) is kept here, made once however many threads ask, and freed with it.
 
+    Where what a backend computes with says as much as `col`, in fewer bytes, the columns are kept
+    in that alone (`keep_in`). Whoever asks for `col` then gets an array that is made for him, and
+    lives as long as he holds it. `nnz`, `dtype` (of both arrays), `device` and `is_cpu` are known
+    without it.
+
     Raises ValueError, naming the offending entry, where the arrays do not describe such a matrix.
     """
 
     shape: tuple[int, int]
+    nnz: int
     row_ptr: Tensor
-    col: Tensor
+    col: Tensor  # not set where something else holds the columns: see `__getattr__`
+    dtype: torch.dtype
     device: torch.device
+    is_cpu: bool
+    _kept: tuple[tuple[Tensor, ...], Columns] | None  # what does: its arrays, and how it is read
+    _handed: TensorWeakRef | None  # the `col` that was made of it last, while somebody has it
+    _stays: bool  # whether `col` does
     _derived: dict[Hashable, Any]
     _digest: int | None
     _lock: threading.RLock
 
-    __slots__ = ("__weakref__", "_derived", "_digest", "_lock", "col", "device", "row_ptr", "shape")
+    __slots__ = (
+        "__weakref__", "_derived", "_digest", "_handed", "_kept", "_lock", "_stays", "col",
+        "device", "dtype", "is_cpu", "nnz", "row_ptr", "shape",
+    )  # fmt: skip
 
     def __init__(self, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
         check_arrays(shape, row_ptr, col)
@@ -78,17 +95,26 @@ class Connectivity:
     def _fill(self, shape: tuple[int, int], row_ptr: Tensor, col: Tensor) -> None:
         fields = {
             "shape": (int(shape[0]), int(shape[1])),
+            "nnz": int(col.numel()),
             # Tensors of its own, so that it is found by them (see `of`), and no other.
             "row_ptr": row_ptr.detach(),
             "col": col.detach(),
+            "dtype": col.dtype,
             "device": col.device,
+            "is_cpu": col.is_cpu,
+            "_kept": None,
+            "_handed": None,
+            "_stays": False,
             "_derived": {},
             "_digest": None,
             "_lock": threading.RLock(),
         }
+        self._set(**fields)
+        _owners[id(self.row_ptr)] = self
+
+    def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
             object.__setattr__(self, name, value)
-        _owners[id(self.col)] = self
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Connectivity does not change: make another one ({name})")
@@ -102,10 +128,63 @@ class Connectivity:
     def __reduce__(self) -> tuple[Any, ...]:
         return Connectivity.adopt, (self.shape, self.row_ptr.detach(), self.col.detach())
 
+    if not TYPE_CHECKING:  # or any name would do
+
+        def __getattr__(self, name: str) -> Tensor:
+            """Return `col` where it is not set: made of what holds the columns, in O(nnz).
+
+            The same tensor for as long as anybody holds it. A name that is set is found without
+            this, by Python and by torch.compile, whose guards find the other one so.
+            """
+            if name != "col":
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            with self._lock:
+                if self._kept is None:
+                    return self.col
+                there = None if self._handed is None else self._handed()
+                if there is None:
+                    there = self._kept[1](slice(0, self.shape[0]), slice(0, self.nnz))
+                    self._set(_handed=TensorWeakRef(there))
+                return there
+
+    def has(self, col: Tensor) -> bool:
+        """Return whether `col` is the very tensor that is called so here, and not a copy of it."""
+        if self._kept is None:
+            return self.col is col
+        handed = self._handed
+        return handed is not None and handed() is col
+
+    def keep_in(self, arrays: tuple[Tensor, ...], columns: Columns) -> None:
+        """Keep the columns in `arrays`, which were derived from them, and not in `col` beside them.
+
+        `columns` returns those of some rows, given which connections are theirs: a new array each
+        time, outside of inference mode, in whatever mode PyTorch is. Nothing happens where
+        something else has them already, or where `col` has to stay (`lay_out`).
+        """
+        with self._lock:
+            if self._kept is None and not self._stays:
+                self._set(_handed=TensorWeakRef(self.col), _kept=(arrays, columns))
+                object.__delattr__(self, "col")
+
+    def lay_out(self) -> bool:
+        """Have `col` from now on, whatever else holds the columns, and return True.
+
+        For who hands it to others call by call, and for compilers, which know it by its place.
+        """
+        if not self._stays:
+            with self._lock:
+                self._set(col=self.col, _kept=None, _handed=None, _stays=True)
+        return True
+
+    # For a compiler a constant, found when it compiles (as torch.compiler.assume_constant_result).
+    lay_out._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
     @property
-    def nnz(self) -> int:
-        """The number of connections."""
-        return self.col.numel()
+    def arrays(self) -> tuple[Tensor, ...]:
+        """The arrays that the connections are kept in: what they take of the memory."""
+        with self._lock:
+            columns = (self.col,) if self._kept is None else self._kept[0]
+        return self.row_ptr, *columns
 
     @property
     def sparsity(self) -> float:
@@ -119,7 +198,7 @@ class Connectivity:
 
         The transpose is kept, for training; four more bytes a connection would serve nobody.
         """
-        outputs = torch.arange(self.shape[0], device=self.device, dtype=self.col.dtype)
+        outputs = torch.arange(self.shape[0], device=self.device, dtype=self.dtype)
         return outputs.repeat_interleave(self.row_ptr.diff(), output_size=self.nnz)
 
     def keys_of_rows(self, rows: slice) -> tuple[slice, Tensor]:
@@ -173,10 +252,11 @@ class Connectivity:
         """Free what was derived, for connections of which little is asked any more.
 
         Whoever is computing with it keeps it until he is done, and what is asked for again is made
-        again.
+        again. The columns are an array again, as in the beginning.
         """
         with self._lock:
             self._derived.clear()
+            self._set(col=self.col, _kept=None, _handed=None)
 
     def has_derived(self, key: Hashable) -> bool:
         """Return whether `derive` finds what it returns for `key`."""
@@ -216,30 +296,35 @@ class Connectivity:
         start, stop = ptr[[0, -1]].tolist()
         first = torch.arange(len(ptr) - 1, device=self.device) * self.shape[1]
         keys = first.repeat_interleave(ptr.diff(), output_size=stop - start)
-        return slice(start, stop), keys.add_(self.col[start:stop])
+        rows, connections = slice(rows.start, rows.start + len(ptr) - 1), slice(start, stop)
+        return connections, keys.add_(self._columns_of(rows, connections))
+
+    def _columns_of(self, rows: slice, connections: slice) -> Tensor:
+        """Return the columns of some rows, whose connections these are."""
+        with self._lock:
+            return self.col[connections] if self._kept is None else self._kept[1](rows, connections)
 
     def _transpose(self) -> Transposed:
-        permutation = torch.argsort(self.col, stable=True)
+        col, dtype = self.col, self.dtype
+        permutation = torch.argsort(col, stable=True)
         col_ptr = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.device)
-        torch.cumsum(torch.bincount(self.col, minlength=self.shape[1]), 0, out=col_ptr[1:])
-        return Transposed(
-            col_ptr.to(self.col.dtype), self.row[permutation], permutation.to(self.col.dtype)
-        )
+        torch.cumsum(torch.bincount(col, minlength=self.shape[1]), 0, out=col_ptr[1:])
+        return Transposed(col_ptr.to(dtype), self.row[permutation], permutation.to(dtype))
 
     def __repr__(self) -> str:
         return f"Connectivity(shape={self.shape}, nnz={self.nnz}, sparsity={self.sparsity:.6g})"
 
 
 def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
-    """Return the Connectivity that `col` belongs to, or one made of the arrays.
+    """Return the Connectivity that the arrays belong to, or one made of them.
 
     One that is made is kept while the tensor `col` lives, and made anew when an array has changed;
     its copies are what is computed with.
 
     Raises ValueError where the arrays do not describe a matrix of `in_features` columns.
     """
-    owner = _owners.get(id(col))
-    own = owner is not None and owner.col is col and owner.row_ptr is row_ptr
+    owner = _owners.get(id(row_ptr))
+    own = owner is not None and owner.row_ptr is row_ptr and owner.has(col)
     if owner is not None and own and owner.shape[1] == in_features:
         return owner
     state = version(row_ptr), version(col), row_ptr.data_ptr(), col.data_ptr(), in_features
@@ -251,9 +336,9 @@ def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
     return made
 
 
-# By the id of `col`: no attribute of a tensor, which would go into pickles of it. The arrays of a
-# Connectivity live as long as it does; of arrays that came from elsewhere (the constants of an
-# exported program) a weak reference tells when they are gone.
+# By the id of `row_ptr`, which lives as long as its Connectivity does; of arrays that came from
+# elsewhere (the constants of an exported program) by that of `col`, and a weak reference tells when
+# it is gone. No attributes of tensors, which would go into pickles of them.
 _owners: weakref.WeakValueDictionary[int, Connectivity] = weakref.WeakValueDictionary()
 _given: dict[int, tuple[weakref.ref[Tensor], Any, Connectivity]] = {}
 

@@ -60,21 +60,10 @@ def of_layer(
     traced = recorded
     if traced is None:
         traced = isinstance(connectivity, tracing.Arrays) or tracing.is_traced(x, values, bias)
+    if traced and isinstance(connectivity, Connectivity):
+        connectivity.lay_out()  # operators get the arrays in every call
     # torch.jit.trace has tensors for sizes, which it warns not to look at: the operator does.
-    if not (traced and tracing.is_jit()) and (
-        dims == 0
-        or x.shape[-1] != in_features
-        or not (x.dtype == values.dtype)
-        or x.device != values.device
-        or (x.device != connectivity.col.device and not x.is_meta)
-        or values.shape != connectivity.col.shape
-        or (
-            bias is not None
-            and not (
-                bias.dtype == x.dtype and bias.shape == (out_features,) and bias.device == x.device
-            )
-        )
-    ):
+    if not (traced and tracing.is_jit()) and not _fit(x, values, bias, connectivity):
         raise _mismatch(x, values, bias, connectivity)
     rows = x if dims == 2 else x.reshape(-1, in_features)
     y: Tensor
@@ -227,11 +216,39 @@ def _differentiable(
     )
 
 
+def _fit(
+    x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity | tracing.Arrays
+) -> bool:
+    """Whether these are tensors of one type and device, and of the sizes of the connections."""
+    out_features, in_features = connectivity.shape
+    nnz, device = _size_and_device(connectivity)
+    return (
+        x.dim() > 0
+        and x.shape[-1] == in_features
+        and x.dtype == values.dtype
+        and x.device == values.device
+        and (x.device == device or x.is_meta)
+        and values.shape == (nnz,)
+        and (
+            bias is None
+            or (bias.dtype == x.dtype and bias.shape == (out_features,) and bias.device == x.device)
+        )
+    )
+
+
+def _size_and_device(connectivity: Connectivity | tracing.Arrays) -> tuple[int, torch.device]:
+    """Return how many connections there are, and where; of one that has no `col` without it."""
+    if isinstance(connectivity, Connectivity):
+        return connectivity.nnz, connectivity.device
+    return connectivity.col.shape[0], connectivity.col.device
+
+
 def _mismatch(
     x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity | tracing.Arrays
 ) -> RuntimeError:
     """Say which argument does not fit, what was expected and what was given."""
     out_features, in_features = connectivity.shape
+    nnz, place = _size_and_device(connectivity)
     if x.dim() == 0 or x.shape[-1] != in_features:
         return RuntimeError(
             f"expected an input of shape (*, {in_features}), got {tuple(x.shape)}: "
@@ -241,16 +258,14 @@ def _mismatch(
         return RuntimeError(
             f"expected an input of type {values.dtype}, that of the layer's values, got {x.dtype}"
         )
-    for name, tensor in (("values", values), ("connections", connectivity.col)):
-        if x.device != tensor.device and not (x.is_meta and name == "connections"):
+    for name, device in (("values", values.device), ("connections", place)):
+        if x.device != device and not (x.is_meta and name == "connections"):
             return RuntimeError(
-                f"expected an input on {tensor.device}, where the layer's {name} are, "
-                f"got {x.device}"
+                f"expected an input on {device}, where the layer's {name} are, got {x.device}"
             )
-    if values.shape != connectivity.col.shape:
+    if values.shape != (nnz,):
         return RuntimeError(
-            f"expected values of shape ({connectivity.col.numel()},), one for each connection, "
-            f"got {tuple(values.shape)}"
+            f"expected values of shape ({nnz},), one for each connection, got {tuple(values.shape)}"
         )
     assert bias is not None
     return RuntimeError(

@@ -47,10 +47,13 @@ def now(handle: Tensor | None, row_ptr: Tensor, col: Tensor, in_features: int) -
     Raises what `Connections.get` does, and ValueError where the arrays are no connections.
     """
     owner = owner_of(handle)
-    if owner is None or not (owner.current.col is col or owner.replaced is col):
+    if owner is None:
+        return connectivity_of(row_ptr, col, in_features)
+    owner.lay_out()  # one program may serve several layers, and was compiled with one of them
+    if not (owner.current.has(col) or owner.replaced is col):
         return connectivity_of(row_ptr, col, in_features)
     found = owner.get()
-    if found.col is not col:
+    if not found.has(col):
         owner.replaced = col
     return found
 
@@ -64,7 +67,7 @@ def then(handle: Tensor | None, row_ptr: Tensor, col: Tensor, in_features: int) 
     if owner is None:
         return connectivity_of(row_ptr, col, in_features)
     found = owner.get()
-    if found.col is col or owner.replaced is col:
+    if found.has(col) or owner.replaced is col:
         return found
     given = connectivity_of(row_ptr, col, in_features)
     if not found.equals(given):

@@ -110,6 +110,7 @@ class SparseLayer(HasDenseForm):
                 return stacked.arrays(mark, self.shape)
         elif self._connections.waiting:
             raise RuntimeError(self._connections.why)
+        self._connections.lay_out()
         now, handle = self._connections.current, None
         if torch.compiler.is_compiling() and not is_exporting():
             handle = self._connections.handle
@@ -174,7 +175,7 @@ class SparseLayer(HasDenseForm):
 
     def gradient_at(self, x: Tensor, dy: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the dense weight's gradient at the places of `connectivity` alone, (nnz,)."""
-        height = max(1, _BLOCK // self.shape[1])
+        height, col = max(1, _BLOCK // self.shape[1]), connectivity.col
         pieces = []
         for start in range(0, self.shape[0], height):
             rows = slice(start, min(start + height, self.shape[0]))
@@ -182,7 +183,7 @@ class SparseLayer(HasDenseForm):
             if first < last:
                 row = connectivity.row[first:last].long() - start
                 block = self.weight_gradient(x, dy, rows)
-                pieces.append(block[row, connectivity.col[first:last].long()])
+                pieces.append(block[row, col[first:last].long()])
         return torch.cat(pieces)
 
     def set_connections(self, connectivity: Connectivity, weights: Tensor) -> None:

@@ -64,7 +64,7 @@ def product(
 def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -> bool:
     """Whether these are plain memory on the CPU, of one type, and of the sizes of a layer."""
     outputs, inputs = where.shape
-    col, dtype = where.col, x.dtype
+    dtype = x.dtype
     return (
         x.is_cpu
         and x.dim() == 2
@@ -73,7 +73,7 @@ def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -
         and weights.is_cpu
         and weights.dtype is dtype
         and weights.dim() == 1
-        and weights.numel() == col.numel()
+        and weights.numel() == where.nnz
         and weights.is_contiguous()
         and not weights.is_neg()
         and (
@@ -88,5 +88,5 @@ def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -
                 and not bias.is_neg()
             )
         )
-        and col.is_cpu
+        and where.is_cpu
     )

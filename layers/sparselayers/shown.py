@@ -19,6 +19,8 @@ class Shown:
 
     def __init__(self) -> None:
         self._arrays: tuple[Tensor, Tensor] | None = None
+        # What they are compared with, lest it be made anew each time (see connectivity.py).
+        self._own: Tensor | None = None
 
     @property
     def held(self) -> bool:
@@ -28,7 +30,8 @@ class Shown:
     def of(self, connectivity: Connectivity) -> tuple[Tensor, Tensor]:
         """Return `row_ptr` and `col` of the connections, to be held."""
         if self._arrays is None:
-            self._arrays = connectivity.row_ptr.clone(), connectivity.col.clone()
+            self._own = connectivity.col
+            self._arrays = connectivity.row_ptr.clone(), self._own.clone()
         return self._arrays
 
     def be(self, row_ptr: Tensor, col: Tensor) -> None:
@@ -37,16 +40,17 @@ class Shown:
 
     def forget(self) -> None:
         """Let those that are held be nobody's business any more."""
-        self._arrays = None
+        self._arrays = self._own = None
 
     def follow(self, old: Connectivity, new: Connectivity) -> None:
         """Show other connections, where there are as many; otherwise forget what is held."""
         if old.nnz != new.nnz:
-            self._arrays = None
+            self.forget()
         elif self._arrays is not None:
+            self._own = new.col
             with torch.no_grad():
                 self._arrays[0].copy_(new.row_ptr)
-                self._arrays[1].copy_(new.col)
+                self._arrays[1].copy_(self._own)
 
     def written(self, now: Connectivity) -> Connectivity | None:
         """Return what was written to the arrays, None where they are `now`'s; forget if unheld.
@@ -56,12 +60,12 @@ class Shown:
         if self._arrays is None:
             return None
         row_ptr, col = self._arrays
-        found = None
-        if not (_same(row_ptr, now.row_ptr) and _same(col, now.col)):
+        self._own, found = now.col, None
+        if not (_same(row_ptr, now.row_ptr) and _same(col, self._own)):
             found = Connectivity(now.shape, row_ptr.to(now.device), col.to(now.device))
         del row_ptr, col  # references that would count below
         if not _is_held(self._arrays):
-            self._arrays = None
+            self.forget()
         return found
 
 

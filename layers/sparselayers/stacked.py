@@ -36,6 +36,8 @@ def arrays(mark: Tensor, shape: tuple[int, int]) -> Arrays:
             "the connections of stacked sparse layers are gone with the layers: keep the models "
             "that torch.func.stack_module_state was called with"
         )
+    for member in found:
+        member.lay_out()  # they are stacked in every call
     level = _functorch.maybe_get_level(mark)
     row_ptr, col = (
         _functorch._add_batch_dim(torch.stack(each), 0, level)

@@ -17,8 +17,8 @@ from sparsebench.measuring import memory, quality, timing
 from sparsebench.models import architectures, pruning
 from sparsebench.models.records import FORMS, Form, Layer, ModelCase
 from sparsebench.models.variants import NotMeasured, Phase, deviation, masked, sparseprop, step
+from sparselayers import sizes
 from sparselayers.convert import Decision, Sparsified, sparsify
-from sparselayers.sizes import nbytes
 
 WHOLE_S = 8.0  # for the steps of all forms
 LEAST_ROUNDS, MOST_ROUNDS = 5, 15
@@ -102,7 +102,8 @@ def forms(
             continue
         one()
         rise, _ = memory.peak(one, str(device))
-        found[name] = Form(held=nbytes(model), peak=rise, checkpoint=checkpoint_size(model))
+        held = sum(tensor.nbytes for tensor in sizes.held(model))
+        found[name] = Form(held=held, peak=rise, checkpoint=checkpoint_size(model))
         steps[name] = one
         gc.collect()
     begin = time.perf_counter()

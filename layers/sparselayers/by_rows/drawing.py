@@ -22,19 +22,19 @@ def scattered(
 
     Raises ValueError where fewer are free.
     """
-    dtype = torch.promote_types(taken.col.dtype, index_dtype(taken.shape, count))
+    dtype = torch.promote_types(taken.dtype, index_dtype(taken.shape, count))
     taken = as_type(taken, dtype)
-    kernel, columns = pattern(taken), taken.shape[1]
+    told, columns = pattern(taken), taken.shape[1]
     seeds = torch.randint(2**62, (2,), generator=generator).tolist()
     there = taken.row_ptr.diff() if keep is None else kept_of_rows(taken, keep)
     free, drawn = columns - there, torch.empty_like(there)
     if count > (most := int(free.sum())):
         raise ValueError(f"at most {most} connections can grow, got {count}")
-    kernel.spread(free.data_ptr(), count, seeds[0], drawn.data_ptr())
+    told.kernel.spread(free.data_ptr(), count, seeds[0], drawn.data_ptr())
     ptr = pointers(drawn)
-    col = taken.col.new_empty(count)
+    col = ptr.new_empty(count)
     threads = library.threads(taken.nnz + count)
-    kernel.draw(address(keep), ptr.data_ptr(), seeds[1], col.data_ptr(), threads)
+    told.kernel.draw(address(keep), ptr.data_ptr(), seeds[1], col.data_ptr(), threads)
     return Connectivity.trusted(taken.shape, ptr, col)
 
 
@@ -54,14 +54,14 @@ class Candidates:
         size: int,
         generator: torch.Generator,
     ) -> None:
-        dtype = torch.promote_types(present.col.dtype, index_dtype(present.shape, size))
+        dtype = torch.promote_types(present.dtype, index_dtype(present.shape, size))
         self._present = present = as_type(present, dtype)
-        self._pattern = pattern(present)
+        self._told = pattern(present)
         first, self._seed = torch.randint(2**62, (2,), generator=generator).tolist()
         self._inputs = self._chances(inputs)
         chances = self._chances(outputs)
         self._drawn = torch.empty(present.shape[0], dtype=dtype)
-        self._pattern.draw_rows(*map(address, chances), size, first, self._drawn.data_ptr())
+        self._told.kernel.draw_rows(*map(address, chances), size, first, self._drawn.data_ptr())
         self._col = torch.empty(size, dtype=dtype)
         self._ptr = torch.zeros(present.shape[0] + 1, dtype=dtype)
         self._used = 0
@@ -81,7 +81,7 @@ class Candidates:
         """Draw the candidates of the next outputs; rows count from the first of these."""
         ptr = self._ptr.new_empty(rows.stop - rows.start + 1)
         room = self._col[self._used :]
-        self._pattern.draw_absent(
+        self._told.kernel.draw_absent(
             rows.start,
             rows.stop,
             self._drawn.data_ptr(),
@@ -106,7 +106,7 @@ class Candidates:
         weights = weights.to("cpu", torch.float64).contiguous()
         own = torch.empty_like(weights)
         other = torch.empty(weights.numel(), dtype=self._present.row_ptr.dtype)
-        self._pattern.make_chances(
+        self._told.kernel.make_chances(
             weights.data_ptr(), weights.numel(), own.data_ptr(), other.data_ptr()
         )
         return own, other

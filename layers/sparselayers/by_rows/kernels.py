@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.native import library
+from sparselayers.backends.native.told import Told
 from sparselayers.connectivity import Connectivity
 
 
@@ -21,17 +22,18 @@ def serves(*all_of: Connectivity) -> bool:
     return built() and all(each.device.type == "cpu" for each in all_of)
 
 
-def pattern(connectivity: Connectivity) -> Any:
-    """Tell the kernels of connections, for as long as somebody holds them."""
-    wide = connectivity.col.dtype == torch.int64
-    kind = library.kernels.Pattern64 if wide else library.kernels.Pattern32  # type: ignore[union-attr]
+def pattern(connectivity: Connectivity) -> Told:
+    """Tell the kernels of connections, for as long as somebody holds what comes back."""
+    kernels: Any = library.kernels
+    kind = kernels.Pattern64 if connectivity.dtype == torch.int64 else kernels.Pattern32
     row_ptr, col = connectivity.row_ptr, connectivity.col
-    return kind(*connectivity.shape, row_ptr.data_ptr(), col.data_ptr())
+    kernel = kind(*connectivity.shape, row_ptr.data_ptr(), col.data_ptr())
+    return Told(kernel, (row_ptr, col))
 
 
 def as_type(connectivity: Connectivity, dtype: torch.dtype) -> Connectivity:
     """Return the same connections with indices of that type."""
-    if connectivity.col.dtype == dtype:
+    if connectivity.dtype == dtype:
         return connectivity
     arrays = connectivity.row_ptr.to(dtype), connectivity.col.to(dtype)
     return Connectivity.trusted(connectivity.shape, *arrays)
@@ -39,9 +41,9 @@ def as_type(connectivity: Connectivity, dtype: torch.dtype) -> Connectivity:
 
 def kept_of_rows(connectivity: Connectivity, keep: Tensor) -> Tensor:
     """Return how many connections of each row are kept, (out,)."""
-    kept = torch.empty_like(connectivity.row_ptr[1:])
+    kept, told = torch.empty_like(connectivity.row_ptr[1:]), pattern(connectivity)
     threads = library.threads(connectivity.nnz)
-    pattern(connectivity).kept_of_rows(keep.data_ptr(), kept.data_ptr(), threads)
+    told.kernel.kept_of_rows(keep.data_ptr(), kept.data_ptr(), threads)
     return kept
 
 

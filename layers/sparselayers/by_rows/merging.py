@@ -23,19 +23,21 @@ def merged(old: Connectivity, keep: Tensor | None, grown: Connectivity) -> Conne
     keep = _all(old) if keep is None else keep
     most = old.nnz + grown.nnz
     dtype, threads = index_dtype(old.shape, most), library.threads(most)
-    dtype = torch.promote_types(old.col.dtype, dtype)
+    dtype = torch.promote_types(old.dtype, dtype)
     old, grown = as_type(old, dtype), as_type(grown, dtype)
     ptr = pointers(kept_of_rows(old, keep).add_(grown.row_ptr.diff()))
-    col = old.col.new_empty(int(ptr[-1]))
-    arrays = keep.data_ptr(), pattern(grown), ptr.data_ptr(), col.data_ptr()
-    if pattern(old).merge(*arrays, threads):
+    col = ptr.new_empty(int(ptr[-1]))
+    of_old, of_grown = pattern(old), pattern(grown)
+    arrays = keep.data_ptr(), of_grown.kernel, ptr.data_ptr(), col.data_ptr()
+    if of_old.kernel.merge(*arrays, threads):
         raise ValueError("a connection cannot grow where there is one already")
     return as_type(Connectivity.trusted(old.shape, ptr, col), index_dtype(old.shape, col.numel()))
 
 
 def none(connectivity: Connectivity) -> Connectivity:
     """Return no connections, of the same shape."""
-    row_ptr, col = torch.zeros_like(connectivity.row_ptr), connectivity.col.new_empty(0)
+    row_ptr = torch.zeros_like(connectivity.row_ptr)
+    col = row_ptr.new_empty(0)
     return Connectivity.trusted(connectivity.shape, row_ptr, col)
 
 
@@ -60,8 +62,9 @@ def carry(old: Connectivity, new: Connectivity, moved: Sequence[tuple[Tensor, Te
     A connection that has grown gets 0. Both may be one tensor, where there are as many.
     """
     old, new = _alike(old, new)
-    pattern(old).carry(
-        pattern(new),
+    of_old, of_new = pattern(old), pattern(new)
+    of_old.kernel.carry(
+        of_new.kernel,
         [source.data_ptr() for source, _ in moved],
         [target.data_ptr() for _, target in moved],
         [source.element_size() for source, _ in moved],
@@ -74,13 +77,14 @@ def places(old: Connectivity, new: Connectivity) -> Tensor:
     old, new = _alike(old, new)
     found = torch.empty(new.nnz, dtype=torch.int64)
     threads = library.threads(old.nnz + new.nnz)
-    pattern(old).find_places(pattern(new), found.data_ptr(), threads)
+    of_old, of_new = pattern(old), pattern(new)
+    of_old.kernel.find_places(of_new.kernel, found.data_ptr(), threads)
     return found
 
 
 def _alike(old: Connectivity, new: Connectivity) -> tuple[Connectivity, Connectivity]:
     """Return both with indices of the same type."""
-    dtype = torch.promote_types(old.col.dtype, new.col.dtype)
+    dtype = torch.promote_types(old.dtype, new.dtype)
     return as_type(old, dtype), as_type(new, dtype)
 
 

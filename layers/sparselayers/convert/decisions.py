@@ -113,7 +113,7 @@ def why_larger(sparse: SparseLayer, more: int) -> str:
 
     Each connection that goes takes its number and its index along.
     """
-    each = sparse.weights.element_size() + sparse.connectivity.col.element_size()
+    each = sparse.weights.element_size() + sparse.connectivity.dtype.itemsize
     least = sparse.sparsity + (more // each + 1) * (1.0 - sparse.sparsity) / sparse.weights.numel()
     return (
         f"not smaller: it takes {more:,} bytes more at {sparse.sparsity:.1%} zeros, and fewer from "

@@ -37,6 +37,8 @@ def sparse_conv2d(
     if not isinstance(x, Tensor):
         raise TypeError(f"expected the input to be a Tensor, got {type(x).__name__}")
     x, values, bias = autocast(x, values, bias)
+    if isinstance(connectivity, Connectivity):
+        connectivity.lay_out()  # the operator gets the arrays in every call
     if not is_jit():  # sizes are tensors there, which only the operator may look at
         _check(x, values, bias, connectivity, geometry)
     images = x if x.dim() == 4 else x.unsqueeze(0)

@@ -147,8 +147,7 @@ def _grad_input(connectivity: Connectivity, task: Task) -> Plan | None:
         return None
     ptr = torch.zeros(target.planes + 1, dtype=torch.int64)
     torch.cumsum(torch.bincount(plane, minlength=target.planes), 0, out=ptr[1:])
-    index = connectivity.col.dtype
-    return Plan(source, target, covers, ptr, offset, permutation.to(index), blocking)
+    return Plan(source, target, covers, ptr, offset, permutation.to(connectivity.dtype), blocking)
 
 
 def _offsets(

@@ -22,7 +22,7 @@ def of_every(m: int, connectivity: Connectivity) -> int:
 
 def _of_every(m: int, connectivity: Connectivity) -> int:
     (outputs, inputs), nnz = connectivity.shape, connectivity.nnz
-    if connectivity.col.is_meta or not nnz or inputs % m:
+    if connectivity.device.type == "meta" or not nnz or inputs % m:
         return 0
     groups = inputs // m
     n = nnz // (outputs * groups)
@@ -30,7 +30,7 @@ def _of_every(m: int, connectivity: Connectivity) -> int:
         return 0
     if not bool((connectivity.row_ptr.diff() == n * groups).all()):
         return 0
-    number = torch.arange(groups, device=connectivity.col.device)[:, None]
+    number = torch.arange(groups, device=connectivity.device)[:, None]
     rows = connectivity.col.view(outputs, groups, n)
     # What is random fails at the first rows.
     edges = [0, *range(min(8, outputs), outputs, max(1, _AT_ONCE // (n * groups))), outputs]

@@ -23,7 +23,7 @@ def row_block(connectivity: Connectivity) -> int:
 
 
 def _row_block(connectivity: Connectivity) -> int:
-    if connectivity.col.is_meta or not connectivity.nnz:
+    if connectivity.device.type == "meta" or not connectivity.nnz:
         return 1
     fits = [height for height in HEIGHTS if connectivity.shape[0] % height == 0]
     # The least of them is a condition of the others, and what is random fails it at once.
@@ -38,9 +38,9 @@ def _shared(connectivity: Connectivity, height: int) -> bool:
     lengths = connectivity.row_ptr.diff().view(-1, height)
     if not bool((lengths == lengths[:, :1]).all()):
         return False
-    edges = _edges(starts)
+    edges, col = _edges(starts), connectivity.col
     return all(
-        _equal(connectivity.col, starts[begin : end + 1], lengths[begin:end, 0], height)
+        _equal(col, starts[begin : end + 1], lengths[begin:end, 0], height)
         for begin, end in pairwise(edges)
     )
 

@@ -1,11 +1,19 @@
-"""The places of connections, one bit each, as the kernels of bitmaps know them (csrc/bitmaps)."""
+"""The places of connections, one bit each, as the kernels of bitmaps know them (csrc/bitmaps).
+
+They say all that the columns say, in 10 bits for 8 places: columns are kept in them alone
+(told.py).
+"""
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import torch
+from torch import Tensor
 
 from sparselayers.backends.native.library import ready, threads
-from sparselayers.backends.native.told import Told
+from sparselayers.backends.native.told import Told, tensor_of
 from sparselayers.connectivity import Connectivity
 
 WORD = 64  # places of a word
@@ -15,7 +23,7 @@ _MOST_INPUTS = 1 << 16
 
 def serves(connectivity: Connectivity) -> bool:
     """Return whether these connections can be told as bits: not in the widest of layers."""
-    return connectivity.shape[1] < _MOST_INPUTS and connectivity.col.dtype == torch.int32
+    return connectivity.shape[1] < _MOST_INPUTS and connectivity.dtype == torch.int32
 
 
 def bitmap_of(connectivity: Connectivity) -> Told:
@@ -40,4 +48,27 @@ def _make(connectivity: Connectivity) -> Told:
     starts = row_ptr.long()
     kernel = ready().Bitmap(outputs, inputs, bits.data_ptr(), before.data_ptr(), starts.data_ptr())
     kernel.fill(row_ptr.data_ptr(), col.data_ptr(), threads(connectivity.nnz))
-    return Told(kernel, (bits, before, starts))
+    told = Told(kernel, (bits, before, starts))
+    connectivity.keep_in(told.arrays, partial(_columns, told, inputs))
+    return told
+
+
+def _columns(told: Told, inputs: int, rows: slice, connections: slice) -> Tensor:
+    """Return the columns of some rows: of the numbers 0, 1, 2, … of places, those with a bit.
+
+    To the kernel they are the gradient of a dense layer, the same one for every row: it moves
+    numbers of 32 bits and computes nothing. What it writes it counts from the first connection of
+    all.
+    """
+    places = np.arange(inputs, dtype=np.int32)
+    col = np.empty(connections.stop - connections.start, dtype=np.int32)
+    ready().bitmap_compress_f32(
+        told.kernel,
+        rows.start,
+        rows.stop,
+        places.ctypes.data,
+        0,
+        col.ctypes.data - connections.start * col.itemsize,
+        threads(col.size),
+    )
+    return tensor_of(col)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from sparselayers.backends.native.bitmaps import all_finite, rows_of
 from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, ready, threads, threads_of_product
-from sparselayers.backends.native.told import Told
+from sparselayers.backends.native.told import Told, tensor_of
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.groups import of_every
 
@@ -100,7 +101,7 @@ class NOfM(Compiled, OneBackward):
         return batch <= MOST and self._of_every(connectivity) > 0
 
     def _of_every(self, connectivity: Connectivity) -> int:
-        if connectivity.col.dtype != torch.int32:
+        if connectivity.dtype != torch.int32:
             return 0
         found = of_every(self.m, connectivity)
         return found if found in self.n else 0
@@ -136,6 +137,8 @@ class NOfM(Compiled, OneBackward):
         places = torch.empty(outputs, turns, dtype=torch.int32)
         kernel = ready().NofM(outputs, inputs, n, self.m, places.data_ptr())
         _fill(kernel, connectivity, places=places)
+        columns = partial(_columns, places.numpy().view(np.uint32), n, self.m, inputs)
+        connectivity.keep_in((places,), columns)
         return Told(kernel, (places,))
 
 
@@ -164,6 +167,15 @@ def _fill(
 ) -> None:
     col = connectivity.col.contiguous()
     kernel.fill(col.data_ptr(), address(places), address(sources), threads(connectivity.nnz))
+
+
+def _columns(places: Any, n: int, m: int, inputs: int, rows: slice, connections: slice) -> Tensor:
+    """Return the columns of some rows: the first of its group and the place in it, of each."""
+    del connections
+    first = np.arange(0, inputs, m, dtype=np.int32).repeat(n)
+    place = places[rows, :, None] >> np.arange(0, 4 * _AT_ONCE, 4, dtype=np.uint32) & 0xF
+    place = place.reshape(len(place), -1)[:, : len(first)].astype(np.int32)
+    return tensor_of((place + first).reshape(-1))
 
 
 @cache

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import library
 from sparselayers.backends.native.compiled import Compiled
 from sparselayers.backends.native.library import address, ready, threads_of_product
-from sparselayers.backends.native.told import Told
+from sparselayers.backends.native.told import NUMPY, Told, tensor_of
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import HEIGHTS, row_block
 
@@ -123,7 +125,20 @@ def _make(connectivity: Connectivity) -> Told:
         begin.data_ptr(),
     )
     kernel.fill(row_ptr.data_ptr(), of_rows.data_ptr())
+    columns = partial(_columns, ptr.numpy(), col.numpy(), height, NUMPY[connectivity.dtype])
+    connectivity.keep_in((ptr, col), columns)
     return Told(kernel, (ptr, col, begin))
+
+
+def _columns(
+    ptr: Any, col: Any, height: int, dtype: Any, rows: slice, connections: slice
+) -> Tensor:
+    """Return the columns of some rows: those of its block, for each."""
+    block = np.arange(rows.start, rows.stop) // height
+    length = (ptr[1:] - ptr[:-1])[block]
+    before = length.cumsum() - length
+    place = np.arange(connections.stop - connections.start) + (ptr[block] - before).repeat(length)
+    return tensor_of(col[place].astype(dtype))
 
 
 @cache

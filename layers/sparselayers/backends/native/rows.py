@@ -1,19 +1,20 @@
 """Rows of connections as the kernels of the lanes know them, and the transpose (lanes/layer.h).
 
 Columns are kept in as few bits as name them, and cut into tiles, so that the features that a tile
-meets stay in the caches.
+meets stay in the caches. They are kept so alone (told.py).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sparselayers.backends.native.library import ready, threads
-from sparselayers.backends.native.told import Told
+from sparselayers.backends.native.told import NUMPY, Told, tensor_of
 from sparselayers.connectivity import Connectivity
 
 # Layers of no more features on either side name them in 16 bits: see layer.h.
@@ -47,7 +48,15 @@ def _make_rows(connectivity: Connectivity) -> Told:
     col = connectivity.col.to(kind.features, copy=True)
     (count, features), (filled, longest) = connectivity.shape, lengths(ptr)
     kernel = kind.rows(count, features, filled, longest, ptr.data_ptr(), col.data_ptr(), 0, 0)
-    return _tiled(Told(kernel, (ptr, col)), (count, features), filled, connectivity.nnz)
+    told = _tiled(Told(kernel, (ptr, col)), (count, features), filled, connectivity.nnz)
+    connectivity.keep_in((col,), partial(_columns, col.numpy(), NUMPY[connectivity.dtype]))
+    return told
+
+
+def _columns(col: Any, dtype: Any, rows: slice, connections: slice) -> Tensor:
+    """Return the columns of some connections, of the type that they had."""
+    del rows
+    return tensor_of(col[connections].astype(dtype))
 
 
 def _make_columns(connectivity: Connectivity) -> Told:
@@ -84,7 +93,7 @@ class Kind:
 def kind_of(connectivity: Connectivity) -> Kind:
     """Return the narrowest kind that serves these connections."""
     kernels = ready()
-    if connectivity.col.dtype == torch.int64:
+    if connectivity.dtype == torch.int64:
         return Kind(kernels.Rows64, torch.int64)
     if max(connectivity.shape) > _FEATURES_16:
         return Kind(kernels.Rows32, torch.int32)
