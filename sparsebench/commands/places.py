@@ -51,11 +51,9 @@ class Place(ABC):
 
     `in_passes`: a round of all cases comes before the next one. Without it the rounds of a contest
     follow each other, for nothing says that the same machine would measure the next.
-    `takes_again`: whether a case that was disturbed can be measured once more, on its machine.
     """
 
     in_passes = True
-    takes_again = True
 
     def __init__(self, threads: int, talk: Console) -> None:
         self.threads, self._talk = threads, talk
@@ -181,11 +179,12 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
 class There(Place):
     """The workers of a cluster."""
 
-    in_passes = takes_again = False  # the next one would be another machine's
+    in_passes = False  # the next one would be another machine's
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         super().__init__(crew.threads, terms.talk)
         self._cluster, self._crew, self._terms = cluster, crew, terms
+        self._sent = 0  # contests, at most
 
     def knows(self, record: Record) -> bool:
         """Tell by what a cluster notes of its hosts, or by the hardware of one of them."""
@@ -215,15 +214,17 @@ class There(Place):
 
     def measure(self, work: Work) -> int:
         """Measure on all workers at once."""
-        again, estimate = set(work.cases), Estimator(work.settings, work.earlier)
+        asked, estimate = set(work.cases), Estimator(work.settings, work.earlier)
+        first, self._sent = self._sent, self._sent + len(work.cases)
         with MachinesDisplay(self._talk, work.cases, estimate) as display:
             self._crew.told = display.waiting
             dispatcher = Dispatcher(
                 self._cluster, self._crew, work.store, work.settings, display,
                 together=self._terms.together, timeout_s=self._terms.timeout_s,
-                earlier=[r for r in work.earlier if r.case in again and self.knows(r)],
+                earlier=[r for r in work.earlier if r.case in asked and self.knows(r)],
+                first=first,
             )  # fmt: skip
-            for record in dispatcher.run(work.cases, work.deadline):
+            for record in dispatcher.run(work.cases, work.deadline, work.again):
                 display.done(record)
         return display.count
 
