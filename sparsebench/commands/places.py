@@ -18,7 +18,7 @@ from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
-from sparsebench.measuring import hostlock, machine, runner
+from sparsebench.measuring import hostlock, isolation, machine, runner
 from sparsebench.measuring.description import described, fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
@@ -28,6 +28,7 @@ from sparsebench.output import console as output
 from sparsebench.records import Record, Store, software
 from sparselayers import accelerator
 
+_PASS_S = 60.0  # after which the next pass is of processes that lie in memory otherwise
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
 
 
@@ -122,6 +123,7 @@ class Here(Place):
     def measure(self, work: Work) -> int:
         """Measure one after the other, alone on this machine."""
         cases = work.cases
+        isolation.renew(_PASS_S)
         if cases and (busy := machine.busy()) > _QUIET:
             warnings.warn(
                 f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
