@@ -3,13 +3,16 @@
     python benchmarks/calibrate.py measure --runs 10 --out build/calibration
     python benchmarks/calibrate.py report build/calibration --out results/reference/calibration.json
     python benchmarks/calibrate.py simulate --out results/reference/calibration-simulated.json
+    python benchmarks/calibrate.py stop --out results/reference/calibration-stopped.json
 
 `measure` runs a sweep of 72 cases again and again, each run as `sparsebench run` would, in three
 passes. Nothing changes between the runs, so all that they say differently is error: `report` counts
 how often an interval holds the median of the other runs' values, how often the intervals of two
 runs do not meet, and how many of the 72 cases `compare` calls faster or slower. `simulate` draws
 times from a known truth, and counts how often intervals hold it: ours, one from all samples
-together, and one from rounds that are drawn with replacement.
+together, and one from rounds that are drawn with replacement. `stop` does so where rounds are added
+until an interval is narrow enough, as by `--precision`: who stops where it happens to be narrow
+holds the truth less often.
 """
 
 from __future__ import annotations
@@ -28,11 +31,12 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import BASELINE
 from sparsebench.analysis.points import points
-from sparsebench.analysis.series import round_draws
+from sparsebench.analysis.precision import FEWEST
+from sparsebench.analysis.series import round_draws, student
 from sparsebench.campaign import run as campaign
-from sparsebench.cases.settings import Settings
+from sparsebench.cases.settings import MOST_ROUNDS, Settings
 from sparsebench.cases.sweep import Grid
-from sparsebench.measuring import machine
+from sparsebench.measuring import isolation, machine
 
 GRID = Grid(
     implementation=("dense", "ours", "torch_csr"), width=(256, 512, 1024),
@@ -47,6 +51,7 @@ def measure(runs: int, out: Path) -> None:
     """Measure the sweep `runs` times; what is there already counts."""
     cases = GRID.cases(("cpu",), (machine.default_threads(),))
     for number in range(runs):
+        isolation.end()  # what is forked from another process lies in memory otherwise
         settings = Settings(sample_s=SAMPLE_S, seed=1000 * number)
         campaign.measure(cases, out / f"run-{number}", settings)
 
@@ -112,6 +117,37 @@ def simulate(trials: int = 2000) -> list[dict]:
     return rows
 
 
+def stop(trials: int = 4000) -> list[dict]:
+    """Return how often intervals hold the truth that were narrow enough to stop, by their rule.
+
+    `narrow` is the share of those that became so narrow within MOST_ROUNDS.
+    """
+    rng, rows = np.random.default_rng(0), []
+    counts = np.arange(1, MOST_ROUNDS + 1)
+    reach = np.array([0.0] * 2 + [student(n) / n**0.5 for n in counts[2:]])  # of two: no interval
+    for between, asked in itertools.product((0.05, 0.1), (0.05, 0.1)):
+        logs = rng.normal(0, between, (trials, MOST_ROUNDS))
+        means = logs.cumsum(axis=1) / counts
+        squares = np.maximum((logs**2).cumsum(axis=1) - counts * means**2, 0)
+        halves = reach * np.sqrt(squares / np.maximum(counts - 1, 1))
+        for least in (3, FEWEST):
+            narrow = (halves <= np.log(1 + asked)) & (counts >= least)
+            narrow[:, -1] = True
+            last = narrow.argmax(axis=1)[:, None]
+            found, half = (np.take_along_axis(each, last, axis=1) for each in (means, halves))
+            rows.append(
+                {
+                    "between": between,
+                    "asked": asked,
+                    "least": least,
+                    "held": _share(abs(found) <= half),
+                    "rounds": round(float(last.mean()) + 1, 1),
+                    "narrow": _share(half <= np.log(1 + asked)),
+                }
+            )
+    return rows
+
+
 def _pooled(rounds: list[list[float]], name: str) -> Estimate:
     """Draw all samples with replacement, as if they were independent."""
     rng = np.random.default_rng(len(name))
@@ -166,9 +202,9 @@ def _share(outcomes: Sequence[bool]) -> float:
 
 
 def main() -> None:
-    """Measure, report or simulate."""
+    """Do what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("measure", "report", "simulate"))
+    parser.add_argument("what", choices=("measure", "report", "simulate", "stop"))
     parser.add_argument("folder", type=Path, nargs="?", help="of the runs, for report")
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--out", type=Path, required=True)
@@ -176,7 +212,8 @@ def main() -> None:
     if given.what == "measure":
         measure(given.runs, given.out)
         return
-    found = report(given.folder) if given.what == "report" else simulate()
+    kinds = {"report": lambda: report(given.folder), "simulate": simulate, "stop": stop}
+    found = kinds[given.what]()
     given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=1))
 

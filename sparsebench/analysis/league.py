@@ -17,6 +17,9 @@ from sparsebench.analysis.once import once
 from sparsebench.analysis.point import Point
 from sparsebench.analysis.relative import logs_behind
 
+# Of the problems: whose times are of fewer does not stand before those that were timed at as many.
+_MOST = 0.9
+
 # What becomes of a problem: won by the fastest where the intervals tell it from every other; a tie
 # of the fastest with those that they do not; "fastest" where there is no interval.
 Outcome = Literal["win", "tie", "fastest"]
@@ -49,7 +52,10 @@ class Standing:
 
 @once
 def league(points: Sequence[Point]) -> list[Standing]:
-    """Return the standings of all implementations among `points`, the fastest first."""
+    """Return the standings of all implementations among `points`, the fastest first.
+
+    Those that were timed at less than nine tenths of the problems come after all others.
+    """
     tally = Tally(points)
     for problem in problems(points):
         tally.add(problem)
@@ -122,6 +128,8 @@ def _mean_memory(points: Iterable[Point]) -> float | None:
     return float(np.exp(np.mean(np.log(found)))) if found else None
 
 
-def _rank(standing: Standing) -> tuple[float, str]:
+def _rank(standing: Standing) -> tuple[bool, float, str]:
+    """Put last who was timed at few problems: those may be the ones that suit it."""
     time = standing.relative_time
-    return (float("inf") if time is None else time.value), standing.implementation
+    few = standing.timed < _MOST * standing.problems
+    return few, (float("inf") if time is None else time.value), standing.implementation

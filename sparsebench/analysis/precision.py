@@ -8,14 +8,22 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import Point
 
+FEWEST = 5  # rounds, before an interval that happens to be narrow is taken for one
+
 
 def imprecise(points: Iterable[Point], precision: float) -> list[Point]:
     """Return the points whose 95% interval reaches further from its value than `precision`.
 
     That of the speed-up over dense, or of the time where dense was not timed. The share is of the
-    value: 0.05 is from 1/1.05 of it to 1.05 times it. What the value is plays no part.
+    value: 0.05 is from 1/1.05 of it to 1.05 times it. What the value is plays no part. Nor is a
+    point precise enough that has fewer rounds than FEWEST: who stops at the first narrow interval
+    stops where it is too narrow by chance.
     """
-    return [p for p in points if p.ok and not _narrow(_interval(p), precision)]
+    return [p for p in points if p.ok and not (_rounds(p) and _narrow(_interval(p), precision))]
+
+
+def _rounds(point: Point) -> bool:
+    return len(point.rounds.logs) >= FEWEST
 
 
 def _interval(point: Point) -> Estimate | None:

@@ -18,7 +18,7 @@ from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.dispatcher import Dispatcher
 from sparsebench.cluster.target import Target
 from sparsebench.errors import InputError
-from sparsebench.measuring import hostlock, machine, runner
+from sparsebench.measuring import hostlock, isolation, machine, runner
 from sparsebench.measuring.description import described, fingerprint
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.progress import Display, MachinesDisplay
@@ -28,6 +28,7 @@ from sparsebench.output import console as output
 from sparsebench.records import Record, Store, software
 from sparselayers import accelerator
 
+_PASS_S = 60.0  # after which the next pass is of processes that lie in memory otherwise
 _QUIET = 0.2  # the fraction of all CPUs that others may take without disturbing
 
 
@@ -51,11 +52,9 @@ class Place(ABC):
 
     `in_passes`: a round of all cases comes before the next one. Without it the rounds of a contest
     follow each other, for nothing says that the same machine would measure the next.
-    `takes_again`: whether a case that was disturbed can be measured once more, on its machine.
     """
 
     in_passes = True
-    takes_again = True
 
     def __init__(self, threads: int, talk: Console) -> None:
         self.threads, self._talk = threads, talk
@@ -124,6 +123,7 @@ class Here(Place):
     def measure(self, work: Work) -> int:
         """Measure one after the other, alone on this machine."""
         cases = work.cases
+        isolation.renew(_PASS_S)
         if cases and (busy := machine.busy()) > _QUIET:
             warnings.warn(
                 f"other programs take {busy:.0%} of the CPU: times will be wrong", stacklevel=1
@@ -181,11 +181,12 @@ def there(target: Target, terms: Terms) -> Iterator[There]:
 class There(Place):
     """The workers of a cluster."""
 
-    in_passes = takes_again = False  # the next one would be another machine's
+    in_passes = False  # the next one would be another machine's
 
     def __init__(self, cluster: DaskCluster, crew: Crew, terms: Terms) -> None:
         super().__init__(crew.threads, terms.talk)
         self._cluster, self._crew, self._terms = cluster, crew, terms
+        self._sent = 0  # contests, at most
 
     def knows(self, record: Record) -> bool:
         """Tell by what a cluster notes of its hosts, or by the hardware of one of them."""
@@ -215,15 +216,17 @@ class There(Place):
 
     def measure(self, work: Work) -> int:
         """Measure on all workers at once."""
-        again, estimate = set(work.cases), Estimator(work.settings, work.earlier)
+        asked, estimate = set(work.cases), Estimator(work.settings, work.earlier)
+        first, self._sent = self._sent, self._sent + len(work.cases)
         with MachinesDisplay(self._talk, work.cases, estimate) as display:
             self._crew.told = display.waiting
             dispatcher = Dispatcher(
                 self._cluster, self._crew, work.store, work.settings, display,
                 together=self._terms.together, timeout_s=self._terms.timeout_s,
-                earlier=[r for r in work.earlier if r.case in again and self.knows(r)],
+                earlier=[r for r in work.earlier if r.case in asked and self.knows(r)],
+                first=first,
             )  # fmt: skip
-            for record in dispatcher.run(work.cases, work.deadline):
+            for record in dispatcher.run(work.cases, work.deadline, work.again):
                 display.done(record)
         return display.count
 

@@ -23,6 +23,8 @@ from sparsebench.measuring.runner import Again
 from sparsebench.output import console, errors
 from sparsebench.records import Record, Store, load
 
+_WHILE = "while disturbed cases were taken again: every case has a record in "
+
 
 def measure(
     cases: list[Case],
@@ -70,12 +72,11 @@ def measure(
         try:
             told = _retaken(place, replace(work, cases=pending), time.monotonic() - begun)
         except Interrupted:
-            errors.print(
-                "interrupted while disturbed cases were taken again: every case has a record in "
-                f"{store.path}; --retry-failed takes them again",
-                highlight=False, soft_wrap=True,
-            )  # fmt: skip
+            line = f"interrupted {_WHILE}{store.path}; --retry-failed takes them again"
+            errors.print(line, highlight=False, soft_wrap=True)
             raise
+        except ClusterError as error:
+            raise ClusterError(f"{error} {_WHILE}{store.path}") from None
         talk.print(str(told), highlight=False, soft_wrap=True)
 
 
@@ -96,9 +97,8 @@ def _retaken(place: Place, work: Work, measured_s: float) -> retakes.Retakes:
         )
 
     return retakes.take(
-        work.store, found, measure, work.settings, measured_s,
-        deadline=work.deadline, possible=place.takes_again,
-    )  # fmt: skip
+        work.store, found, measure, work.settings, measured_s, deadline=work.deadline
+    )
 
 
 def _known(

@@ -26,10 +26,10 @@ import torch
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.cluster import versions
-from sparsebench.cluster.messages import GREET, Greeting, Task, Told, from_json, to_json
+from sparsebench.cluster.messages import GREET, Greeting, Task, Told, from_json, short, to_json
 from sparsebench.measuring import hostlock, isolation, machine
 from sparsebench.measuring.description import described
-from sparsebench.measuring.runner import Bench
+from sparsebench.measuring.runner import Bench, Pace
 
 IDLE_S = 120.0  # without work for so long, it frees its memory by ending
 ALIVE_S = 2.0
@@ -68,6 +68,7 @@ class _Agent:
     def __init__(self, channel: TextIO, scratch: Path) -> None:
         self._channel, self._scratch = channel, scratch
         self._lock = threading.Lock()
+        self._pace = Pace()  # of all that is measured here
         self._settings: Settings | None = None
         self._bench: Bench
         self._task: Task
@@ -95,12 +96,13 @@ class _Agent:
         task = self._task
         if self._settings != task.settings:
             self._settings = task.settings
-            self._bench = Bench(self._scratch, task.settings, self._under_way)
+            self._bench = Bench(self._scratch, task.settings, self._under_way, self._pace)
         gpu = greeting().devices.get(task.cases[0].device) if task.together else None
-        run = {"id": task.run, "seed": task.seed, "attempt": task.attempt, "host": host()[:8]}
+        run = {"id": task.run, "seed": task.seed, "attempt": task.attempt, "host": short(host())}
+        again = dict(zip(task.cases, task.again, strict=False))
         with hostlock.measuring(waiting=self._waiting, gpu=None if gpu == "cpu" else gpu):
             described(task.cases[0])  # the roofline, before and not between two implementations
-            for turns in self._bench.measure(list(task.cases)):
+            for turns in self._bench.measure(task.cases, again):
                 position = {"position": task.positions[task.cases.index(turns.case)]}
                 self._tell("record", record=turns.record(described(turns.case), run | position))
 

@@ -2,26 +2,28 @@
 
 A contest runs on one worker, whole, so that both sides of every ratio come from one machine. If
 that worker dies or hangs, all of it is measured again on another, and what had arrived of it is
-replaced. One host measures one contest at a time.
+replaced. What was disturbed and is taken again goes to the host that had it, or nowhere: its rounds
+are added to those before. One host measures one contest at a time.
 """
 
 from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
 from sparsebench.cluster.connection import Cluster, Ended
 from sparsebench.cluster.crew import Crew, Member
-from sparsebench.cluster.messages import Task, Told, from_json, to_json
+from sparsebench.cluster.messages import Task, Told, from_json, short, to_json
 from sparsebench.errors import ClusterError
-from sparsebench.measuring.runner import numbers, ordered
+from sparsebench.measuring.runner import Again, numbers, ordered
 from sparsebench.records import Record, Store
 
 ATTEMPTS = 3  # the first, and twice on another worker
@@ -55,6 +57,11 @@ class _Job:
     over: bool = False
 
     @property
+    def host(self) -> str | None:
+        """The only one that may measure it, as it had the rounds before; None where any may."""
+        return self.task.again[0].host if self.task.again else None
+
+    @property
     def key(self) -> str:
         return f"contest {self.task.number} {self.task.attempt}"
 
@@ -63,7 +70,8 @@ class Dispatcher:
     """Measures cases on the members of a crew.
 
     With `together`, GPUs of a host are measured at the same time. `timeout_s` is how long there
-    may be no worker at all. `earlier` are records of the folder that new ones may replace.
+    may be no worker at all. `earlier` are records of the folder that new ones may replace. Contests
+    are numbered from `first`: what comes late of those of another dispatcher is told by that.
     """
 
     def __init__(
@@ -77,9 +85,11 @@ class Dispatcher:
         together: bool = False,
         timeout_s: float = 30.0,
         earlier: Sequence[Record] = (),
+        first: int = 0,
     ) -> None:
         self._cluster, self._crew, self._store, self._watcher = cluster, crew, store, watcher
         self._settings, self._together, self._timeout_s = settings, together, timeout_s
+        self._first = first
         self._kept: dict[str, dict[str, int]] = {}  # attempt by case and machine
         for record in earlier:
             self._note(record, -1)
@@ -89,17 +99,24 @@ class Dispatcher:
         self._last_numbers: dict[str, tuple[Any, ...]] = {}
         self._alone_since: float | None = None
 
-    def run(self, cases: list[Case], deadline: float | None = None) -> Iterator[Record]:
+    def run(
+        self,
+        cases: list[Case],
+        deadline: float | None = None,
+        again: Mapping[Case, Again] = MappingProxyType({}),
+    ) -> Iterator[Record]:
         """Measure `cases`; append each record and yield it: the first of each case.
 
-        No contest is begun after `deadline` (of `time.monotonic`). Raises ClusterError where the
-        scheduler is gone, or all workers for too long: what arrived is on disk.
+        No contest is begun after `deadline` (of `time.monotonic`). Of `again` are those that had
+        rounds before, or none is. Raises ClusterError where the scheduler is gone, or all workers
+        for too long: what arrived is on disk.
         """
-        self._jobs = self._contests(cases)
-        self._waiting, self._running = list(self._jobs), list[_Job]()
+        self._jobs = self._contests(cases, again)
+        self._waiting, self._running = list(self._jobs.values()), list[_Job]()
         try:
             while self._waiting or self._running:
                 yield from self._lose(self._crew.look())
+                self._leave_absent()
                 if deadline is None or time.monotonic() < deadline:
                     self._place()
                 elif not self._running:
@@ -110,11 +127,15 @@ class Dispatcher:
             if self._replaced or self._superseded:
                 self._store.drop(self._superseded)  # which also leaves one of each identity
 
-    def _contests(self, cases: list[Case]) -> list[_Job]:
+    def _contests(self, cases: list[Case], again: Mapping[Case, Again]) -> dict[int, _Job]:
         cases = ordered(cases, self._settings.seed)
         position = {case: number for number, case in enumerate(cases)}
         run = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        contests = [tuple(rivals) for _, rivals in groupby(cases, key=lambda case: case.contest)]
+
+        def place(case: Case) -> tuple[Any, ...]:
+            return (again[case].host if case in again else None, case.contest)
+
+        contests = [tuple(rivals) for _, rivals in groupby(cases, key=place)]
         tasks = [
             Task(
                 run=run,
@@ -125,10 +146,11 @@ class Dispatcher:
                 positions=tuple(position[case] for case in rivals),
                 settings=self._settings,
                 together=self._together,
+                again=tuple(again[case] for case in rivals if case in again),
             )
-            for number, rivals in enumerate(contests)
+            for number, rivals in enumerate(contests, self._first)
         ]
-        return [_Job(task, numbers(task.cases[0])) for task in tasks]
+        return {task.number: _Job(task, numbers(task.cases[0])) for task in tasks}
 
     def _take_in(self) -> Iterator[Record]:
         """Take in what has come, after waiting for the first of it a little."""
@@ -148,7 +170,9 @@ class Dispatcher:
                 return  # a place is free: fill it before all else
 
     def _told(self, told: Told) -> Iterator[Record]:
-        job = self._jobs[told.number]
+        job = self._jobs.get(told.number)
+        if job is None:
+            return  # of an earlier dispatcher, which had it with the answer
         if told.record is not None:
             yield from self._keep(job, told.attempt, told.record)
         elif job.member is not None and told.attempt == job.task.attempt:
@@ -168,12 +192,16 @@ class Dispatcher:
             told = from_json(Told, line)
             if told.record is not None:
                 yield from self._keep(job, told.attempt, told.record)
-        machine = str(job.member.greeting.machine["id"])
-        for case in job.task.cases:  # what an earlier worker had sent of it would stand alone
+        if not job.task.again:
+            self._supersede(job, str(job.member.greeting.machine["id"]))
+        self._free(job, over=True)
+
+    def _supersede(self, job: _Job, machine: str) -> None:
+        """What an earlier worker had sent of a contest would stand alone: `machine` has it all."""
+        for case in job.task.cases:
             known = self._kept.get(case.key, {})
             others = {other for other in known if other.partition(" ")[0] != machine}
             self._superseded |= {(case.key, other) for other in others}
-        self._free(job, over=True)
 
     def _keep(self, job: _Job, attempt: int, record: Record) -> Iterator[Record]:
         """Write `record` unless it has come already, or a later attempt has brought another."""
@@ -207,11 +235,11 @@ class Dispatcher:
         assert member is not None
         self._cluster.forget(job.key)
         job.failed_on.append(member.address)
-        over = len(job.failed_on) >= ATTEMPTS
-        self._watcher.waiting(
-            f"{member.name}: {why}; its cases {'are given up' if over else 'go to another'}"
-        )
-        if over:
+        again = bool(job.task.again)
+        over = again or len(job.failed_on) >= ATTEMPTS
+        then = "stay as they were" if again else "are given up" if over else "go to another"
+        self._watcher.waiting(f"{member.name}: {why}; its cases {then}")
+        if over and not again:
             missing = [c for c in job.task.cases if c.key not in self._kept]
             for case in missing:
                 yield from self._keep(job, job.task.attempt, self._error(job, member, case, why))
@@ -230,7 +258,7 @@ class Dispatcher:
             machine=member.greeting.machine,
             run={
                 "id": task.run, "seed": task.seed, "attempt": task.attempt,
-                "host": member.host[:8], "position": task.positions[task.cases.index(case)],
+                "host": short(member.host), "position": task.positions[task.cases.index(case)],
                 "rounds": 0,
             },
         )  # fmt: skip
@@ -260,6 +288,8 @@ class Dispatcher:
     def _fits(self, job: _Job, member: Member) -> bool:
         case = job.task.cases[0]
         crew = self._crew.members.values()
+        if job.host not in (None, short(member.host)):
+            return False
         if not member.has(case) and any(other.has(case) for other in crew):
             return False  # where nobody has the device, anybody may say so
         if member.address in job.failed_on and any(
@@ -276,6 +306,11 @@ class Dispatcher:
             and j.member.greeting.devices.get(j.task.cases[0].device) != device
             for j in neighbours
         )
+
+    def _leave_absent(self) -> None:
+        """Wait for no host that has gone: nobody else can go on with what it had."""
+        here = {None, *(short(member.host) for member in self._crew.members.values())}
+        self._waiting = [job for job in self._waiting if job.host in here]
 
     def _rank(self, job: _Job, member: Member) -> tuple[bool, bool]:
         """Best a contest whose numbers the worker has; last one whose numbers another one has."""

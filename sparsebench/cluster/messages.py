@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
+from sparsebench.measuring.runner import Again
 from sparsebench.records import Record
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ class Task:
     """The cases of one contest, in the order to measure them; `positions` are theirs in the run.
 
     `attempt` counts from 0. With `together` the GPUs of a host are measured at the same time.
+    `again` says for each case that had rounds before how it is taken once more; else it is empty.
     """
 
     run: str
@@ -31,6 +33,7 @@ class Task:
     positions: tuple[int, ...]
     settings: Settings
     together: bool = False
+    again: tuple[Again, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,11 @@ class Told:
     text: str = ""
     record: Record | None = None
     greeting: Greeting | None = None
+
+
+def short(host: str) -> str:
+    """Return what a record keeps of the `host` of a Greeting."""
+    return host[:8]
 
 
 def to_json(message: Task | Told) -> str:

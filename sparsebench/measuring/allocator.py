@@ -28,13 +28,20 @@ _MMAP_MAX = -4
 _NEVER = -1
 _TORCH = Path(torch.__file__).with_name("lib") / "libtorch_cpu.so"
 _PAGE = 4096
+_BLOCKS = 65536  # by themselves, at most, as glibc has it
 _LARGEST = 32 << 20  # what glibc raises the threshold to by itself, as blocks are freed
 
 
 def keep_freed() -> bool:
-    """Keep the heap of this process from now on; return whether the C library can be told so."""
+    """Keep the heap of this process from now on; return whether the C library can be told so.
+
+    Large blocks are mapped as without us, whatever the layer that is measured has told glibc: else
+    it would have kept gradients where its rivals have fresh ones.
+    """
     if (mallopt := _function("mallopt")) is None:
         return False
+    blocks = os.environ.get("MALLOC_MMAP_MAX_", "")
+    mallopt(_MMAP_MAX, int(blocks) if blocks.isdecimal() else _BLOCKS)
     return bool(mallopt(_TRIM_THRESHOLD, _NEVER) and mallopt(_MMAP_THRESHOLD, _LARGEST))
 
 
@@ -67,7 +74,7 @@ def exact() -> Iterator[bool]:
         yield False
         return
     usual = ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2 * _LARGEST), (_TOP_PAD, 32 * _PAGE))
-    tight = ((_MMAP_THRESHOLD, _PAGE), (_TRIM_THRESHOLD, 0), (_TOP_PAD, 0))
+    tight = ((_MMAP_MAX, _BLOCKS), (_MMAP_THRESHOLD, _PAGE), (_TRIM_THRESHOLD, 0), (_TOP_PAD, 0))
     try:
         told = [bool(mallopt(*option)) for option in tight]  # every one, whatever the others say
         yield all(told)

@@ -9,16 +9,17 @@ a turn, the input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sparsebench.cases import problem
-from sparsebench.cases.case import Case
+from sparsebench.cases import phases, problem
+from sparsebench.cases.case import Case, Phase
 from sparsebench.implementations import Implementation
-from sparsebench.measuring import memory
+from sparsebench.measuring import memory, oracle
+from sparsebench.measuring.verification import Incorrect, drop_gradients
 
 LAYERS = 8
 _CPUS = Path("/sys/devices/system/cpu")
@@ -26,10 +27,41 @@ _UNKNOWN = 64 << 20  # bytes, where the system does not tell
 
 
 def others(implementation: Implementation, case: Case, folder: Path) -> list[nn.Module]:
-    """Build the other layers of a turn, of the numbers in `folder`: fewer where memory is short."""
-    given = problem.load(folder / "problem.pt", case.device, case.phase)
+    """Build the other layers of a turn, of the numbers in `folder`: fewer where memory is short.
+
+    Each reads them for itself: of layers that share their connections only one would find them in
+    memory.
+    """
     room = memory.available(case.device) // 2 // max(1, implementation.bytes_needed(case))
-    return [implementation.build(given) for _ in range(min(LAYERS - 1, room))]
+    path = folder / "problem.pt"
+    return [
+        implementation.build(problem.load(path, case.device, case.phase))
+        for _ in range(min(LAYERS - 1, room))
+    ]
+
+
+def check(modules: Sequence[nn.Module], x: Tensor, dy: Tensor, case: Case, allowed: float) -> None:
+    """Compare the layers of a turn with the first, which is verified by itself.
+
+    They were made of the same numbers and called as often. Raises Incorrect where an output or a
+    gradient differs by more than `allowed`, relative to the largest entry.
+    """
+    if case.phase == "rewiring":
+        return  # each grows where it happens to
+    phase: Phase = "inference" if case.phase == "inference" else "forward_backward"
+    wanted: list[Tensor] = []
+    for module in modules:
+        found = [phases.step(module, x, dy, phase)()]
+        gradients = [leaf.grad for leaf in (x, *module.parameters())]
+        found += [g for g in gradients if g is not None and g.layout == torch.strided]
+        wanted = wanted or [tensor.double() for tensor in found]
+        if module is not modules[0]:  # the last timed step's are looked at as well
+            drop_gradients(module, x)
+        if len(found) != len(wanted) or any(
+            not oracle.relative_error(tensor, exact) <= allowed
+            for tensor, exact in zip(found, wanted, strict=True)
+        ):
+            raise Incorrect("the layers of a turn, made of the same numbers, differ")
 
 
 def eviction() -> Callable[[], object]:

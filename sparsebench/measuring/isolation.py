@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -24,6 +26,7 @@ from sparsebench.records import Status
 _CONTEXT = multiprocessing.get_context("forkserver")
 _PRELOADED = ("sparsebench.measuring.worker", "sparsebench.measuring.roofline", "sparsebench.cli")
 _CONTEXT.set_forkserver_preload(["torch._dynamo", *_PRELOADED])
+_forking: list[float] = []  # since when there is one, of time.monotonic
 
 
 class Failure(Exception):  # noqa: N818 — an answer too, and no error of ours
@@ -40,13 +43,16 @@ def call(
     """Return `function(*args)`, computed in a new process whose output goes to `log`.
 
     Raises Failure where the function raises, runs out of memory or of time, or its process dies.
-    The process is gone when this returns, however it returns, and ends when this process dies.
+    The process is gone when this returns, however it returns, and ends when this process dies; so
+    are those that it has started: what a library leaves running would take the next one's cores.
     """
     killed_before = _oom_kills()
     receiver, sender = _CONTEXT.Pipe(duplex=False)
     process = _CONTEXT.Process(target=_child, args=(sender, function, args, log), daemon=True)
     try:
         process.start()
+        if not _forking:
+            _forking.append(time.monotonic())
         sender.close()
         if not receiver.poll(timeout_s):
             raise Failure("timeout", f"took longer than {timeout_s:g} s")
@@ -57,6 +63,8 @@ def call(
     finally:
         receiver.close()
         if process.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):  # it had not come so far
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
             process.join()
     if status != "ok":
@@ -70,11 +78,23 @@ def end() -> None:
     multiprocessing has no public way to: it ends its forkserver when the program ends.
     """
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    _forking.clear()
+
+
+def renew(older_than_s: float) -> None:
+    """End it where it is older: all that are forked from one find their memory at its addresses.
+
+    How code and data happen to lie is then another matter of chance, and some seconds.
+    """
+    if _forking and time.monotonic() - _forking[0] > older_than_s:
+        end()
 
 
 def _child(
     sender: Connection, function: Callable[..., Any], args: tuple[object, ...], log: Path
 ) -> None:
+    with suppress(OSError):
+        os.setpgid(0, 0)  # a group of its own, with all that it starts
     gc.freeze()  # what was imported before the fork is never garbage: collecting takes no time now
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -92,6 +112,8 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

@@ -57,14 +57,13 @@ def take(
     measured_s: float,
     *,
     deadline: float | None = None,
-    possible: bool = True,
 ) -> Retakes:
     """Take the cases of `records` again that were disturbed, while `measured_s` allow it.
 
     In passes over all of them, so that a case is taken again minutes later where there are many.
     The rounds before stay in the record, marked. `records` returns what `store` has of the cases
-    by now; `measure` appends a round of each to it. None is begun after `deadline` (of
-    `time.monotonic`), nor where it is not `possible`.
+    by now; `measure` appends a round of each to it, on the host that measured it before, where that
+    is there. None is begun after `deadline` (of `time.monotonic`).
     """
     found = records()
     bad = _lacking(found)
@@ -74,7 +73,7 @@ def take(
     begun = time.monotonic()
     tries = Counter[Case]()  # one that failed leaves no round that would tell
     end = min([begun + told.allowed_s, *([] if deadline is None else [deadline])])
-    while bad and possible and time.monotonic() < end:
+    while bad and time.monotonic() < end:
         once = replace(settings, rounds=1, seed=settings.seed + 1)
         measure(found, {case: _again(record) for case, record in bad.items()}, once, end)
         tries.update(list(bad))
@@ -103,7 +102,8 @@ def _again(record: Record) -> Again:
     """Return how a case is taken once more."""
     calls = max((turn.calls_per_sample for turn in record.rounds if not turn.retaken), default=1)
     number = 1 + max((turn.retaken for turn in record.rounds), default=0)
-    return Again(calls=max(1, calls // _SHORTER), number=number)
+    host = str(record.run.get("host", ""))
+    return Again(calls=max(1, calls // _SHORTER), number=number, host=host)
 
 
 def _cases(count: int) -> str:

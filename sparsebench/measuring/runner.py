@@ -3,9 +3,11 @@
 Cases that share a problem, threads aside, are measured one after the other, in rounds: every
 implementation once, then every one again in the opposite order, each time in a process of its own.
 The samples of a case's rounds are joined. So both sides of a ratio are taken within seconds of each
-other, a steady drift of the machine's speed cancels, and what differs from process to process (the
-layout of memory, above all) is sampled too. What several implementations need alike, the problem's
-numbers and the oracle's answer, is computed once, in a process before them.
+other, a steady drift of the machine's speed cancels, and what differs from process to process is
+sampled too: the pages of memory that it gets; and, where a pass over a sweep takes a minute, the
+addresses of code and data, which are those of the process that all of a pass are forked from. What
+several implementations need alike, the problem's numbers and the oracle's answer, is computed once,
+in a process before them.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -72,7 +74,7 @@ def run(
     cases = ordered(cases, settings.seed)
     position = {case: number for number, case in enumerate(cases)}
     this = {"id": datetime.now(UTC).strftime("%Y%m%dT%H%M%S"), "seed": settings.seed}
-    bench = Bench(store.folder / ".scratch", settings, under_way, again, loops)
+    bench = Bench(store.folder / ".scratch", settings, under_way, Pace(loops))
 
     def joined(turns: Turns) -> Record:
         return turns.record(machine(turns.case), this | {"position": position[turns.case]})
@@ -83,15 +85,14 @@ def run(
                 return
             rivals = list(group)
             with hold(rivals[0]):
-                for turns in bench.measure(rivals):
+                for turns in bench.measure(rivals, again):
                     record = joined(turns)
-                    if turns.again and record.status not in ("ok", "incorrect"):
-                        continue  # the rounds before are there, and right
                     store.append(record)
                     yield record
     except (Interrupted, KeyboardInterrupt, GeneratorExit):
         for turns in bench.begun:  # what had a round is kept: only the turn under way is lost
-            store.append(joined(turns))
+            if not turns.lost:
+                store.append(joined(turns))
         raise
     finally:
         bench.clear()
@@ -111,18 +112,23 @@ class Bench:
         scratch: Path,
         settings: Settings,
         under_way: Callable[[Case], None],
-        again: Mapping[Case, Again] = MappingProxyType({}),
-        loops: Iterable[float] = (),
+        pace: Pace,
     ) -> None:
         self._scratch, self._settings, self._under_way = scratch, settings, under_way
-        self._again, self._pace = again, Pace(loops)
+        self._pace = pace
         self._prepared: tuple[Any, ...] = ()
         self._every: list[Turns] = []
         self.clear()  # what a killed run left
 
-    def measure(self, rivals: list[Case]) -> Iterator[Turns]:
-        """Measure the cases of one contest in rounds; yield each when it has had its last."""
-        every = self._every = [Turns(case, again=self._again.get(case)) for case in rivals]
+    def measure(
+        self, rivals: Sequence[Case], again: Mapping[Case, Again] = MappingProxyType({})
+    ) -> Iterator[Turns]:
+        """Measure the cases of one contest in rounds; yield each when it has had its last.
+
+        Those that are taken `again` and fail are not yielded: the rounds before are there, and
+        right.
+        """
+        every = self._every = [Turns(case, again=again.get(case)) for case in rivals]
         for number in range(self._settings.rounds):
             for turns in every if number % 2 == 0 else reversed(every):
                 if turns.over:
@@ -132,7 +138,8 @@ class Bench:
                     turns.outcomes.append(self._turn(turns))
                 if turns.over or number == self._settings.rounds - 1:
                     turns.ended = True
-                    yield turns
+                    if not turns.lost:
+                        yield turns
 
     @property
     def begun(self) -> list[Turns]:
@@ -190,10 +197,14 @@ class Bench:
 
 @dataclass(frozen=True)
 class Again:
-    """A case is taken once more: with how many calls a sample, and for the how-manieth time."""
+    """A case is taken once more: with how many calls a sample, and for the how-manieth time.
+
+    `host` is which of a cluster's has measured it before: the only one that can go on with it.
+    """
 
     calls: int
     number: int
+    host: str = ""
 
 
 class Pace:
@@ -248,6 +259,11 @@ class Turns:
             return False
         last = self.outcomes[-1]
         return last.status != "ok" or min(last.times.samples) > SLOW_S
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing came of it that says more than the rounds that there were before."""
+        return self.again is not None and self.outcomes[-1].status not in ("ok", "incorrect")
 
     def record(self, machine: dict[str, Any], run: dict[str, Any]) -> Record:
         """Join the rounds."""

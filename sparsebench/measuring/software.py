@@ -20,6 +20,8 @@ from sparsebench.records import software
 # How times are taken: raised when a change of it changes what a time means.
 # 1: as it was before records said. 2: samples know how they were disturbed; verified afterwards.
 METHOD = "2"
+# The same of a competitor in cold caches. 2: layers of a turn share no connections.
+COLD = "2"
 
 # What tells the runtimes of OpenMP and MKL how their threads wait and where they run.
 _THREADS = (
@@ -48,6 +50,8 @@ def of(case: Case, machine: dict[str, Any]) -> dict[str, str]:
     parts = [_own(case.implementation)]
     if implementation.stands_on:
         parts.append(" ".join(machine["layers"].get(name, "") for name in ("backend", "isa")))
+    if case.cache == "cold":
+        parts.append(f"cold {COLD}")
     if (owner := TOPOLOGIES.owner(case.topology)) != extensions.HERE:
         parts.append(f"connections of {owner}")
     return told | {software.OWN: ", ".join(part.strip() for part in parts)}
@@ -57,21 +61,31 @@ def of(case: Case, machine: dict[str, Any]) -> dict[str, str]:
 def _own(name: str) -> str:
     """Return the releases of a competitor's libraries, and a digest of its sources in the project.
 
-    Of another distribution's also that one's release; its sources are those of its own package. Of
-    the library of layers, where it stands on that, the compiled kernels count too.
+    Of another distribution's also that one's release, and all of its own package. Of that, as of
+    the library of layers where it stands on that, the compiled kernels count too.
     """
     implementation, owner = IMPLEMENTATIONS[name], IMPLEMENTATIONS.owner(name)
-    rooms: tuple[str, ...] = (IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0],)
-    if owner != extensions.HERE:
-        rooms += (type(implementation).__module__.partition(".")[0],)
-    classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(rooms)]
+    room = IMPLEMENTATIONS["dense"].__module__.rpartition(".")[0]
+    classes = [c for c in type(implementation).__mro__ if c.__module__.startswith(room)]
     files = [Path(inspect.getfile(c)) for c in classes if c is not Implementation]
-    for package in implementation.stands_on:
-        folder = Path(str(import_module(package).__file__)).parent
-        files += sorted(f for f in folder.rglob("*") if f.suffix in (".py", ".so"))
+    home = type(implementation).__module__
+    own = () if home.startswith(room) else (home.partition(".")[0],)
+    for package in (*implementation.stands_on, *own):
+        files += _sources(package)
     packages = dict.fromkeys(module.partition(".")[0] for module in implementation.modules)
     brought = [] if owner == extensions.HERE else [owner]
     return ", ".join([*brought, *map(_release, packages), digest(files)])
+
+
+def _sources(package: str) -> list[Path]:
+    """Return what a package consists of, compiled modules too; of a single module its file."""
+    module = import_module(package)
+    if getattr(module, "__file__", None) is None:  # nobody's own: others install into it as well
+        return []
+    file = Path(str(module.__file__))
+    if not hasattr(module, "__path__"):
+        return [file]
+    return sorted(f for f in file.parent.rglob("*") if f.suffix in (".py", ".so"))
 
 
 def _release(package: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import NoneType
 
 import torch
 from torch import Tensor, nn
@@ -77,14 +78,34 @@ def judge(errors: dict[str, float], dtype: str, *, when: str = "") -> None:
 def gradients(
     implementation: Implementation, module: nn.Module, given: Problem
 ) -> dict[str, Tensor]:
-    """Return the gradients that a step left, by name, in the order of the problem."""
+    """Return the gradients that a step left, by name, in the order of the problem.
+
+    Those of weights are what an optimizer finds in the parameters, which are doubled before they
+    are asked for: what is computed only then is half of what it should be. Raises Incorrect where
+    parameters or their gradients are of a type that could compute when it is read.
+    """
     if given.x.grad is None:
         raise RuntimeError("the backward pass left no gradient of the input")
-    return {
-        "input": given.x.grad,
-        "values": implementation.values_gradient(module, given),
-        "bias": implementation.bias_gradient(module, given),
-    }
+    for name, parameter in module.named_parameters():
+        if type(parameter) is not nn.Parameter or type(parameter.grad) not in (Tensor, NoneType):
+            raise Incorrect(f"the parameter {name}, or its gradient, is no plain tensor")
+        if parameter.grad is not None:
+            parameter.grad = _doubled(parameter.grad, given)
+    values = implementation.values_gradient(module, given)
+    bias = implementation.bias_gradient(module, given)
+    return {"input": given.x.grad, "values": values / 2, "bias": bias / 2}
+
+
+def _doubled(gradient: Tensor, given: Problem) -> Tensor:
+    """Return a gradient times two: the same tensor, which may be large, where it is nobody else's.
+
+    At batch 1 that of a bias may be what came back itself.
+    """
+    if gradient.layout != torch.strided:
+        return gradient * 2
+    used = {tensor.untyped_storage().data_ptr() for tensor in (given.x, given.dy)}
+    alone = gradient.untyped_storage().data_ptr() not in used
+    return gradient.mul_(2) if alone else gradient * 2
 
 
 def drop_gradients(module: nn.Module, x: Tensor) -> None:

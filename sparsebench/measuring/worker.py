@@ -25,6 +25,7 @@ from sparsebench.measuring import (
     memory,
     oracle,
     quality,
+    remembering,
     rewirings,
     timing,
 )
@@ -35,6 +36,9 @@ from sparselayers import backends
 from sparselayers.backends import native
 from sparselayers.backends.triton_kernels.tuning import TUNER
 
+# So much more may a layer hold after thousands of calls than after a few, and so many bytes: what
+# libraries keep is not its own.
+_GROWN, _GROWN_BYTES = 1.05, 1 << 20
 _SLOW_SETUP_S = 1.0  # one that compiles for so long does it for its problem alone
 
 
@@ -110,16 +114,17 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     if case.device == "cpu":
         keep = allocator.keep_freed if case.gradients == "fresh" else allocator.keep_everything
         keep()
+    modules = [module]
+    if case.cache == "cold":
+        modules += cold.others(implementation, case, folder)
     begun = quality.Moment.now()
     if case.cache == "cold":
-        modules = [module, *cold.others(implementation, case, folder)]
         times = timing.measure_cold(
             [phases.step(one, x, dy, case.phase) for one in modules],
             threads=case.threads,
             seconds=seconds,
             evict=cold.eviction(),
         )
-        del modules
     else:
         times = timing.measure(
             phases.step(module, x, dy, case.phase),
@@ -130,18 +135,26 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
         )
     turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     spent = TUNER.cost - tuned
+    if case.cache == "cold":
+        precision = implementation.precision or case.dtype
+        cold.check(modules, x, dy, case, oracle.TOLERANCE[precision])
+    del modules
     again = afterwards.check(
         implementation,
         module,
         case,
         afterwards.timed(x, dy, folder),
         before=before,
-        calls=times.calls,
+        times=times,
         seed=secrets.randbits(32),
         first=earlier is None,
     )
     del settled
     errors = {name: max(error, again[name]) for name, error in errors.items()}
+    if earlier is None and case.phase != "rewiring":
+        del before
+        drop_gradients(module, x)
+        peaks = _grown(peaks, memory.held(case.device) - empty)
     # What was measured is then another backend: whoever reads the time has to know.
     note = public(backends.fallen_back())
     return Outcome("ok", note, errors, memory=peaks, times=times, tuning_s=spent, round=turn)
@@ -168,8 +181,15 @@ def _constructed(
     )  # fmt: skip
     turn = _round(times, quality.conditions(begun, quality.Moment.now()))
     again = constructions.check(implementation, make, given, folder, case.dtype)
+    if earlier is None and case.device == "cpu":
+        with suppress(Undrawable):  # a seed may be one for which there are no such connections
+            remembering.check_making(make, lambda: implementation.construction(_other(case)))
     errors = {name: max(error, again[name]) for name, error in errors.items()}
     return Outcome("ok", "", errors, memory=peaks, times=times, round=turn)
+
+
+def _other(case: Case) -> Case:
+    return replace(case, seed=secrets.randbits(31))
 
 
 def _round(times: timing.Times, conditions: dict[str, Any]) -> Round:
@@ -211,6 +231,13 @@ def take_memory(
     return Memory(
         held=max(0, held), inference_peak=inference_peak, training_peak=training_peak, method=method
     )
+
+
+def _grown(peaks: Memory, held: int) -> Memory:
+    """Return `peaks` with what the module holds once it was timed, where that is clearly more."""
+    if peaks.held is None or held <= _GROWN * peaks.held + _GROWN_BYTES:
+        return peaks
+    return peaks.model_copy(update={"held": held})
 
 
 def _settle(implementation: Implementation, case: Case) -> list[nn.Module | None]:

@@ -19,7 +19,7 @@ from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
-from sparsebench.views.tables.gpu import gpu, graphs, tensor_cores
+from sparsebench.views.tables.gpu import end_to_end, gpu, graphs, tensor_cores
 from sparsebench.views.tables.lead import ahead, lead
 from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
@@ -47,6 +47,7 @@ _DRAWN: tuple[Make, ...] = (
     dense_layers,
     deploy,
     crossovers,
+    end_to_end,
     gpu,
     graphs,
     tensor_cores,

@@ -21,6 +21,22 @@ _GRAPHS = (f"{BASELINE}_graph", f"{LEAD}_graph")
 _TIMES = (("end to end", "wall_time"), ("cold", "time"), ("hot", "hot_time"))
 
 
+def end_to_end(points: Sequence[Point]) -> Table:
+    """Return what `ours` gains over dense for whoever waits for it, launches included."""
+    ours = [p for p in points if p.case.implementation == LEAD and p.ok and p.record.wall_samples]
+    sparsities = sorted({p.case.sparsity for p in ours})
+    numbers, text = [], []
+    for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
+        labels = labels_of(members[0])
+        labels.pop("implementation")
+        ratios = {p.case.sparsity: _ratio(p.baseline, p, "end to end") for p in members}
+        shown = {s: "" if (r := ratios.get(s)) is None else units.interval(r) for s in sparsities}
+        numbers.append(labels | {units.percent(s): r.value for s, r in ratios.items() if r})
+        text.append(labels | {units.percent(s): cell for s, cell in shown.items()})
+    caption = "Speed-up of `ours` over the dense layer of a GPU from end to end, launches included"
+    return Table("end-to-end", noted(caption, text), pd.DataFrame(numbers), tidy(text))
+
+
 def gpu(points: Sequence[Point]) -> Table:
     """Return the times of GPUs: end to end, cold and hot L2 cache, over dense and over cuSPARSE.
 

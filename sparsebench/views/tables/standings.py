@@ -48,9 +48,10 @@ def standings(points: Sequence[Point]) -> Table:
                 }
             )
     caption = "League: geometric mean of the time over that of the fastest at each problem, with "
-    caption += "its 95% interval over problems and processes; problems won, where intervals tell "
-    caption += "the fastest from all others, and shared with others; failures; geometric mean of "
-    caption += "peak memory over dense"
+    caption += "its 95% interval over problems and processes; who was timed at fewer than nine "
+    caption += "tenths of them stands last; problems won, where intervals tell the fastest from "
+    caption += "all others, and shared with others; failures; geometric mean of peak memory over "
+    caption += "dense"
     return Table("league", noted(caption, text), pd.DataFrame(numbers), tidy(text))
 
 

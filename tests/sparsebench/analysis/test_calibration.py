@@ -49,8 +49,27 @@ def calibration():
     return "\n".join([*rows, "", ""])
 
 
+def stopped():
+    rows = [
+        "",
+        "| scatter between processes | asked for | rounds at least | on the average | hold it |",
+        "|---" * 5 + "|",
+    ]
+    for row in read("calibration-stopped.json"):
+        percents = (f"{100 * row[name]:.0f}%" for name in ("between", "asked"))
+        counts = f"{row['least']} | {row['rounds']:.1f} | {100 * row['held']:.1f}%"
+        rows.append(f"| {' | '.join(percents)} | {counts} |")
+    return "\n".join([*rows, "", ""])
+
+
 def test_the_page_shows_what_was_simulated():
     assert block("simulated") == simulated()
+    assert block("stopped") == stopped()
+
+
+def test_who_stops_where_it_is_narrow_by_chance_holds_the_truth_less_often():
+    for row in read("calibration-stopped.json"):
+        assert row["least"] == 3 or row["held"] >= 0.92
 
 
 @pytest.mark.skipif(not (REFERENCE / "calibration.json").exists(), reason="not measured yet")

@@ -41,6 +41,19 @@ def test_standings():
     assert table["ours"].memory_ratio == pytest.approx(0.25)
 
 
+def test_who_enters_where_it_is_fast_alone_does_not_stand_first():
+    times = {"ours": (2.0, 1.0, 1.0), "dense": (4.0, 4.0, 4.0), "choosy": (1.9, None, None)}
+    records = [
+        record(seconds, implementation=name, sparsity=sparsity)
+        for name, row in times.items()
+        for sparsity, seconds in zip((0.5, 0.9, 0.99), row, strict=True)
+        if seconds
+    ]
+    found = league(points(records))
+    assert [standing.implementation for standing in found] == ["ours", "dense", "choosy"]
+    assert found[-1].relative_time.value == 1.0
+
+
 def duel(ours, dense):
     """The counts of two implementations whose rounds took these seconds."""
     records = [

@@ -3,6 +3,7 @@
 import pytest
 
 from sparsebench.cases import sweep
+from sparsebench.cases.drawable import undrawable
 from sparsebench.errors import InputError
 
 GRID = """\
@@ -168,6 +169,10 @@ def test_the_default_sweep_asks_what_it_promises():
         ("linear", "inference"), ("linear", "forward_backward"), ("linear", "train_step"),
         ("linear", "rewiring"), ("linear", "construction"), ("k_winners", "forward_backward"),
     }  # fmt: skip
+
+
+def test_no_awkward_shape_is_asked_for_that_cannot_be_drawn():
+    assert [c for c in cases("cliffs") if undrawable(c)] == []
 
 
 def test_the_headline_is_the_tutorials_example():

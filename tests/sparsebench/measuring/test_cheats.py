@@ -15,7 +15,7 @@ from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.scipy_csr import ScipyCSR
-from sparsebench.measuring import afterwards, worker
+from sparsebench.measuring import remembering, worker
 from sparsebench.measuring.verification import Incorrect
 from tests.sparsebench.cases.test_case import CASE as SOME
 
@@ -376,20 +376,20 @@ def test_what_passes_is_no_memory(until, monkeypatch):
     """Calls on new numbers that take longer for a while, as where other work has the cores."""
     takes = []
 
-    class Pairs(afterwards._Pairs):
+    class Pairs(remembering._Pairs):
         slow = False
 
         def take(self, pairs):
             takes.append(pairs)
             self.old, self.new = 1e-3, 2e-3 if len(takes) < until else 1e-3
 
-    monkeypatch.setattr(afterwards, "_Pairs", Pairs)
-    monkeypatch.setattr(afterwards, "_AGAIN_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(remembering, "_Pairs", Pairs)
+    monkeypatch.setattr(remembering, "_AGAIN_S", (0.0, 0.0, 0.0))
     given = SimpleNamespace(x=torch.ones(2, 3), dy=torch.ones(2, 4))
     asked = (nn.Linear(3, 4), given, replace(CASE, phase="inference"))
     if until == 99:
         with pytest.raises(Incorrect, match="it remembers"):
-            afterwards._check_memory(*asked)
+            remembering.check(*asked)
     else:
-        afterwards._check_memory(*asked)
+        remembering.check(*asked)
         assert len(takes) == until

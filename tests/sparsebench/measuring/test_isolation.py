@@ -2,9 +2,11 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from sparsebench.measuring import isolation
@@ -63,6 +65,34 @@ def test_a_timeout_ends_the_process(log):
         call(time.sleep, 600, timeout_s=0.3, log=log)
     assert failure.value.status == "timeout"
     assert time.monotonic() - start < 300
+
+
+@pytest.mark.parametrize(("older", "ended"), [(3600.0, 0), (0.0, 1)])
+def test_a_later_pass_is_forked_from_another_process(older, ended, log, monkeypatch):
+    """All that are forked from one find code and data at the same addresses."""
+    ends = []
+    monkeypatch.setattr(isolation.forkserver._forkserver, "_stop", lambda: ends.append(1))
+    monkeypatch.setattr(isolation, "_forking", [])
+    isolation.renew(older)
+    assert not ends  # there is none
+    call(os.getpid, log=log)
+    isolation.renew(older)
+    isolation.renew(older)
+    assert len(ends) == ended
+
+
+def leave_another_running():
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    return started.pid
+
+
+def test_what_a_process_has_started_ends_with_it(log):
+    """It would take the cores of whatever is measured next."""
+    left = call(leave_another_running, log=log)
+    end = time.monotonic() + 300
+    while psutil.pid_exists(left) and psutil.Process(left).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_what_the_kernel_killed_for_memory_is_oom(log, monkeypatch):

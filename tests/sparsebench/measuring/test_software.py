@@ -1,5 +1,6 @@
 """What a time belongs to changes with what it depends on, and with nothing else."""
 
+import importlib
 from dataclasses import replace
 
 from sparsebench.implementations import IMPLEMENTATIONS
@@ -31,6 +32,39 @@ def test_a_library_counts_with_its_release(monkeypatch):
     monkeypatch.setitem(IMPLEMENTATIONS, "peer", Peer())
     told = fingerprint(replace(CASE, implementation="peer"))["software"]["implementation"]
     assert told.startswith(f"numpy {software.metadata.version('numpy')}, nowhere of unknown")
+
+
+def test_how_layers_of_a_turn_are_made_counts_where_caches_are_cold():
+    warm, cold = (
+        fingerprint(replace(CASE, implementation="ours", cache=cache))["software"]
+        for cache in ("warm", "cold")
+    )
+    assert cold == warm | {"implementation": f"{warm['implementation']}, cold {software.COLD}"}
+
+
+def test_all_of_a_competitors_own_package_counts(monkeypatch, tmp_path):
+    (tmp_path / "brought").mkdir()
+    for name in ("__init__.py", "kernels.so"):
+        (tmp_path / "brought" / name).write_text("first")
+    (tmp_path / "brought" / "__init__.py").write_text(
+        "from sparsebench.implementations.dense import Dense\n\n\nclass Peer(Dense):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(IMPLEMENTATIONS, "peer", importlib.import_module("brought").Peer())
+    monkeypatch.setattr(type(IMPLEMENTATIONS), "owner", lambda self, name: "brought 1.0")
+
+    def own():
+        software._own.cache_clear()
+        return software._own("peer")
+
+    try:
+        first = own()
+        assert first.startswith("brought 1.0, ")
+        assert own() == first
+        (tmp_path / "brought" / "kernels.so").write_text("second")
+        assert own() != first
+    finally:
+        software._own.cache_clear()
 
 
 def test_how_threads_wait_counts(monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.points import points
 from sparsebench.views import tables
+from tests.readme_tables import README, REFERENCE, ROOT, points_of
 from tests.sparsebench.factory import record
 
 SPARSITIES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -47,6 +48,21 @@ def test_cold_hot_and_wall_are_metrics(every):
     assert found["wall_time"].value == pytest.approx(9e-3)
     assert found["speedup"].value == pytest.approx(1.0)
     assert found["hot_speedup"].value == pytest.approx(2.0)
+
+
+def test_what_a_user_waits_for_has_launches_in_it(made):
+    row = made["end-to-end"].numbers.iloc[0]
+    assert row["90%"] == pytest.approx(1.0)
+    assert row["99%"] == pytest.approx(9e-3 / 1.8e-3)
+
+
+def test_the_page_says_how_many_layers_gain_from_end_to_end():
+    shown = points_of(REFERENCE / "nvidia-h200" / "gpu" / "records.jsonl", "phase=forward_backward")
+    numbers = tables.end_to_end(shown).numbers
+    ratios = [r for name in ("90%", "95%", "99%") for r in numbers[name].dropna()]
+    slower = sum(ratio < 1 for ratio in ratios)
+    for page in (README, ROOT / "docs" / "results" / "gpu.md"):
+        assert f"{slower} of the {len(ratios)} layers" in page.read_text(encoding="utf-8")
 
 
 def test_the_table_of_gpus_has_both_caches(made):
