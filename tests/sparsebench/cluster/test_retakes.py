@@ -5,14 +5,14 @@ import io
 import pytest
 from rich.console import Console
 
+from sparsebench.campaign import run as campaign
+from sparsebench.campaign.places import Terms, There
 from sparsebench.cases.settings import Settings
 from sparsebench.cluster import agent as agents
 from sparsebench.cluster.agent import _Agent
 from sparsebench.cluster.connection import Ended
 from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.messages import Task, Told, from_json, to_json
-from sparsebench.commands import campaign
-from sparsebench.commands.places import Terms, There
 from sparsebench.measuring import isolation, retakes, runner
 from sparsebench.measuring.runner import Again
 from sparsebench.measuring.timing import Times

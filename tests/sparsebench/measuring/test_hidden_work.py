@@ -18,8 +18,8 @@ from sparsebench.cases import topologies
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
 from sparsebench.measuring import allocator, cold, other_numbers, timing
-from sparsebench.measuring.quality import Strain
 from sparsebench.measuring.timing import Times
+from sparselayers.cores import Strain
 from tests.sparsebench.measuring.test_cheats import (  # noqa: F401  # a fixture
     PHASES,
     WORK_S,
