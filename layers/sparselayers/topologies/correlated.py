@@ -71,7 +71,7 @@ class _Centred:
     """Samples without their means, some at a time: copies of all in float64 would be large."""
 
     def __init__(self, samples: Tensor) -> None:
-        self._parts = samples.split(_SAMPLES)
+        self._parts = torch.split(samples, _SAMPLES)
         none = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
         self.mean = none.clone()
         for part in self._parts:
