@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from sparsebench.analysis.machines import machine_names
 from sparsebench.training.records import TrainingRecord
@@ -55,10 +56,26 @@ class Group:
         return statistics.median(samples) if samples else None
 
     @property
+    def clock(self) -> list[float] | None:
+        """The seconds after each epoch, tests not counted; None where they were not measured.
+
+        Epochs take the median of all, but where a network gets sparser meanwhile: there each takes
+        its own time, the mean of the runs.
+        """
+        each = self.seconds_per_epoch
+        if each is None:
+            return None
+        if getattr(self.setting, "annealing", "none") != "none" and self.finished:
+            runs = [[epoch.seconds for epoch in run.epochs] for run in self.finished]
+            if all(seconds is not None for run in runs for seconds in run):
+                together = zip(*runs, strict=True)
+                return list(accumulate(statistics.fmean(s or 0.0 for s in e) for e in together))
+        return [each * number for number in range(1, self.setting.epochs + 1)]
+
+    @property
     def seconds(self) -> float | None:
         """How long all epochs train, tests not counted; None where it was not measured."""
-        each = self.seconds_per_epoch
-        return None if each is None else each * self.setting.epochs
+        return None if self.clock is None else self.clock[-1]
 
     @property
     def curve(self) -> list[float]:

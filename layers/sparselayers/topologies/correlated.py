@@ -9,7 +9,9 @@ from sparselayers.connectivity import Connectivity, check_shape
 from sparselayers.topologies.keys import from_keys, number_of_connections
 from sparselayers.topologies.sampling import ascending
 
-_BLOCK = 2**21  # correlations that exist at a time
+_BLOCK = 2**16  # correlations that exist at a time
+_HEIGHT = 16  # rows of them at least: each block asks for all samples again
+_SAMPLES = 256  # that are looked at together
 
 
 def correlated(
@@ -42,23 +44,19 @@ def correlated(
         raise ValueError(
             f"samples must be (n, {inputs}) with n of at least 2, got {tuple(samples.shape)}"
         )
-    wide = samples.detach().double()
-    if not bool(wide.isfinite().all()):
-        raise ValueError("samples must be finite")
-    wide = wide - wide.mean(0)
-    norms = wide.norm(dim=0)
-    wide = torch.where(norms > 1e-12 * norms.max(), wide / norms, 0.0)
-    best = wide.new_empty(0)
-    keys = torch.empty(0, dtype=torch.int64, device=wide.device)
-    height = max(1, _BLOCK // inputs)
+    centred = _Centred(samples.detach())
+    best = centred.mean.new_empty(0)
+    keys = torch.empty(0, dtype=torch.int64, device=best.device)
+    height = max(_HEIGHT, _BLOCK // inputs)
     for start in range(0, min(outputs, inputs), height):
-        features = torch.arange(start, min(start + height, outputs, inputs), device=wide.device)
-        block = (wide[:, features].t() @ wide).abs_()
+        stop = min(start + height, outputs, inputs)
+        features = torch.arange(start, stop, device=best.device)
+        block = centred.correlations(slice(start, stop)).abs_()
         block[features - start, features] = -1.0  # with itself: last of all
         for first in range(0, outputs, inputs):
             rows = features[features + first < outputs]
             found = block[: rows.numel()].flatten()
-            own = (rows + first)[:, None] * inputs + torch.arange(inputs, device=wide.device)
+            own = (rows + first)[:, None] * inputs + torch.arange(inputs, device=best.device)
             best, keys = torch.cat((best, found)), torch.cat((keys, own.flatten()))
             # Rounded, so that equal ones are: their order is that of the keys.
             order = torch.argsort(keys)
@@ -67,3 +65,30 @@ def correlated(
             ]
             best, keys = best[order[:nnz]], keys[order[:nnz]]
     return from_keys(ascending(keys), shape).to(device or samples.device)
+
+
+class _Centred:
+    """Samples without their means, some at a time: copies of all in float64 would be large."""
+
+    def __init__(self, samples: Tensor) -> None:
+        self._parts = torch.split(samples, _SAMPLES)
+        none = torch.zeros(samples.shape[1], dtype=torch.float64, device=samples.device)
+        self.mean = none.clone()
+        for part in self._parts:
+            self.mean += part.double().sum(0)
+        self.mean /= len(samples)
+        if not bool(self.mean.isfinite().all()):
+            raise ValueError("samples must be finite")
+        squares = none
+        for part in self._parts:
+            squares += (part.double() - self.mean).square_().sum(0)
+        norms = squares.sqrt_()
+        self._scale = torch.where(norms > 1e-12 * norms.max(), norms.reciprocal(), 0.0)
+
+    def correlations(self, features: slice) -> Tensor:
+        """Return those of some features with all, (features, in)."""
+        total = self.mean.new_zeros(features.stop - features.start, self.mean.numel())
+        for part in self._parts:
+            wide = part.double() - self.mean
+            total.addmm_(wide[:, features].t(), wide)
+        return total.mul_(self._scale).mul_(self._scale[features, None])

@@ -31,10 +31,9 @@ def reached(group: Group, accuracy: float) -> float | None:
 
     Times are those of whole epochs, without tests.
     """
-    each, rounding = group.seconds_per_epoch, 1e-9
-    epochs = (number for number, a in enumerate(group.curve, start=1) if a >= accuracy - rounding)
-    first = next(epochs, None)
-    return None if first is None or each is None else first * each
+    rounding = 1e-9
+    after = zip(group.clock or (), group.curve, strict=False)
+    return next((seconds for seconds, a in after if a >= accuracy - rounding), None)
 
 
 def _table(name: str, members: Sequence[Group], machine: str) -> list[Table]:

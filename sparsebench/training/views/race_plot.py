@@ -89,9 +89,9 @@ def _dense(axes: Axes, dense: Group, *, by_time: bool) -> None:
 
 
 def _curve(group: Group, *, by_time: bool) -> tuple[np.ndarray, np.ndarray]:
-    each = (group.seconds_per_epoch or 1.0) if by_time else 1.0
     y = np.array(group.curve)
-    return each * np.arange(1, len(y) + 1), y
+    clock = group.clock if by_time else None
+    return np.arange(1, len(y) + 1) if clock is None else np.array(clock), y
 
 
 def _range(curves: Sequence[Sequence[float]]) -> tuple[float, float]:

@@ -318,3 +318,23 @@ def test_experiments_of_ones_own_have_a_race_too():
     assert set(dict(plots.of_training(own))) == {"my"}
     assert not dict(plots.of_training(own[:2]))  # nothing beside dense
     assert "my-against-dense-mnist-3-epochs" in {table.name for table in tables.of_training(own)}
+
+
+def test_epochs_of_a_net_that_gets_sparser_take_each_their_own_time():
+    dense, granet = raced("dense", [[0.9, 0.9]] * 2), raced("GraNet 99%", [[0.8, 0.95]] * 2)
+    runs = []
+    for run, seconds in zip((*dense, *granet), ([4, 4], [4, 4], [7, 1], [5, 1]), strict=True):
+        epochs = [
+            epoch.model_copy(update={"seconds": float(each)})
+            for epoch, each in zip(run.epochs, seconds, strict=True)
+        ]
+        samples = [float(each) for each in seconds]
+        timing = Timing(steps=9, samples=samples, steps_per_epoch=9, method="wall clock")
+        runs.append(run.model_copy(update={"epochs": epochs, "timing": timing}))
+    (table,) = [t for t in tables.of_training(runs) if "against" in t.name]
+    (row,) = table.numbers.to_dict("records")
+    assert (row["seconds"], row["seconds / dense"]) == (7.0, 7 / 8)
+    assert row["seconds to dense"] == 7.0
+    (axes,) = dict(plots.of_training(runs))["ultra-sparse-mnist-2-epochs"].axes
+    line = next(line for line in axes.lines if line.get_label() == "GraNet")
+    assert line.get_xdata().tolist() == [6.0, 7.0]
