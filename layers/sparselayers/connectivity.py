@@ -6,6 +6,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import Callable, Hashable
+from multiprocessing.context import get_spawning_popen
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
@@ -126,6 +127,8 @@ class Connectivity:
         return self  # nothing in it can be changed
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if get_spawning_popen() is not None:
+            self.lay_out()  # a process that is started gets files, which must be open by then
         return Connectivity.adopt, (self.shape, self.row_ptr.detach(), self.col.detach())
 
     if not TYPE_CHECKING:  # or any name would do

@@ -221,10 +221,14 @@ def _fit(
 ) -> bool:
     """Whether these are tensors of one type and device, and of the sizes of the connections."""
     out_features, in_features = connectivity.shape
-    nnz, device = _size_and_device(connectivity)
+    if isinstance(connectivity, Connectivity):  # which has no `col` to be asked
+        nnz, device = connectivity.nnz, connectivity.device
+    else:
+        nnz, device = connectivity.col.shape[0], connectivity.col.device
+    shape = x.shape
     return (
-        x.dim() > 0
-        and x.shape[-1] == in_features
+        len(shape) > 0
+        and shape[-1] == in_features
         and x.dtype == values.dtype
         and x.device == values.device
         and (x.device == device or x.is_meta)
@@ -236,19 +240,12 @@ def _fit(
     )
 
 
-def _size_and_device(connectivity: Connectivity | tracing.Arrays) -> tuple[int, torch.device]:
-    """Return how many connections there are, and where; of one that has no `col` without it."""
-    if isinstance(connectivity, Connectivity):
-        return connectivity.nnz, connectivity.device
-    return connectivity.col.shape[0], connectivity.col.device
-
-
 def _mismatch(
     x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity | tracing.Arrays
 ) -> RuntimeError:
     """Say which argument does not fit, what was expected and what was given."""
     out_features, in_features = connectivity.shape
-    nnz, place = _size_and_device(connectivity)
+    nnz, place = connectivity.col.shape[0], connectivity.col.device
     if x.dim() == 0 or x.shape[-1] != in_features:
         return RuntimeError(
             f"expected an input of shape (*, {in_features}), got {tuple(x.shape)}: "

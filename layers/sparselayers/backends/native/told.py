@@ -31,7 +31,7 @@ def tensor_of(columns: Any) -> Tensor:
     """Return a numpy array as an ordinary tensor, whatever mode or transform PyTorch is in."""
     with (
         torch.inference_mode(False),
-        torch._C._DisableTorchDispatch(),  # type: ignore[attr-defined]
-        torch._C._DisableFuncTorch(),  # type: ignore[attr-defined]
+        torch._C._DisableTorchDispatch(),
+        torch._C._DisableFuncTorch(),
     ):
         return torch.from_numpy(columns)
