@@ -153,8 +153,9 @@ def run(
     """Measure the cases of a sweep, and resume where an earlier run stopped."""
     # Each imports torch, which takes seconds that neither help nor TAB should.
     from sparsebench.campaign import run as campaign  # torch
+    from sparsebench.campaign.here import Here  # torch
     from sparsebench.campaign.listing import list_cases  # torch
-    from sparsebench.campaign.places import Here, Terms, there  # torch
+    from sparsebench.campaign.there import Terms, there  # torch
     from sparsebench.cases import drawable, filters, sweep  # torch
     from sparsebench.measuring import isolation  # torch
     from sparsebench.measuring.estimate import Estimator  # torch

@@ -13,7 +13,7 @@ from sparsebench import cli
 from sparsebench.analysis.points import points
 from sparsebench.analysis.precision import FEWEST, imprecise
 from sparsebench.campaign import run as campaign
-from sparsebench.campaign.places import Place
+from sparsebench.campaign.place import Place
 from sparsebench.cases import sweep
 from sparsebench.cases.settings import MOST_ROUNDS, Settings
 from sparsebench.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from sparsebench.campaign import run as campaign
-from sparsebench.campaign.places import Terms, There
+from sparsebench.campaign.there import Terms, There
 from sparsebench.cases.settings import Settings
 from sparsebench.cluster import agent as agents
 from sparsebench.cluster.agent import _Agent

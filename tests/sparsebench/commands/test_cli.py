@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sparsebench import cli, interruption, records
-from sparsebench.campaign.places import Here
+from sparsebench.campaign.here import Here
 from sparsebench.cases import sweep
 from sparsebench.cluster import connection
 from sparsebench.commands import report

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparsebench import records
-from sparsebench.campaign.places import Here
+from sparsebench.campaign.here import Here
 from sparsebench.measuring import machine
 from tests.sparsebench.commands.test_cli import call, measured  # noqa: F401
 
