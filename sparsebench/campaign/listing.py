@@ -10,7 +10,7 @@ import typer
 from sparsebench.cases.case import Case
 from sparsebench.measuring import runner
 from sparsebench.measuring.estimate import Estimator
-from sparsebench.measuring.progress import duration, title
+from sparsebench.measuring.progress import counted, duration, title
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console
 
@@ -30,4 +30,4 @@ def list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None
         seconds = f"{estimate(case):5.1f} s" if not reason else f"unsupported: {reason}"
         line = f"{title(case)}  {seconds}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(cases)} cases, about {duration(sum(map(estimate, cases)))}")
+    console.print(f"{counted(len(cases))}, about {duration(sum(map(estimate, cases)))}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
-from sparsebench.measuring.progress import duration
+from sparsebench.measuring.progress import counted, duration
 from sparsebench.measuring.runner import Again
 from sparsebench.records import Record, Store
 
@@ -35,8 +35,8 @@ class Retakes:
     def __str__(self) -> str:
         """Say it in one line, as a sweep's last."""
         if not self.disturbed:
-            return f"none of {_cases(self.measured)} was disturbed by other work"
-        line = f"{self.disturbed} of {_cases(self.measured)} "
+            return f"none of {counted(self.measured)} was disturbed by other work"
+        line = f"{self.disturbed} of {counted(self.measured)} "
         line += "was" if self.disturbed == 1 else "were"
         line += " disturbed by other work"
         if self.spent_s:
@@ -104,7 +104,3 @@ def _again(record: Record) -> Again:
     number = 1 + max((turn.retaken for turn in record.rounds), default=0)
     host = str(record.run.get("host", ""))
     return Again(calls=max(1, calls // _SHORTER), number=number, host=host)
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"
