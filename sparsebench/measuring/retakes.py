@@ -68,7 +68,7 @@ def take(
     found = records()
     bad = _lacking(found)
     told = Retakes(len(found), len({c for c, r in found.items() if _ever(r)}), len(bad))
-    told.allowed_s = max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
+    told.allowed_s = allowed(settings, measured_s)
     store.go_on(found.values())
     begun = time.monotonic()
     tries = Counter[Case]()  # one that failed leaves no round that would tell
@@ -83,6 +83,11 @@ def take(
         told.spent_s = time.monotonic() - begun
     told.left = sum(bool(record.disturbed) for record in found.values())
     return told
+
+
+def allowed(settings: Settings, measured_s: float) -> float:
+    """Return for how many seconds disturbed cases are taken again, where all took `measured_s`."""
+    return max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
 
 
 def _lacking(found: Mapping[Case, Record]) -> dict[Case, Record]:
