@@ -30,8 +30,8 @@ def list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None
         seconds = f"{estimate(case):5.1f} s" if not reason else f"unsupported: {reason}"
         line = f"{title(case)}  {seconds}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    seconds = estimate.whole(cases)
-    line = f"{counted(len(cases))}, about {duration(seconds)} on a quiet machine"
-    if seconds and (more := retakes.allowed(estimate.settings, seconds)):
+    whole = estimate.whole(cases)
+    line = f"{counted(len(cases))}, about {duration(whole)} on a quiet machine"
+    if whole and (more := retakes.allowed(estimate.settings, whole)):
         line += f"; cases that other work disturbs take up to {duration(more)} more"
     console.print(line, soft_wrap=True)

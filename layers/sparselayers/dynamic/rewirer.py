@@ -146,7 +146,7 @@ class Rewirer(ABC):
         cls.reads_gradient = vars(cls).get("reads_gradient", True)
 
     def __repr__(self) -> str:
-        shown = {"layers": len(self.layers), "steps": self.steps}
+        shown: dict[str, Any] = {"layers": len(self.layers), "steps": self.steps}
         shown |= {name: getattr(self, name) for name in ("update_every", "stop_after", "fraction")}
         shown |= {"decay": self.decay}
         shown |= {} if self.schedule is None else {"schedule": self.schedule}
@@ -336,14 +336,14 @@ class Rewirer(ABC):
 
 
 def _rewirable(model: nn.Module, optimizer: Optimizer | None) -> dict[str, SparseLayer]:
-    """Return the sparse layers whose values the optimizer has, by name; without one, all."""
+    """Return the sparse layers whose weights the optimizer has, by name; without one, all."""
     layers = {n: layer for n, layer in model.named_modules() if isinstance(layer, SparseLayer)}
     if optimizer is None:
         return layers
     trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
     layers = {name: layer for name, layer in layers.items() if id(layer.weights) in trained}
     if not layers:
-        raise ValueError("there is no sparse layer in the model whose values the optimizer has")
+        raise ValueError("there is no sparse layer in the model whose weights the optimizer has")
     for name, layer in layers.items():
         if getattr(layer, "dynamic", False):
             raise ValueError(f"layer {name!r} was made with dynamic=True: it rewires itself")

@@ -72,7 +72,11 @@ class Pruner:
 
     def __repr__(self) -> str:
         """Say how it prunes, and how many steps it has counted."""
-        shown = {"steps": self.steps, "schedule": self.schedule, "distribution": self.distribution}
+        shown: dict[str, Any] = {
+            "steps": self.steps,
+            "schedule": self.schedule,
+            "distribution": self.distribution,
+        }
         shown |= {"skip": self.skip} if self.skip else {}
         return f"Pruner({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
