@@ -82,7 +82,7 @@ COMMANDS = {
     ),
     "env": (
         "env:env",
-        "Print what is recorded of this machine, and which kernels of `layers` run, and why.",
+        "Print what is recorded of this machine, and which kernels of `sparselayers` run, and why.",
     ),
 }
 

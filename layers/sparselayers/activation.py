@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sparselayers import ranks
+from sparselayers.fraction import check_sparsity
 from sparselayers.functional import keep, winners
 from sparselayers.tracing import as_node, is_traced
 
@@ -48,8 +49,7 @@ class KWinners(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+        check_sparsity(sparsity)
         if not 0.0 <= duty_cycle_momentum <= 1.0:
             raise ValueError(f"duty_cycle_momentum must be in [0, 1], got {duty_cycle_momentum}")
         if not 0.0 <= boost_strength < float("inf"):

@@ -253,16 +253,17 @@ def _mismatch(
         )
     if x.dtype != values.dtype:
         return RuntimeError(
-            f"expected an input of type {values.dtype}, that of the layer's values, got {x.dtype}"
+            f"expected an input of type {values.dtype}, that of the layer's weights, got {x.dtype}"
         )
-    for name, device in (("values", values.device), ("connections", place)):
+    for name, device in (("weights", values.device), ("connections", place)):
         if x.device != device and not (x.is_meta and name == "connections"):
             return RuntimeError(
                 f"expected an input on {device}, where the layer's {name} are, got {x.device}"
             )
     if values.shape != (nnz,):
         return RuntimeError(
-            f"expected values of shape ({nnz},), one for each connection, got {tuple(values.shape)}"
+            f"expected weights of shape ({nnz},), one for each connection, "
+            f"got {tuple(values.shape)}"
         )
     assert bias is not None
     return RuntimeError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -40,6 +41,7 @@ def save_pretrained(model: nn.Module, folder: Path | str) -> None:
     layers, on the meta device, or one whose state dict holds other things than tensors, and
     OSError where the folder cannot be written.
     """
+    _need_safetensors()
     from safetensors.torch import save
 
     layers = {
@@ -249,6 +251,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
+    _need_safetensors()
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -259,6 +262,11 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise ValueError(f"{path} is no safetensors file, or cut: {error}") from error
     return tensors
+
+
+def _need_safetensors() -> None:
+    if find_spec("safetensors") is None:
+        raise ImportError("models in folders need safetensors: pip install safetensors")
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -72,6 +72,8 @@ class SparseWeight(Tensor):
             linear = args[0]._products.get(F.linear)
             if linear is not None:
                 return linear(args[1].mT).mT
+        if func == _DATA and isinstance(args[0], SparseWeight):
+            return _data(args[0])
         if func in _VIEWS and isinstance(args[0], SparseWeight):
             return func(_made(args[0]).to_dense(), *args[1:], **given)
         # Attention multiplies by its projection with PyTorch's own F.linear, which takes CSR only.
@@ -117,6 +119,8 @@ def as_tensor(
 def _writes(func: Callable[..., Any]) -> bool:
     """Whether PyTorch's name for it says that it works in place."""
     name = getattr(func, "__name__", "")
+    if name == "__setitem__":
+        return True
     return name.endswith("_") and not name.endswith("__") and name not in _NO_WRITES
 
 
@@ -140,6 +144,16 @@ def _made(weight: SparseWeight) -> Tensor:
     return weight._made
 
 
+def _data(weight: SparseWeight) -> Tensor:
+    """Return `weight.data`: for reading too, without the products, which are differentiable."""
+    data = _made(weight).data
+    if torch.compiler.is_dynamo_compiling():
+        return data
+    with torch._C.DisableTorchFunctionSubclass():
+        bare = weight.detach().as_subclass(Tensor)
+    return SparseWeight.of(bare, lambda: data, {})
+
+
 def _made_csr(weight: SparseWeight) -> Tensor:
     made = _made(weight)
     if made.layout == torch.sparse_csr:
@@ -157,4 +171,5 @@ _VIEWS = frozenset(
     for name in ("squeeze", "unsqueeze", "view", "reshape", "flatten", "permute", "expand")
     if hasattr(owner, name)
 )
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _NOTHING = torch.empty(0)

@@ -11,6 +11,7 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.point import BASELINE
 from sparsebench.cases.case import Case, Phase
 from sparsebench.errors import InputError
+from sparselayers.fraction import check_sparsity
 
 # What nobody can put into a model: a choice that this suite makes, a mask in every step, the
 # library's own oracle, another framework. Of dense layers these are layers of PyTorch: the others
@@ -44,8 +45,10 @@ class Question:
         for name in ("in_features", "out_features", "batch", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.sparsity < 1:
-            raise InputError(f"sparsity must be in [0, 1), got {self.sparsity:g}")
+        try:
+            check_sparsity(self.sparsity)
+        except (TypeError, ValueError) as error:
+            raise InputError(str(error)) from None
 
     def case(self, implementation: str, sparsity: float | None = None) -> Case:
         """Return the case that measures `implementation` here."""

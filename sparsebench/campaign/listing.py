@@ -8,9 +8,9 @@ from dataclasses import asdict
 import typer
 
 from sparsebench.cases.case import Case
-from sparsebench.measuring import runner
+from sparsebench.measuring import retakes, runner
 from sparsebench.measuring.estimate import Estimator
-from sparsebench.measuring.progress import duration, title
+from sparsebench.measuring.progress import counted, duration, title
 from sparsebench.measuring.refusals import refusal
 from sparsebench.output import console
 
@@ -30,4 +30,8 @@ def list_cases(cases: list[Case], estimate: Estimator, *, as_json: bool) -> None
         seconds = f"{estimate(case):5.1f} s" if not reason else f"unsupported: {reason}"
         line = f"{title(case)}  {seconds}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{len(cases)} cases, about {duration(sum(map(estimate, cases)))}")
+    seconds = estimate.whole(cases)
+    line = f"{counted(len(cases))}, about {duration(seconds)} on a quiet machine"
+    if seconds and (more := retakes.allowed(estimate.settings, seconds)):
+        line += f"; cases that other work disturbs take up to {duration(more)} more"
+    console.print(line, soft_wrap=True)

@@ -15,6 +15,7 @@ from sparsebench.cases.case import Case
 from sparsebench.cases.settings import MOST_ROUNDS, Settings
 from sparsebench.errors import ClusterError
 from sparsebench.interruption import Interrupted
+from sparsebench.measuring.progress import counted
 from sparsebench.output import errors
 from sparsebench.records import Record, load
 
@@ -34,7 +35,7 @@ def measured(
     store.go_on(have.values())
     for number, lacking, of in _passes(cases, have, settings, talk):
         if settings.rounds > 1:
-            talk.print(f"round {number + 1}{of}: {len(lacking)} cases", highlight=False)
+            talk.print(f"round {number + 1}{of}: {counted(len(lacking))}", highlight=False)
         single = replace(settings, rounds=1, seed=settings.seed + number)
         earlier = [*{r.identity: r for r in (*work.earlier, *have.values())}.values()]
         ended = once(place, replace(work, cases=lacking, settings=single, earlier=earlier), talk)

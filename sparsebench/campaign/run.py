@@ -36,12 +36,14 @@ def measure(
     deadline: float | None = None,
     place: Place | None = None,
     talk: Console = console,
+    retry: str = "",
 ) -> None:
     """Measure those of `cases` that `folder` lacks rounds of; without `resume` all of them.
 
     Records of other software than is here now are named, and kept; with `stale` their cases are
     measured anew, beside their rivals. What other work disturbed is taken again at the end. That
-    is done at `place`, or here; what there is to say meanwhile is printed on `talk`.
+    is done at `place`, or here; what there is to say meanwhile is printed on `talk`. `retry` is how
+    whoever asks has those taken again that stay so.
     """
     place = place or Here(talk)
     with Store(folder) as store:
@@ -71,12 +73,17 @@ def measure(
         try:
             told = _retaken(place, replace(work, cases=pending), time.monotonic() - begun)
         except Interrupted:
-            line = f"interrupted {_WHILE}{store.path}; --retry-failed takes them again"
+            line = f"interrupted {_WHILE}{store.path}{_takes(retry)}"
             errors.print(line, highlight=False, soft_wrap=True)
             raise
         except ClusterError as error:
             raise ClusterError(f"{error} {_WHILE}{store.path}") from None
-        talk.print(str(told), highlight=False, soft_wrap=True)
+        how = _takes(retry) if told.left else ""
+        talk.print(f"{told}{how}", highlight=False, soft_wrap=True)
+
+
+def _takes(retry: str) -> str:
+    return f"; {retry} takes them again" if retry else ""
 
 
 def _retaken(place: Place, work: Work, measured_s: float) -> retakes.Retakes:

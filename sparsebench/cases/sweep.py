@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
@@ -112,11 +114,20 @@ def load(name: str) -> Sweep:
     """
     file = files.find(name, ROOM)
     if file is None:
-        raise InputError(f"no sweep {name!r}: give a path, or one of {', '.join(names())}")
+        raise InputError(_unknown(name))
     try:
         return Sweep.model_validate(file.content())
     except ValidationError as error:
         raise InputError("\n".join(file.explain(e, _fields_at) for e in error.errors())) from None
+
+
+def _unknown(name: str) -> str:
+    path = Path(name)
+    if path.suffix or len(path.parts) > 1:
+        return f"{name}: no such file"
+    near = get_close_matches(name, names(), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return f"no sweep {name!r}{hint}: give a path, or one of {', '.join(names())}"
 
 
 def _fields_at(place: files.Place) -> list[str]:

@@ -22,7 +22,7 @@ _TYPE = torch.float32
 def env(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON alone.")] = False,
 ) -> None:
-    """Print what is recorded of this machine, and which kernels of `layers` run, and why."""
+    """Print what is recorded of this machine, and which kernels of `sparselayers` run, and why."""
     tuned = TUNER.stored()
     if as_json:
         backends = {name: backend.unavailable() for name, backend in BACKENDS.items()}

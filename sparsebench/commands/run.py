@@ -192,7 +192,7 @@ def run(
         deadline = None if budget is None else time.monotonic() + 60 * budget
         campaign.measure(
             cases, folder, settings, resume=resume, retry_failed=retry_failed, stale=stale,
-            deadline=deadline, place=place, talk=talk,
+            deadline=deadline, place=place, talk=talk, retry="--retry-failed",
         )  # fmt: skip
     found = load(folder)
     if as_json and not found:

@@ -147,3 +147,8 @@ def duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def counted(cases: int) -> str:
+    """Return "1 case", "2 cases"."""
+    return "1 case" if cases == 1 else f"{cases} cases"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sparsebench.cases.case import Case
 from sparsebench.cases.settings import Settings
-from sparsebench.measuring.progress import duration
+from sparsebench.measuring.progress import counted, duration
 from sparsebench.measuring.runner import Again
 from sparsebench.records import Record, Store
 
@@ -35,8 +35,8 @@ class Retakes:
     def __str__(self) -> str:
         """Say it in one line, as a sweep's last."""
         if not self.disturbed:
-            return f"none of {_cases(self.measured)} was disturbed by other work"
-        line = f"{self.disturbed} of {_cases(self.measured)} "
+            return f"none of {counted(self.measured)} was disturbed by other work"
+        line = f"{self.disturbed} of {counted(self.measured)} "
         line += "was" if self.disturbed == 1 else "were"
         line += " disturbed by other work"
         if self.spent_s:
@@ -68,7 +68,7 @@ def take(
     found = records()
     bad = _lacking(found)
     told = Retakes(len(found), len({c for c, r in found.items() if _ever(r)}), len(bad))
-    told.allowed_s = max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
+    told.allowed_s = allowed(settings, measured_s)
     store.go_on(found.values())
     begun = time.monotonic()
     tries = Counter[Case]()  # one that failed leaves no round that would tell
@@ -83,6 +83,11 @@ def take(
         told.spent_s = time.monotonic() - begun
     told.left = sum(bool(record.disturbed) for record in found.values())
     return told
+
+
+def allowed(settings: Settings, measured_s: float) -> float:
+    """Return for how many seconds disturbed cases are taken again, where all took `measured_s`."""
+    return max(_LEAST_S, settings.retake * measured_s) if settings.retake else 0.0
 
 
 def _lacking(found: Mapping[Case, Record]) -> dict[Case, Record]:
@@ -104,7 +109,3 @@ def _again(record: Record) -> Again:
     number = 1 + max((turn.retaken for turn in record.rounds), default=0)
     host = str(record.run.get("host", ""))
     return Again(calls=max(1, calls // _SHORTER), number=number, host=host)
-
-
-def _cases(count: int) -> str:
-    return "1 case" if count == 1 else f"{count} cases"

@@ -67,12 +67,17 @@ def activated(
 def judge(errors: dict[str, float], dtype: str, *, when: str = "") -> None:
     """Raise Incorrect, naming them, where errors are beyond what rounding explains."""
     allowed = oracle.TOLERANCE[dtype]
-    if wrong := [f"{name} by {e:.2g}" for name, e in errors.items() if not e <= allowed]:
+    if wrong := [f"{_named(name)} by {e:.2g}" for name, e in errors.items() if not e <= allowed]:
         raise Incorrect(
             f"differs from the oracle{when}: {', '.join(wrong)} of its largest entry; "
             f"allowed {allowed:g}",
             errors,
         )
+
+
+def _named(name: str) -> str:
+    """Return what users call it: records have the name that the weights had."""
+    return "weights" if name == "values" else name
 
 
 def gradients(
@@ -121,6 +126,6 @@ def check_plain(answers: dict[str, Tensor], dtype: torch.dtype) -> None:
     """
     for name, tensor in answers.items():
         if type(tensor) is not Tensor or tensor.layout != torch.strided:
-            raise Incorrect(f"the {name} is no plain tensor but a {type(tensor).__name__}")
+            raise Incorrect(f"the {_named(name)} is no plain tensor but a {type(tensor).__name__}")
     if answers["output"].dtype != dtype:
         raise Incorrect(f"the output is {answers['output'].dtype}, the problem {dtype}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sparsebench.errors import InputError
 from sparselayers.convert import ties
 from sparselayers.convert.swap import kinds
+from sparselayers.fraction import check_sparsity
 from sparselayers.prune import Distribution
 from sparselayers.topologies import erdos_renyi_sparsities
 
@@ -58,8 +59,10 @@ def prune(model: nn.Module, sparsity: float, distribution: str = "uniform") -> N
     Raises InputError for a sparsity outside [0, 1), an unknown distribution, and a model without
     such weights.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise InputError(f"sparsity must be in [0, 1), got {sparsity}")
+    try:
+        check_sparsity(sparsity)
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from None
     if distribution not in get_args(Distribution):
         allowed = ", ".join(get_args(Distribution))
         raise InputError(f"distribution must be one of {allowed}, got {distribution!r}")

@@ -39,8 +39,8 @@ def test_every_tensor_has_to_be_where_the_others_are(product, shape, nnz):
         return torch.randn(size, device=ELSEWHERE)
 
     for given, expected in (
-        ({"x": there(*shape)}, "expected an input on cpu, where the layer's values are, got meta"),
-        ({"values": there(nnz)}, "an input on meta, where the layer's values are, got cpu"),
+        ({"x": there(*shape)}, "expected an input on cpu, where the layer's weights are, got meta"),
+        ({"values": there(nnz)}, "an input on meta, where the layer's weights are, got cpu"),
         (  # the meta device has no connections: those of another serve there
             {"x": there(*shape), "values": there(nnz)},
             r"expected a bias .*on meta, got .*on cpu",

@@ -70,6 +70,15 @@ def test_a_sparsity_that_is_none(topology, sparsity):
         topology((5, 6), sparsity)
 
 
+def test_a_sparsity_in_percent_is_told_how_it_is_said():
+    with pytest.raises(ValueError, match=r"\[0, 1\), got 90 \(a fraction: 0.9 for 90%\)$"):
+        random((5, 6), 90)
+    with pytest.raises(ValueError, match=r"got 1.0$"):
+        random((5, 6), 1.0)
+    with pytest.raises(TypeError, match=r"sparsity must be a number in \[0, 1\), got '90%'"):
+        random((5, 6), "90%")
+
+
 @pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.8])
 def test_random_places_are_equally_likely(sparsity):
     draws = 1000

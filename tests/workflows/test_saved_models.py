@@ -193,3 +193,11 @@ def test_what_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="on the meta device"):
         sl.save_pretrained(sparse_net().to("meta"), tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_without_safetensors_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sparselayers.saved.find_spec", lambda name: None)
+    layer = sl.SparseLinear(4, 4, sparsity=0.5)
+    with pytest.raises(ImportError, match="need safetensors: pip install safetensors"):
+        sl.save_pretrained(layer, tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

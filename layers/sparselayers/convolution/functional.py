@@ -82,7 +82,7 @@ def _check(
     geometry.output_size(x.shape[-2], x.shape[-1])
     if x.dtype != values.dtype:
         raise RuntimeError(f"expected an input of type {values.dtype}, the layer's, got {x.dtype}")
-    for name, tensor in (("values", values), ("connections", connectivity.col)):
+    for name, tensor in (("weights", values), ("connections", connectivity.col)):
         if x.device != tensor.device and not (x.is_meta and name == "connections"):
             raise RuntimeError(
                 f"expected an input on {tensor.device}, where the layer's {name} are, "
@@ -90,7 +90,7 @@ def _check(
             )
     if values.shape != connectivity.col.shape:
         raise RuntimeError(
-            f"expected values of shape ({connectivity.col.shape[0]},), one for each connection, "
+            f"expected weights of shape ({connectivity.col.shape[0]},), one for each connection, "
             f"got {tuple(values.shape)}"
         )
     if bias is not None and (

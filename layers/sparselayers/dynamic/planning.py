@@ -127,7 +127,13 @@ def _grown(rule: Rule, name: str, site: Site, missing: int) -> Connectivity:
         raise RuntimeError(_DISAGREE.format(name=name, off=off))
     site.agreement.forget()
     site.layer.connectivity.forget()
-    new = site.with_grown(grown)
+    try:
+        new = site.with_grown(grown)
+    except ValueError as error:
+        raise ValueError(
+            f"layer {name!r}: {type(rule).__name__}.grow must return connections that are not in "
+            f"`site.taken`, each once: {error}"
+        ) from error
     site.ranks.check(f"layer {name!r}: new connections", new.row_ptr, new.col)
     return new
 

@@ -145,6 +145,13 @@ class Rewirer(ABC):
         # A rule made of one that spares the copy may read it.
         cls.reads_gradient = vars(cls).get("reads_gradient", True)
 
+    def __repr__(self) -> str:
+        shown = {"layers": len(self.layers), "steps": self.steps}
+        shown |= {name: getattr(self, name) for name in ("update_every", "stop_after", "fraction")}
+        shown |= {"decay": self.decay}
+        shown |= {} if self.schedule is None else {"schedule": self.schedule}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
     @abstractmethod
     def grow(self, site: Site, count: int) -> Tensor | Connectivity:
         """Return the keys of `count` connections to grow, none of them in `site.taken`.

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 from sparselayers.change import change_connections, check_changeable
+from sparselayers.fraction import check_sparsity
 from sparselayers.layer import SparseLayer
 from sparselayers.topologies.keys import number_of_connections
 
@@ -43,8 +44,7 @@ class TopKAST:
     """
 
     def __init__(self, model: nn.Module, *, sparsity: float, update_every: int = 100) -> None:
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+        check_sparsity(sparsity)
         if update_every < 1:
             raise ValueError(f"update_every must be at least 1, got {update_every}")
         self.layers = {p: m for p, m in model.named_modules() if isinstance(m, SparseLayer)}

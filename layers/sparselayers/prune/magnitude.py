@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from sparselayers import structures
 from sparselayers.accumulation import wide_type
 from sparselayers.change import check_changeable
+from sparselayers.fraction import check_sparsity
 from sparselayers.layer import SparseLayer
 from sparselayers.prune.remove import remove_connections
 from sparselayers.prune.scores import Score, magnitude, scores_of
@@ -59,8 +60,7 @@ def prune_to_sparsity(
     weights, a score that is not one number for each connection, a structure that a layer cannot
     have, and an optimizer whose state cannot follow; the model is unchanged then.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     if distribution not in get_args(Distribution):
         allowed = ", ".join(get_args(Distribution))
         raise ValueError(f"distribution must be one of {allowed}, got {distribution!r}")

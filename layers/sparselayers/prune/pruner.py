@@ -70,6 +70,12 @@ class Pruner:
                 raise ValueError("Movement watches the optimizer's steps: give the optimizer")
             self._show(optimizer, score)
 
+    def __repr__(self) -> str:
+        """Say how it prunes, and how many steps it has counted."""
+        shown = {"steps": self.steps, "schedule": self.schedule, "distribution": self.distribution}
+        shown |= {"skip": self.skip} if self.skip else {}
+        return f"Pruner({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
+
     def step(self) -> int:
         """Count an optimization step; return how many connections were removed after it."""
         self.steps += 1

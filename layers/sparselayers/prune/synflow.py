@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sparselayers.fraction import check_sparsity
 from sparselayers.prune.magnitude import prune_to_sparsity, sparse_layers
 from sparselayers.prune.scores import FixedScores, check_gradients
 
@@ -63,8 +64,7 @@ def prune_by_synflow(
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     skip = tuple(skip)
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     removed = 0
     for number in range(1, rounds + 1):
         target = 1.0 - (1.0 - sparsity) ** (number / rounds)

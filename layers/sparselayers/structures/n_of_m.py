@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity, check_shape
+from sparselayers.fraction import check_sparsity
 from sparselayers.structures.selection import largest_of_each
 from sparselayers.structures.structure import Structure
 from sparselayers.topologies.keys import keys_of
@@ -100,8 +101,7 @@ class NofM(Structure):
         """Return how many of each m come nearest to `sparsity`."""
         if sparsity is None:
             return self.n
-        if not 0.0 <= sparsity < 1.0:
-            raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+        check_sparsity(sparsity)
         each = round((1.0 - sparsity) * self.m)
         if each < self.n:
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity, check_shape
+from sparselayers.fraction import check_sparsity
 from sparselayers.topologies.keys import from_keys
 from sparselayers.topologies.sampling import ascending, distinct_integers
 
@@ -67,8 +68,7 @@ def number_of_blocks(shape: tuple[int, int], sparsity: float, block: tuple[int, 
     Raises ValueError where `sparsity` is outside [0, 1) or leaves no block.
     """
     rows, columns = grid_of(shape, block)
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     count = round((1.0 - sparsity) * columns * rows)
     if count == 0:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from sparselayers.connectivity import Connectivity, check_shape
+from sparselayers.fraction import check_sparsity
 from sparselayers.topologies.keys import from_keys
 from sparselayers.topologies.sampling import device_of, distinct_in_groups
 
@@ -37,8 +38,7 @@ def fan_in(shape: tuple[int, int], sparsity: float) -> int:
 
     Raises ValueError where `sparsity` is outside [0, 1) or leaves none.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     each = round((1.0 - sparsity) * shape[1])
     if each == 0:
         raise ValueError(

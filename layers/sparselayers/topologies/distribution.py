@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from sparselayers.fraction import check_sparsity
+
 
 def erdos_renyi_sparsities(
     shapes: Sequence[Sequence[int]], sparsity: float, *, kernel: bool = True
@@ -22,8 +24,7 @@ def erdos_renyi_sparsities(
     Source: Mocanu et al. 2018 (SET, arXiv 1707.04780), equation 1; Evci et al. 2020 (RigL,
     arXiv 1911.11134), section 3 (1).
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     if not shapes:
         raise ValueError("shapes is empty: there is no layer to give a sparsity to")
     for place, shape in enumerate(shapes):

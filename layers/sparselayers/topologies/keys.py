@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.fraction import check_sparsity
 
 
 def number_of_connections(shape: tuple[int, int], sparsity: float) -> int:
@@ -16,8 +17,7 @@ def number_of_connections(shape: tuple[int, int], sparsity: float) -> int:
 
     Raises ValueError where `sparsity` is outside [0, 1) or leaves no connection at all.
     """
-    if not 0.0 <= sparsity < 1.0:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}")
+    check_sparsity(sparsity)
     nnz = round((1.0 - sparsity) * shape[1] * shape[0])
     if nnz == 0:
         raise ValueError(

@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from sparsebench import advisor, output
+from sparsebench.advisor.failures import failures
 from sparsebench.analysis.point import BASELINE
 from sparsebench.commands.advise import structures
 from sparsebench.errors import InputError
 from sparsebench.measuring import machine
 from sparsebench.output import console, errors
+from sparsebench.records import load
 from sparsebench.views import units
 
 
@@ -66,9 +68,20 @@ def advise(
         )  # fmt: skip
         advice = advisor.advise(in_features, out_features, told=_say, **asked)  # type: ignore[call-overload]
     if advice is None:
+        kept = folders[0] / "advise"
+        why, only = failures(
+            load(kept) if kept.exists() else (),
+            in_features=in_features, out_features=out_features, batch=batch,
+            device=device, dtype=dtype,
+        )  # fmt: skip
         raise InputError(
-            "no time could be taken that other work left alone, nor when taken again: "
-            f"see {folders[0] / 'advise' / 'records.jsonl'}; ask again when the machine is "
+            (
+                f"no case could be measured: {why}: "
+                if only
+                else "no time could be taken that other work left alone, nor when taken again"
+                f"{f'; others failed: {why}' if why else ''}: "
+            )
+            + f"see {kept / 'records.jsonl'}; ask again when the machine is "
             "quieter, or take more time: sparsebench compare-linear "
             f"--in {in_features} --out {out_features} --batch {batch} --sparsity {sparsity:g}, "
             "whose records advise reads then"

@@ -30,7 +30,8 @@ class Chapter:
     """All records of one sweep or experiment, of whatever machines."""
 
     name: str
-    command: str
+    command: str  # that measures it again; "" where none is known
     sections: Sequence[Section]
     points: Sequence[Point] = field(default=(), repr=False)
     sources: Sequence[Path] = ()  # the files that its records are in
+    what: str = "this"  # that the command measures

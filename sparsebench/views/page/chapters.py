@@ -13,6 +13,7 @@ from sparsebench.analysis.points import points
 from sparsebench.analysis.questions import pays
 from sparsebench.records import Record
 from sparsebench.views import plots, tables
+from sparsebench.views.page import commands
 from sparsebench.views.page.chapter import Chapter, Section
 from sparsebench.views.page.maps import crossover_maps, speedup_maps
 from sparsebench.views.tables import Table
@@ -135,7 +136,8 @@ def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chap
             of("measurements"), searchable=True,
         ),
     ]  # fmt: skip
-    return Chapter(name, f"sparsebench run {name}", list(filled(sections)), every, paths)
+    what, command = commands.again(name, every)
+    return Chapter(name, command, list(filled(sections)), every, paths, what)
 
 
 def filled(sections: Sequence[Section]) -> Iterator[Section]:

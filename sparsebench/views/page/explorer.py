@@ -17,6 +17,7 @@ from sparsebench.analysis.machines import machine_names, place
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.order import PHASES
 from sparsebench.analysis.point import Point
+from sparsebench.cases import sweep
 from sparsebench.cases.case import USUAL
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.plots import style
@@ -66,7 +67,7 @@ def explored(chapters: Sequence[Chapter]) -> dict[str, Any]:
     implementations = sorted({p.case.implementation for c in chapters for p in c.points})
     return {
         "fields": FIELDS, "words": list(words), "problems": found, "layers": layers,
-        "shape": _SHAPE, "phases": PHASES, "usual": USUAL,
+        "shape": _SHAPE, "phases": PHASES, "usual": USUAL, "sweeps": sweep.names(),
         "texts": sorted(_WORDS), "fewest": LEAST_ROUNDS,
         "colours": {n: style.of(n, implementations)["color"] for n in implementations},
     }  # fmt: skip

@@ -48,6 +48,8 @@ def _pays(points: Sequence[Point]) -> Text:
     """Return the range of the crossovers of all widths, green where all of them pay somewhere."""
     found = [c for m in group(points, "size").values() if (c := crossover(m)) is not None]
     if not found:
+        if any(p.unsure and p.baseline is not None for p in points):
+            return Text("disturbed by other work: nothing is concluded", style="yellow")
         return Text("dense was not timed", style="yellow")
     told = sorted((c for c in found if c.told), key=lambda crossing: crossing.sparsity.value)
     if not told:

@@ -1,6 +1,7 @@
 """Advice from records that follow known laws, and once from real measurements."""
 
 import json
+import re
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -285,6 +286,20 @@ def test_times_that_stay_disturbed_are_no_answer_and_the_takes_are_bounded(spoil
     refused = CliRunner().invoke(cli.app, ["advise", *arguments, "--threads", "1"])
     assert isinstance(refused.exception, InputError)
     assert "left alone, nor when taken again: see results/advise" in str(refused.exception)
+
+
+def test_times_that_took_too_long_are_not_laid_to_other_work(spoiled, monkeypatch):
+    def slow(function, *args, **options):
+        if function is not runner.worker.measure:
+            return Outcome("ok")
+        return Outcome("timeout", "took longer than 20 s")
+
+    monkeypatch.setattr(isolation, "call", slow)
+    arguments = ["--in", "64", "--out", "64", "--sparsity", "0.9", "--batch", "4"]
+    refused = CliRunner().invoke(cli.app, ["advise", *arguments, "--threads", "1"])
+    assert "other work" not in str(refused.exception)
+    said = r"no case could be measured: \d timeout \((dense|ours): took longer than 20 s\): see"
+    assert re.search(said, str(refused.exception))
 
 
 def test_what_cannot_be_measured_says_why(tmp_path, monkeypatch):

@@ -148,6 +148,19 @@ def test_an_unknown_name_lists_those_there_are():
         sweep.load("nothing")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("defualt", r"^no sweep 'defualt' \(did you mean default\?\): give a path, or one of"),
+        ("mine.tml", "^mine.tml: no such file$"),
+        ("sweeps/mine", "^sweeps/mine: no such file$"),
+    ],
+)
+def test_what_was_meant_is_said(name, message):
+    with pytest.raises(InputError, match=message):
+        sweep.load(name)
+
+
 @pytest.mark.parametrize("name", sweep.names())
 def test_shipped_sweeps_are_valid(name, collection):
     assert cases(name)

@@ -89,6 +89,7 @@ def test_what_stays_disturbed_is_marked_and_the_budget_said(call, turns):  # noq
     assert code == 0
     assert "2 of 4 cases were disturbed by other work, and taken again (0:" in out
     assert ", of 1:00:00 allowed); 2 stay so: they are marked ! in tables" in out
+    assert "and decide nothing; --retry-failed takes them again" in out
     assert len(turns) == 8 + 2 * retakes._MOST
     assert {r.disturbed for r in load().values()} == {"", WHY}
     for case, record in load().items():

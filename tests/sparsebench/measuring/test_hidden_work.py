@@ -146,7 +146,7 @@ def test_gradients_that_are_computed_when_somebody_asks_are_incorrect(outcome): 
     found = outcome(late, "forward_backward")
     late.hook.remove()
     assert found.status == "incorrect"
-    assert "values by 0.5" in found.message
+    assert "weights by 0.5" in found.message
 
 
 class OneGradient(Dense):

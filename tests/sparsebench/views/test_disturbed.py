@@ -109,6 +109,18 @@ def test_the_terminal_marks_them_and_its_answers_leave_them_out(quiet):
     assert "0.01" not in answer
 
 
+@pytest.mark.parametrize("implementation", ["dense", "ours"])
+def test_a_dense_layer_that_was_disturbed_was_timed(quiet, implementation):
+    found = quiet
+    for sparsity in {r.case.sparsity for r in quiet}:
+        found = disturbed(found, implementation, sparsity)
+    console = Console(width=100, record=True)
+    console.print(terminal(found))
+    text = console.export_text()
+    assert "disturbed by other work: nothing is concluded" in text
+    assert "dense was not timed" not in text
+
+
 def test_sentences_are_made_of_the_others(quiet):
     said = str(sentences(points(disturbed(quiet, sparsity=0.9))))
     assert "slower" not in said

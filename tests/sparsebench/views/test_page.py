@@ -103,7 +103,7 @@ def test_every_section_is_there(parsed):
     for words in (
         "What is fastest?", "Where sparse pays", "Speed-up over dense", "Time", "Memory",
         "League of implementations", "Cases without a time", "no memory", "All measurements",
-        "Machines and software", "Anvil 9000", "sparsebench run mine",
+        "Machines and software", "Anvil 9000", "sparsebench compare-linear",
     ):  # fmt: skip
         assert words in text, words
     assert parsed.tags.count("img") >= 8
@@ -153,6 +153,31 @@ def test_nothing_to_report_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no records to report"):
         page.write([tmp_path], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["advise", "mine"])
+def test_a_chapter_names_no_command_that_fails(tmp_path, monkeypatch, name):
+    write(tmp_path / name, sweep(widths=(512, 1024), phases=("inference",), batches=(4,)))
+    (chapter,) = page.write([tmp_path / name], tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"sparsebench run {name}" not in text
+    assert "Measure one of these layers yourself: <code>sparsebench compare-linear" in text
+    asked = []
+    monkeypatch.setattr(compare_layer, "measure", lambda cases, *_, **__: asked.extend(cases))
+    monkeypatch.setattr(compare_layer, "load", lambda _: [])
+    _, command, *arguments = shlex.split(chapter.command)
+    with pytest.raises(InputError, match="no records"):
+        cli.command(command).main(arguments, standalone_mode=False)
+    measured = {point.case.problem for point in chapter.points}
+    assert {case.problem for case in asked} < measured
+
+
+def test_a_chapter_of_nothing_usual_names_no_command(tmp_path):
+    found = sweep(widths=(512,), phases=("inference",), batches=(4,), topology="erdos_renyi")
+    write(tmp_path / "mine", found)
+    (chapter,) = page.write([tmp_path / "mine"], tmp_path / "report.html")
+    assert chapter.command == ""
+    assert "yourself:" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_training_has_chapters(tmp_path):

@@ -429,6 +429,32 @@ def test_a_rule_that_grows_the_wrong_number_changes_nothing():
     assert layer.connectivity is before
 
 
+@pytest.mark.parametrize("regrow", [False, True])
+def test_a_rule_that_grows_a_place_twice_is_named(regrow):
+    class Twice(SET):
+        def grow(self, site, count):
+            keys = site.anywhere(count)
+            keys[1] = keys[0]
+            return keys
+
+    layer = make_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    options = settings(layer, regrow_dropped=regrow)
+    rewirer, before = Twice(layer, optimizer, **options), layer.connectivity
+    with pytest.raises(ValueError, match=r"layer '': Twice.grow must return connections .* once"):
+        train(layer, optimizer, rewirer, 1)
+    assert layer.connectivity is before
+
+
+def test_a_rewirer_shows_its_settings():
+    layer = make_layer()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    rewirer = RigL(layer, optimizer, update_every=5, stop_after=20)
+    assert repr(rewirer) == (
+        "RigL(layers=1, steps=0, update_every=5, stop_after=20, fraction=0.3, decay='cosine')"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "wrong", "got"),
     [

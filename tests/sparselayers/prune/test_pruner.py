@@ -271,3 +271,9 @@ def test_an_optimizer_that_cannot_be_pruned():
     with pytest.raises(ValueError, match="cannot be pruned"):
         prune_to_sparsity(layer, 0.5, optimizer=optimizer)
     assert layer.weights.numel() == 16
+
+
+def test_a_pruner_shows_its_settings():
+    schedule = Gradual(final=0.9, stop_after=10)
+    pruner = Pruner(small_model(), None, schedule)
+    assert repr(pruner) == f"Pruner(steps=0, schedule={schedule!r}, distribution='uniform')"
