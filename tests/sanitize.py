@@ -55,6 +55,7 @@ SANITIZERS = {
             "tests/sparselayers/test_by_rows.py",
             "tests/sparselayers/test_nonzero.py",
             "tests/sparselayers/test_plain.py",
+            "tests/sparselayers/test_columns.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
@@ -145,9 +146,11 @@ def arguments(tests: list[str]) -> list[str]:
     # These start processes, which would run the installed module.
     files = (ROOT / "tests" / "sparselayers").glob("test_*.py")
     elsewhere = [f"{path.relative_to(ROOT)}::test_every_instruction_set" for path in files]
-    elsewhere.append(
-        "tests/sparselayers/test_by_rows.py::test_a_rewiring_takes_few_bytes_a_connection"
-    )
+    elsewhere += [
+        "tests/sparselayers/test_by_rows.py::test_a_rewiring_takes_few_bytes_a_connection",
+        "tests/sparselayers/test_columns.py"
+        "::test_a_process_takes_less_for_a_half_sparse_layer_than_for_a_dense_one",
+    ]
     # A report goes to the process's standard error, and the process ends: it must not be captured.
     options = ["-q", "--capture=sys", *(f"--deselect={each}" for each in elsewhere)]
     return [*options, *tests]

@@ -9,15 +9,16 @@ from torch import Tensor
 
 from sparsebench.cases.problem import Problem
 
-# The largest error relative to the largest entry; sums of 20,000 terms in the type stay below.
+# The largest error relative to the largest entry; sums of 20,000 terms in the type stay below. Some
+# five times what the records in results/reference have, which is 1e-5 in float32, 4e-3 in bfloat16.
 # (TF32 rounds what is multiplied to float16's ten bits.)
 # What has 8 bits is rounded to a 256th of the range of its numbers.
 TOLERANCE = {
     "float64": 1e-10,
-    "float32": 1e-4,
+    "float32": 5e-5,
     "tf32": 1e-2,
     "float16": 1e-2,
-    "bfloat16": 4e-2,
+    "bfloat16": 2e-2,
     "int8": 6e-2,
 }
 

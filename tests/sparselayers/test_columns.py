@@ -192,7 +192,7 @@ def test_everything_that_reads_columns_finds_them(number):
 
 
 @pytest.mark.parametrize("name", ["scalar", "avx2", "avx512"])
-def test_of_every_instruction_set(name):
+def test_every_instruction_set(name):
     instruction_sets.run(__file__, name, "finds_them")
 
 

@@ -17,6 +17,7 @@ from sparsebench.implementations.ours import Ours
 from sparsebench.implementations.scipy_csr import ScipyCSR
 from sparsebench.measuring import remembering, worker
 from sparsebench.measuring.verification import Incorrect
+from sparselayers.cores import Strain, Watch
 from tests.sparsebench.cases.test_case import CASE as SOME
 
 CASE = replace(SOME, implementation="cheat", threads=torch.get_num_threads())
@@ -381,7 +382,8 @@ def test_what_passes_is_no_memory(until, monkeypatch):
 
         def take(self, pairs):
             takes.append(pairs)
-            self.old, self.new = 1e-3, 2e-3 if len(takes) < until else 1e-3
+            self.old.any = self.old.clean = 1e-3
+            self.new.any = self.new.clean = 2e-3 if len(takes) < until else 1e-3
 
     monkeypatch.setattr(remembering, "_Pairs", Pairs)
     monkeypatch.setattr(remembering, "_AGAIN_S", (0.0, 0.0, 0.0))
@@ -393,3 +395,29 @@ def test_what_passes_is_no_memory(until, monkeypatch):
     else:
         remembering.check(*asked)
         assert len(takes) == until
+
+
+@pytest.mark.parametrize("lacks", [True, False])
+def test_nobody_is_accused_by_calls_that_had_to_wait_for_a_core(lacks, monkeypatch):
+    """Beside a program that never rests long calls have, and short ones have not."""
+    now = [0.0]
+
+    def call():
+        now[0] += 2.0 if next(turn) % 2 else 1.0
+
+    class Spoiled(Watch):
+        def end(self, seconds):
+            return Strain(1.0, 0.5 if lacks and seconds > 1.5 else 0.0, 0)
+
+    turn = iter(range(10**6))
+    monkeypatch.setattr(remembering, "Watch", Spoiled)
+    monkeypatch.setattr(remembering, "_AGAIN_S", (0.0,))
+    monkeypatch.setattr(remembering.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(remembering.phases, "step", lambda *_: call)
+    given = SimpleNamespace(x=torch.ones(2, 3), dy=torch.ones(2, 4))
+    asked = (nn.Linear(3, 4), given, replace(CASE, phase="inference"))
+    if lacks:
+        remembering.check(*asked)
+    else:
+        with pytest.raises(Incorrect, match=r"takes 2 times as long .* it remembers"):
+            remembering.check(*asked)

@@ -344,7 +344,7 @@ def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatc
     assert last["classifier dense"] == 4 * 3840 + 4 * 10
     assert last["classifier coo"] == nnz * (4 + 2 * 8) + 4 * 10
     assert last["classifier csr"] == nnz * (4 + 8) + 8 * 11 + 4 * 10
-    assert last["classifier sparse"] == nnz * (4 + 4) + 4 * 11 + 4 * 10
+    assert last["classifier sparse"] == nnz * (4 + 2) + 4 * 11 + 4 * 10  # columns in 16 bits
     assert all(len(samples) == 5 for r in records for samples in r.seconds.values())
     dense = networks.build(DENSE, start=schedule.start_of(
         trained.parent / "cifar-vgg", SPARSE).state).network  # fmt: skip
