@@ -268,7 +268,7 @@ def test_functions_take_views_of_any_kind():
 def test_functions_refuse_what_does_not_fit():
     layer = sl.SparseLinear(12, 9, sparsity=0.6)
     x, values, connectivity = torch.randn(3, 12), layer.weights, layer.connectivity
-    with pytest.raises(RuntimeError, match=rf"values of shape \({values.numel()},\)"):
+    with pytest.raises(RuntimeError, match=rf"weights of shape \({values.numel()},\)"):
         sparse_linear(x, values[1:], None, connectivity)
     with pytest.raises(RuntimeError, match=r"bias of type torch.float32 and shape \(9,\)"):
         sparse_linear(x, values, torch.zeros(8), connectivity)
