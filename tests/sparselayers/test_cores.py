@@ -1,9 +1,6 @@
 """Whether other work had the cores: on made-up counts, and beside a process that never rests."""
 
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -11,6 +8,7 @@ import torch
 from sparselayers import cores
 from sparselayers.convert.measure import compare
 from sparselayers.cores import Counts, Strain, Watch
+from tests.hogs import sharing_a_core, work
 
 
 @pytest.fixture
@@ -49,28 +47,9 @@ def test_switches_tell_where_the_kernel_does_not_count_waiting():
     assert Strain(cpu=1.0, waited=None, switches=5).spoiled
 
 
-HOG = "import os; os.sched_setaffinity(0, {%d})\nprint(flush=True)\nwhile True: pass"
-
-
-def work():
-    end = time.process_time() + 5e-3
-    while time.process_time() < end:
-        pass
-
-
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
 def test_a_comparison_beside_a_process_on_the_same_core_is_disturbed():
-    usable = os.sched_getaffinity(0)
-    core = min(usable)
-    os.sched_setaffinity(0, {core})
-    try:
-        with subprocess.Popen([sys.executable, "-c", HOG % core], stdout=subprocess.PIPE) as hog:
-            hog.stdout.readline()
-            try:
-                times = compare(work, work, device=torch.device("cpu"), seconds=0.2)
-            finally:
-                hog.kill()
-    finally:
-        os.sched_setaffinity(0, usable)
+    with sharing_a_core():
+        times = compare(work, work, device=torch.device("cpu"), seconds=0.2)
     assert times.spoiled > 0.5
     assert times.disturbed

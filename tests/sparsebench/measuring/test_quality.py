@@ -1,9 +1,6 @@
 """Whether other work disturbed a sample: on made-up counts, and beside a process that does."""
 
 import os
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -14,6 +11,7 @@ from sparsebench.measuring.runner import Pace
 from sparsebench.records import Round
 from sparselayers import cores
 from sparselayers.cores import Strain, Watch
+from tests.hogs import sharing_a_core, work
 
 QUIET = Strain(cpu=2.0, waited=0.01, switches=0)
 DISTURBED = Strain(cpu=1.1, waited=0.6, switches=3)
@@ -77,25 +75,10 @@ def test_a_moment_can_be_had_everywhere(monkeypatch, tmp_path):
     watch.close()
 
 
-HOG = "import os; os.sched_setaffinity(0, {%d})\nprint(flush=True)\nwhile True: pass"
-
-
-def work():
-    end = time.process_time() + 5e-3
-    while time.process_time() < end:
-        pass
-
-
 def beside_a_hog():
     """Time work of 5 ms on the one core that another process uses too."""
-    core = min(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    with subprocess.Popen([sys.executable, "-c", HOG % core], stdout=subprocess.PIPE) as hog:
-        hog.stdout.readline()
-        try:
-            return timing.measure(work, device="cpu", threads=1, seconds=0.3)
-        finally:
-            hog.kill()
+    with sharing_a_core():
+        return timing.measure(work, device="cpu", threads=1, seconds=0.3)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
