@@ -9,6 +9,7 @@ scatter: where the other program never rests, all of them take as long.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,8 +96,11 @@ class Watch:
             with suppress(OSError):  # of a thread that has ended: it waits for nothing
                 fields = os.pread(file, 100, 0).split()
                 waited, slices = waited + int(fields[1]), slices + int(fields[2])
-        cpu, switches = 0.0, 0
-        with suppress(NameError):
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            cpu, switches = usage.ru_utime + usage.ru_stime, usage.ru_nivcsw
-        return Counts(cpu, waited * 1e-9, slices, switches)
+        return Counts(time.process_time(), waited * 1e-9, slices, cores_left())
+
+
+def cores_left() -> int:
+    """Return how often threads of this process had to leave their cores to others; 0 if unknown."""
+    with suppress(NameError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+    return 0

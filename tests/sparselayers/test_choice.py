@@ -16,6 +16,7 @@ from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import calibration, few_bitmaps
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, estimate
+from sparselayers.cores import cores_left
 from sparselayers.prune.magnitude import prune_to_sparsity
 
 pytestmark = pytest.mark.skipif(
@@ -181,7 +182,7 @@ def test_measured_once_and_kept(tmp_path, monkeypatch):
 def test_what_was_measured_beside_other_work_is_not_kept(tmp_path, monkeypatch):
     """There lanes took twice as long as bitmaps that are half as fast, for ever after."""
     left = itertools.count(step=10**6)
-    monkeypatch.setattr(calibration, "_cores_left", lambda: next(left))
+    monkeypatch.setattr(calibration, "cores_left", lambda: next(left))
     monkeypatch.setattr(calibration, "measure", lambda dtype: costs(lanes=(1.0, 2.0)))
     file = tmp_path / "costs.json"
     busy = Calibration(file)
@@ -190,7 +191,7 @@ def test_what_was_measured_beside_other_work_is_not_kept(tmp_path, monkeypatch):
     assert found.source.endswith(": here other work had the cores")
     assert busy.costs(torch.float32) is found
     assert (busy.measured, file.exists()) == (2, False)
-    monkeypatch.setattr(calibration, "_cores_left", lambda: 0)
+    monkeypatch.setattr(calibration, "cores_left", lambda: 0)
     assert Calibration(file).costs(torch.float32).ways == ("lanes",)
     assert file.exists()
 
@@ -202,7 +203,7 @@ def test_how_often_cores_are_left_is_what_the_system_says():
         return int(line[1])
 
     listed = sum(map(told, Path("/proc/self/task").iterdir()))
-    assert listed <= calibration._cores_left() < listed + 10**6
+    assert listed <= cores_left() < listed + 10**6
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-with suppress(ImportError):  # not on Windows
-    import resource
-
 import torch
 from torch import Tensor
 
@@ -41,6 +38,7 @@ from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.connectivity import Connectivity
+from sparselayers.cores import cores_left
 from sparselayers.structures.row_blocks import HEIGHTS
 
 Product = Literal["y", "dx", "dweights", "backward"]
@@ -138,11 +136,11 @@ class Calibration:
         than others, take what is known of another machine, for this process alone.
         """
         for _ in range(_TRIES):
-            before, start = _cores_left(), time.perf_counter()
+            before, start = cores_left(), time.perf_counter()
             found = measure(dtype)
             self.measured += 1
             seconds = time.perf_counter() - start
-            if _cores_left() - before <= _LEFT * threads * seconds + _LEFT_ANYWAY:
+            if cores_left() - before <= _LEFT * threads * seconds + _LEFT_ANYWAY:
                 self._save(key, found)
                 return found
         known = _elsewhere(dtype)
@@ -334,13 +332,6 @@ def _read(written: dict[str, Any]) -> Costs:
         if way in WAYS
     }
     return Costs(found, "measured on this machine", float(written["seconds"]))
-
-
-def _cores_left() -> int:
-    """Return how often threads of this process had to leave their cores to others; 0 if unknown."""
-    with suppress(NameError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-    return 0
 
 
 @cache
