@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,19 +11,9 @@ from matplotlib.figure import Figure
 from sparsebench.training import experiment
 from sparsebench.training.groups import Group, alike, best_dense
 from sparsebench.views import units
-from sparsebench.views.plots.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    plain_head,
-)
+from sparsebench.views.plots.style import BLACK, looks, plain_head
 
 EXPERIMENTS = ("ultra-sparse-mnist", "ultra-sparse-fashion")
-_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 
 
 def of(every: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
@@ -61,8 +50,7 @@ def draw(own: Sequence[Group]) -> Figure:
         if dense is not None:
             _dense(axes, dense, by_time=by_time)
         members = [g for g in shown if g is not dense and g.setting.sparsity == level]
-        looks = itertools.product(("-", "--", ":"), _COLOURS)
-        for group, (style, colour) in zip(members, itertools.cycle(looks), strict=False):
+        for group, (style, colour) in zip(members, looks(), strict=False):
             x, y = _curve(group, by_time=by_time)
             label = group.setting.row.removesuffix(f" {units.percent(level)}")
             axes.plot(x, y, style, color=colour, label=label, linewidth=1.2)

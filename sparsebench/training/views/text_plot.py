@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -17,18 +16,8 @@ from sparsebench.training.views.text_table import (
     sorted_out,
     trained_for,
 )
-from sparsebench.views.plots.style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    plain_head,
-)
+from sparsebench.views.plots.style import BLACK, looks, plain_head
 
-_COLOURS = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 _LOWEST = 1.6  # y ends where curves begin to differ: at so many times the best that they end with
 
 
@@ -43,10 +32,10 @@ def _figure(own: list[Group]) -> Figure:
     timed = all(e.seconds is not None for g in own for run in g.finished for e in run.epochs)
     figure = Figure(figsize=(6.6, 4.0), layout="constrained")
     axes = figure.subplots()
-    looks = itertools.cycle(itertools.product(("-", "--", ":"), _COLOURS))
+    others = looks()
     for group in own:
         dense = group.setting.model == "dense"
-        style, colour = ("-", BLACK) if dense else next(looks)
+        style, colour = ("-", BLACK) if dense else next(others)
         axes.plot(*_curve(group, timed=timed), style, color=colour, label=group.setting.row)
     if (best := best_dense(own)) is not None:
         axes.axhline(best, color=BLACK, linewidth=0.6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from matplotlib.transforms import Bbox
 # Okabe and Ito, Color Universal Design (2008): told apart with every kind of colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
+# Of curves that no colour is known for, in this order.
+COLOURS = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 GREY = "#767676"
 
 _MARKS = 500
@@ -117,6 +120,11 @@ def of(name: str, among: Iterable[str] = ()) -> dict[str, Any]:
 def marks(count: int) -> dict[str, Any]:
     """Return how to draw `count` marks: of thousands, an SVG holds a picture, not each of them."""
     return {"linestyle": "", "rasterized": count > _MARKS}
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """Yield a line and a colour for one curve after the other: all colours, then other lines."""
+    return itertools.cycle(itertools.product(("-", "--", ":"), COLOURS))
 
 
 def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
