@@ -24,6 +24,7 @@ from tests.sparsebench.measuring.test_cheats import (  # noqa: F401  # a fixture
     PHASES,
     WORK_S,
     Cheat,
+    differentiate_by,
     outcome,
 )
 
@@ -52,21 +53,13 @@ class InBursts(Dense):
     def build(self, problem):
         module, calls, kept = super().build(problem), [0], {}
 
-        class Backward(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx, x, weight, bias):
-                ctx.save_for_backward(x, weight)
-                return nn.functional.linear(x, weight, bias)
+        def gradients(x, weight, dy):
+            calls[0] += 1
+            if calls[0] % 12 < 4 or not kept or calls[0] < 4:
+                kept["weight"] = dy.T @ x
+            return dy @ weight, kept["weight"].clone(), dy.sum(0)
 
-            @staticmethod
-            def backward(ctx, dy):
-                x, weight = ctx.saved_tensors
-                calls[0] += 1
-                if calls[0] % 12 < 4 or not kept or calls[0] < 4:
-                    kept["weight"] = dy.T @ x
-                return dy @ weight, kept["weight"].clone(), dy.sum(0)
-
-        module.forward = lambda x: Backward.apply(x, module.weight, module.bias)
+        differentiate_by(gradients, module)
         return module
 
 
@@ -114,19 +107,11 @@ class Late(Dense):
     def build(self, problem):
         module, seen = super().build(problem), []
 
-        class Backward(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx, x, weight, bias):
-                ctx.save_for_backward(x, weight)
-                return nn.functional.linear(x, weight, bias)
+        def gradients(x, weight, dy):
+            seen[:] = [(x, dy)]
+            return dy @ weight, None, None
 
-            @staticmethod
-            def backward(ctx, dy):
-                x, weight = ctx.saved_tensors
-                seen[:] = [(x, dy)]
-                return dy @ weight, None, None
-
-        module.forward = lambda x: Backward.apply(x, module.weight, module.bias)
+        differentiate_by(gradients, module)
         module.seen = seen
         self.hook = register_optimizer_step_pre_hook(lambda *_: self.catch_up(module))
         return module
@@ -156,19 +141,11 @@ class OneGradient(Dense):
         module = super().build(problem)
         buffer = torch.empty_like(module.weight)
 
-        class Backward(torch.autograd.Function):
-            @staticmethod
-            def forward(ctx, x, weight, bias):
-                ctx.save_for_backward(x, weight)
-                return nn.functional.linear(x, weight, bias)
+        def gradients(x, weight, dy):
+            torch.mm(dy.T, x, out=buffer.detach())
+            return dy @ weight, buffer.detach(), dy.sum(0)
 
-            @staticmethod
-            def backward(ctx, dy):
-                x, weight = ctx.saved_tensors
-                torch.mm(dy.T, x, out=buffer.detach())
-                return dy @ weight, buffer.detach(), dy.sum(0)
-
-        module.forward = lambda x: Backward.apply(x, module.weight, module.bias)
+        differentiate_by(gradients, module)
         return module
 
 
