@@ -1,9 +1,13 @@
 """Peaks of memory, taken in a fresh process: what other tests left behind cannot matter.
 
-`ru_maxrss` is no help there: on Linux a child's begins at its parent's resident size.
+`ru_maxrss` is no help there: on Linux a child's begins at its parent's resident size. Nor is glibc's
+heap, which keeps what was freed, up to a threshold that grows with what a program frees: a peak so
+differs from run to run by the array that found a hole, or did not. A fixed threshold has every array
+mapped by itself and given back when it is freed.
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +35,8 @@ def rise():
 
 """
 
+_MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # mallopt(3)
+
 needed = pytest.mark.skipif(
     sys.platform != "linux" or not Path("/proc/self/clear_refs").exists(),
     reason="peaks of memory are read from /proc",
@@ -43,4 +49,5 @@ def of(script):
     It finds `begin()`, after which `rise()` is how many bytes the peak has risen, `resident()`,
     what there is now, and the module `json`.
     """
-    return json.loads(subprocess.check_output([sys.executable, "-c", _PRELUDE + script]))
+    command = [sys.executable, "-c", _PRELUDE + script]
+    return json.loads(subprocess.check_output(command, env=os.environ | _MAPPED))
