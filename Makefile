@@ -16,12 +16,18 @@ ONLY   ?=
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# Reinstalled only when something that is compiled or declared has changed: Python files are used in place.
+# Reinstalled only when something that is compiled or declared has changed: Python files are used in
+# place. Each is looked for where it was, though: STAMP names them, and one that is gone has moved.
+FOLDERS := $(foreach root,sparsebench layers/sparselayers,$(root) $(root)/* $(root)/*/* $(root)/*/*/*)
+KNOWN   := $(shell cat $(STAMP) 2> /dev/null)
+MOVED   := $(if $(KNOWN),$(filter-out $(wildcard $(KNOWN)),$(KNOWN)),nothing is known)
+.PHONY: moved
+$(STAMP): $(if $(MOVED),moved)
 $(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/sparselayers/csrc/*.[ch]* layers/sparselayers/csrc/*/*.[ch]*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
 	  { echo "sparsebench needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`: choose another with make PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) tools/environment.py install $(VENV) $(MAKECMDGOALS)
-	@touch $(STAMP)
+	@printf '%s\n' Makefile $(wildcard $(addsuffix /*.py,$(FOLDERS))) > $(STAMP)
 
 install: $(STAMP)  ## create .venv and install everything into it
 

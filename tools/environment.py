@@ -28,6 +28,10 @@ COMPILERS = ("c++", "g++", "clang++")
 GET_COMPILER = "Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; macOS: \
 xcode-select --install, and brew install libomp"
 
+# Compiled with what the environment has, whose paths stay: an environment made for each build, as pip
+# would make it, has another path each time, and so every file compiled again.
+IN_PLACE = ("--verbose", "--no-deps", "--no-build-isolation", "--editable")
+
 PLAN = (
     ("make an environment in {venv}", "some seconds"),
     ("load PyTorch and other libraries, 5 GB", "minutes, by the network"),
@@ -48,7 +52,7 @@ def install(venv: Path, goals: Sequence[str]) -> None:
     needed, pip = [*_named(), *_named("dev")], _pip(python)
     steps.run(f"Installing the {len(needed)} libraries that the project needs", [*pip, *needed])
     what = "Compiling the kernels" if _compiler() else "Installing the project"
-    steps.run(what, [*pip, "--verbose", "--no-deps", "--editable", "."])
+    steps.run(what, [*pip, *IN_PLACE, "."])
     if not list(venv.glob("lib/python*/site-packages/sparselayers/_native*")):
         print(_without_kernels(steps))
 

@@ -60,7 +60,7 @@ def checkout(tmp_path):
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name in ("awk", "cp", "mkdir", "rm", "sleep", "touch"):
+    for name in ("awk", "cat", "cp", "mkdir", "rm", "sleep", "touch"):
         (programs / name).symlink_to(shutil.which(name))
     scripts = {
         "python3": PYTHON.format(pip=programs / "pip", python=sys.executable),
@@ -122,6 +122,24 @@ def test_a_second_time_does_nothing_and_a_change_installs_again(checkout):
     assert calls.read_text() == before * 2
 
 
+def test_a_python_file_that_has_moved_installs_again(checkout):
+    """An editable installation looked for it where it was: "No such file or directory"."""
+    package = checkout / "sparsebench" / "commands"
+    package.mkdir(parents=True)
+    (package / "train.py").touch()
+    make(checkout, "install")
+    calls = checkout / "calls"
+    before = calls.read_text()
+    (package / "other.py").touch()
+    make(checkout, "install")
+    assert calls.read_text() == before
+    (package / "train.py").rename(checkout / "sparsebench" / "train.py")
+    make(checkout, "install")
+    assert calls.read_text() == before * 2
+    make(checkout, "install")
+    assert calls.read_text() == before * 2
+
+
 def test_a_second_make_in_the_same_checkout_waits_and_says_so(checkout):
     """Two at once left the kernels out: CMake failed in a folder that the other one wrote to."""
     calls = checkout / "calls"
@@ -149,7 +167,8 @@ def test_everything_that_the_project_names_is_installed(checkout):
     make(checkout, "install")
     first, last = (checkout / "calls").read_text().splitlines()
     assert all(name in first for name in ("torch>=", "pandas>=", "pytest>=", "ruff>="))
-    assert last.endswith("--no-deps --editable .")
+    assert last.endswith("--no-deps --no-build-isolation --editable .")
+    assert all(name in first for name in ("cmake>=", "nanobind>=", "ninja>=", "scikit-build"))
 
 
 def test_a_failure_names_the_log_and_its_last_lines(checkout):
