@@ -1,9 +1,9 @@
 """Peaks of memory, taken in a fresh process: what other tests left behind cannot matter.
 
-`ru_maxrss` is no help there: on Linux a child's begins at its parent's resident size. Nor is glibc's
-heap, which keeps what was freed, up to a threshold that grows with what a program frees: a peak so
-differs from run to run by the array that found a hole, or did not. A fixed threshold has every array
-mapped by itself and given back when it is freed.
+`ru_maxrss` is no help there: on Linux a child's begins at its parent's resident size. Nor is the
+heap of glibc, which keeps what was freed, up to a threshold that grows with what a program frees: a
+peak so differs from run to run by the array that found a hole, or did not. A fixed threshold has
+every array mapped by itself and given back when it is freed.
 """
 
 import json

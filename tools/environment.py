@@ -28,8 +28,8 @@ COMPILERS = ("c++", "g++", "clang++")
 GET_COMPILER = "Debian and Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; macOS: \
 xcode-select --install, and brew install libomp"
 
-# Compiled with what the environment has, whose paths stay: an environment made for each build, as pip
-# would make it, has another path each time, and so every file compiled again.
+# Compiled with what the environment has, whose paths stay. One made for each build, as pip would,
+# lies elsewhere each time, and so has every file compiled again.
 IN_PLACE = ("--verbose", "--no-deps", "--no-build-isolation", "--editable")
 
 PLAN = (
