@@ -11,6 +11,10 @@ import pytest
 
 from sparsebench.measuring import hostlock
 
+# Threads that spin while they wait keep the cores from those they wait for, as the Makefile says:
+# read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 # Which way computes a product, and so the bits of results, do not depend on the machine.
 os.environ.setdefault("SPARSEBENCH_CALIBRATION", "off")
 
