@@ -1,23 +1,31 @@
-"""Settings for all tests."""
+"""Settings for all tests.
+
+The process that hands tests out to others reads this too and runs none, while they wait for it:
+what takes seconds to import is imported by what needs it.
+"""
 
 import gc
 import os
 
 import pytest
-import torch
-from hypothesis import settings
 
-from sparsebench.measuring import allocator, hostlock
+from sparsebench.measuring import hostlock
 
+# Threads that spin while they wait keep the cores from those they wait for, as the Makefile says:
+# read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 # Which way computes a product, and so the bits of results, do not depend on the machine.
 os.environ.setdefault("SPARSEBENCH_CALIBRATION", "off")
 
-# How long one example takes says more about what else the machine is doing than about the code.
-settings.register_profile("sparsebench", deadline=None)
-settings.load_profile("sparsebench")
-
 
 def pytest_configure(config):
+    if not getattr(config.option, "numprocesses", None):
+        from hypothesis import settings
+
+        # How long an example takes says more about what else the machine does than about the code.
+        settings.register_profile("sparsebench", deadline=None)
+        settings.load_profile("sparsebench")
     # Said by torch.compile on Python 3.13.0, of its own guards: nothing that a test could change.
     config.addinivalue_line("filterwarnings", "ignore:Guards may run slower on Python 3.13.0")
 
@@ -35,6 +43,8 @@ def _imported():
     Each of them would look at a million objects, and every measurement of memory collects. What
     is freed goes back to the system: a module that took gigabytes leaves none to those after it.
     """
+    from sparsebench.measuring import allocator
+
     gc.collect()
     gc.freeze()
     allocator.trim()
@@ -43,6 +53,8 @@ def _imported():
 @pytest.fixture(autouse=True)
 def _seed():
     """What a test draws does not depend on which tests ran before it."""
+    import torch
+
     torch.manual_seed(0)
 
 

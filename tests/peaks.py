@@ -35,7 +35,7 @@ def rise():
 
 """
 
-_MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # mallopt(3)
+MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # mallopt(3)
 
 needed = pytest.mark.skipif(
     sys.platform != "linux" or not Path("/proc/self/clear_refs").exists(),
@@ -50,4 +50,4 @@ def of(script):
     what there is now, and the module `json`.
     """
     command = [sys.executable, "-c", _PRELUDE + script]
-    return json.loads(subprocess.check_output(command, env=os.environ | _MAPPED))
+    return json.loads(subprocess.check_output(command, env=os.environ | MAPPED))

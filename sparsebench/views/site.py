@@ -19,7 +19,7 @@ from sparsebench.views.page.explorer import explored
 from sparsebench.views.page.machines import machines
 from sparsebench.views.page.render import rendered
 from sparsebench.views.page.summary import sentences
-from sparsebench.views.tables.side_by_side import side_by_side
+from sparsebench.views.tables.ours_by_machine import ours_by_machine
 from sparsebench.views.tables.standings import standings
 from sparsebench.views.tables.states import history
 
@@ -67,7 +67,7 @@ def write(
         "site.html.j2", chapters=found, explored=explored(found), most=MOST_ROWS,
         machines=[asdict(machine) for machine in machines(found)], said=_said(found),
         addresses=addresses, files=files, cases=len(every),
-        leagues=standings(drawn(every)), together=side_by_side(every), history=history(records),
+        leagues=standings(drawn(every)), together=ours_by_machine(every), history=history(records),
     )  # fmt: skip
     return [*written, _written(folder / "index.html", index)]
 

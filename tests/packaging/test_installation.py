@@ -58,9 +58,8 @@ for _ in range(2):
 assert losses[1] < losses[0], losses
 """
 
-# Run as `python -c FINDS CHECKOUT`.
+# What the script goes on with; it is given the folder of the checkout.
 FINDS = """
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 import sparsebench, sparselayers
@@ -187,17 +186,22 @@ def test_the_wheel_says_what_it_is(wheel):
     assert hosts <= {"github.com"}  # none but those that the repository knows
 
 
-def test_only_our_two_names_can_be_imported_and_the_data_are_there(installed):
-    where = Path(installed.run(str(installed.python), "-c", FINDS, str(ROOT)).strip())
+def test_a_users_script_imports_its_own_files_and_trains_and_finds_our_two_names_alone(installed):
+    (installed.folder / "train.py").write_text(SCRIPT + FINDS)
+    where = Path(installed.run(str(installed.python), "train.py", str(ROOT)).strip())
     assert where.is_relative_to(ROOT) or where.is_relative_to(installed.packages)
 
 
-def test_a_users_script_imports_its_own_files_and_trains(installed):
-    (installed.folder / "train.py").write_text(SCRIPT)
-    installed.run(str(installed.python), "train.py")
-
-
-@pytest.mark.parametrize("how", ["script", "module"])
+@pytest.mark.parametrize(
+    ("how", "installed"),
+    [
+        ("script", "regular"),
+        ("module", "editable"),
+        pytest.param("module", "regular", marks=pytest.mark.slow),
+        pytest.param("script", "editable", marks=pytest.mark.slow),
+    ],
+    indirect=["installed"],
+)
 def test_the_command_runs_beside_a_users_files(how, installed):
     start = {
         "script": [str(installed.scripts / "sparsebench")],

@@ -6,6 +6,14 @@ import torch
 from sparsebench.measuring import isolation
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _forkserver():
+    """Commands end the process that others are forked from; it takes seconds to begin: it stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolation.forkserver._forkserver, "_stop", lambda: None)
+        yield
+
+
 @pytest.fixture
 def in_process(monkeypatch):
     """Let cases be measured in this process: faster, and what a test has patched holds."""

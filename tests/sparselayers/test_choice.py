@@ -2,10 +2,7 @@
 
 import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, estimate
 from sparselayers.cores import cores_left
 from sparselayers.prune.magnitude import prune_to_sparsity
+from tests import fresh
 
 pytestmark = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -291,22 +289,20 @@ def test_fixed_costs_are_whole(dtype):
 
 def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):
     """Really: with a cache of its own, and no clock but the number of costs that are kept."""
-    script = (
+    common = (
         "import torch, sparselayers as sl\n"
         "from sparselayers.backends.native import calibration\n"
         "calibration._LEFT_ANYWAY = 10**9\n"  # whatever else this machine does
+    )
+    script = (
         "layer = sl.SparseLinear(64, 64, sparsity=0.5)\n"
         "layer(torch.ones(1, 64))\n"
         "print(len(calibration.stored()), calibration._CALIBRATION.measured)\n"
     )
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), calibration.VARIABLE: "on"}
-    said = [
-        subprocess.run(
-            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
-        ).stdout.split()
-        for _ in range(2)
-    ]
-    assert said == [["1", "1"], ["1", "0"]]
+    own = {"XDG_CACHE_HOME": str(tmp_path), calibration.VARIABLE: "on"}
+    first, second = fresh.each(common, [script] * 2, **own)
+    assert (first.status, first.out.split()) == (0, ["1", "1"]), first.err
+    assert (second.status, second.out.split()) == (0, ["1", "0"]), second.err
 
 
 def test_settling_measures_before_a_layer_does(monkeypatch):

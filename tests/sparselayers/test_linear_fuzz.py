@@ -16,9 +16,25 @@ from hypothesis import strategies as st
 import sparselayers as sl
 
 ORDINARY = (ValueError, RuntimeError, TypeError, IndexError, OverflowError)
-many = settings(
-    max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+
+
+def fuzzed(*strategies):
+    """Give a test 150 examples, the same in each run, and 600 to a slow one beside it."""
+
+    def of(test):
+        few, many = (
+            settings(
+                max_examples=count,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+                derandomize=True,
+            )(given(*strategies)(test))
+            for count in (150, 600)
+        )
+        globals()[f"{test.__name__}_at_length"] = pytest.mark.slow(many)
+        return few
+
+    return of
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,8 +68,7 @@ def connectivities(draw):
     return edges.to(draw(index_types))
 
 
-@many
-@given(
+@fuzzed(
     st.tuples(sizes, sizes),
     sparsities,
     connectivities(),
@@ -128,8 +143,7 @@ def corrupted(state, changes):
     return state
 
 
-@many
-@given(corruptions(), st.booleans(), st.sampled_from([0, 1, 17]), st.integers(0, 3))
+@fuzzed(corruptions(), st.booleans(), st.sampled_from([0, 1, 17]), st.integers(0, 3))
 def test_corrupt_states(changes, assign, batch, seed):
     generator = torch.Generator().manual_seed(seed)
     source = sl.SparseLinear(20, 11, sparsity=0.3 + 0.2 * seed, generator=generator)
@@ -156,8 +170,9 @@ def test_corrupt_states(changes, assign, batch, seed):
         use(layer, torch.randn(batch, 20))
 
 
-@many
-@given(st.sampled_from(["row_ptr", "col"]), st.integers(0, 200), integers, st.sampled_from([1, 17]))
+@fuzzed(
+    st.sampled_from(["row_ptr", "col"]), st.integers(0, 200), integers, st.sampled_from([1, 17])
+)
 def test_arrays_changed_by_hand(name, place, number, batch):
     layer = sl.SparseLinear(20, 11, sparsity=0.6)
     layer(torch.randn(batch, 20))
@@ -170,8 +185,7 @@ def test_arrays_changed_by_hand(name, place, number, batch):
         assert names
 
 
-@many
-@given(
+@fuzzed(
     st.lists(st.integers(0, 21), min_size=0, max_size=4),
     st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.complex64]),
     st.sampled_from(["plain", "transposed", "expanded", "strided", "offset", "meta", "special"]),

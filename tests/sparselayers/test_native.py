@@ -11,6 +11,7 @@ import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import library
 from tests import instruction_sets
+from tests.sparselayers.ways import by_dense
 
 pytestmark = pytest.mark.skipif(
     BACKENDS["lanes"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -43,10 +44,7 @@ def expected(connectivity, values, bias, x, dy):
         oracle = BACKENDS["reference"]
         y = oracle.forward(x, values, bias, connectivity)
         return y, *oracle.backward(dy, x, values, connectivity, needs=(True, True, True))
-    row = torch.arange(out_features).repeat_interleave(connectivity.row_ptr.diff())
-    places = row, connectivity.col.long()
-    weight = values.new_zeros(out_features, in_features).index_put(places, values)
-    return x @ weight.t() + bias, dy @ weight, (dy.t() @ x)[places], dy.sum(0)
+    return by_dense(connectivity, values, bias, x, dy)
 
 
 def check(connectivity, values, bias, x, dy):

@@ -3,12 +3,12 @@
 Each script runs in a process of its own, whose memory is limited or watched.
 """
 
-import subprocess
 import sys
 
 import pytest
 
 from sparselayers.backends import BACKENDS
+from tests import fresh, peaks
 
 pytestmark = [
     pytest.mark.skipif(
@@ -46,16 +46,7 @@ forward = lambda: native.forward(x, values, None, connectivity)
 backward = lambda: native.backward(dy, x, values, connectivity, needs=(False, True, False))
 """
 
-
-def run(script):
-    """Run a script; return its exit status and what it wrote."""
-    done = subprocess.run([sys.executable, "-c", _COMMON + script], capture_output=True, text=True)
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.mark.parametrize("call", ["forward", "backward"])
-def test_no_memory_for_a_block_is_an_error_that_names_the_size(call):
-    script = f"""
+_NO_MEMORY = """
 native.forward(x[:1], values, None, connectivity)  # whatever is allocated once
 limit(100 * MB)
 try:
@@ -65,15 +56,9 @@ except MemoryError as error:
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 assert {call}() is not None  # nothing was left half done
 """
-    status, out, err = run(_WIDE + script)
-    assert status == 0, err
-    size = next(int(word) for word in out.split() if word.isdigit())
-    assert size > 100 << 20
 
-
-def test_no_memory_for_planes_of_a_convolution_is_an_error():
-    # A single pixel within a million columns of padding, of which one window is taken.
-    script = """
+# A single pixel within a million columns of padding, of which one window is taken.
+_PLANES = """
 side = 1_000_000
 layer = sl.SparseConv2d(
     32, 1, (1, 3), padding=(0, side), dilation=(1, side), bias=False, sparsity=0.5
@@ -85,26 +70,16 @@ try:
 except MemoryError as error:
     print(error)
 """
-    status, out, err = run(script)
-    assert status == 0, err
-    assert "bytes of memory" in out
 
-
-def test_memory_of_wide_layers_is_given_back():
-    script = """
-before = status("VmRSS")
+# Not VmRSS: that counts pages of libraries too, which come when their code runs first.
+_GIVEN_BACK = """
+before = status("RssAnon")
 forward(), backward()
 gc.collect()
-print(status("VmRSS") - before)
+print(status("RssAnon") - before)
 """
-    status, out, err = run(_WIDE + script)
-    assert status == 0, err
-    assert int(out) < 40 << 20
 
-
-@pytest.mark.parametrize("end", ["raise SystemExit(0)", "raise ValueError('of the script')"])
-def test_a_script_that_ends_with_a_live_graph_says_nothing_of_leaks(end):
-    script = f"""
+_LIVE_GRAPH = """
 layer = sl.SparseLinear(64, 64)
 loss = layer(torch.randn(8, 64)).sum()
 def step():
@@ -117,5 +92,45 @@ except ValueError as error:
     sys.last_exc = error  # as an interactive session keeps it
 raise RuntimeError("the end")
 """
-    _, _, err = run(script)
+
+_SCRIPTS = {
+    **{call: _WIDE + _NO_MEMORY.format(call=call) for call in ("forward", "backward")},
+    "planes": _PLANES,
+    "given back": _WIDE + _GIVEN_BACK,
+    "SystemExit": _LIVE_GRAPH.format(end="raise SystemExit(0)"),
+    "ValueError": _LIVE_GRAPH.format(end="raise ValueError('of the script')"),
+}
+
+
+@pytest.fixture(scope="module")
+def said():
+    """What each script said. All blocks are mapped by themselves, and so given back when freed."""
+    told = fresh.each(_COMMON, _SCRIPTS.values(), **peaks.MAPPED)
+    return dict(zip(_SCRIPTS, told, strict=True))
+
+
+@pytest.mark.parametrize("call", ["forward", "backward"])
+def test_no_memory_for_a_block_is_an_error_that_names_the_size(call, said):
+    status, out, err = said[call]
+    assert status == 0, err
+    size = next(int(word) for word in out.split() if word.isdigit())
+    assert size > 100 << 20
+
+
+def test_no_memory_for_planes_of_a_convolution_is_an_error(said):
+    status, out, err = said["planes"]
+    assert status == 0, err
+    assert "bytes of memory" in out
+
+
+def test_memory_of_wide_layers_is_given_back(said):
+    status, out, err = said["given back"]
+    assert status == 0, err
+    assert int(out) < 40 << 20
+
+
+@pytest.mark.parametrize(("end", "ended"), [("SystemExit", 0), ("ValueError", 1)])
+def test_a_script_that_ends_with_a_live_graph_says_nothing_of_leaks(end, ended, said):
+    status, _, err = said[end]
+    assert status == ended
     assert "nanobind" not in err

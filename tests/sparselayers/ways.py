@@ -1,4 +1,4 @@
-"""Connections for every way to compute on a CPU, and what it has to return: the reference's."""
+"""Connections for every way to compute on a CPU, and what it has to return: the dense product's."""
 
 from __future__ import annotations
 
@@ -49,10 +49,17 @@ def products(way, connectivity, values, bias, x, dy):
     return y, *backend.backward(dy, arranged, values, connectivity, needs=ALL)
 
 
+def by_dense(connectivity, values, bias, x, dy):
+    """Return y and the three gradients, by the dense weight: the reference takes far longer."""
+    row = torch.arange(connectivity.shape[0]).repeat_interleave(connectivity.row_ptr.diff())
+    places = row, connectivity.col.long()
+    weight = values.new_zeros(connectivity.shape).index_put(places, values)
+    return x @ weight.t() + bias, dy @ weight, (dy.t() @ x)[places], dy.sum(0)
+
+
 def check(way, connectivity, values, bias, x, dy):
-    """Compare all products with the reference's in float64, relative to the largest of each."""
-    exact = [tensor.double() for tensor in (values, bias, x, dy)]
-    expected = products("reference", connectivity, *exact)
+    """Compare all products with the dense ones in float64, relative to the largest of each."""
+    expected = by_dense(connectivity, *(tensor.double() for tensor in (values, bias, x, dy)))
     found = products(way, connectivity, values, bias, x, dy)
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == values.dtype

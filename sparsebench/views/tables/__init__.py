@@ -15,15 +15,15 @@ from sparsebench.analysis.once import once
 from sparsebench.analysis.point import Point
 from sparsebench.analysis.questions import pays
 from sparsebench.views.tables.baselines import baselines, dense_layers
-from sparsebench.views.tables.beside import BESIDE
+from sparsebench.views.tables.by_machine import by_machine
 from sparsebench.views.tables.cases import failures, measurements
 from sparsebench.views.tables.cliffs import cliffs
 from sparsebench.views.tables.deploy import deploy
 from sparsebench.views.tables.gpu import end_to_end, gpu, graphs, tensor_cores
 from sparsebench.views.tables.lead import ahead, lead
-from sparsebench.views.tables.machines import machines
 from sparsebench.views.tables.matrices import networks, sparsities
 from sparsebench.views.tables.memory import memory
+from sparsebench.views.tables.other_questions import OTHER_QUESTIONS
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.speed import crossovers, speedups, summary
 from sparsebench.views.tables.standings import standings
@@ -57,7 +57,7 @@ _DRAWN: tuple[Make, ...] = (
 )
 
 # Of drawn ones too, but beside the question whether they pay in place of dense ones.
-_BESIDE: tuple[Make, ...] = (memory, topologies, *BESIDE)
+_BESIDE: tuple[Make, ...] = (memory, topologies, *OTHER_QUESTIONS)
 
 
 _drawn = once(drawn)
@@ -81,7 +81,7 @@ TABLES: tuple[Make, ...] = (
     *map(_of_drawn, _BESIDE),
     networks,
     sparsities,
-    machines,
+    by_machine,
     failures,
     measurements,
 )

@@ -26,8 +26,8 @@ from sparsebench.analysis.stale import stale
 from sparsebench.records import Record
 from sparsebench.views import units
 from sparsebench.views.tables.answers import answers
-from sparsebench.views.tables.beside import BESIDE
 from sparsebench.views.tables.matrices import networks, sparsities
+from sparsebench.views.tables.other_questions import OTHER_QUESTIONS
 from sparsebench.views.tables.printed import printed
 from sparsebench.views.tables.standings import wins
 
@@ -91,7 +91,7 @@ def _beside(every: Sequence[Point]) -> list[RenderableType]:
     blocks: list[RenderableType] = []
     shared = [name for name in SHARED if name != "input_sparsity"]
     for part in split(drawn(every), conditions=shared):
-        for make in BESIDE:
+        for make in OTHER_QUESTIONS:
             table = make(part.points)
             if not table.text.empty:
                 blocks += [Text(), printed(table)]

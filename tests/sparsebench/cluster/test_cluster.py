@@ -20,6 +20,7 @@ from tests.sparsebench.cases.test_case import CASE as SOME
 from tests.sparsebench.cluster.dask_processes import PATIENCE_S, Processes, Silent, certificate
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.slow  # test_dispatcher.py has a cluster of plain objects
 
 CASE = replace(SOME, in_features=8, out_features=8, batch=1, threads=1, phase="inference")
 SETTINGS = Settings(rounds=2, sample_s=1e-4, timeout_s=600)
@@ -76,7 +77,6 @@ def test_everything_is_encrypted_and_on_loopback(cluster, target, tmp_path):
         plain.__enter__()
 
 
-@pytest.mark.slow
 def test_many_trivial_cases_cost_little_and_keep_no_memory(cluster, target, tmp_path):
     cases = problems(90, "torch_csr", dtype="bfloat16")  # refused, so that nothing is measured
     sizes = []
@@ -91,7 +91,6 @@ def test_many_trivial_cases_cost_little_and_keep_no_memory(cluster, target, tmp_
     assert max(growth) < 6e6, growth  # of 60 cases
 
 
-@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_costs_nothing(cluster, target, tmp_path):
     cases = problems(8, "dense", "ours")
     with dispatching(target, tmp_path) as (dispatcher, watcher, crew):

@@ -1,18 +1,16 @@
 """The heap stays with the process while a case is timed."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from sparsebench.measuring import allocator
+from tests import fresh
 
-SCRIPT = """
-import resource, sys
+IMPORTS = """
+import resource
 import torch
 from sparsebench.measuring import allocator
-
+"""
+SCRIPT = """
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     a, b = torch.ones(5 << 20), torch.ones(5 << 20)  # 20 MiB each
@@ -26,31 +24,32 @@ allocator.keep_freed()
 kept = [faults() for _ in range(10)][-1]
 print(returned, kept)
 """
+LARGE = SCRIPT.replace("5 << 20", "10 << 20").replace("20 MiB", "40 MiB")
 
 
-def test_the_next_call_uses_again_what_was_freed():
-    if allocator._function("mallopt") is None:
+@pytest.fixture(scope="module")
+def said():
+    """The faults of blocks of 20 and of 40 MiB, with what glibc hands back and with what is kept.
+
+    By itself it hands back blocks of 20 MiB in some processes only. Told so, it does in all.
+    """
+    if not allocator.can_keep():
         pytest.skip("not glibc")
-    # By itself glibc hands such blocks back in some processes only. Told so, it does in all.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "1000000"}
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=True
-    )
-    returned, kept = map(int, run.stdout.split())
+    scripts = [SCRIPT, LARGE.replace("keep_freed()", "keep_everything()")]
+    told = fresh.each(IMPORTS, scripts, MALLOC_MMAP_THRESHOLD_="1000000")
+    assert [each.status for each in told] == [0, 0], told
+    return [tuple(map(int, each.out.split())) for each in told]
+
+
+def test_the_next_call_uses_again_what_was_freed(said):
+    returned, kept = said[0]
     assert returned > 30  # pages of 2 MB where the system gives them by itself, else of 4 KB
     assert kept < 30
 
 
-LARGE = SCRIPT.replace("5 << 20", "10 << 20").replace("20 MiB", "40 MiB")
-
-
-def test_blocks_of_any_size_are_used_again_where_everything_is_kept():
+def test_blocks_of_any_size_are_used_again_where_everything_is_kept(said):
     """Without it such a block is mapped anew each time, as glibc has it by itself."""
-    if not allocator.can_keep():
-        pytest.skip("not glibc")
-    script = LARGE.replace("keep_freed()", "keep_everything()")
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    returned, kept = map(int, run.stdout.split())
+    returned, kept = said[1]
     assert returned > 30
     assert kept < 30
 

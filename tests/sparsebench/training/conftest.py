@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from sparsebench.training.datasets import Dataset
+from sparsebench.training.views import folder
 
 
 class Silent:
@@ -26,6 +27,12 @@ class Silent:
 @pytest.fixture
 def silent():
     return Silent()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Let commands draw their plots and write none: other tests look at files of pictures."""
+    monkeypatch.setattr(folder, "save", lambda figure, path: [])
 
 
 @pytest.fixture

@@ -328,6 +328,7 @@ def test_tables_and_plot_put_masks_and_sparse_storage_side_by_side(images, silen
     assert [name for name, _ in plots.of_training(records)] == ["cifar-vgg"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_counts_every_format_and_times_it(images, trained, monkeypatch, tmp_path):
     images = replace(images, name="cifar10-first60")
     monkeypatch.setattr(datasets, "load", lambda *_, **__: images)

@@ -187,6 +187,7 @@ def test_bad_input_ends_the_command_with_exit_code_2(written, tmp_path, monkeypa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_table_of_ones_own_is_trained_and_resumed(written, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = written(TABLE.replace("width = [20, 40]\nlr = [0.05, 0.1]", "lr = 0.05"))

@@ -18,6 +18,7 @@ from torch.profiler import profile
 
 from sparsebench import cli
 from sparsebench.errors import InputError
+from sparsebench.measuring import isolation
 from sparsebench.training import loop
 from sparsebench.training.processes import ProcessError, Processes, name_of_start
 from sparsebench.training.records import load
@@ -40,8 +41,8 @@ CHANGES = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _server():
-    """Processes are forked from one that has imported everything."""
-    multiprocessing.set_forkserver_preload([__name__])
+    """Processes are forked from one that has imported everything, as those of other tests are."""
+    multiprocessing.set_forkserver_preload(["torch._dynamo", *isolation._PRELOADED, __name__])
 
 
 def in_two_processes(test, folder):

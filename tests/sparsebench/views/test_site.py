@@ -11,7 +11,7 @@ from sparsebench.analysis.points import points
 from sparsebench.analysis.states import states
 from sparsebench.errors import InputError
 from sparsebench.regression.results import Check, Checks, Commit, Finding
-from sparsebench.views.tables.side_by_side import side_by_side
+from sparsebench.views.tables.ours_by_machine import ours_by_machine
 from tests.sparsebench.factory import MACHINE, record, sweep
 from tests.sparsebench.views.test_page import HOSTILE, _Tags, write
 
@@ -80,7 +80,7 @@ def test_the_first_page_has_the_explorer_leagues_machines_and_history(site):
 def test_layers_that_two_machines_measured_stand_side_by_side():
     slower = sweep(**SMALL, machine=OTHER)
     alone = sweep(**SMALL | {"widths": (1024,)})
-    table = side_by_side(points([*sweep(**SMALL), *slower, *alone]))
+    table = ours_by_machine(points([*sweep(**SMALL), *slower, *alone]))
     assert list(table.text["size"]) == ["512"]
     assert set(table.numbers["where"]) == {"Anvil 9000, 2 threads", f"{HOSTILE}, 2 threads"}
     assert all(value > 1 for value in table.numbers["speedup"])

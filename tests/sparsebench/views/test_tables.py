@@ -12,7 +12,7 @@ from sparsebench.analysis.points import points
 from sparsebench.analysis.questions import pays
 from sparsebench.views import tables
 from sparsebench.views.tables import writers
-from sparsebench.views.tables.machines import machines
+from sparsebench.views.tables.by_machine import by_machine
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 FAILED = record(
@@ -165,14 +165,14 @@ def test_machines_are_put_side_by_side_where_there_are_several():
         record(3e-3, width=512, implementation="dense"),
         record(None, status="oom", width=512, implementation="masked"),
     ]
-    made = machines(points(slow + fast))
+    made = by_machine(points(slow + fast))
     rows = {row["implementation"]: row for row in made.text.to_dict("records")}
     assert rows["ours"]["Anvil 9000"] == "1.00 ms, 3.0×"
     assert rows["ours"]["Bellows 100"] == "2.00 ms, 2.0×"
     assert rows["masked"]["Anvil 9000"] == "oom"
     assert rows["masked"]["Bellows 100"] == ""
     assert len(made.numbers) == 5
-    assert machines(points(fast)).text.empty
+    assert by_machine(points(fast)).text.empty
 
 
 def test_thousands_of_rows_are_written_as_csv_alone(tmp_path, monkeypatch):

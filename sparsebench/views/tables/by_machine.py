@@ -13,7 +13,7 @@ from sparsebench.views import units
 from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
 
 
-def machines(points: Sequence[Point]) -> Table:
+def by_machine(points: Sequence[Point]) -> Table:
     """Return time and speed-up over dense, a column per machine; nothing where there is but one.
 
     Each speed-up is over the dense layer on the same machine.

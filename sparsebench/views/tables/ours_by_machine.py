@@ -17,7 +17,7 @@ from sparsebench.views.tables.table import Table, columns, noted, tidy
 _PROBLEM = ("operation", "dtype", "topology", "seed", "phase", *USUAL, "batch", "size", "sparsity")
 
 
-def side_by_side(points: Sequence[Point]) -> Table:
+def ours_by_machine(points: Sequence[Point]) -> Table:
     """Return, for each layer that two places measured, what `ours` takes and gains on each."""
     ours = [p for p in points if p.case.implementation == LEAD and p.ok]
     numbers, text = [], []

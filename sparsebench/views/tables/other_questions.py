@@ -11,4 +11,9 @@ from sparsebench.views.tables.k_winners import k_winners
 from sparsebench.views.tables.table import Table
 from sparsebench.views.tables.zeros import zeros
 
-BESIDE: tuple[Callable[[Sequence[Point]], Table], ...] = (construction, dynamic, k_winners, zeros)
+OTHER_QUESTIONS: tuple[Callable[[Sequence[Point]], Table], ...] = (
+    construction,
+    dynamic,
+    k_winners,
+    zeros,
+)
