@@ -94,8 +94,8 @@ docs: $(STAMP)  ## build the documentation into build/site, without a network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'The documentation is in build/site: open build/site/index.html'
 
-readme: $(STAMP)  ## write the tables of figures in README and docs/ from results/reference
-	$(BIN)/python -m tests.readme_tables
+readme: $(STAMP)  ## write the figures in README and docs/ from results/reference
+	$(BIN)/python -m tests.readme_sentences
 
 docs-figures: $(STAMP)  ## draw the pictures that README and docs/ show, from results/reference
 	$(BIN)/python -m tests.docs_figures

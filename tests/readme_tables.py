@@ -11,7 +11,8 @@ separated by semicolons. One table sets machines beside each other, and names th
 
     <!-- figures: machines: Zen 5 = default, Xeon = intel-xeon/default | | batch=1 -->
 
-`make readme` writes the tables; a test asks whether they are up to date.
+`make readme` writes the tables, and the figures in sentences (readme_sentences.py); a test asks
+whether they are up to date.
 """
 
 from __future__ import annotations
@@ -124,8 +125,3 @@ def cell(members: list[Point]) -> str:
         if point.case.sparsity == 0.9 and speedup is not None:
             text += f" · {units.doubtful(units.interval(speedup), point.unsure)}"
     return text
-
-
-if __name__ == "__main__":
-    for page in PAGES:
-        page.write_text(updated(page.read_text("utf-8")), "utf-8")

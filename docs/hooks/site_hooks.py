@@ -62,8 +62,8 @@ def on_files(files, config):
 
 def on_page_markdown(markdown, page, config, files):
     """Bring a page's figures up to date, and turn links to the rest of the repository."""
-    if config.extra["figures"] and "<!-- figures" in markdown:
-        from tests.readme_tables import updated  # pandas and torch
+    if config.extra["figures"] and "<!-- figure" in markdown:
+        from tests.readme_sentences import updated  # pandas and torch
 
         markdown = updated(markdown)
     markdown = _LEFT_OUT.sub("", markdown)

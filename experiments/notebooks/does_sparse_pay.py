@@ -26,8 +26,9 @@ import matplotlib.pyplot as plt
 
 import sparsebench
 
-ROOT = Path(sparsebench.__file__).parents[1]
-RECORDS = Path(os.environ.get("NOTEBOOK_RECORDS", ROOT / "results" / "reference" / "default"))
+# Where records come with the project: in the checkout that this notebook lies in.
+CHECKOUT = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "results/reference").is_dir())
+RECORDS = Path(os.environ.get("NOTEBOOK_RECORDS", CHECKOUT / "results/reference/default"))
 
 frame = sparsebench.load_frame(RECORDS)
 print(f"{len(frame):,} cases of {frame.machine.nunique()} machine(s):", *frame.machine.unique())

@@ -10,10 +10,10 @@ def check_sparsity(sparsity: float) -> None:
     except TypeError:
         raise TypeError(f"sparsity must be a number in [0, 1), got {sparsity!r}") from None
     if not inside:
-        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}{_of_percent(sparsity)}")
+        raise ValueError(f"sparsity must be in [0, 1), got {sparsity}{of_percent(sparsity)}")
 
 
-def _of_percent(sparsity: float) -> str:
+def of_percent(sparsity: float) -> str:
     """Say what was meant where it may have been a percentage."""
     if not sparsity > 1.0:
         return ""

@@ -33,6 +33,7 @@ from sparsebench.cases.case import (
 )
 from sparsebench.cases.weights import PREFIX, Source
 from sparsebench.errors import InputError
+from sparselayers.fraction import of_percent
 
 T = TypeVar("T")
 
@@ -51,6 +52,13 @@ def _topology(value: str) -> str:
     if value == PREFIX or not (value in known.topologies() or value.startswith(PREFIX)):
         names = ", ".join((*known.topologies(), f"{PREFIX}PATH"))
         raise ValueError(f"{known.refused(value) or 'unknown topology'}: choose from {names}")
+    return value
+
+
+def _no_percent(value: Any) -> Any:
+    """Say what was meant where a sparsity may be given in percent; the type says the rest."""
+    if isinstance(value, int | float) and value > 1:
+        raise ValueError(f"Input should be less than 1{of_percent(value)}")
     return value
 
 
@@ -97,7 +105,9 @@ class Grid(BaseModel):
     padding: Many[Annotated[StrictInt, Field(ge=0)]] | None = None
     groups: Many[Size] | None = None
     image: Many[Size] | None = None
-    sparsity: Many[Annotated[float, Field(ge=0, lt=1, strict=True)]] | None = None
+    sparsity: (
+        Many[Annotated[float, Field(ge=0, lt=1, strict=True), BeforeValidator(_no_percent)]] | None
+    ) = None
     topology: Many[Annotated[str, AfterValidator(_topology)]] = ("random",)
     weights: Many[Annotated[str, StringConstraints(min_length=1)]] | None = None
     input_sparsity: Many[Annotated[float, Field(ge=0, lt=1)]] = (0.0,)

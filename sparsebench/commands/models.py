@@ -50,11 +50,16 @@ def models(
     cases = asked.cases(threads=threads or machine.default_threads())
     if only:
         cases = [case for case in cases if any(part in case.model for part in only)]
-    if phase is not None:
-        cases = [case for case in cases if case.phase == phase]
     if not cases:
-        chosen = f"--only {', '.join(only)}" if only else f"--phase {phase}"
-        raise InputError(f"{name}: has no model of {chosen}")
+        every = dict.fromkeys(model.name for model in asked.models)
+        raise InputError(
+            f"{name}: has no model of --only {', '.join(only or ())}: it has {', '.join(every)}"
+        )
+    if phase is not None:
+        phases = sorted({case.phase for case in cases})
+        cases = [case for case in cases if case.phase == phase]
+        if not cases:
+            raise InputError(f"{name}: has no --phase {phase}: choose from {', '.join(phases)}")
     folder = out or experiment.folder(name)
     if list_only:
         for case in cases:

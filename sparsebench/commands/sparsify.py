@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from sparsebench.measuring import machine
 from sparsebench.models import architectures, checkpoints, measure, pruning, views
 from sparsebench.models.records import Form
 from sparsebench.models.variants import Phase
-from sparsebench.output import console, show
+from sparsebench.output import console, errors, show
 from sparsebench.views.tables import printed
 from sparselayers.convert import Sparsified
 from sparselayers.saved import save_pretrained
@@ -87,6 +88,8 @@ def sparsify(
 ) -> None:
     """Swap sparse layers into a model where they pay, and measure it before and after."""
     machine.check_device(device)
+    if save is not None:
+        _check_place(save)  # before minutes of measuring
     if threads is not None:
         if threads < 1:
             raise InputError(f"--threads must be at least 1, got {threads}")
@@ -113,11 +116,22 @@ def sparsify(
         found = measure.forms(before, result, x, phase)
     except Exception as error:  # of a model that somebody else wrote, for an input of this shape
         raise InputError(f"{model}: {type(error).__name__}: {error}") from error
-    if save is not None:
-        _save(result.model, save)
     if as_json:
         typer.echo(json.dumps(_plain(result, found, phase)))
-        return
+    else:
+        _show(result, found, phase)
+    if save is not None:  # last: what was measured is shown, whatever comes of that
+        _save(result.model, save)
+        errors.print(
+            f"The sparse model is in {save}: sparselayers.load_pretrained({str(save)!r}, model) "
+            "with a model of the same architecture.",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _show(result: Sparsified[nn.Module], found: dict[str, Form], phase: Phase) -> None:
     layers = [measure.layer(decision) for decision in result.decisions]
     if layers:
         show(printed(views.layers(layers)))
@@ -131,13 +145,19 @@ def sparsify(
             console.print(f"{name}: {form.message}", highlight=False, soft_wrap=True, markup=False)
 
 
+def _check_place(folder: Path) -> None:
+    """Refuse what a model could not be saved with, or in."""
+    if find_spec("safetensors") is None:
+        raise InputError(
+            f"--save {folder}: safetensors is needed; install with: pip install safetensors"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--save {folder}: is a file, and has to be a folder")
+
+
 def _save(model: nn.Module, folder: Path) -> None:
     try:
         save_pretrained(model, folder)
-    except ImportError:
-        raise InputError(
-            f"--save {folder}: safetensors is needed; install with: pip install safetensors"
-        ) from None
     except ValueError as error:
         raise InputError(f"--save {folder}: {error}") from None
     except OSError as error:

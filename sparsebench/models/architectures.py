@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sparsebench import vision
 from sparsebench.errors import InputError
 from sparsebench.models import transformers_models
 
@@ -60,8 +61,7 @@ def make(
 
 
 def _torchvision(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> Architecture:
-    from torchvision import models
-
+    models = vision.part("models")
     which = name.partition(":")[2]
     if which not in models.list_models():
         raise InputError(

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsebench import vision
 from sparsebench.training.cifar import masks
 from sparsebench.training.settings import CifarSetting
 from sparselayers import structures
@@ -44,8 +45,7 @@ def vgg11_bn() -> nn.Module:
 
     That is the classifier that ActuallySparse uses; initialised as torchvision does.
     """
-    from torchvision.models import vgg  # here: importing it takes every command two seconds
-
+    vgg = vision.part("models.vgg")
     network = nn.Sequential(
         OrderedDict(
             features=vgg.make_layers(vgg.cfgs["A"], batch_norm=True),
@@ -76,9 +76,7 @@ def resnet18() -> nn.Module:
 
     That is a 3 × 3 convolution without stride, and no pooling after it.
     """
-    from torchvision.models import resnet  # here: importing it takes every command two seconds
-
-    network: nn.Module = resnet.resnet18(weights=None, num_classes=CLASSES)
+    network: nn.Module = vision.part("models").resnet18(weights=None, num_classes=CLASSES)
     network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.maxpool = nn.Identity()

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparsebench import vision
 from sparsebench.datafolders import cache, places_to_look
+from sparsebench.errors import InputError
 from sparsebench.training.datasets.dataset import Dataset
 from sparsebench.training.datasets.downloads import socket_timeout
 
@@ -47,7 +49,7 @@ def load(*, data_dir: Path | None = None, download: bool = True) -> Dataset:
         raise FileNotFoundError(f"no {CIFAR10} found, looked in {looked}")
     try:
         _download()
-    except (OSError, RuntimeError) as error:
+    except (InputError, OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"no {CIFAR10} found, looked in {looked}; the download failed: {error}"
         ) from error
@@ -125,7 +127,6 @@ def _short(images: int) -> str:
 
 def _download() -> None:
     """Let torchvision fetch and unpack the set into the user's cache folder."""
-    from torchvision import datasets  # here, since importing it takes half a second
-
+    datasets = vision.part("datasets")
     with socket_timeout(20.0):
         datasets.CIFAR10(root=str(cache()), download=True)

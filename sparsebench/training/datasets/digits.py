@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench import shipped
+from sparsebench import shipped, vision
 from sparsebench.datafolders import cache, places_to_look
+from sparsebench.errors import InputError
 from sparsebench.training.datasets.dataset import Dataset
 from sparsebench.training.datasets.downloads import socket_timeout
 from sparsebench.training.datasets.idx import read_idx
@@ -75,7 +76,7 @@ def load(name: str, *, data_dir: Path | None = None, download: bool = True) -> D
         if not download:
             raise OSError("downloading is switched off")
         return _decoded(name.lower(), _download(name))
-    except (OSError, RuntimeError) as error:
+    except (InputError, OSError, RuntimeError) as error:
         if name != "MNIST":
             raise FileNotFoundError(
                 f"no {name} found, looked in {looked}; the download failed: {error}"
@@ -132,8 +133,7 @@ def _decoded(name: str, arrays: Arrays, note: str = "") -> Dataset:
 
 def _download(name: str) -> Arrays:
     """Let torchvision fetch and unpack the set into the user's cache folder."""
-    import torchvision  # here, since importing it takes half a second that most runs don't need
-
+    datasets = vision.part("datasets")
     with socket_timeout(20.0):
-        getattr(torchvision.datasets, name)(root=str(cache()), download=True)
+        getattr(datasets, name)(root=str(cache()), download=True)
     return read_folder(cache() / name / "raw", name)

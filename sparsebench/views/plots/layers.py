@@ -50,6 +50,7 @@ def _figure(points: Sequence[Point], sparsities: Sequence[float], conditions: st
     panels[0].set_yticks(range(len(lines)), [f"batch {batch}, {size}" for batch, size in lines])
     panels[0].set_ylim(len(lines) - 0.4, -0.6)
     phase = style.phase_title(points[0].case.phase)
+    conditions = style.with_hollow(conditions, any(p.unsure for p in points))
     style.head(figure, f"Speed-up over dense, {phase}", conditions, names, lines=False)
     return figure
 
@@ -60,3 +61,5 @@ def _draw(axes: Axes, points: Sequence[Point], line: int, names: Sequence[str]) 
         assert estimate is not None
         axes.plot([estimate.low, estimate.high], [line, line], color=look["color"], linewidth=1.1)
         axes.plot(estimate.value, line, **look | {"linestyle": ""})
+        if point.unsure:
+            style.hollow(axes, [(estimate.value, line)], look)

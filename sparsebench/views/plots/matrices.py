@@ -47,6 +47,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
         axes.set_visible(False)
     phase = style.phase_title(points[0].case.phase)
     title = f"Speed-up over dense of matrices from files, {phase}"
+    conditions = style.with_hollow(conditions, any(p.unsure for p in points))
     style.head(figure, title, conditions, names)
     return figure
 
@@ -61,9 +62,11 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
         own = [p for p in points if p.case.implementation == name]
         look = style.of(name, names)
         aside = _ASIDE ** (place - (len(names) - 1) / 2)
-        values = [e.value for p in own if (e := METRICS["speedup"].of(p)) is not None]
-        densities = [aside * (1.0 - p.case.sparsity) for p in own]
-        axes.plot(densities, values, **look | {"linestyle": "", "markersize": 3, "alpha": 0.45})
+        dots = {p: e.value for p in own if (e := METRICS["speedup"].of(p)) is not None}
+        places = {p: (aside * (1.0 - p.case.sparsity), value) for p, value in dots.items()}
+        small = look | {"linestyle": "", "markersize": 3, "alpha": 0.45}
+        axes.plot(*zip(*places.values(), strict=True), **small)
+        style.hollow(axes, [place for p, place in places.items() if p.unsure], small)
         means = [
             (aside * _density(members), mean.value)
             for members in bands(own).values()

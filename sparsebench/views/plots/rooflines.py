@@ -53,6 +53,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     if limit is not None and len(limit.streams) > 1:
         lines.append(Line2D([], [], color=style.BLACK, label="roof in the fastest cache", **_CACHE))
     title = "Useful operations under the roof"
+    conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     style.head(figure, title, conditions, names, *lines, lines=False)
     return figure
 
@@ -60,9 +61,11 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
 def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     for name in reversed(names):
         own = [p for p in points if p.case.implementation == name]
-        rates = [e.value for p in own if (e := METRICS["throughput"].of(p)) is not None]
+        rates = {p: e.value for p in own if (e := METRICS["throughput"].of(p)) is not None}
         look = style.of(name, names) | style.marks(len(own)) | {"alpha": 0.8}
-        axes.plot([intensity(p.case) for p in own], rates, **look)
+        axes.plot([intensity(p.case) for p in rates], [*rates.values()], **look)
+        places = [(intensity(p.case), rate) for p, rate in rates.items() if p.disturbed]
+        style.hollow(axes, places, look)
 
 
 def _roof(axes: Axes, limit: Roof, intensities: Sequence[float]) -> None:

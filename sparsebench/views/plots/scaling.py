@@ -58,6 +58,7 @@ def _figure(points: Sequence[Point], conditions: str) -> Figure:
     ratio_axis(grid[0, 0], float(drawn.min()) / 1.2, float(drawn.max()) * 1.2)
     ideal = Line2D([], [], color=style.GREY, linestyle=":", label="ideal")
     phase = style.phase_title(points[0].case.phase)
+    conditions = style.with_hollow(conditions, any(p.disturbed for p in points))
     style.head(figure, f"Speed-up over the fewest threads, {phase}", conditions, names, ideal)
     return figure
 
@@ -67,10 +68,13 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     ideal = np.array(counts) / counts[0]
     axes.plot(counts, ideal, color=style.GREY, linestyle=":")
     for name in reversed(names):
-        curve = _curve([p for p in points if p.case.implementation == name])
+        whole = _whole([p for p in points if p.case.implementation == name])
+        curve = _curve(whole)
         look = style.of(name, names)
         threads = list(curve)
         axes.plot(threads, [e.value for e in curve.values()], **look)
+        unsure = _disturbed(whole)
+        style.hollow(axes, [(n, e.value) for n, e in curve.items() if n in unsure], look)
         band(axes, threads, curve.values(), look["color"])
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(counts))
@@ -78,16 +82,29 @@ def _draw(axes: Axes, points: Sequence[Point], names: Sequence[str]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _curve(points: Sequence[Point]) -> dict[int, Estimate]:
-    """Return the speed-up over the fewest threads by threads, over the widths measured at all."""
+def _whole(points: Sequence[Point]) -> list[dict[int, Point]]:
+    """Return the widths that were measured with every number of threads, by threads."""
     layers: dict[Any, dict[int, Point]] = {
         key: {p.case.threads: p for p in members} for key, members in group(points, "size").items()
     }
     counts = sorted({p.case.threads for p in points})
-    whole = [layer for layer in layers.values() if len(layer) == len(counts)]
-    if not whole:
-        return {}
+    return [{n: layer[n] for n in counts} for layer in layers.values() if len(layer) == len(counts)]
+
+
+def _curve(whole: Sequence[dict[int, Point]]) -> dict[int, Estimate]:
+    """Return the speed-up over the fewest threads by threads, over all widths."""
+    counts = [*whole[0]] if whole else []
     return {
         count: Estimate.of(geometric_mean([w[counts[0]].time / w[count].time for w in whole]))
         for count in counts
+    }
+
+
+def _disturbed(whole: Sequence[dict[int, Point]]) -> set[int]:
+    """Return the numbers of threads of whose speed-ups a time was disturbed."""
+    return {
+        n
+        for layer in whole
+        for n, point in layer.items()
+        if point.disturbed or next(iter(layer.values())).disturbed
     }

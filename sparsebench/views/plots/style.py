@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
@@ -130,8 +131,10 @@ def looks() -> Iterator[tuple[str, str]]:
 def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
     """Draw marks without a filling over those of a curve: of times that other work disturbed."""
     if places:
-        ring = {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": look["color"]}
-        axes.plot(*zip(*places, strict=True), **look | ring | {"markeredgewidth": 1.0})
+        edge = to_rgba(look["color"], look.get("alpha"))
+        ring = {"markerfacecolor": "white", "markeredgecolor": edge, "markeredgewidth": 1.0}
+        # What is below would be seen through them.
+        axes.plot(*zip(*places, strict=True), **look | ring | {"linestyle": "", "alpha": None})
 
 
 def with_hollow(conditions: str, marked: bool) -> str:

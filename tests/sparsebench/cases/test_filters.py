@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from sparsebench.cases import names
 from sparsebench.cases.filters import parse
 from sparsebench.errors import InputError
 from tests.sparsebench.cases.test_case import CASE
@@ -43,8 +44,16 @@ def test_width_is_of_square_layers():
         ("batch=many", "batch is a number, got 'many'"),
         ("phase<inference", "no number"),
         ("implementation=mine", "unknown implementation 'mine': choose from dense"),
+        ("implementation=graphs", "unknown implementation 'graphs': choose from dense"),
     ],
 )
 def test_an_error_says_what_is_allowed(text, message):
     with pytest.raises(InputError, match=message):
         parse(text)
+
+
+def test_names_that_are_known_without_importing_are_those_of_the_competitors():
+    """The folder has files of what several of them share, too."""
+    from sparsebench.implementations import OWN
+
+    assert set(names._own_implementations()) == {*OWN}

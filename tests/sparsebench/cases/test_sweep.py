@@ -108,6 +108,7 @@ def test_options_replace_threads_and_seed(written):
     [
         ("batch = 4", "batch = 4\nbtach = 5", ("line 6", "grid.btach", "unknown field", "batch")),
         ("[0.5, 0.9]", "[0.5, 1.0]", ("line 4", "grid.sparsity[1] = 1.0", "less than 1")),
+        ("[0.5, 0.9]", "[0.5, 90]", ("grid.sparsity[1] = 90", "(a fraction: 0.9 for 90%)")),
         ("[0.5, 0.9]", "-0.1", ("grid.sparsity", "-0.1", "greater than or equal to 0")),
         ("[8, 16]", "[8, 0]", ("line 3", "grid.width[1] = 0", "greater than or equal to 1")),
         ("[8, 16]", "[8.5]", ("grid.width[0] = 8.5", "integer")),

@@ -106,6 +106,7 @@ def test_a_window_is_what_the_options_say(call):
     ("arguments", "parts"),
     [
         ((*LINEAR, "--sparsity", "0.5,1"), ("--sparsity", "less than 1", "1.0")),
+        ((*LINEAR, "--sparsity", "95"), ("--sparsity", "(a fraction: 0.95 for 95%)")),
         ((*LINEAR, "--sparsity", "half"), ("--sparsity", "numbers in [0, 1)", "'half'")),
         ((*LINEAR, "--sparsity", "0.99999"), ("--sparsity: ", "leaves no connection", "below 0.")),
         ((*LINEAR, "--phase", "guess"), ("--phase", "'guess'", "train_step")),

@@ -146,8 +146,34 @@ def test_a_checkpoint_is_read_and_what_was_made_is_saved(wrapped, tmp_path):
     assert result.exit_code == 0, result.output
     made = load_pretrained(tmp_path / "out", tiny)
     assert any(isinstance(m, SparseLayer) for m in made.modules())
+    assert f"The sparse model is in {tmp_path / 'out'}: " in result.stderr
     x = torch.randn(4, 3, 8, 8)
     torch.testing.assert_close(made(x), trained(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_is_not_saved_has_been_shown(tmp_path):
+    """Nothing of it is sparse enough: there is nothing to save, and minutes are not lost."""
+    pytest.importorskip("safetensors")
+    options = ("--input", "4,3,8,8", "--seconds", "0", "--save", str(tmp_path / "out"))
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:tiny", *options])
+    assert isinstance(result.exception, InputError)
+    assert "the model has no sparse layers" in str(result.exception)
+    assert "Whole model" in result.output
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [(True, "safetensors is needed"), (False, "is a file")]
+)
+def test_a_place_where_nothing_can_be_saved_is_refused_before_measuring(
+    missing, message, tmp_path, monkeypatch
+):
+    pytest.importorskip("safetensors")
+    (tmp_path / "out").touch()
+    if missing:
+        monkeypatch.setitem(sys.modules, "safetensors", None)
+    result = CliRunner().invoke(app, ["sparsify", "no:model", "--save", str(tmp_path / "out")])
+    assert isinstance(result.exception, InputError)
+    assert message in str(result.exception)
 
 
 @pytest.mark.parametrize(

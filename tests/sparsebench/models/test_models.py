@@ -114,7 +114,10 @@ def test_no_such_file_or_model(file, tmp_path):
         experiment.load("none")
     result = CliRunner().invoke(app, ["models", str(file), "--only", "resnet"])
     assert isinstance(result.exception, InputError)
-    assert "has no model of --only resnet" in str(result.exception)
+    assert "has no model of --only resnet: it has" in str(result.exception)
+    result = CliRunner().invoke(app, ["models", str(file), "--phase", "both"])
+    assert isinstance(result.exception, InputError)
+    assert "has no --phase both: choose from inference" in str(result.exception)
 
 
 def test_steps_that_other_work_disturbed_are_taken_again_all_together(monkeypatch):

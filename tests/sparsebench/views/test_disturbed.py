@@ -18,6 +18,10 @@ from sparsebench.views.frames import frame_of
 from sparsebench.views.page.maps import speedup_maps
 from sparsebench.views.page.summary import sentences
 from sparsebench.views.plots.headline import headline
+from sparsebench.views.plots.layers import layers
+from sparsebench.views.plots.matrices import matrices
+from sparsebench.views.plots.rooflines import rooflines
+from sparsebench.views.plots.scaling import scaling
 from sparsebench.views.plots.speedups import speedups as speedup_plots
 from sparsebench.views.plots.times import times as time_plots
 from sparsebench.views.tables import tables, terminal, write
@@ -44,7 +48,8 @@ def disturbed(records, implementation="ours", sparsity=SPARSITY, factor=1000.0):
 
 @pytest.fixture(scope="module")
 def quiet():
-    return sweep(widths=(512,), batches=(128,), phases=("inference",))
+    probed = MACHINE | {"roofline": {"matmul_gflops": 100, "stream_gb_s": 10}}
+    return sweep(widths=(512,), batches=(128,), phases=("inference",), machine=probed)
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +140,48 @@ def test_the_maps_of_the_page_leave_them_grey(every):
     assert cells[0].heat is None
 
 
-@pytest.mark.parametrize("plots", [speedup_plots, time_plots, headline])
+@pytest.mark.parametrize("plots", [speedup_plots, time_plots, headline, rooflines])
 def test_plots_draw_them_hollow(plots, quiet, every):
-    def hollow(found):
-        ((_, figure),) = plots(found)
-        lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata())]
-        rings = [
-            line
-            for line in lines
-            if to_hex(line.get_markerfacecolor()) == "#ffffff" and line.get_linestyle() == "None"
-        ]
-        said = figure._supxlabel.get_text()
-        return sum(len(line.get_xdata()) for line in rings), "hollow: disturbed" in said
+    assert hollow(plots, points(quiet)) == (0, False)
+    assert hollow(plots, every) == (1, True)
 
-    assert hollow(points(quiet)) == (0, False)
-    assert hollow(every) == (1, True)
+
+def test_many_convolutions_and_numbers_of_threads_are_drawn_hollow_too():
+    window = {"operation": "conv2d", "kernel": 3, "padding": 1, "image": 8, "batches": (16,)}
+    convolutions = sweep(
+        widths=(8, 16, 24, 32), sparsities=(0.9, SPARSITY), phases=("train_step",), **window
+    )
+    one = [r for r in convolutions if r.case.in_features == 16]
+    others = [r for r in convolutions if r.case.in_features != 16]
+    assert hollow(layers, points(convolutions)) == (0, False)
+    assert hollow(layers, points([*others, *disturbed(one)])) == (1, True)
+    two = sweep(widths=(512, 1024), sparsities=(SPARSITY,), threads=(1, 2, 4), batches=(1,))
+    two = [r for r in two if r.case.phase == "inference"]
+    for threads, expected in ((2, 1), (1, 3)):  # with one thread, of which all others are ratios
+        mixed = [disturbed([r])[0] if r.case.threads == threads else r for r in two]
+        assert hollow(scaling, points(mixed)) == (expected, True)
+    assert hollow(scaling, points(two)) == (0, False)
+
+
+def test_matrices_are_drawn_hollow():
+    pruned = sweep(
+        widths=(512,), batches=(1,), phases=("inference",), topology="file:some.smtx@0123456789ab"
+    )
+    assert hollow(matrices, points(pruned)) == (0, False)
+    assert hollow(matrices, points(disturbed(pruned))) == (1, True)
+
+
+def hollow(plots, found):
+    """Return how many marks of a figure are hollow, and whether it says what that means."""
+    ((_, figure),) = plots(found)
+    lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata())]
+    rings = [
+        line
+        for line in lines
+        if to_hex(line.get_markerfacecolor()) == "#ffffff" and line.get_linestyle() == "None"
+    ]
+    said = figure._supxlabel.get_text()
+    return sum(len(line.get_xdata()) for line in rings), "hollow: disturbed" in said
 
 
 def test_a_disturbed_dense_layer_makes_no_ratio_certain(quiet):
