@@ -6,7 +6,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +19,8 @@ from sparselayers.backends.csr import Csr
 from sparselayers.backends.plan import Choice, Plan
 from sparselayers.backends.triton_kernels import choice, ways
 from sparselayers.backends.triton_kernels.choice import Product
+from sparselayers.backends.triton_kernels.precision import precision_of
+from sparselayers.backends.triton_kernels.prepared import Prepared
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import row_block
 
@@ -34,6 +36,7 @@ _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
 _PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights")
 _BROKEN = Choice(("csr",), "a kernel does not compile")
 _INTERPRETED = Choice(("gather",), "in Triton's interpreter nothing is timed")
+_PASSING = (choice.OFF, choice.CAPTURED, _INTERPRETED)  # another time it may be another
 
 
 class Triton(Backend):
@@ -83,6 +86,24 @@ class Triton(Backend):
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` as the way of the forward pass reads it fastest."""
         return ways.arranged(self._way("y", x, connectivity), x)
+
+    def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
+        """Return the same products, with what is asked before each of them kept."""
+        batch, dtype = x.shape[0], x.dtype
+        precision = precision_of(dtype)
+        key = "gpu calls", self.name, batch, dtype, precision
+        found: Backend | None = connectivity.derived(key)
+        if found is not None:
+            return found
+        if self.broken or not batch or not connectivity.nnz:
+            return self
+        made = partial(Prepared, self, connectivity, precision)
+        return connectivity.derive(key, made, at_most=_KEPT)
+
+    def settled(self, product: Product, x: Tensor, connectivity: Connectivity) -> str | None:
+        """Return the way of a product of such a batch, None where it may be another next time."""
+        found = self._choice(product, len(x), connectivity, x.dtype)
+        return None if found in _PASSING or found is _BROKEN else found.way
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
@@ -157,7 +178,7 @@ class Triton(Backend):
         if kept is not None:
             return kept
         found = self._chosen(product, batch, connectivity, dtype)
-        if found in (choice.OFF, choice.CAPTURED, _INTERPRETED):  # another time it may be another
+        if found in _PASSING:
             return found
         return connectivity.derive(key, lambda: found, at_most=_KEPT)
 

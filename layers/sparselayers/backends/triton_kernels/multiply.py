@@ -10,8 +10,8 @@ from sparselayers.backends.triton_kernels.tasks import SIZES, take
 def multiply(
     x,
     values,
-    bias,
     y,
+    bias,
     partial,
     ptr,
     index,
@@ -91,8 +91,8 @@ def multiply(
 @triton.jit(do_not_specialize=SIZES)
 def combine(
     partial,
-    bias,
     y,
+    bias,
     order,
     piece_ptr,
     batch,
