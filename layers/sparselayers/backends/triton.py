@@ -85,7 +85,7 @@ class Triton(Backend):
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` as the way of the forward pass reads it fastest."""
-        return ways.arranged(self._way("y", x, connectivity), x)
+        return ways.arranged(self._way("y", x, connectivity), x, connectivity)
 
     def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
         """Return the same products, with what is asked before each of them kept."""
@@ -110,7 +110,7 @@ class Triton(Backend):
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         way = self._way("y", x, connectivity)
-        x = ways.arranged(way, x)
+        x = ways.arranged(way, x, connectivity)
         return self._try(ways.forward, self._instead.forward, way, x, values, bias, connectivity)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
@@ -120,7 +120,7 @@ class Triton(Backend):
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the product of both ends of every connection, summed over the batch."""
         way = self._way("dweights", dy, connectivity)
-        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        dy, x = (ways.arranged(way, each, connectivity) for each in (dy, x))
         return self._try(ways.grad_values, self._instead.grad_values, way, dy, x, connectivity)
 
     def backward(
@@ -136,14 +136,14 @@ class Triton(Backend):
         dx = None
         if needs[0]:
             way = self._way("dx", dy, connectivity)
-            dy = ways.arranged(way, dy)  # which the other product reads as well
+            dy = ways.arranged(way, dy, connectivity)  # which the other product reads as well
             dx = self._grad_input(way, dy, values, connectivity)
         if x is None or not needs[1]:
             return Gradients(dx, None, dy.sum(0) if needs[2] else None)
         if not needs[2]:
             return Gradients(dx, self.grad_values(dy, x, connectivity), None)
         way = self._way("dweights", dy, connectivity)
-        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        dy, x = (ways.arranged(way, each, connectivity) for each in (dy, x))
         instead = self._instead_of_both
         own = self._try(ways.grad_values_and_bias, instead, way, dy, x, connectivity)
         return Gradients(dx, *own)
@@ -204,23 +204,24 @@ class Triton(Backend):
         @cache
         def numbers() -> tuple[Tensor, Tensor, Tensor]:
             x, dy, values = choice.drawn(batch, connectivity, dtype)
-            return (ways.arranged(saved, x) if saved else x), dy, values
+            return (ways.arranged(saved, x, connectivity) if saved else x), dy, values
 
         def run(way: str) -> object:
             x, dy, values = numbers()
             if product == "y":
-                return ways.forward(way, ways.arranged(way, x), values, None, connectivity)
-            dy = ways.arranged(way, dy)
+                x = ways.arranged(way, x, connectivity)
+                return ways.forward(way, x, values, None, connectivity)
+            dy = ways.arranged(way, dy, connectivity)
             if product == "dx":
                 return ways.grad_input(way, dy, values, connectivity)
-            return ways.grad_values(way, dy, ways.arranged(way, x), connectivity)
+            return ways.grad_values(way, dy, ways.arranged(way, x, connectivity), connectivity)
 
         return run
 
     def _grad_input(
         self, way: str, dy: Tensor, values: Tensor, connectivity: Connectivity
     ) -> Tensor:
-        dy, instead = ways.arranged(way, dy), self._instead.grad_input
+        dy, instead = ways.arranged(way, dy, connectivity), self._instead.grad_input
         return self._try(ways.grad_input, instead, way, dy, values, connectivity)
 
     def _instead_of_both(

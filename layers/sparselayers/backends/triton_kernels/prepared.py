@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from sparselayers.backends.triton import Triton
     from sparselayers.backends.triton_kernels.plans import Plan
 
-K, V = TypeVar("K"), TypeVar("V")
+K = TypeVar("K")
+V = TypeVar("V")
 _Strides = tuple[int, ...]
 _Needs = tuple[bool, bool, bool]
 
@@ -120,7 +121,7 @@ class Prepared(Backend):
         way = self._settled("y", x, connectivity)
         if way is None:
             return None
-        arranged = ways.arranged(way, x)
+        arranged = ways.arranged(way, x, connectivity)
         plan: Plan | None = ways.y_of(way, arranged, values, bias, connectivity).plan()
         if plan is None or arranged is x:
             return plan
@@ -145,14 +146,14 @@ class Prepared(Backend):
             way = self._settled("dx", dy, connectivity)
             if way is None:
                 return None
-            step.first, dy = _laid(way, dy)
+            step.first, dy = _laid(way, dy, connectivity)
             step.dx = ways.dx_of(way, dy, values, connectivity).plan()
         if x is not None:
             way = self._settled("dweights", dy, connectivity)
             if way is None:
                 return None
-            step.second, dy = _laid(way, dy)
-            step.of_x, x = _laid(way, x)
+            step.second, dy = _laid(way, dy, connectivity)
+            step.of_x, x = _laid(way, x, connectivity)
             product = ways.dweights_of(way, dy, x, connectivity, bias=needs_bias)
             step.own = product.plan()
         made = (step.dx is not None) == needs_input and (step.own is not None) == (x is not None)
@@ -201,9 +202,9 @@ class _Step:
         return Gradients(dx, dvalues, dbias)
 
 
-def _laid(way: str, x: Tensor) -> tuple[_Strides | None, Tensor]:
+def _laid(way: str, x: Tensor, connectivity: Connectivity) -> tuple[_Strides | None, Tensor]:
     """Return `x` as a way reads it, and with which strides if that is a copy."""
-    arranged = ways.arranged(way, x)
+    arranged = ways.arranged(way, x, connectivity)
     return (None if arranged is x else arranged.stride()), arranged
 
 

@@ -18,11 +18,17 @@ from sparselayers.connectivity import Connectivity
 # Under which the matrix is kept, and whether it is that of Wᵀ.
 FORWARD, TRANSPOSED = ("triton", False), ("triton", True)
 
+# Connections times samples up to which numbers are gathered from where they lie. Where each is read
+# in 32 bytes of its own, that is 8 MB from a cache: at some TB/s less than it takes to launch a
+# kernel that copies. A count, and not measured on a GPU.
+_LITTLE = 1 << 18
 
-def arranged(way: str, x: Tensor) -> Tensor:
+
+def arranged(way: str, x: Tensor, connectivity: Connectivity) -> Tensor:
     """Return the matrix `x` as a way reads it, perhaps a copy.
 
-    Feature by feature, so that a connection's samples are read in one go; bitmaps read either way.
+    Feature by feature, so that a connection's samples are read in one go; bitmaps read either way,
+    and so does gathering where there is little to gather.
     """
     if x.stride() == (1, x.shape[0]):  # what gathering returns
         return x
@@ -31,6 +37,8 @@ def arranged(way: str, x: Tensor) -> Tensor:
         return x
     if way == "bitmaps":
         return x.contiguous()
+    if way == "gather" and connectivity.nnz * x.shape[0] <= _LITTLE and x.is_contiguous():
+        return x
     return copied(x, (1, x.shape[0]))
 
 
