@@ -5,12 +5,14 @@
 Processor time of forward and backward, eager, in rounds that alternate. nn.Linear computes for
 real, on the CPU, at sizes where that is little (`features` squared, `batch`): its share makes the
 ratio look better than it is, and the smallest size is the one to read. What the stand-in leaves out
-stands in sparsebench/regression/launches.py. No figure of a GPU.
+stands in sparsebench/regression/launches.py. No figure of a GPU. A record says how many programs
+wanted a core meanwhile (`load`): they make both slower, and do not count otherwise.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
@@ -58,7 +60,7 @@ def main(out: Path) -> None:
         record = {
             "what": "host time, launches that do nothing, tensors on the CPU: no GPU",
             "features": features, "batch": batch, "sparsity": 0.9, "us": taken,
-            "ratio": round(ratio, 3), "torch": torch.__version__, "machine": machine.fingerprint(),
+            "ratio": round(ratio, 3), "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "machine": machine.fingerprint(),
         }  # fmt: skip
         with out.open("a") as file:
             file.write(json.dumps(record) + "\n")

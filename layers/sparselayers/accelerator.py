@@ -59,6 +59,7 @@ class Cuda(Accelerator):
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._alone: bool | None = None  # not known before it is asked for
 
     @cache  # noqa: B019 — there are as many as GPUs
     def name(self) -> str:
@@ -104,8 +105,10 @@ class Cuda(Accelerator):
         return repeat
 
     def is_current(self) -> bool:
-        """Ask the thread."""
-        return self._device.index == torch.cuda.current_device()
+        """Ask the thread, where there is more than one."""
+        if self._alone is None:
+            self._alone = torch.cuda.device_count() < 2
+        return self._alone or self._device.index == torch.cuda.current_device()
 
 
 @cache

@@ -84,7 +84,9 @@ class Connections:
         `get` and `check` then.
         """
         seen, at = self._marked
-        if seen is not mark or self._looks or self.unmarked or version(mark) != at:
+        if seen is not mark or self._looks or self.unmarked:
+            return None
+        if (0 if mark.is_inference() else mark._version) != at:  # `version`, without its call
             return None
         return self.current
 

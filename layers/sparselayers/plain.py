@@ -1,4 +1,4 @@
-"""The plainest calls of a layer: a matrix on a CPU, and nobody who traces, transforms or casts.
+"""The plainest calls of a layer: a matrix, and nobody who traces, transforms or casts.
 
 What has to be asked before each product takes longer than a small product itself. Here it is asked
 by the cheapest means there are, and each thing once. Whatever is not plain goes the long way
@@ -17,7 +17,6 @@ from sparselayers.connections import Connections
 from sparselayers.connectivity import Connectivity
 from sparselayers.functional import differentiable
 
-_CPU = torch.device("cpu")
 # Names of this module, for a look into torch._C takes as long as what is asked.
 _transforms = torch._C._are_functorch_transforms_active
 _modes = torch._C._len_torch_dispatch_stack
@@ -53,7 +52,7 @@ def product(
     where = connections.undisturbed(mark)
     if where is None or not _fit(x, weights, bias, where):
         return None
-    chosen = backends.select(_CPU, x.dtype, backend).shortly(x, where)
+    chosen = backends.select(where.device, x.dtype, backend).shortly(x, where)
     if _with_gradients() and (
         x.requires_grad or weights.requires_grad or (bias is not None and bias.requires_grad)
     ):
@@ -62,15 +61,15 @@ def product(
 
 
 def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -> bool:
-    """Whether these are plain memory on the CPU, of one type, and of the sizes of a layer."""
+    """Whether these are plain memory of one device and type, and of the sizes of a layer."""
     outputs, inputs = where.shape
-    dtype = x.dtype
+    dtype, is_cpu = x.dtype, where.is_cpu
     return (
-        x.is_cpu
+        x.is_cpu is is_cpu
         and x.dim() == 2
         and x.shape[1] == inputs
         and not x.is_neg()
-        and weights.is_cpu
+        and weights.is_cpu is is_cpu
         and weights.dtype is dtype
         and weights.dim() == 1
         and weights.numel() == where.nnz
@@ -80,7 +79,7 @@ def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -
             bias is None
             or (
                 type(bias) is Parameter
-                and bias.is_cpu
+                and bias.is_cpu is is_cpu
                 and bias.dtype is dtype
                 and bias.dim() == 1
                 and bias.numel() == outputs
@@ -88,5 +87,15 @@ def _fit(x: Tensor, weights: Tensor, bias: Tensor | None, where: Connectivity) -
                 and not bias.is_neg()
             )
         )
-        and where.is_cpu
+        and (is_cpu or _on_one_gpu(x, weights, bias, where.device))
+    )
+
+
+def _on_one_gpu(x: Tensor, weights: Tensor, bias: Tensor | None, device: torch.device) -> bool:
+    """Whether these are memory of `device`, which is a GPU."""
+    return (
+        device.type == "cuda"
+        and x.device == device
+        and weights.device == device
+        and (bias is None or bias.device == device)
     )

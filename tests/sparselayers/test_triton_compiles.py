@@ -14,7 +14,7 @@ triton = pytest.importorskip("triton", reason="Triton is not installed")
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 _SPECIALIZED = ("batch", "outputs", "inputs")
 _SIZES = ("pieces", "long_rows", "rows", "cut", "blocks", "groups", "first", "columns")
-_SIZES += ("words",)
+_SIZES += ("words", "features")
 _INTEGERS = (*_SPECIALIZED, *_SIZES)
 _INDICES = ("ptr", "index", "permutation", "order", "piece_row", "piece_begin", "piece_ptr")
 _INDICES += ("col_ptr", "place_of", "bits", "starts")
@@ -82,8 +82,9 @@ def test_plain(capability, batch, tmp_path):
 
     tile = candidates(batch, 200.0)[0]
     flags = {"ORDERED": False, "SPLIT": False}
-    product = {"HAS_BIAS": False, "PERMUTED": False}
-    for kernel, of_kernel in ((multiply, flags | product), (sample, flags | {"HAS_BIAS": False})):
+    flags |= {"HAS_BIAS": False, "BY_SAMPLE": False}
+    of_kernels = (multiply, flags | {"PERMUTED": False}), (sample, flags | {"DY_BY_SAMPLE": False})
+    for kernel, of_kernel in of_kernels:
         given = constants(tile, **of_kernel)
         made = compiled(kernel, capability, torch.float32, given, absent=_ABSENT)
         assert "atom" not in made.asm["ptx"]  # the result is the same every time
@@ -99,10 +100,16 @@ def test_every_branch(tmp_path):
     from sparselayers.backends.triton_kernels.sample import sample
 
     tile = candidates(4, 30.0)[0]
-    flags = {"ORDERED": True, "SPLIT": True}
+    flags = {"ORDERED": True, "SPLIT": True, "BY_SAMPLE": True}
     of_products = constants(tile, **flags, HAS_BIAS=True, PERMUTED=True)
-    of_sums = {"HAS_BIAS": True, "OFFSET": tl.int64, "WIDE": tl.float32, "BATCH": 64}
-    of_gradients = constants(tile, **flags, HAS_BIAS=True)
+    of_sums = {
+        "HAS_BIAS": True,
+        "BY_SAMPLE": True,
+        "OFFSET": tl.int64,
+        "WIDE": tl.float32,
+        "BATCH": 64,
+    }
+    of_gradients = constants(tile, **flags, HAS_BIAS=True, DY_BY_SAMPLE=True)
     kernels = ((multiply, of_products), (sample, of_gradients), (combine, of_sums))
     for kernel, given in kernels:
         made = compiled(kernel, 90, torch.bfloat16, given, index="i64")

@@ -59,10 +59,10 @@ def select(device: torch.device, dtype: torch.dtype, name: str | None = None) ->
     """
     if name is None:
         return _first(device, dtype)
-    backend = named(name)
-    if reason := backend.unavailable():
-        raise ValueError(f"backend {name!r} is not available: {reason}")
+    backend = BACKENDS.get(name) or named(name)
     if not backend.supports(device, dtype):
+        if reason := backend.unavailable():
+            raise ValueError(f"backend {name!r} is not available: {reason}")
         raise ValueError(f"backend {name!r} does not serve {dtype} on {device}")
     return backend
 

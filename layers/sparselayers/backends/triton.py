@@ -6,7 +6,7 @@ import os
 import subprocess
 import warnings
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any, ClassVar, TypeVar
 
@@ -19,6 +19,8 @@ from sparselayers.backends.csr import Csr
 from sparselayers.backends.plan import Choice, Plan
 from sparselayers.backends.triton_kernels import choice, ways
 from sparselayers.backends.triton_kernels.choice import Product
+from sparselayers.backends.triton_kernels.precision import precision_of
+from sparselayers.backends.triton_kernels.prepared import Prepared
 from sparselayers.connectivity import Connectivity
 from sparselayers.structures.row_blocks import row_block
 
@@ -34,6 +36,7 @@ _OLDEST = (8, 0)  # the oldest compute capability that Triton still tests
 _PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights")
 _BROKEN = Choice(("csr",), "a kernel does not compile")
 _INTERPRETED = Choice(("gather",), "in Triton's interpreter nothing is timed")
+_PASSING = (choice.OFF, choice.CAPTURED, _INTERPRETED)  # another time it may be another
 
 
 class Triton(Backend):
@@ -82,14 +85,32 @@ class Triton(Backend):
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return `x` as the way of the forward pass reads it fastest."""
-        return ways.arranged(self._way("y", x, connectivity), x)
+        return ways.arranged(self._way("y", x, connectivity), x, connectivity)
+
+    def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
+        """Return the same products, with what is asked before each of them kept."""
+        batch, dtype = x.shape[0], x.dtype
+        precision = precision_of(dtype)
+        key = "gpu calls", self.name, batch, dtype, precision
+        found: Backend | None = connectivity.derived(key)
+        if found is not None:
+            return found
+        if self.broken or not batch or not connectivity.nnz:
+            return self
+        made = partial(Prepared, self, connectivity, precision)
+        return connectivity.derive(key, made, at_most=_KEPT)
+
+    def settled(self, product: Product, x: Tensor, connectivity: Connectivity) -> str | None:
+        """Return the way of a product of such a batch, None where it may be another next time."""
+        found = self._choice(product, len(x), connectivity, x.dtype)
+        return None if found in _PASSING or found is _BROKEN else found.way
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         way = self._way("y", x, connectivity)
-        x = ways.arranged(way, x)
+        x = ways.arranged(way, x, connectivity)
         return self._try(ways.forward, self._instead.forward, way, x, values, bias, connectivity)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
@@ -99,7 +120,7 @@ class Triton(Backend):
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the product of both ends of every connection, summed over the batch."""
         way = self._way("dweights", dy, connectivity)
-        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        dy, x = (ways.arranged(way, each, connectivity) for each in (dy, x))
         return self._try(ways.grad_values, self._instead.grad_values, way, dy, x, connectivity)
 
     def backward(
@@ -115,14 +136,14 @@ class Triton(Backend):
         dx = None
         if needs[0]:
             way = self._way("dx", dy, connectivity)
-            dy = ways.arranged(way, dy)  # which the other product reads as well
+            dy = ways.arranged(way, dy, connectivity)  # which the other product reads as well
             dx = self._grad_input(way, dy, values, connectivity)
         if x is None or not needs[1]:
             return Gradients(dx, None, dy.sum(0) if needs[2] else None)
         if not needs[2]:
             return Gradients(dx, self.grad_values(dy, x, connectivity), None)
         way = self._way("dweights", dy, connectivity)
-        dy, x = ways.arranged(way, dy), ways.arranged(way, x)
+        dy, x = (ways.arranged(way, each, connectivity) for each in (dy, x))
         instead = self._instead_of_both
         own = self._try(ways.grad_values_and_bias, instead, way, dy, x, connectivity)
         return Gradients(dx, *own)
@@ -157,7 +178,7 @@ class Triton(Backend):
         if kept is not None:
             return kept
         found = self._chosen(product, batch, connectivity, dtype)
-        if found in (choice.OFF, choice.CAPTURED, _INTERPRETED):  # another time it may be another
+        if found in _PASSING:
             return found
         return connectivity.derive(key, lambda: found, at_most=_KEPT)
 
@@ -183,23 +204,24 @@ class Triton(Backend):
         @cache
         def numbers() -> tuple[Tensor, Tensor, Tensor]:
             x, dy, values = choice.drawn(batch, connectivity, dtype)
-            return (ways.arranged(saved, x) if saved else x), dy, values
+            return (ways.arranged(saved, x, connectivity) if saved else x), dy, values
 
         def run(way: str) -> object:
             x, dy, values = numbers()
             if product == "y":
-                return ways.forward(way, ways.arranged(way, x), values, None, connectivity)
-            dy = ways.arranged(way, dy)
+                x = ways.arranged(way, x, connectivity)
+                return ways.forward(way, x, values, None, connectivity)
+            dy = ways.arranged(way, dy, connectivity)
             if product == "dx":
                 return ways.grad_input(way, dy, values, connectivity)
-            return ways.grad_values(way, dy, ways.arranged(way, x), connectivity)
+            return ways.grad_values(way, dy, ways.arranged(way, x, connectivity), connectivity)
 
         return run
 
     def _grad_input(
         self, way: str, dy: Tensor, values: Tensor, connectivity: Connectivity
     ) -> Tensor:
-        dy, instead = ways.arranged(way, dy), self._instead.grad_input
+        dy, instead = ways.arranged(way, dy, connectivity), self._instead.grad_input
         return self._try(ways.grad_input, instead, way, dy, values, connectivity)
 
     def _instead_of_both(

@@ -132,8 +132,8 @@ def any_nan(total):
 def multiply(
     x,
     values,
-    bias,
     y,
+    bias,
     bits,
     starts,
     outputs,

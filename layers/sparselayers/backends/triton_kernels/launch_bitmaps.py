@@ -13,8 +13,9 @@ import torch
 import triton
 from torch import Tensor
 
-from sparselayers.backends.triton_kernels import bitmaps, plans
+from sparselayers.backends.triton_kernels import bitmaps
 from sparselayers.backends.triton_kernels.launcher import Launch
+from sparselayers.backends.triton_kernels.plans import Multiply, Plan, Product, Sample
 from sparselayers.backends.triton_kernels.precision import precision_of
 from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
 from sparselayers.backends.triton_kernels.types import offset_type, wide_of
@@ -50,7 +51,7 @@ class Bitmap:
     bits: Tensor
     starts: Tensor
     shape: tuple[int, int]
-    plans: dict[_Key, Launch] = field(default_factory=dict)
+    plans: dict[_Key, Plan] = field(default_factory=dict)
 
     @property
     def words(self) -> int:
@@ -107,44 +108,19 @@ def _bitmap(connectivity: Connectivity) -> Bitmap:
     return Bitmap(bits.view(outputs, words), starts.view(outputs, words), connectivity.shape)
 
 
-def multiply(x: Tensor, values: Tensor, bias: Tensor | None, bitmap: Bitmap) -> Tensor:
+def y_of(x: Tensor, values: Tensor, bias: Tensor | None, bitmap: Bitmap) -> Product:
     """Return y = x Wᵀ + bias, (batch, out)."""
-    y, by_sample = _like(x, bitmap.shape[0], values.dtype)
-    if not len(x):
-        return y
-    key = _key("multiply", x, bias is not None, by_sample)
-    _run(key, (x, values, bias, y), bitmap)
-    return y
+    return _product(_key("multiply", x, bias is not None, _lies_by_sample(x)), bitmap)
 
 
-def grad_input(dy: Tensor, values: Tensor, bitmap: Bitmap) -> Tensor:
+def dx_of(dy: Tensor, values: Tensor, bitmap: Bitmap) -> Product:
     """Return dx = dy W, (batch, in)."""
-    dx, by_sample = _like(dy, bitmap.shape[1], values.dtype)
-    if not len(dy):
-        return dx
-    _run(_key("grad_input", dy, False, by_sample), (dy, values, dx), bitmap)
-    return dx
+    return _product(_key("grad_input", dy, False, _lies_by_sample(dy)), bitmap)
 
 
-def sample(
-    dy: Tensor, x: Tensor, nnz: int, bitmap: Bitmap, *, bias: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Return the gradients of the values, (nnz,), and of the bias, (out,), if asked for."""
-    if not len(x):
-        return x.new_zeros(nnz), dy.sum(0) if bias else None
-    result = torch.empty(nnz, dtype=x.dtype, device=x.device)
-    sums = torch.empty(bitmap.shape[0], dtype=dy.dtype, device=x.device) if bias else None
-    key = _key("sample", x, bias, _lies_by_sample(dy), _lies_by_sample(x))
-    _run(key, (dy, x, result, sums), bitmap)
-    return result, sums
-
-
-def _like(x: Tensor, features: int, dtype: torch.dtype) -> tuple[Tensor, bool]:
-    """Return an empty matrix (batch, features) that lies as `x` does, and whether by sample."""
-    batch, by_sample = x.shape[0], _lies_by_sample(x)
-    strides = (features, 1) if by_sample else (1, batch)
-    empty = torch.empty_strided((batch, features), strides, dtype=dtype, device=x.device)
-    return empty, by_sample
+def dweights_of(dy: Tensor, x: Tensor, bitmap: Bitmap, nnz: int, *, bias: bool) -> Product:
+    """Return the gradients of the `nnz` values, and of the bias, (out,), if asked for."""
+    return _product(_key("sample", x, bias, _lies_by_sample(dy), _lies_by_sample(x)), bitmap, nnz)
 
 
 def _lies_by_sample(x: Tensor) -> bool:
@@ -155,20 +131,19 @@ def _key(product: str, x: Tensor, bias: bool, *by_sample: bool) -> _Key:
     return _Key(product, x.shape[0], x.dtype, bias, precision_of(x.dtype), by_sample)
 
 
-def _run(key: _Key, tensors: tuple[Tensor | None, ...], bitmap: Bitmap) -> None:
-    plans.run(
-        lambda launch: launch(*tensors),
+def _product(key: _Key, bitmap: Bitmap, nnz: int = 0) -> Product:
+    return Product(
         key,
         bitmap.plans,
         bitmap.bits.device,
         tiles=lambda: candidates(key.product, key.batch),
-        make=lambda tile: _made(key, bitmap, tile),
+        make=lambda tile: _made(key, bitmap, tile, nnz),
         words=lambda: _words(key, bitmap),
     )
 
 
-def _made(key: _Key, bitmap: Bitmap, tile: Tile) -> Launch:
-    """Return the launch of a product."""
+def _made(key: _Key, bitmap: Bitmap, tile: Tile, nnz: int) -> Plan:
+    """Return how a product is launched, of so many values where they are what is asked for."""
     outputs, inputs = bitmap.shape
     rows = triton.cdiv(outputs, tile.rows)
     columns = triton.cdiv(inputs, tile.connections)
@@ -192,8 +167,14 @@ def _made(key: _Key, bitmap: Bitmap, tile: Tile) -> Launch:
         constants["HAS_BIAS"] = key.bias
     if key.product == "sample":
         constants["DY_BY_SAMPLE"] = key.by_sample[0]
-    fixed = bitmap.bits, bitmap.starts, outputs, inputs, key.batch, bitmap.words
-    return Launch(getattr(bitmaps, key.product), blocks, fixed, constants)
+    absent = (None,) if key.product != "grad_input" and not key.bias else ()
+    fixed = *absent, bitmap.bits, bitmap.starts, outputs, inputs, key.batch, bitmap.words
+    launch = Launch(getattr(bitmaps, key.product), blocks, fixed, constants)
+    if key.product == "sample":
+        return Sample(launch, nnz, outputs if key.bias else None)
+    features = outputs if key.product == "multiply" else inputs
+    strides = (features, 1) if key.by_sample[0] else (1, key.batch)  # as what it is made of
+    return Multiply(launch, (key.batch, features), strides)
 
 
 def candidates(product: str, batch: int) -> tuple[Tile, ...]:

@@ -7,7 +7,6 @@ number for each column of a group and sample, of which no more than `_MOST` byte
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,8 +15,9 @@ import triton
 from torch import Tensor
 
 from sparselayers.accumulation import wide_type
-from sparselayers.backends.triton_kernels import plans, row_blocks
+from sparselayers.backends.triton_kernels import row_blocks
 from sparselayers.backends.triton_kernels.launcher import Launch
+from sparselayers.backends.triton_kernels.plans import Multiply, Plan, Product, Sample
 from sparselayers.backends.triton_kernels.precision import precision_of
 from sparselayers.backends.triton_kernels.tiles import Tile, power_of_two
 from sparselayers.backends.triton_kernels.types import offset_type, wide_of
@@ -26,8 +26,6 @@ from sparselayers.structures.row_blocks import row_block
 
 _CORES = 16  # rows that tensor cores take at least
 _MOST = 1 << 28  # bytes
-
-Plan = tuple[Launch, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,52 +87,37 @@ def _groups(connectivity: Connectivity, height: int) -> Groups:
     return Groups(height, ptr, index, col_ptr.to(kind), place_of.to(kind), longest, shape)
 
 
-def multiply(x: Tensor, values: Tensor, bias: Tensor | None, groups: Groups) -> Tensor:
-    """Return y = x Wᵀ + bias, (batch, out), of feature-major `x` (batch, in)."""
-    y = _empty(x, groups.shape[0], values.dtype)
-    key = _key("multiply", x.shape[0], values.dtype, bias is not None)
+class _Spread:
+    """dx, section by section of the batch: what each column of each group adds, and its sum."""
 
-    def run(plan: Plan) -> None:
-        plan[0](x, values, bias, y)
+    def __init__(self, launches: tuple[Launch, ...], key: _Key, groups: Groups) -> None:
+        self._pairs = tuple(zip(launches[::2], launches[1::2], strict=True))
+        self._shape, self._strides = (key.batch, groups.shape[1]), (1, key.batch)
+        self._added = groups.index.numel(), _section(key.batch, key.dtype, groups)
 
-    _run(run, key, x, groups)
-    return y
-
-
-def sample(
-    dy: Tensor, x: Tensor, groups: Groups, *, bias: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Return the gradients of the values, (nnz,), and of the bias, (out,), if asked for."""
-    result = torch.empty(groups.height * groups.index.numel(), dtype=x.dtype, device=x.device)
-    sums = torch.empty(groups.shape[0], dtype=dy.dtype, device=x.device) if bias else None
-
-    def run(plan: Plan) -> None:
-        plan[0](dy, x, result, sums)
-
-    _run(run, _key("sample", x.shape[0], x.dtype, bias), x, groups)
-    return result, sums
-
-
-def grad_input(dy: Tensor, values: Tensor, groups: Groups) -> Tensor:
-    """Return dx = dy W, (batch, in), of feature-major `dy` (batch, out)."""
-    dx = _empty(dy, groups.shape[1], values.dtype)
-    batch, dtype = dy.shape[0], values.dtype
-    added = dy.new_empty(
-        groups.index.numel(), _section(batch, dtype, groups), dtype=wide_type(dtype)
-    )
-
-    def run(plan: Plan) -> None:
-        for spread, gather in zip(plan[::2], plan[1::2], strict=True):
+    def __call__(self, dy: Tensor, values: Tensor) -> Tensor:
+        """Return the product."""
+        dx = values.new_empty_strided(self._shape, self._strides)
+        added = dy.new_empty(self._added, dtype=wide_type(values.dtype))
+        for spread, gather in self._pairs:
             spread(dy, values, added)
             gather(added, dx)
-
-    _run(run, _key("spread", batch, dtype, False), dy, groups)
-    return dx
+        return dx
 
 
-def _empty(like: Tensor, features: int, dtype: torch.dtype) -> Tensor:
-    batch = like.shape[0]
-    return torch.empty_strided((batch, features), (1, batch), dtype=dtype, device=like.device)
+def y_of(x: Tensor, values: Tensor, bias: Tensor | None, groups: Groups) -> Product:
+    """Return y = x Wᵀ + bias, (batch, out), of feature-major `x` (batch, in)."""
+    return _product(_key("multiply", x.shape[0], values.dtype, bias is not None), groups)
+
+
+def dx_of(dy: Tensor, values: Tensor, groups: Groups) -> Product:
+    """Return dx = dy W, (batch, in), of feature-major `dy` (batch, out)."""
+    return _product(_key("spread", dy.shape[0], values.dtype, False), groups)
+
+
+def dweights_of(dy: Tensor, x: Tensor, groups: Groups, *, bias: bool) -> Product:
+    """Return the gradients of the values, (nnz,), and of the bias, (out,), if asked for."""
+    return _product(_key("sample", x.shape[0], x.dtype, bias), groups)
 
 
 def _key(product: str, batch: int, dtype: torch.dtype, bias: bool) -> _Key:
@@ -148,7 +131,7 @@ def _section(batch: int, dtype: torch.dtype, groups: Groups) -> int:
 
 
 def _made(key: _Key, groups: Groups, tile: Tile) -> Plan:
-    """Return the launches of a product."""
+    """Return how a product is launched."""
     common = {
         "OFFSET": offset_type(key.batch * max(groups.shape)),
         "WIDE": wide_of(key.dtype),
@@ -158,19 +141,23 @@ def _made(key: _Key, groups: Groups, tile: Tile) -> Plan:
     }
     dense = {"PRECISION": key.precision, "HEIGHT": groups.height, "ROWS": tile.rows}
     if key.product == "spread":
-        return _made_of_sections(key, groups, tile, common, dense)
-    kernel, fixed = row_blocks.multiply, (groups.ptr, groups.index, groups.count, key.batch)
-    blocks = triton.cdiv(key.batch, tile.batch)
-    if key.product == "sample":
-        kernel = row_blocks.sample
-        blocks = max(1, triton.cdiv(groups.longest, tile.connections))
+        return _Spread(_of_sections(key, groups, tile, common, dense), key, groups)
+    absent = () if key.bias else (None,)
+    fixed = *absent, groups.ptr, groups.index, groups.count, key.batch
     constants = {"HAS_BIAS": key.bias} | dense | common
-    return (Launch(kernel, groups.count * blocks, fixed, constants),)
+    if key.product == "sample":
+        blocks = max(1, triton.cdiv(groups.longest, tile.connections))
+        launch = Launch(row_blocks.sample, groups.count * blocks, fixed, constants)
+        nnz = groups.height * groups.index.numel()
+        return Sample(launch, nnz, groups.shape[0] if key.bias else None)
+    blocks = triton.cdiv(key.batch, tile.batch)
+    launch = Launch(row_blocks.multiply, groups.count * blocks, fixed, constants)
+    return Multiply(launch, (key.batch, groups.shape[0]), (1, key.batch))
 
 
-def _made_of_sections(
+def _of_sections(
     key: _Key, groups: Groups, tile: Tile, common: dict[str, Any], dense: dict[str, Any]
-) -> Plan:
+) -> tuple[Launch, ...]:
     """Return what spreads and gathers each section of the batch."""
     section = _section(key.batch, key.dtype, groups)
     blocks, inputs = triton.cdiv(section, tile.batch), groups.shape[1]
@@ -199,12 +186,11 @@ def candidates(batch: int, height: int) -> tuple[Tile, ...]:
     return tuple(dict.fromkeys(tiles))
 
 
-def _run(run: Callable[[Plan], None], key: _Key, x: Tensor, groups: Groups) -> None:
-    plans.run(
-        run,
+def _product(key: _Key, groups: Groups) -> Product:
+    return Product(
         key,
         groups.plans,
-        x.device,
+        groups.ptr.device,
         tiles=lambda: candidates(key.batch, groups.height),
         make=lambda tile: _made(key, groups, tile),
         words=lambda: _words(key, groups),

@@ -2,72 +2,78 @@
 
 Triton looks at every argument of every launch to find the kernel that was compiled for such: 20 to
 40 µs for ours. For one shape, type and alignment it is always the same one. So the first launch is
-Triton's, and later ones go to the compiled kernel that it returned, with the arguments that stay
-as numbers and addresses that are known.
+Triton's, and later ones hand its part in C what Triton handed it then, but for the addresses of the
+tensors and the stream (shortcut.py).
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import triton
 from torch import Tensor
 
+from sparselayers.backends.triton_kernels import shortcut
+
 _ALIGNED = 15  # Triton compiles for pointers that are multiples of 16, or are not
+_TRIES = 3  # to find a shortcut: one that is watched has none yet
+_address = Tensor.data_ptr
 
 
 class Launch:
-    """A kernel over `blocks` programs, whose first arguments differ from call to call.
+    """A kernel over `blocks` programs, whose first arguments are tensors that differ from call to
+    call.
 
     `fixed` are the arguments after those, `constants` its compile-time constants and options.
-    Where Triton does not give the compiled kernel back, or it cannot be called with all arguments
-    (the interpreter, Triton before 3.3), every launch is Triton's own.
+    Where Triton does not give the compiled kernel back, or it is not launched as `shortcut` knows
+    (the interpreter, Triton before 3.4), every launch is Triton's own; so is each that somebody
+    watches by Triton's hooks, and each of tensors that do not begin at a multiple of 16 bytes.
     """
 
-    __slots__ = ("_constants", "_fixed", "_kernel", "_ready", "_rest", "blocks")
+    __slots__ = (
+        "_after", "_before", "_call", "_constants", "_device", "_fixed", "_kernel", "_made",
+        "_packed", "_rest", "_stream_of", "_tries", "blocks",
+    )  # fmt: skip
 
     def __init__(
         self, kernel: Any, blocks: int, fixed: tuple[Any, ...], constants: dict[str, Any]
     ) -> None:
         self._kernel, self.blocks = kernel, blocks
         self._fixed, self._constants = fixed, constants
-        self._ready: Callable[..., object] | None = None
+        self._call: Callable[..., object] | None = None
         self._rest: tuple[Any, ...] = ()
+        self._tries = _TRIES
 
-    def __call__(self, *tensors: Tensor | None) -> None:
+    def __call__(self, *tensors: Tensor) -> None:
         """Launch on the current device and stream."""
-        ready = self._ready
-        if ready is not None:
-            places = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-            for place in places:
-                if place is not None and place & _ALIGNED:
-                    break
-            else:
-                ready(*places, *self._rest)
+        call = self._call
+        if call is not None and not shortcut.is_watched():
+            places = tuple(map(_address, tensors))
+            if not reduce(or_, places) & _ALIGNED:
+                given, stream = places + self._rest, self._stream_of(self._device)
+                if self._packed:
+                    call(*self._before, stream, *self._after, given)
+                else:
+                    call(*self._before, stream, *self._after, *given)
                 return
         made = self._kernel[(self.blocks, 1, 1)](*tensors, *self._fixed, **self._constants)
-        if ready is None and all(t is None or not t.data_ptr() & _ALIGNED for t in tensors):
-            self._prepare(made)
+        if self._tries and not reduce(or_, map(_address, tensors)) & _ALIGNED:
+            self._tries -= 1
+            self._prepare(made, len(tensors))
 
-    def _prepare(self, made: Any) -> None:
-        if not _CALLABLE or not isinstance(made, triton.compiler.CompiledKernel):
+    def _prepare(self, made: Any, tensors: int) -> None:
+        if not isinstance(made, triton.compiler.CompiledKernel):
             return
         names = self._kernel.arg_names
         constants = [self._constants[name] for name in names if name in self._constants]
         fixed = (each.data_ptr() if isinstance(each, Tensor) else each for each in self._fixed)
         self._rest = (*fixed, *constants)
-        self._ready = made[(self.blocks, 1, 1)]
-
-
-def _takes_all() -> bool:
-    """Whether a compiled kernel takes all arguments of its function, constants among them."""
-    numbers = triton.__version__.split(".")[:2]
-    if not all(number.isdigit() for number in numbers) or tuple(map(int, numbers)) < (3, 3):
-        return False
-    getter = getattr(triton.compiler.CompiledKernel, "__getitem__", None)
-    return getter is not None and list(inspect.signature(getter).parameters) == ["self", "grid"]
-
-
-_CALLABLE = _takes_all()
+        found = shortcut.of(made, self.blocks, tensors, self._rest)
+        if found is not None:
+            self._before, self._after, self._packed = found.before, found.after, found.packed
+            self._device, self._stream_of, self._made = found.device, found.stream_of, found.made
+            self._call = found.call  # the last, for another thread may launch at any time
+            self._tries = 0

@@ -10,8 +10,8 @@ from sparselayers.backends.triton_kernels.tasks import SIZES, take
 def multiply(
     x,
     values,
-    bias,
     y,
+    bias,
     partial,
     ptr,
     index,
@@ -25,7 +25,9 @@ def multiply(
     batch,
     cut,
     blocks,
+    features,
     HAS_BIAS: tl.constexpr,
+    BY_SAMPLE: tl.constexpr,
     PERMUTED: tl.constexpr,
     ORDERED: tl.constexpr,
     SPLIT: tl.constexpr,
@@ -37,10 +39,11 @@ def multiply(
 ):
     """Write y[r, b] = Σ_p values[p] · x[index p, b] + bias[r], (rows, batch), for ROWS tasks.
 
-    `x` is (features, batch). Pieces of long rows go to `partial` (pieces, batch), in type WIDE,
-    which everything is summed in. Programs of one block of the batch run together, so that its
-    part of `x` stays in the L2 cache; the batch is contiguous, so that a connection's samples are
-    read in one go. Every number is written by one program: the result is the same every time.
+    `x` is (features, batch); with BY_SAMPLE x and y lie the other way round. Pieces of long rows go
+    to `partial` (pieces, batch), in type WIDE, which everything is summed in. Programs of one block
+    of the batch run together, so that its part of `x` stays in the L2 cache; the batch is
+    contiguous, but for BY_SAMPLE, so that a connection's samples are read in one go. Every number
+    is written by one program: the result is the same every time.
     """
     program = tl.program_id(0)
     task, row, begin, length, live, is_piece = take(
@@ -60,17 +63,22 @@ def multiply(
     sample = (program // blocks).to(OFFSET) * BATCH + tl.arange(0, BATCH)
     inside = sample < batch
     lane = tl.arange(0, CONNECTIONS)
+    of_x = sample
+    if BY_SAMPLE:
+        of_x = sample * features
     total = tl.zeros([ROWS, CONNECTIONS, BATCH], WIDE)
     for first in range(0, tl.max(length, 0), CONNECTIONS):
         place = begin[:, None] + first + lane[None, :]
         here = first + lane[None, :] < length[:, None]
-        source = tl.load(index + place, mask=here, other=0).to(OFFSET) * batch
+        source = tl.load(index + place, mask=here, other=0).to(OFFSET)
+        if not BY_SAMPLE:
+            source = source * batch
         where = place
         if PERMUTED:
             where = tl.load(permutation + place, mask=here, other=0)
         value = tl.load(values + where, mask=here, other=0).to(WIDE)
         numbers = tl.load(
-            x + source[:, :, None] + sample[None, None, :],
+            x + source[:, :, None] + of_x[None, None, :],
             mask=here[:, :, None] & inside[None, None, :],
             other=0,
         )
@@ -84,20 +92,25 @@ def multiply(
         place = task.to(OFFSET)[:, None] * batch + sample[None, :]
         tl.store(partial + place, result, mask=written & is_piece[:, None])
         written = written & (is_piece == 0)[:, None]
-    place = row.to(OFFSET)[:, None] * batch + sample[None, :]
+    if BY_SAMPLE:
+        place = row.to(OFFSET)[:, None] + sample[None, :] * rows
+    else:
+        place = row.to(OFFSET)[:, None] * batch + sample[None, :]
     tl.store(y + place, result.to(y.dtype.element_ty), mask=written)
 
 
 @triton.jit(do_not_specialize=SIZES)
 def combine(
     partial,
-    bias,
     y,
+    bias,
     order,
     piece_ptr,
     batch,
     blocks,
+    rows,
     HAS_BIAS: tl.constexpr,
+    BY_SAMPLE: tl.constexpr,
     OFFSET: tl.constexpr,
     WIDE: tl.constexpr,
     BATCH: tl.constexpr,
@@ -112,8 +125,11 @@ def combine(
     first = tl.load(piece_ptr + long_row).to(tl.int32)
     last = tl.load(piece_ptr + long_row + 1).to(tl.int32)
     for piece in range(first, last):
-        place = tl.full([BATCH], piece, OFFSET) * batch + sample
-        total += tl.load(partial + place, mask=inside, other=0)
+        part = tl.full([BATCH], piece, OFFSET) * batch + sample
+        total += tl.load(partial + part, mask=inside, other=0)
     if HAS_BIAS:
         total += tl.load(bias + row).to(WIDE)
-    tl.store(y + row * batch + sample, total.to(y.dtype.element_ty), mask=inside)
+    place = row * batch + sample
+    if BY_SAMPLE:
+        place = row + sample * rows
+    tl.store(y + place, total.to(y.dtype.element_ty), mask=inside)

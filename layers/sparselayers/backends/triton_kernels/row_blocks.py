@@ -17,8 +17,8 @@ SIZES = ("groups", "first", "columns")
 def multiply(
     x,
     values,
-    bias,
     y,
+    bias,
     ptr,
     index,
     groups,

@@ -26,7 +26,10 @@ def sample(
     batch,
     cut,
     blocks,
+    features,
     HAS_BIAS: tl.constexpr,
+    BY_SAMPLE: tl.constexpr,
+    DY_BY_SAMPLE: tl.constexpr,
     ORDERED: tl.constexpr,
     SPLIT: tl.constexpr,
     OFFSET: tl.constexpr,
@@ -37,9 +40,10 @@ def sample(
 ):
     """Write result[p] = Σ_b dy[row p, b] · x[index p, b] for the connections of ROWS tasks.
 
-    `dy` is (rows, batch), `x` (features, batch): a task reads its row of dy once for CONNECTIONS
-    connections. A piece of a long row writes its own connections: nothing is left to combine. With
-    HAS_BIAS also sums[r] = Σ_b dy[r, b], by the first piece of a row or by the row's own task.
+    `dy` is (rows, batch), `x` (features, batch), or each the other way round: a task reads its row
+    of dy once for CONNECTIONS connections. A piece of a long row writes its own connections:
+    nothing is left to combine. With HAS_BIAS also sums[r] = Σ_b dy[r, b], by the first piece of a
+    row or by the row's own task.
     """
     _, row, begin, length, live, _ = take(
         tl.program_id(0),
@@ -56,13 +60,18 @@ def sample(
         SPLIT,
     )
     lane = tl.arange(0, CONNECTIONS)
-    own = row.to(OFFSET) * batch
+    own = row.to(OFFSET)
+    if not DY_BY_SAMPLE:
+        own = own * batch
     if HAS_BIAS:
         sum_of = tl.zeros([ROWS], WIDE)
         for start in range(0, batch, BATCH):
             number = start + tl.arange(0, BATCH)
+            of_dy = number.to(OFFSET)
+            if DY_BY_SAMPLE:
+                of_dy = of_dy * rows
             mine = tl.load(
-                dy + own[:, None] + number[None, :],
+                dy + own[:, None] + of_dy[None, :],
                 mask=live[:, None] & (number < batch)[None, :],
                 other=0,
             ).to(WIDE)
@@ -74,18 +83,26 @@ def sample(
     for first in range(0, tl.max(length, 0), CONNECTIONS):
         place = begin[:, None] + first + lane[None, :]
         here = first + lane[None, :] < length[:, None]
-        source = tl.load(index + place, mask=here, other=0).to(OFFSET) * batch
+        source = tl.load(index + place, mask=here, other=0).to(OFFSET)
+        if not BY_SAMPLE:
+            source = source * batch
         total = tl.zeros([ROWS, CONNECTIONS, BATCH], WIDE)
         for start in range(0, batch, BATCH):
             number = start + tl.arange(0, BATCH)
             inside = number < batch
+            of_dy = number.to(OFFSET)
+            if DY_BY_SAMPLE:
+                of_dy = of_dy * rows
+            of_x = number.to(OFFSET)
+            if BY_SAMPLE:
+                of_x = of_x * features
             left = tl.load(
-                dy + own[:, None] + number[None, :],
+                dy + own[:, None] + of_dy[None, :],
                 mask=live[:, None] & inside[None, :],
                 other=0,
             ).to(WIDE)
             right = tl.load(
-                x + source[:, :, None] + number[None, None, :],
+                x + source[:, :, None] + of_x[None, None, :],
                 mask=here[:, :, None] & inside[None, None, :],
                 other=0,
             ).to(WIDE)

@@ -5,7 +5,7 @@ import triton.language as tl
 
 # Arguments that differ from layer to layer: their values are not compiled into a kernel, so that
 # layers share one (only the size of the batch is, which has to be known for wide loads).
-SIZES = ("pieces", "long_rows", "rows", "cut", "blocks")
+SIZES = ("pieces", "long_rows", "rows", "cut", "blocks", "features")
 
 
 @triton.jit

@@ -18,11 +18,17 @@ from sparselayers.connectivity import Connectivity
 # Under which the matrix is kept, and whether it is that of Wᵀ.
 FORWARD, TRANSPOSED = ("triton", False), ("triton", True)
 
+# Connections times samples up to which numbers are gathered from where they lie. Where each is read
+# in 32 bytes of its own, that is 8 MB from a cache: at some TB/s less than it takes to launch a
+# kernel that copies. A count, and not measured on a GPU.
+_LITTLE = 1 << 18
 
-def arranged(way: str, x: Tensor) -> Tensor:
+
+def arranged(way: str, x: Tensor, connectivity: Connectivity) -> Tensor:
     """Return the matrix `x` as a way reads it, perhaps a copy.
 
-    Feature by feature, so that a connection's samples are read in one go; bitmaps read either way.
+    Feature by feature, so that a connection's samples are read in one go; bitmaps read either way,
+    and so does gathering where there is little to gather.
     """
     if x.stride() == (1, x.shape[0]):  # what gathering returns
         return x
@@ -31,34 +37,31 @@ def arranged(way: str, x: Tensor) -> Tensor:
         return x
     if way == "bitmaps":
         return x.contiguous()
-    return turned.contiguous().t()
+    if way == "gather" and connectivity.nnz * x.shape[0] <= _LITTLE and x.is_contiguous():
+        return x
+    return copied(x, (1, x.shape[0]))
+
+
+def copied(x: Tensor, strides: tuple[int, ...]) -> Tensor:
+    """Return a copy of the matrix `x` that lies with these strides."""
+    return x.new_empty_strided(x.shape, strides).copy_(x)
 
 
 def forward(
     way: str, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
 ) -> Tensor:
     """Return y = x Wᵀ + bias, (batch, out)."""
-    y: Tensor
-    if way == "row_blocks":
-        groups = _launch_row_blocks().groups_of(connectivity)
-        y = _launch_row_blocks().multiply(x, values, bias, groups)
-    elif way == "bitmaps":
-        y = _launch_bitmaps().multiply(x, values, bias, _bitmap(connectivity))
-    else:
-        y = _launch_gather().multiply(x, values, bias, matrix(connectivity, FORWARD))
+    if not len(x):
+        return values.new_empty(0, connectivity.shape[0])
+    y: Tensor = y_of(way, x, values, bias, connectivity).of(x, values, bias)
     return y
 
 
 def grad_input(way: str, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
     """Return dx = dy W, (batch, in)."""
-    dx: Tensor
-    if way == "row_blocks":
-        groups = _launch_row_blocks().groups_of(connectivity)
-        dx = _launch_row_blocks().grad_input(dy, values, groups)
-    elif way == "bitmaps":
-        dx = _launch_bitmaps().grad_input(dy, values, _bitmap(connectivity))
-    else:
-        dx = _launch_gather().multiply(dy, values, None, matrix(connectivity, TRANSPOSED))
+    if not len(dy):
+        return values.new_empty(0, connectivity.shape[1])
+    dx: Tensor = dx_of(way, dy, values, connectivity).of(dy, values)
     return dx
 
 
@@ -77,13 +80,45 @@ def grad_values_and_bias(
 
 
 def _sample(way: str, dy: Tensor, x: Tensor, connectivity: Connectivity, *, bias: bool) -> Any:
+    if not len(x) or not connectivity.nnz:
+        return x.new_zeros(connectivity.nnz), dy.sum(0) if bias else None
+    return dweights_of(way, dy, x, connectivity, bias=bias).of(dy, x)
+
+
+# How each is computed: a Product (plans.py), which keeps that for the shapes and strides of these.
+
+
+def y_of(
+    way: str, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
+) -> Any:
+    """Return how y is computed of x that is arranged."""
     if way == "row_blocks":
         groups = _launch_row_blocks().groups_of(connectivity)
-        return _launch_row_blocks().sample(dy, x, groups, bias=bias)
+        return _launch_row_blocks().y_of(x, values, bias, groups)
     if way == "bitmaps":
-        bits = _bitmap(connectivity)
-        return _launch_bitmaps().sample(dy, x, connectivity.nnz, bits, bias=bias)
-    return _launch_gather().sample(dy, x, matrix(connectivity, FORWARD), bias=bias)
+        return _launch_bitmaps().y_of(x, values, bias, _bitmap(connectivity))
+    return _launch_gather().y_of(x, values, bias, matrix(connectivity, FORWARD))
+
+
+def dx_of(way: str, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Any:
+    """Return how dx is computed of dy that is arranged."""
+    if way == "row_blocks":
+        groups = _launch_row_blocks().groups_of(connectivity)
+        return _launch_row_blocks().dx_of(dy, values, groups)
+    if way == "bitmaps":
+        return _launch_bitmaps().dx_of(dy, values, _bitmap(connectivity))
+    return _launch_gather().dx_of(dy, values, matrix(connectivity, TRANSPOSED))
+
+
+def dweights_of(way: str, dy: Tensor, x: Tensor, connectivity: Connectivity, *, bias: bool) -> Any:
+    """Return how the gradients of values and, if asked for, of the bias are computed."""
+    if way == "row_blocks":
+        groups = _launch_row_blocks().groups_of(connectivity)
+        return _launch_row_blocks().dweights_of(dy, x, groups, bias=bias)
+    if way == "bitmaps":
+        bits, nnz = _bitmap(connectivity), connectivity.nnz
+        return _launch_bitmaps().dweights_of(dy, x, bits, nnz, bias=bias)
+    return _launch_gather().dweights_of(dy, x, matrix(connectivity, FORWARD), bias=bias)
 
 
 def _bitmap(connectivity: Connectivity) -> Any:
