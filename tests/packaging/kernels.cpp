@@ -22,7 +22,7 @@ using namespace sparsebench;
 namespace {
 
 const Loops scalar_loops = {scalar::register_bytes, &scalar::multiply, &scalar::gradient,
-                            &scalar::narrow, &scalar::packing};
+                            &scalar::narrow, &scalar::packing, &scalar::squares};
 constexpr int threads = 2;
 int compared = 0, wrong = 0;
 

@@ -8,7 +8,7 @@ kernels are in `csrc`, each way's in its room. A few inputs that are mostly zero
 are not (`nonzero.py`) in place of the lanes. What is asked before a small call is kept
 (`short.py`): before one of a few rows, by the lanes (`few.py`) or by bitmaps (`few_bitmaps.py`),
 and before one of a single block (`one_block.py`). Kernels are told of a layer's connections once
-(`told.py`): as rows (`rows.py`), or as bits (`bits.py`).
+(`told.py`): as rows (`rows.py`), or as bits (`bits.py`), the lanes as either (`lane_bits.py`).
 """
 
 from __future__ import annotations

@@ -28,6 +28,11 @@ def unit(batch: int, dtype: torch.dtype) -> int:
     return int(_of(dtype).unit(batch))
 
 
+def registers(batch: int, dtype: torch.dtype) -> int:
+    """Return how many registers a batch takes: one at most where it takes half of one or less."""
+    return int(_of(dtype).pitch(batch)) // unit(batch, dtype)
+
+
 def arranged(x: Tensor) -> Tensor:
     """Return `x` as kernels take it: arranged where the batch is one block, else as it is."""
     return x if blocks(x.shape[0], x.dtype) > 1 else _whole(x)

@@ -11,8 +11,9 @@ from torch import Tensor
 from sparselayers.backends.base import Gradients, OneBackward
 from sparselayers.backends.native import arranging, library
 from sparselayers.backends.native.arranging import COMPUTE, arranged
+from sparselayers.backends.native.lane_bits import told_of, transpose_of
 from sparselayers.backends.native.library import SUFFIXES, address, threads_of_product
-from sparselayers.backends.native.rows import columns_of, rows_of
+from sparselayers.backends.native.rows import rows_of
 from sparselayers.connectivity import Connectivity
 
 
@@ -72,9 +73,10 @@ class Lanes(OneBackward):
         connectivity: Connectivity,
         result: Tensor,
     ) -> None:
-        x, rows, batch = arranged(x), rows_of(connectivity), x.shape[0]
+        x, batch = arranged(x), x.shape[0]
+        told = told_of(batch, values.dtype, connectivity)
         _of(values.dtype).multiply(
-            rows.kernel,
+            told.kernel,
             values.data_ptr(),
             address(bias),
             x.data_ptr(),
@@ -120,10 +122,10 @@ class Lanes(OneBackward):
         if needs_input and x is not None and is_narrow(batch, dtype, connectivity):
             _backward_narrow(dy, x, values, connectivity, gradients)
             return gradients
-        rows = rows_of(connectivity)
-        columns = columns_of(connectivity) if needs_input else None
+        told = told_of(batch, dtype, connectivity)
+        columns = transpose_of(batch, dtype, connectivity) if needs_input else None
         _of(dtype).backward(
-            rows.kernel,
+            told.kernel,
             None if columns is None else columns.kernel,
             values.data_ptr(),
             dy.data_ptr(),

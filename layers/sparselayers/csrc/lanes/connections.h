@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "lowest.h"
 #include "prefetch.h"
 
 namespace {
@@ -42,6 +43,58 @@ SB_INLINE void fetch_feature(const Rows<Index>& rows, const W* values, Arranged<
   }
 }
 
+// Where the connections of a row begin and end in a tile.
+template <class Index>
+SB_INLINE int64_t begin_of(const Rows<Index>&, const Tile<Index>& tile, int64_t row) {
+  return tile.begin[row];
+}
+template <class Index>
+SB_INLINE int64_t end_of(const Rows<Index>&, const Tile<Index>& tile, int64_t row) {
+  return tile.end[row];
+}
+SB_INLINE int64_t before_word(const Rows<Bits>& rows, int64_t row, int64_t word) {
+  return word == rows.tiles ? rows.ptr[row + 1]
+                            : rows.ptr[row] + rows.before[row * rows.tiles + word];
+}
+SB_INLINE int64_t begin_of(const Rows<Bits>& rows, const Tile<Bits>& tile, int64_t row) {
+  return before_word(rows, row, tile.begin);
+}
+SB_INLINE int64_t end_of(const Rows<Bits>& rows, const Tile<Bits>& tile, int64_t row) {
+  return before_word(rows, row, tile.end);
+}
+
+// The features that the connections of a row meet in a tile: asked for one after the other, each once.
+template <class Index>
+class Features {
+ public:
+  Features(const Rows<Index>& rows, const Tile<Index>&, int64_t) : col_(rows.col) {}
+  SB_INLINE int64_t of(int64_t p) { return col_[p]; }
+
+ private:
+  const typename Index::Feature* col_;
+};
+template <>
+class Features<Bits> {
+ public:
+  SB_INLINE Features(const Rows<Bits>& rows, const Tile<Bits>& tile, int64_t row)
+      : word_(rows.bits + row * rows.tiles + tile.begin), bits_(*word_),
+        first_(tile.begin * sparsebench::word_places) {}
+  SB_INLINE int64_t of(int64_t) {
+    while (!bits_) {
+      bits_ = *++word_;
+      first_ += sparsebench::word_places;
+    }
+    const int64_t feature = first_ + lowest_bit(bits_);
+    bits_ &= bits_ - 1;
+    return feature;
+  }
+
+ private:
+  const uint64_t* word_;
+  uint64_t bits_;
+  int64_t first_;
+};
+
 // What connection p multiplies by what.
 template <class T>
 struct Term {
@@ -49,10 +102,14 @@ struct Term {
   T weight;
 };
 template <bool Transposed, class W, class Index, class T = Compute<W>>
-SB_INLINE Term<T> term(const Rows<Index>& rows, const W* values, int64_t p) {
-  if constexpr (!Transposed) return {rows.col[p], widened(values[p])};
-  const Located at = located(rows, p);
-  return {at.row, widened(values[at.place])};
+SB_INLINE Term<T> term(const Rows<Index>& rows, Features<Index>& features, const W* values,
+                       int64_t p) {
+  if constexpr (!Transposed) {
+    return {features.of(p), widened(values[p])};
+  } else {
+    const Located at = located(rows, p);
+    return {at.row, widened(values[at.place])};
+  }
 }
 
 }  // namespace

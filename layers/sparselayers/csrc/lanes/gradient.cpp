@@ -23,19 +23,22 @@ void gradient_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
   for (int64_t row = range.begin; row < range.end; ++row) {
     const T* from_y = dy.data + row * dy.pitch;
     if (row + prefetch_rows < range.last) {
-      const Pointer<Index> ahead = tile.begin[row + prefetch_rows];
-      __builtin_prefetch(rows.col + ahead);
+      const int64_t ahead = begin_of(rows, tile, row + prefetch_rows);
+      if constexpr (by_bits<Index>) prefetch_bits(rows, tile, row + prefetch_rows);
+      else __builtin_prefetch(rows.col + ahead);
       __builtin_prefetch(result + ahead, 1);
       for (int r = 0; r < registers; ++r) __builtin_prefetch(from_y + 2 * dy.pitch + r * N);
     }
-    int64_t p = tile.begin[row];
-    const int64_t stop = tile.end[row];
+    int64_t p = begin_of(rows, tile, row);
+    const int64_t stop = end_of(rows, tile, row);
     if (p == stop) continue;
+    const int64_t row_end = rows.ptr[row + 1];
+    Features<Index> features(rows, tile, row);
     V y[R ? R : 1];
     for (int r = 0; r < R; ++r) y[r] = load(from_y, r);
     const auto dot = [&](int64_t at) {
       if constexpr (Far) fetch_feature<false>(rows, result, x, at, last);
-      const T* from = x.data + rows.col[at] * x.pitch;
+      const T* from = x.data + features.of(at) * x.pitch;
       V total = V::zero();
       for (int r = 0; r < registers; ++r)
         total.add_product(R ? y[r] : load(from_y, r), load(from, r));
@@ -51,8 +54,11 @@ void gradient_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
         terms[i] = dot(p + i);
       }
       V total = sums(terms);
-      if (!first) total += count == N ? V::load(result + p) : V::load(result + p, count);
-      if (count == N) total.store(result + p); else total.store(result + p, count);
+      // Behind the last of a tile comes what the next tile of the row will compute, to which zeros add
+      // nothing: to store some lanes alone takes AMD's processors as long as twenty whole stores.
+      const bool whole = p + N <= row_end;
+      if (!first) total += whole ? V::load(result + p) : V::load(result + p, count);
+      if (whole) total.store(result + p); else total.store(result + p, count);
       p += count;
     }
   }
@@ -72,7 +78,8 @@ struct Make {
          gradient_tile<V, own, tail, far, W, Index>}};
   };
   static constexpr sparsebench::Gradient<W, Index> table() {
-    return {by_width<Loop, Compute<W>, Of>()};
+    if constexpr (by_bits<Index>) return {by_many<Loop, Compute<W>, Of>()};
+    else return {by_width<Loop, Compute<W>, Of>()};
   }
 };
 

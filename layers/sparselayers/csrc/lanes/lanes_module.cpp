@@ -28,7 +28,7 @@ namespace {
 // The loops of each instruction set.
 #define SB_LOOPS(set)                                                                           \
   const Loops set##_loops = {set::register_bytes, &set::multiply, &set::gradient, &set::narrow, \
-                             &set::packing};
+                             &set::packing, &set::squares};
 SB_EACH_SET(SB_LOOPS)
 #undef SB_LOOPS
 
@@ -210,6 +210,43 @@ void bind_products(nb::module_& module, const std::string& suffix) {
              });
 }
 
+// The same products by bits: see passes.h for which blocks and layers. Bits need no `columns`.
+template <class W>
+void bind_by_bits(nb::module_& module, const std::string& suffix) {
+  module.def(("multiply_" + suffix).c_str(),
+             [](const Bitmap& bitmap, uintptr_t values, uintptr_t bias, uintptr_t x,
+                int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch, uintptr_t result,
+                int64_t batch_stride, int64_t feature_stride, int threads) {
+               without_gil([&] {
+                 return multiply<W, Bits>(rows_by_bits(bitmap), at<const W>(values),
+                                          at<const W>(bias),
+                                          {at<const void>(x), x_batch_stride, x_feature_stride},
+                                          batch, {at<W>(result), batch_stride, feature_stride},
+                                          threads);
+               });
+             });
+  module.def(("backward_" + suffix).c_str(),
+             [](const Bitmap& bitmap, nb::handle /* columns */, uintptr_t values, uintptr_t dy,
+                int64_t dy_batch_stride, int64_t dy_feature_stride, uintptr_t x,
+                int64_t x_batch_stride, int64_t x_feature_stride, int64_t batch, uintptr_t dx,
+                int64_t batch_stride, int64_t feature_stride, uintptr_t grad_values,
+                uintptr_t grad_bias, int threads) {
+               without_gil([&] {
+                 return backward<W, Bits>(
+                     rows_by_bits(bitmap), nullptr, at<const W>(values),
+                     {at<const void>(dy), dy_batch_stride, dy_feature_stride},
+                     {at<const void>(x), x_batch_stride, x_feature_stride}, batch,
+                     {at<W>(dx), batch_stride, feature_stride}, at<W>(grad_values),
+                     at<W>(grad_bias), threads);
+               });
+             },
+             nb::arg("bitmap"), nb::arg("columns").none(), nb::arg("values"), nb::arg("dy"),
+             nb::arg("dy_batch_stride"), nb::arg("dy_feature_stride"), nb::arg("x"),
+             nb::arg("x_batch_stride"), nb::arg("x_feature_stride"), nb::arg("batch"),
+             nb::arg("dx"), nb::arg("batch_stride"), nb::arg("feature_stride"),
+             nb::arg("grad_values"), nb::arg("grad_bias"), nb::arg("threads"));
+}
+
 template <class W>
 void bind(nb::module_& module, const std::string& suffix) {
   using T = Compute<W>;
@@ -232,6 +269,7 @@ void bind(nb::module_& module, const std::string& suffix) {
   bind_products<W, Indices16>(module, suffix);
   bind_products<W, Indices32>(module, suffix);
   bind_products<W, Indices64>(module, suffix);
+  bind_by_bits<W>(module, suffix);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What a layer is to the lanes: its activations and its connections.
 #pragma once
 
+#include "bitmap.h"
 #include "numbers.h"
 
 namespace sparsebench {
@@ -30,6 +31,16 @@ struct Indices {
 using Indices16 = Indices<int32_t, uint16_t>;
 using Indices32 = Indices<int32_t, int32_t>;
 using Indices64 = Indices<int64_t, int64_t>;
+// No index at all: places are bits (bitmap.h), which say of the transpose too what there is to say. For
+// layers of many connections, and blocks of bits_registers registers and more.
+struct Bits {
+  using Pointer = int64_t;
+  using Feature = uint16_t;
+  static constexpr bool half = false;
+};
+template <class Index> constexpr bool by_bits = false;
+template <> constexpr bool by_bits<Bits> = true;
+constexpr int bits_registers = 4;
 
 // One connection of the transposed layer: its row, and the place of its value among the values,
 // which stay in the order of the layer. Side by side, for one load instead of two. Places of 16 bits
@@ -54,6 +65,16 @@ struct Rows {
   // count + r]) are those of row r in tile t. One tile needs no pointers.
   int64_t tiles;
   const Pointer* tile_ptr;
+};
+
+// The same by bits, whose words are the tiles: what comes before each of them is counted.
+template <>
+struct Rows<Bits> {
+  int64_t count, features, filled, longest;
+  const int64_t* ptr;
+  int64_t tiles;
+  const uint64_t* bits;
+  const uint16_t* before;
 };
 
 }  // namespace sparsebench

@@ -25,6 +25,11 @@ struct Tile {
   const Pointer *begin, *end;
   bool first;
 };
+template <>
+struct Tile<Bits> {
+  int64_t begin, end;  // words
+  bool first;
+};
 
 // Rows [begin, end), of which the one after `next` has its data fetched until row `last`.
 struct Range { int64_t begin, end, last; };
@@ -57,6 +62,7 @@ struct OfValues {
   Table<W, Indices16> of16;
   Table<W, Indices32> of32;
   Table<W, Indices64> of64;
+  Table<W, Bits> of_bits;
 };
 template <template <class, class> class Table>
 struct OfAll {

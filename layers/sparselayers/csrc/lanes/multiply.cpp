@@ -9,8 +9,8 @@ namespace {
 // that additions need not wait for each other.
 template <class V, int R, bool Transposed, bool Far, class W, class Index,
           class T = typename V::Scalar>
-SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin, int64_t end,
-                           const W* values, Arranged<const T> x) {
+SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, Features<Index> features,
+                           int64_t begin, int64_t end, const W* values, Arranged<const T> x) {
   constexpr int U = R >= 4 ? 1 : R >= 2 ? 2 : 4;
   V partial[U][R];
   for (int r = 0; r < R; ++r) partial[0][r] = sums[r];
@@ -19,7 +19,7 @@ SB_INLINE void row_product(V (&sums)[R], const Rows<Index>& rows, int64_t begin,
   const int64_t last = rows.ptr[rows.count] - 1;
   const auto add = [&](V(&to)[R], int64_t p) {
     if constexpr (Far) fetch_feature<Transposed>(rows, values, x, p, last);
-    const Term<T> at = term<Transposed>(rows, values, p);
+    const Term<T> at = term<Transposed>(rows, features, values, p);
     const V weight = V::fill(at.weight);
     const T* from = x.data + at.feature * x.pitch;
     for (int r = 0; r < R; ++r) to[r].add_product(weight, V::load(from + r * V::lanes));
@@ -74,10 +74,11 @@ void multiply_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
                    const W* bias, Arranged<const T> x, Arranged<T> to, Activations<W> single) {
   constexpr bool one = V::lanes == 1;
   for (int64_t row = range.begin; row < range.end; ++row, to.data += to.pitch) {
-    const int64_t begin = tile.begin[row], end = tile.end[row];
+    const int64_t begin = begin_of(rows, tile, row), end = end_of(rows, tile, row);
     if (begin == end && !tile.first && !(one && single.data)) continue;
     if (row + prefetch_rows < range.last) {
-      prefetch<Transposed>(rows, values, tile.begin[row + prefetch_rows]);
+      prefetch<Transposed>(rows, values, begin_of(rows, tile, row + prefetch_rows));
+      prefetch_bits(rows, tile, row + prefetch_rows);
       for (int r = 0; r < R; ++r) __builtin_prefetch(to.data + 2 * to.pitch + r * V::lanes, 1);
     }
     V sums[R];
@@ -88,7 +89,7 @@ void multiply_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
     if constexpr (one && !Transposed)
       sums[0].raw += dot_product(rows, begin, end, values, x.data);
     else
-      row_product<V, R, Transposed, Far, W>(sums, rows, begin, end, values, x);
+      row_product<V, R, Transposed, Far, W>(sums, rows, {rows, tile, row}, begin, end, values, x);
     if (one && single.data)
       keep(sums[0].raw[0], single.data[row * single.feature_stride]);
     else
@@ -123,8 +124,14 @@ struct Make {
         {multiply_in_turns<V, R, false, far, W, Index>,
          multiply_in_turns<V, R, true, far, W, Index>}};
   };
+  template <class V, int R>
+  struct OfBits {
+    static constexpr Loop loop = {{multiply_tile<V, R, false, false, W, Index>, nullptr},
+                                  {multiply_tile<V, R, false, false, W, Index>, nullptr}};
+  };
   static constexpr sparsebench::Multiply<W, Index> table() {
-    return {by_width<Loop, Compute<W>, Of>()};
+    if constexpr (by_bits<Index>) return {by_many<Loop, Compute<W>, OfBits>()};
+    else return {by_width<Loop, Compute<W>, Of>()};
   }
 };
 

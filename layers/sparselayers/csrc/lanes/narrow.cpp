@@ -96,7 +96,8 @@ struct Make {
     static constexpr Loop loop = make();
   };
   static constexpr sparsebench::Narrow<W, Index> table() {
-    return {by_unit<Loop, Compute<W>, Of>()};
+    if constexpr (by_bits<Index>) return {};
+    else return {by_unit<Loop, Compute<W>, Of>()};
   }
 };
 

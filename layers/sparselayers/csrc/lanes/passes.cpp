@@ -49,16 +49,20 @@ const Table<W, Index>& of(const OfAll<Table>* all) {
     else if constexpr (std::is_same_v<W, double>) return all->f64;
     else return all->bf16;
   }();
-  if constexpr (std::is_same_v<Index, Indices16>) return values.of16;
+  if constexpr (by_bits<Index>) return values.of_bits;
+  else if constexpr (std::is_same_v<Index, Indices16>) return values.of16;
   else if constexpr (std::is_same_v<Index, Indices32>) return values.of32;
   else return values.of64;
 }
-template <class W>
-const Packing<W>& packing() {
-  if constexpr (std::is_same_v<W, float>) return loops->packing->f32;
-  else if constexpr (std::is_same_v<W, double>) return loops->packing->f64;
-  else return loops->packing->bf16;
+// The same for what is compiled for all kinds of indices at once.
+template <class W, class Tables>
+const auto& of(const Tables* all) {
+  if constexpr (std::is_same_v<W, float>) return all->f32;
+  else if constexpr (std::is_same_v<W, double>) return all->f64;
+  else return all->bf16;
 }
+template <class W>
+const Packing<W>& packing() { return of<W>(loops->packing); }
 
 // One block of a batch: which rows of it, in what registers, and with what it is moved.
 template <class W>
@@ -79,7 +83,7 @@ struct Block {
 
 // Where threads keep the sums of a panel and of the pieces of a long row, and where blocks of so many
 // features altogether are arranged, if they have to be.
-template <class T>
+template <class T, class Index>
 class Workspace {
  public:
   Workspace(const Blocks& blocks, int64_t features, int threads)
@@ -99,7 +103,7 @@ class Workspace {
   // The longest of panel_rows(), in whole pages.
   size_t panel_stride() const {
     constexpr size_t page = 4096;
-    return (panel_bytes / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
+    return (panel_bytes<Index> / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
   }
   const bool several;
   const size_t block_bytes, pieces_bytes;
@@ -172,11 +176,12 @@ struct Product {
     step = tile_step(rows, block.pitch * sizeof(T), tile);
   }
 
-  void by_parts(const Workspace<T>& workspace, int threads) const {
+  void by_parts(const Workspace<T, Index>& workspace, int threads) const {
     const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
-    for_long_rows(rows, pieces, [&](int64_t row) {
-      of_long_row(row, pieces, workspace.pieces(threads));
-    });
+    if constexpr (!by_bits<Index>)
+      for_long_rows(rows, pieces, [&](int64_t row) {
+        of_long_row(row, pieces, workspace.pieces(threads));
+      });
     T* sums = workspace.panel(omp_get_thread_num());
 #pragma omp for schedule(dynamic)
     for (int64_t part = 0; part < parts; ++part)
@@ -197,9 +202,9 @@ struct Product {
   void of_rows(int64_t begin, int64_t end, T* sums) const {
     const int64_t pitch = block.pitch;
     const bool tiled = rows.tiles > step;
-    const int64_t panel = tiled ? panel_rows<T>(pitch, end - begin) : strip_features;
+    const int64_t panel = tiled ? panel_rows<Index, T>(pitch, end - begin) : strip_features;
     for_tiles(rows, begin, end, panel, step, [&](Tile<Index> tile, int64_t top, int64_t bottom) {
-      const bool last = !tiled || tile.end == rows.tile_ptr + rows.tiles * rows.count;
+      const bool last = !tiled || is_last(rows, tile);
       const bool single = last && pitch == 1;  // single numbers need no strip
       for (int64_t row = top, next; row < bottom; row = next) {
         next = last && !single ? std::min(after_strip(row), bottom) : bottom;
@@ -234,6 +239,34 @@ struct Product {
   }
 };
 
+// dx of one block by bits: threads take words of columns, as they become free, and all rows of them.
+template <class W, class T = Compute<W>>
+void grad_input_by_bits(const Block<W>& block, const Rows<Bits>& rows, const W* values,
+                        Arranged<const T> dy, Activations<W> result,
+                        const Workspace<T, Bits>& workspace, int threads) {
+  static_assert(word_places == strip_features);
+  const Activations<W> to = block.of(result);
+  const auto loop = of<W>(loops->squares).loops.at(block.width, native_lanes<W>());
+  const int64_t most = panel_bytes<Bits> / (word_places * block.pitch * sizeof(T));
+  const int64_t wanted = threads == 1 ? most : rows.tiles / (parts_per_thread * threads);
+  const int64_t words = std::clamp<int64_t>(wanted, 1, most);
+  T* sums = workspace.panel(omp_get_thread_num());
+#pragma omp for schedule(dynamic)
+  for (int64_t begin = 0; begin < rows.tiles; begin += words) {
+    const int64_t end = std::min(begin + words, rows.tiles);
+    for (int64_t row = 0; row < rows.count; row += word_places)
+      loop(rows, row, begin, end, values, {dy.data + row * dy.pitch, dy.pitch},
+           {sums, block.pitch});
+    for (int64_t word = begin; word < end; ++word) {
+      const int64_t column = word * word_places;
+      block.moves.unpack({sums + (word - begin) * word_places * block.pitch, block.pitch},
+                         block.batch, std::min(word_places, rows.features - column),
+                         {to.data + column * to.feature_stride, to.batch_stride,
+                          to.feature_stride});
+    }
+  }
+}
+
 // The gradient of all values over one block; `first` of blocks.
 template <class W, class Index, class T = Compute<W>>
 void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<const T> dy,
@@ -244,20 +277,21 @@ void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<con
                          ? near_or_far.far
                          : near_or_far.near)[block.batch < block.pitch];
   const int64_t step = tile_step(rows, block.pitch * sizeof(T));
-  for_long_rows(rows, pieces, [&](int64_t row) {
+  if constexpr (!by_bits<Index>)
+    for_long_rows(rows, pieces, [&](int64_t row) {
 #pragma omp for schedule(dynamic)
-    for (int64_t piece = 0; piece < pieces; ++piece) {
-      const Piece<Index> part(rows, row, piece, pieces);
-      loop(part.rows, part.tile(), {0, 1, 0}, {dy.data + row * dy.pitch, dy.pitch}, x, block.batch,
-           first, result);
-    }
-  });
+      for (int64_t piece = 0; piece < pieces; ++piece) {
+        const Piece<Index> part(rows, row, piece, pieces);
+        loop(part.rows, part.tile(), {0, 1, 0}, {dy.data + row * dy.pitch, dy.pitch}, x,
+             block.batch, first, result);
+      }
+    });
 #pragma omp for schedule(dynamic)
   for (int64_t part = 0; part < parts; ++part)
     between_long_rows(
         rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
         [&](int64_t begin, int64_t end) {
-          for_tiles(rows, begin, end, panel_rows<T>(block.pitch, end - begin), step,
+          for_tiles(rows, begin, end, panel_rows<Index, T>(block.pitch, end - begin), step,
                     [&](Tile<Index> tile, int64_t top, int64_t bottom) {
                       loop(rows, tile, {top, bottom, bottom}, dy, x, block.batch, first, result);
                     });
@@ -272,7 +306,7 @@ Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<
   using T = Compute<W>;
   const Blocks blocks(batch, native_lanes<W>());
   if (blocks.count == 0) return 0;
-  const Workspace<T> workspace(blocks, rows.features, threads);
+  const Workspace<T, Index> workspace(blocks, rows.features, threads);
   if (const Missing missing = workspace.missing()) return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for (int64_t index = 0; index < blocks.count; ++index) {
@@ -294,10 +328,11 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
     if (grad_bias) std::fill_n(grad_bias, rows.count, W{});
     return 0;
   }
-  const Workspace<T> workspace(blocks, rows.count + rows.features, threads);
+  const Workspace<T, Index> workspace(blocks, rows.count + rows.features, threads);
   if (const Missing missing = workspace.missing()) return missing;
-  constexpr int64_t connection_bytes =
-      sizeof(Entry<Index>) + sizeof(typename Index::Feature) + 2 * sizeof(W);
+  constexpr int64_t index_bytes =
+      by_bits<Index> ? 0 : sizeof(Entry<Index>) + sizeof(typename Index::Feature);
+  constexpr int64_t connection_bytes = index_bytes + 2 * sizeof(W);
   const int64_t bytes = rows.ptr[rows.count] * connection_bytes;
   const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > apart_bytes;
   const auto take = [&](int64_t index, bool with_dx, bool with_values) {
@@ -307,9 +342,13 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
     const Arranged<const T> dy_block = take_block(block, dy, rows.count, room);
     if (grad_bias && with_values)
       add_over_batch<W>(dy_block, block.batch, rows.count, first, grad_bias);
-    if (dx.data && with_dx)
-      Product<W, Index>(block, *columns, values, nullptr, dy_block, dx, true)
-          .by_parts(workspace, threads);
+    if (dx.data && with_dx) {
+      if constexpr (by_bits<Index>)
+        grad_input_by_bits<W>(block, rows, values, dy_block, dx, workspace, threads);
+      else
+        Product<W, Index>(block, *columns, values, nullptr, dy_block, dx, true)
+            .by_parts(workspace, threads);
+    }
     if (grad_values && with_values)
       grad_values_of(block, rows, dy_block,
                      take_block(block, x, rows.features,
@@ -357,6 +396,13 @@ void backward_narrow(const Rows<Index>& rows, const W* values, Arranged<const Co
   }
 }
 
+Rows<Bits> rows_by_bits(const Bitmap& bitmap) {
+  Rows<Bits> rows{bitmap.rows,  bitmap.columns, 0, 0, bitmap.starts,
+                  bitmap.words, bitmap.bits,    bitmap.before};
+  for (int64_t row = 0; row < rows.count; ++row) rows.filled += rows.ptr[row] < rows.ptr[row + 1];
+  return rows;
+}
+
 template <class W>
 void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<Compute<W>> to,
           int threads) {
@@ -377,6 +423,10 @@ void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<C
                                 W*, W*, int);
 #define SB_TYPE(W)                                                                              \
   SB_PASSES(W, Indices16) SB_PASSES(W, Indices32) SB_PASSES(W, Indices64)                       \
+  template Missing multiply(const Rows<Bits>&, const W*, const W*, Input<W>, int64_t,           \
+                            Activations<W>, int);                                               \
+  template Missing backward(const Rows<Bits>&, const Rows<Bits>*, const W*, Input<W>, Input<W>, \
+                            int64_t, Activations<W>, W*, W*, int);                              \
   template int native_lanes<W>();                                                               \
   template void pack(Activations<const W>, int64_t, int64_t, Arranged<Compute<W>>, int);
 SB_TYPE(float)

@@ -7,6 +7,7 @@
 #include "multiply.h"
 #include "narrow.h"
 #include "pack.h"
+#include "squares.h"
 
 namespace sparsebench {
 
@@ -17,6 +18,7 @@ struct Loops {
   const OfAll<Gradient>* gradient;
   const OfAll<Narrow>* narrow;
   const PackingOfAll* packing;
+  const SquaresOfAll* squares;
 };
 extern const Loops* loops;  // that are in use
 
@@ -44,12 +46,16 @@ Missing multiply(const Rows<Index>&, const W* values, const W* bias, Input<W> x,
                  Activations<W> result, int threads);
 
 // The gradients of which there is an address, from one arrangement of dy: dx, which needs the
-// transposed connectivity (`columns`); of the values; of the bias, Σ dy. Of several blocks the sums
+// transposed connectivity (`columns`), unless rows are bits; of the values; of the bias, Σ dy. Of several blocks the sums
 // go through the gradients of values and bias: W must be Compute<W> for these.
 template <class W, class Index>
 Missing backward(const Rows<Index>&, const Rows<Index>* columns, const W* values, Input<W> dy,
                  Input<W> x, int64_t batch, Activations<W> dx, W* grad_values, W* grad_bias,
                  int threads);
+
+// Rows by bits, for the passes above: of blocks of bits_registers registers and more, on layers whose
+// rows, and words of columns, are enough for all threads, as none is shared between them.
+Rows<Bits> rows_by_bits(const Bitmap&);
 
 // All gradients, those of x and values in one pass, for batches of one register (batch ≤ unit).
 // `workspace` has room for threads × features × unit numbers.

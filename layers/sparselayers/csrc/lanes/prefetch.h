@@ -17,9 +17,16 @@ SB_INLINE void prefetch(const Rows<Index>& rows, const W* values, int64_t p) {
   if constexpr (Transposed) {
     __builtin_prefetch(rows.entries + p);
   } else {
-    __builtin_prefetch(rows.col + p);
+    if constexpr (!sparsebench::by_bits<Index>) __builtin_prefetch(rows.col + p);
     __builtin_prefetch(values + p);
   }
+}
+
+// The bits of a row in a tile; columns are fetched beside the values.
+template <class Index>
+SB_INLINE void prefetch_bits(const Rows<Index>& rows, const Tile<Index>& tile, int64_t row) {
+  if constexpr (sparsebench::by_bits<Index>)
+    __builtin_prefetch(rows.bits + row * rows.tiles + tile.begin);
 }
 
 }  // namespace

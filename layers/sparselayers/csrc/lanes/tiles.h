@@ -21,7 +21,9 @@ constexpr int64_t tile_bytes = 64 << 10;    // of features: smaller tiles are jo
 extern const int64_t full_tile_bytes;
 constexpr double full_density = 0.4;
 constexpr int64_t gather_bytes = 512 << 10; // of features that are gathered one by one, from L2
-constexpr int64_t panel_bytes = 256 << 10;  // of rows
+// Of rows. Layers that are bits are large, and panels not to add to them what bits save.
+template <class Index>
+constexpr int64_t panel_bytes = by_bits<Index> ? 64 << 10 : 256 << 10;
 constexpr int64_t parts_per_thread = 2;
 constexpr int64_t pieces_per_thread = 4;  // of a row that is long
 
@@ -96,12 +98,31 @@ inline int64_t pieces_of(int threads) { return threads == 1 ? 1 : threads * piec
 inline int64_t after_strip(int64_t row) { return (row / strip_features + 1) * strip_features; }
 
 // How many of `rows` rows to take together: whole strips, in panels of about equal length.
-template <class T>
+template <class Index, class T>
 inline int64_t panel_rows(int64_t pitch, int64_t rows) {
-  const int64_t most = panel_bytes / (pitch * sizeof(T));
+  const int64_t most = panel_bytes<Index> / (pitch * sizeof(T));
   const int64_t panels = std::max<int64_t>(1, (rows + most / 2) / most);
   return after_strip(rows / panels);
 }
+
+// Tiles [tile, next), and all of them.
+template <class Index>
+inline Tile<Index> tiles_of(const Rows<Index>& rows, int64_t tile, int64_t next) {
+  return {rows.tile_ptr + tile * rows.count, rows.tile_ptr + next * rows.count, tile == 0};
+}
+inline Tile<Bits> tiles_of(const Rows<Bits>&, int64_t tile, int64_t next) {
+  return {tile, next, tile == 0};
+}
+template <class Index>
+inline Tile<Index> all_tiles(const Rows<Index>& rows) { return {rows.ptr, rows.ptr + 1, true}; }
+inline Tile<Bits> all_tiles(const Rows<Bits>& rows) { return {0, rows.tiles, true}; }
+
+// Whether a tile of several is the last.
+template <class Index>
+inline bool is_last(const Rows<Index>& rows, const Tile<Index>& tile) {
+  return tile.end == rows.tile_ptr + rows.tiles * rows.count;
+}
+inline bool is_last(const Rows<Bits>& rows, const Tile<Bits>& tile) { return tile.end == rows.tiles; }
 
 // Calls body(Tile, first row, last row) for all panels and tiles of rows [begin, end). Panels end
 // where strips do.
@@ -111,14 +132,12 @@ inline void for_tiles(const Rows<Index>& rows, int64_t begin, int64_t end, int64
   for (int64_t top = begin, bottom; top < end; top = bottom) {
     bottom = std::min(top - top % strip_features + panel, end);
     if (rows.tiles <= step) {
-      body(Tile<Index>{rows.ptr, rows.ptr + 1, true}, top, bottom);
+      body(all_tiles(rows), top, bottom);
       continue;
     }
     for (int64_t tile = 0; tile < rows.tiles; tile += step) {
       const int64_t next = std::min(tile + step, rows.tiles);
-      body(Tile<Index>{rows.tile_ptr + tile * rows.count, rows.tile_ptr + next * rows.count,
-                       tile == 0},
-           top, bottom);
+      body(tiles_of(rows, tile, next), top, bottom);
     }
   }
 }

@@ -9,6 +9,8 @@ namespace {
 
 using sparsebench::Activations;
 using sparsebench::Arranged;
+using sparsebench::Bits;
+using sparsebench::by_bits;
 using sparsebench::ByUnit;
 using sparsebench::ByWidth;
 using sparsebench::Compute;
@@ -54,10 +56,21 @@ constexpr ByWidth<Loop> by_width() {
            Make<V, 5>::loop, Make<V, 6>::loop, Make<V, 7>::loop, Make<V, 8>::loop}};
 }
 
+// The same for bits.
+template <class Loop, class T, template <class, int> class Make>
+constexpr ByWidth<Loop> by_many() {
+  using V = Vector<T, native<T>>;
+  static_assert(sparsebench::bits_registers == 4);
+  return {{}, {}, {},
+          {{}, {}, {}, Make<V, 4>::loop, Make<V, 5>::loop, Make<V, 6>::loop, Make<V, 7>::loop,
+           Make<V, 8>::loop}};
+}
+
 // Table<W, Index> for every type of values and every kind of indices: Make<W, Index>::table().
 template <class W, template <class, class> class Table, template <class, class> class Make>
 constexpr sparsebench::OfValues<W, Table> of_values() {
-  return {Make<W, Indices16>::table(), Make<W, Indices32>::table(), Make<W, Indices64>::table()};
+  return {Make<W, Indices16>::table(), Make<W, Indices32>::table(), Make<W, Indices64>::table(),
+          Make<W, Bits>::table()};
 }
 template <template <class, class> class Table, template <class, class> class Make>
 constexpr sparsebench::OfAll<Table> of_all() {
