@@ -60,7 +60,8 @@ def main(out: Path) -> None:
         record = {
             "what": "host time, launches that do nothing, tensors on the CPU: no GPU",
             "features": features, "batch": batch, "sparsity": 0.9, "us": taken,
-            "ratio": round(ratio, 3), "load": round(os.getloadavg()[0], 1), "torch": torch.__version__, "machine": machine.fingerprint(),
+            "ratio": round(ratio, 3), "load": round(os.getloadavg()[0], 1),
+            "torch": torch.__version__, "machine": machine.fingerprint(),
         }  # fmt: skip
         with out.open("a") as file:
             file.write(json.dumps(record) + "\n")

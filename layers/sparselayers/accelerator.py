@@ -53,13 +53,16 @@ class Accelerator(ABC):
         """Return whether work that is launched now is launched on this one."""
         return True
 
+    def is_alone(self) -> bool:
+        """Return whether it is the only one, and so always the current one."""
+        return False
+
 
 class Cuda(Accelerator):
     """A GPU as PyTorch sees it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._alone: bool | None = None  # not known before it is asked for
 
     @cache  # noqa: B019 — there are as many as GPUs
     def name(self) -> str:
@@ -105,10 +108,12 @@ class Cuda(Accelerator):
         return repeat
 
     def is_current(self) -> bool:
-        """Ask the thread, where there is more than one."""
-        if self._alone is None:
-            self._alone = torch.cuda.device_count() < 2
-        return self._alone or self._device.index == torch.cuda.current_device()
+        """Ask the thread."""
+        return self._device.index == torch.cuda.current_device()
+
+    def is_alone(self) -> bool:
+        """Count them: that stays for as long as a process uses one."""
+        return torch.cuda.device_count() < 2
 
 
 @cache

@@ -117,11 +117,16 @@ def test_nothing_is_prepared_for_nothing(device):
 
 def test_each_precision_has_its_own(device):
     backend, where = BACKENDS["triton"], sl.from_mask(mask_of((9, 18), 0.4)).to(device)
-    x = torch.zeros(3, 18, device=device)
-    before, full = torch.get_float32_matmul_precision(), backend.shortly(x, where)
+    few, x = torch.zeros(3, 18, device=device), torch.zeros(16, 18, device=device)
+    before, full, same = (
+        torch.get_float32_matmul_precision(),
+        backend.shortly(x, where),
+        backend.shortly(few, where),
+    )
     try:
         torch.set_float32_matmul_precision("high")
         assert backend.shortly(x, where) is not full
+        assert backend.shortly(few, where) is same  # which tensor cores take no part in
         assert backend.shortly(x.double(), where) is backend.shortly(x.double(), where)
     finally:
         torch.set_float32_matmul_precision(before)

@@ -90,7 +90,9 @@ class Triton(Backend):
     def shortly(self, x: Tensor, connectivity: Connectivity) -> Backend:
         """Return the same products, with what is asked before each of them kept."""
         batch, dtype = x.shape[0], x.dtype
-        precision = precision_of(dtype)
+        # A few samples go from connection to connection, whatever tensor cores do.
+        few = batch < _LEAST_BATCH and self.only is None
+        precision = None if few else precision_of(dtype)
         key = "gpu calls", self.name, batch, dtype, precision
         found: Backend | None = connectivity.derived(key)
         if found is not None:

@@ -8,6 +8,7 @@ what is left of a call is to allocate what it returns, and to launch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -29,6 +30,7 @@ V = TypeVar("V")
 _Strides = tuple[int, ...]
 _Needs = tuple[bool, bool, bool]
 
+_gradients = partial(tuple.__new__, Gradients)  # what Gradients does, without a call in Python
 _MOST = 16  # of each kind that are kept: callers lay out what they give in one or two ways
 
 
@@ -36,13 +38,15 @@ class Prepared(Backend):
     """The products of so many samples, of one type, with the connections it is always given.
 
     `behind` computes whatever was not asked before, and says what was settled by that. Nothing is
-    kept of choices that may be others the next time. `precision` is that of products in float32.
+    kept of choices that may be others the next time. `precision` is that of products in float32,
+    None where all are alike.
     """
 
-    def __init__(self, behind: Triton, connectivity: Connectivity, precision: str) -> None:
+    def __init__(self, behind: Triton, connectivity: Connectivity, precision: str | None) -> None:
         self.name = behind.name  # type: ignore[misc]
         self._behind, self._precision = behind, precision
         self._gpu = accelerator.of(connectivity.device)
+        self._alone = self._gpu.is_alone()
         # By the strides of x, and by whether there is no bias.
         self._arranged: dict[_Strides, _Strides] = {}
         self._forward: dict[tuple[_Strides, bool], Callable[..., Tensor]] = {}
@@ -70,7 +74,7 @@ class Prepared(Backend):
         """Return y = x Wᵀ + bias."""
         key = x.stride(), bias is None
         product = self._forward.get(key)
-        if product is not None and self._gpu.is_current():
+        if product is not None and (self._alone or self._gpu.is_current()):
             return product(x, values, bias)
         y = self._behind.forward(x, values, bias, connectivity)
         if product is None:
@@ -91,7 +95,7 @@ class Prepared(Backend):
         """Return the gradients asked for."""
         key = dy.stride(), None if x is None else x.stride(), needs
         step = self._backward.get(key)
-        if step is not None and self._gpu.is_current():
+        if step is not None and (self._alone or self._gpu.is_current()):
             return step(dy, x, values)
         found = self._behind.backward(dy, x, values, connectivity, needs=needs)
         if step is None:
@@ -110,7 +114,7 @@ class Prepared(Backend):
 
     def _settled(self, product: Product, x: Tensor, connectivity: Connectivity) -> str | None:
         """Return the way of a product, None where another time or precision may have another."""
-        if precision_of(x.dtype) != self._precision:  # another than in the forward pass
+        if self._precision not in (None, precision_of(x.dtype)):  # of another forward pass
             return None
         return self._behind.settled(product, x, connectivity)
 
@@ -198,8 +202,7 @@ class _Step:
             dy = ways.copied(dy, self.second)
         if self.of_x is not None:
             x = ways.copied(x, self.of_x)
-        dvalues, dbias = self.own(dy, x)
-        return Gradients(dx, dvalues, dbias)
+        return _gradients((dx, *self.own(dy, x)))
 
 
 def _laid(way: str, x: Tensor, connectivity: Connectivity) -> tuple[_Strides | None, Tensor]:

@@ -15,16 +15,12 @@ from typing import Any, NamedTuple
 import triton
 
 _KNOBS: Any = getattr(getattr(triton, "knobs", None), "runtime", None)
-_HOOKS = ("launch_enter_hook", "launch_exit_hook")
-_KNOWN = all(hasattr(_KNOBS, name) for name in _HOOKS)
+_HOOKS = tuple(getattr(_KNOBS, name, None) for name in ("launch_enter_hook", "launch_exit_hook"))
+_KNOWN = all(isinstance(getattr(hook, "calls", None), list) for hook in _HOOKS)
 _lock = threading.Lock()
 
-
-def is_watched() -> bool:
-    """Return whether somebody, a profiler perhaps, has hooks called at every launch."""
-    enter, leave = _KNOBS.launch_enter_hook, _KNOBS.launch_exit_hook
-    # A chain of hooks, or one, or none.
-    return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave))
+# What is called before every launch and after it, for somebody who watches, a profiler perhaps.
+BEFORE, AFTER = [hook.calls for hook in _HOOKS if hook is not None] if _KNOWN else ([], [])
 
 
 class Shortcut(NamedTuple):
@@ -47,7 +43,7 @@ def of(made: Any, blocks: int, tensors: int, rest: tuple[Any, ...]) -> Shortcut 
     It is for the device that is current now, where `made` was launched before. None where there is
     no such shortcut.
     """
-    if not _KNOWN or is_watched():
+    if not _KNOWN or BEFORE or AFTER:
         return None
     given, stream = (*(object() for _ in range(tensors)), *rest), object()
     call, handed = _handed(made, (blocks, 1, 1), given, stream)
@@ -107,5 +103,5 @@ def _are(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
 
 def _unhooked(handed: Any) -> Any:
     """Return what is handed where nobody has hooks: none, and nothing that is said to them."""
-    is_hook = any(handed is getattr(_KNOBS, name) for name in _HOOKS)
+    is_hook = any(handed is hook for hook in _HOOKS)
     return None if is_hook or type(handed).__name__ == "LazyDict" else handed
