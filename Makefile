@@ -62,6 +62,8 @@ headline: $(STAMP)  ## time a 20000 x 20000 layer at 99%, batch 1
 # Only here: what is measured (check-perf, trip-wires) is measured as users run it.
 test test-slow: export OMP_WAIT_POLICY := passive
 test test-slow: export GOMP_SPINCOUNT := 0
+# Tests are compiled anew by each process otherwise, where the environment says so: for ten seconds.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
 # A file's tests stay together, for what they share; the order is that of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: $(STAMP)  ## run the tests, in two processes, but for the few that take longest

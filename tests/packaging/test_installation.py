@@ -142,7 +142,8 @@ def editable(tmp_path_factory):
     return installed
 
 
-@pytest.fixture(params=["regular", "editable"])
+# Their programs import torch, for seconds each. All tests run in what `make install` does.
+@pytest.fixture(params=["regular", pytest.param("editable", marks=pytest.mark.slow)])
 def installed(request):
     return request.getfixturevalue(request.param)
 
@@ -192,16 +193,8 @@ def test_a_users_script_imports_its_own_files_and_trains_and_finds_our_two_names
     assert where.is_relative_to(ROOT) or where.is_relative_to(installed.packages)
 
 
-@pytest.mark.parametrize(
-    ("how", "installed"),
-    [
-        ("script", "regular"),
-        ("module", "editable"),
-        pytest.param("module", "regular", marks=pytest.mark.slow),
-        pytest.param("script", "editable", marks=pytest.mark.slow),
-    ],
-    indirect=["installed"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["script", "module"])
 def test_the_command_runs_beside_a_users_files(how, installed):
     start = {
         "script": [str(installed.scripts / "sparsebench")],

@@ -15,11 +15,17 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def configure(tmp_path, wanted):
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A folder for all: what CMake has found out about the compiler it need not ask again."""
+    return tmp_path_factory.mktemp("build")
+
+
+def configure(build, wanted):
     """What CMake says when it is asked for these instruction sets, and whether it goes on."""
     run = subprocess.run(
         [
-            *("cmake", "-S", ROOT, "-B", tmp_path),
+            *("cmake", "-S", ROOT, "-B", build),
             f"-Dnanobind_DIR={nanobind.cmake_dir()}",
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-DSPARSEBENCH_INSTRUCTION_SETS={wanted}",
@@ -30,14 +36,14 @@ def configure(tmp_path, wanted):
     return " ".join((run.stdout + run.stderr).split()), run.returncode == 0
 
 
-def test_one_instruction_set_is_enough(tmp_path):
-    said, goes_on = configure(tmp_path, "scalar")
+def test_one_instruction_set_is_enough(build):
+    said, goes_on = configure(build, "scalar")
     assert goes_on, said
     assert "Kernels for: scalar --" in said
 
 
-def test_an_unknown_one_is_named_with_those_there_are(tmp_path):
-    said, goes_on = configure(tmp_path, "scalar;abacus")
+def test_an_unknown_one_is_named_with_those_there_are(build):
+    said, goes_on = configure(build, "scalar;abacus")
     assert not goes_on
     assert "SPARSEBENCH_INSTRUCTION_SETS: abacus is not known on" in said
     assert "choose all, or some of: scalar" in said

@@ -1,7 +1,6 @@
 """Every peer that is installed gives the oracle's answers; every other one says how to get it."""
 
 import itertools
-import subprocess
 import sys
 
 import pytest
@@ -12,7 +11,7 @@ from sparsebench.cases import phases, sweep
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import IMPLEMENTATIONS
-from sparsebench.measuring import oracle, verification, worker
+from sparsebench.measuring import isolation, oracle, verification, worker
 from sparsebench.measuring.refusals import refusal
 from sparselayers import from_mask
 
@@ -145,6 +144,7 @@ def test_the_kernel_over_pixels_takes_any_batch() -> None:
     assert "linear" in str(IMPLEMENTATIONS["sparseprop_pixels"].unsupported(case("x")))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("available", ["dense_compiled"], indirect=True)
 def test_compiled_dense_is_compiled_once_built(available: str, tmp_path) -> None:
@@ -193,13 +193,15 @@ def test_intermediate_results_of_spmm_count_as_needed_memory(name: str) -> None:
     assert IMPLEMENTATIONS[name].bytes_needed(wide) > 4 * wide.nnz * wide.batch * 4
 
 
+def imported(names: list[str]) -> list[str]:
+    return [name for name in names if name in sys.modules]
+
+
 def test_peers_are_imported_only_where_they_are_measured() -> None:
     modules = [name for peer in PEERS for name in IMPLEMENTATIONS[peer].modules]
-    code = (
-        "import sys, sparsebench.implementations; "
-        f"sys.exit(not sys.modules.keys().isdisjoint({modules}))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    # A process that measures has been forked from one that has imported all implementations.
+    assert isolation.call(imported, ["sparsebench.implementations"], timeout_s=600)
+    assert isolation.call(imported, modules, timeout_s=600) == []
 
 
 @pytest.mark.parametrize("name", ["peers", "kernels", "scaling", "overhead", "conv"])

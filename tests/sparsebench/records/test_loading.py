@@ -23,7 +23,7 @@ def thawed():
 def test_what_was_made_without_collections_counts_as_old(thawed):
     with uncollected():
         assert not gc.isenabled()
-        made = [[n] for n in range(1000)]
+        made = [[n] for n in range(10_000)]
     assert gc.isenabled()
     young = {id(each) for age in (0, 1) for each in gc.get_objects(generation=age)}
     assert not young.intersection(map(id, made))
@@ -35,11 +35,22 @@ def test_what_others_froze_stays_frozen():
     try:
         before = gc.get_freeze_count()
         with uncollected():
-            pass
+            made = [[n] for n in range(10_000)]
+        assert len(made) == 10_000
         # Fewer by those that other threads have let go of meanwhile; none, had all been unfrozen.
         assert gc.get_freeze_count() > before // 2 > 0
     finally:
         gc.unfreeze()
+
+
+def test_of_little_nobody_asks_what_is_frozen(monkeypatch):
+    """That takes 20 ms where a million objects are, for each of many small files."""
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: pytest.fail("asked"))
+    gc.collect(0)
+    with uncollected():
+        made = [[]]
+    assert gc.isenabled()
+    assert made
 
 
 def test_a_frame_keeps_no_record_alive():
