@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 import triton
 
 _KNOBS: Any = getattr(getattr(triton, "knobs", None), "runtime", None)
@@ -48,6 +49,8 @@ def of(made: Any, blocks: int, tensors: int, rest: tuple[Any, ...]) -> Shortcut 
     given, stream = (*(object() for _ in range(tensors)), *rest), object()
     call, handed = _handed(made, (blocks, 1, 1), given, stream)
     if call is None or sum(each is stream for each in handed) != 1:
+        return None
+    if any(isinstance(each, torch.Tensor) for each in handed):  # scratch memory of one launch alone
         return None
     packed = isinstance(handed[-1], tuple) and _are(handed[-1], given)
     arguments = 1 if packed else len(given)
