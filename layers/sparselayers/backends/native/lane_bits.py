@@ -14,8 +14,8 @@ from sparselayers.backends.native.rows import columns_of, rows_of
 from sparselayers.backends.native.told import Told
 from sparselayers.connectivity import Connectivity
 
-# From this share of all places on, 75% sparse. Of fewer connections a word holds so few that to begin with it
-# takes as long as they do.
+# From this share of all places on, which 75% sparse layers have. Of fewer connections a word holds
+# so few that to begin with it takes as long as they do.
 _SHARE = 0.24
 _REGISTERS = 4  # that a block has at least: see bits_registers in csrc/lanes/layer.h
 # Threads share no row, and no word of columns: each is to have several. Smaller layers take little
