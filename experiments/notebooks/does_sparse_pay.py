@@ -57,7 +57,8 @@ for axes, batch in zip(panels, sorted(square.batch.unique())[:2], strict=False):
     axes.set_yscale("log")
     axes.set_title(f"batch {batch}")
     axes.set_xlabel("sparsity")
-panels[0].set_ylabel("times as fast as dense")
+panels[0].set_ylabel("speed-up over dense")
+panels[0].yaxis.set_major_formatter("{x:g}×")
 panels[0].legend(fontsize="small")
 plt.show()
 

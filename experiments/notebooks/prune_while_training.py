@@ -112,7 +112,8 @@ figure, panels = plt.subplots(2, 2, figsize=(8, 5), layout="constrained", sharex
 for axes, column in zip(panels.flat, table.columns, strict=True):
     axes.plot(table.index, table[column], marker=".")
     axes.set_title(column)
-    axes.set_ylim(bottom=0)
+    if column != "accuracy":  # of which the tenths count
+        axes.set_ylim(0, 1.1 * table[column].max())
 for axes in panels[1]:
     axes.set_xlabel("epoch")
 plt.show()

@@ -99,6 +99,7 @@ def _measured(case: Case, folder: Path, seconds: float, earlier: timing.Times | 
     tuned = TUNER.cost
     empty = memory.held(case.device) - _bytes_of_layer(given)
     module = implementation.build(given)
+    _check_built(implementation, module)
 
     errors, peaks = {}, Memory()
     if earlier is None:
@@ -272,6 +273,14 @@ def _small(
         phases.step(module, given.x, given.dy, "inference")()
         return module
     return None
+
+
+def _check_built(implementation: Implementation, module: object) -> None:
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"build of {implementation.name} returned a {type(module).__name__}, and has to return "
+            "a torch.nn.Module"
+        )
 
 
 def _bytes_of_layer(given: Problem) -> int:

@@ -65,6 +65,16 @@ def test_a_wrong_implementation_gets_no_time(implementation, wrong, measure):
     assert outcome.memory.held is None
 
 
+class _NoModule(Dense):
+    def build(self, problem):
+        return problem.values
+
+
+def test_what_builds_no_module_is_told_so(measure):
+    with pytest.raises(TypeError, match=r"build of dense returned a Tensor, and has to return"):
+        measure(_NoModule())
+
+
 def test_a_missing_gradient_is_an_error(measure):
     with pytest.raises(RuntimeError, match="no gradient of the input"):
         measure(_Wrong(lambda forward, x: forward(x.detach())))
