@@ -69,9 +69,7 @@ print(json.dumps([same(mask, batch, dtype)
 
 def test_prepared_launches_are_tritons_own():
     pytest.importorskip("triton", reason="Triton is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", SEEN], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, "-c", SEEN], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     for first, second, third, ready in json.loads(done.stdout):
         assert len(first) == 3  # y, dx, and the gradients of weights and bias in one
