@@ -84,9 +84,9 @@ def main(arguments: list[str]) -> int:
     only = os.environ.get("SPARSEBENCH_ISA")
     for name in names or list(SANITIZERS):
         sanitizer = SANITIZERS[name]
-        build(sanitizer, only or "all")
-        preload = " ".join(library(each) for each in sanitizer.libraries)
         supported = [only] if only else instruction_sets()
+        build(sanitizer, ";".join(supported))
+        preload = " ".join(library(each) for each in sanitizer.libraries)
         for isa in supported if sanitizer.every_instruction_set else supported[-1:]:
             print(f"{name}, {isa}:", flush=True)
             environment = os.environ | sanitizer.settings

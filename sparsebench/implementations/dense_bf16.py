@@ -11,8 +11,10 @@ from dataclasses import replace
 
 from torch import nn
 
+from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense
+from sparsebench.implementations.dense_onednn import multiplies_bfloat16
 
 
 class DenseBF16(Dense):
@@ -22,6 +24,12 @@ class DenseBF16(Dense):
     operations = ("linear",)
     dtypes = ("float32",)
     precision = "bfloat16"
+
+    def unsupported(self, case: Case) -> str | None:
+        """Say where PyTorch has to imitate the products: 6 to 40 times slower, minutes a case."""
+        if case.device == "cpu" and case.batch > 1 and not multiplies_bfloat16():
+            return "this processor has no instructions for bfloat16: slower than dense, many times"
+        return super().unsupported(case)
 
     def build(self, problem: Problem) -> nn.Module:
         """Round the weights to bfloat16, and cast what comes in and goes out."""

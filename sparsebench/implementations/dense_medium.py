@@ -11,7 +11,7 @@ from torch import nn
 
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations.dense import Dense
-from sparsebench.implementations.dense_onednn import without_onednn
+from sparsebench.implementations.dense_onednn import multiplies_bfloat16
 
 
 class DenseMedium(Dense):
@@ -25,7 +25,7 @@ class DenseMedium(Dense):
 
     def unavailable(self) -> str | None:
         """Say where the processor multiplies no bfloat16: there the setting changes nothing."""
-        if without_onednn() is None and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        if multiplies_bfloat16():
             return None
         return "this processor has no instructions for bfloat16: it would be dense"
 

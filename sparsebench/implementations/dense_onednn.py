@@ -44,3 +44,8 @@ def without_onednn() -> str | None:
     if there and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return None
     return "this PyTorch was built without oneDNN; install with: pip install torch"
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether oneDNN multiplies bfloat16 by instructions that this processor has for it."""
+    return without_onednn() is None and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -59,6 +59,19 @@ def test_what_multiplies_in_a_shorter_type_is_known_as_such():
     assert short == set(SHORT)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_bfloat16_without_instructions_for_it_is_measured_where_memory_decides_alone(
+    there, monkeypatch
+):
+    """Imitated products of larger batches took two minutes a case, all others seconds."""
+    module = "sparsebench.implementations.dense_bf16.multiplies_bfloat16"
+    monkeypatch.setattr(module, lambda: there)
+    one, many = (replace(WIDE, implementation="dense_bf16", batch=batch) for batch in (1, 16))
+    assert refusal(one) is None
+    assert (refusal(many) is None) == there
+    assert there or "no instructions for bfloat16" in refusal(many)
+
+
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_that_is_missing_is_named_with_its_command(name, monkeypatch):
     monkeypatch.setattr("sparsebench.implementations.base.find_spec", lambda _: None)
