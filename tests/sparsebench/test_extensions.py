@@ -1,7 +1,7 @@
 """Implementations and topologies of other distributions: an example package, tried as a user would.
 
 It is installed by hand: its module and metadata lie in a folder that is on the path. Everything is
-done by one process with that path, and the processes that it measures in.
+done by one process with that path; in the slow half of the tests by processes of its own, as it is.
 """
 
 import json
@@ -99,7 +99,10 @@ SCRIPT = """
 import sys
 from typer.testing import CliRunner
 from sparsebench import cli, errors
+from sparsebench.measuring import isolation
 if __name__ == "__main__":
+    if sys.argv[1] == "alone":
+        isolation.call = lambda function, *args, timeout_s, log=None: function(*args)
     runner = CliRunner()
     for name, arguments in (("list", ["list", "--json"]), ("run", ["run", "try.toml"])):
         result = runner.invoke(cli.app, arguments)
@@ -130,8 +133,8 @@ def install(folder):
         )
 
 
-@pytest.fixture(scope="module")
-def tried(tmp_path_factory):
+@pytest.fixture(scope="module", params=["alone", pytest.param("apart", marks=pytest.mark.slow)])
+def tried(request, tmp_path_factory):
     """The folder in which `list` and a tiny sweep were run with the packages on the path."""
     folder = tmp_path_factory.mktemp("installed")
     install(folder)
@@ -140,7 +143,7 @@ def tried(tmp_path_factory):
     (folder / "script.py").write_text(SCRIPT)
     path = os.pathsep.join([str(folder), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True, timeout=300,
+        [sys.executable, "script.py", request.param], cwd=folder, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

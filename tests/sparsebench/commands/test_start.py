@@ -39,7 +39,7 @@ for encoding in sys.argv[1:]:
 
 def started(*arguments, **environment):
     return subprocess.run(
-        [sys.executable, *arguments], env=os.environ | environment, capture_output=True, timeout=300
+        [sys.executable, *arguments], env=os.environ | environment, capture_output=True
     )
 
 

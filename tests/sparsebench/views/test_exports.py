@@ -86,7 +86,7 @@ def test_pytest_benchmark_compares_its_file(folder, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", "from pytest_benchmark.cli import main; main()",
          "compare", str(path), "--columns=median"],
-        capture_output=True, text=True, cwd=tmp_path, timeout=600,
+        capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "dense[operation=linear" in done.stdout
@@ -189,7 +189,7 @@ def test_a_pipe_gets_no_control_characters(tmp_path):
     environment.pop("FORCE_COLOR", None)
     done = subprocess.run(
         [sys.executable, "-c", COMMANDS],
-        capture_output=True, cwd=tmp_path, env=environment, timeout=600,
+        capture_output=True, cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     _, *answers = done.stdout.split(b"asked for")
