@@ -20,7 +20,7 @@ help:  ## list the targets
 # place. Each is looked for where it was, though: STAMP names them, and one that is gone has moved.
 FOLDERS := $(foreach root,sparsebench layers/sparselayers,$(root) $(root)/* $(root)/*/* $(root)/*/*/*)
 KNOWN   := $(shell cat $(STAMP) 2> /dev/null)
-MOVED   := $(if $(KNOWN),$(filter-out $(wildcard $(KNOWN)),$(KNOWN)),nothing is known)
+MOVED   := $(filter-out $(wildcard $(KNOWN)),$(KNOWN))
 .PHONY: moved
 $(STAMP): $(if $(MOVED),moved)
 $(STAMP): pyproject.toml CMakeLists.txt $(wildcard layers/sparselayers/csrc/*.[ch]* layers/sparselayers/csrc/*/*.[ch]*)
