@@ -73,8 +73,8 @@ def test_threads_of_tests_wait_without_spinning_and_what_is_measured_is_as_users
     for name in ("python", "sparsebench"):
         (tmp_path / name).write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\n")
         (tmp_path / name).chmod(0o755)
-    stamp = tmp_path / "stamp"  # newer than all sources: nothing is installed
-    stamp.touch()
+    stamp = tmp_path / "stamp"  # newer than all sources, of which none has moved:
+    stamp.write_text("Makefile\n")  # nothing is installed
     path = os.environ["PATH"]
     asked = ["make", "-C", ROOT, target, f"STAMP={stamp}", f"BIN={tmp_path}"]
     subprocess.run(asked, env={"PATH": path}, check=True, capture_output=True)
