@@ -56,6 +56,7 @@ SANITIZERS = {
             "tests/sparselayers/test_nonzero.py",
             "tests/sparselayers/test_plain.py",
             "tests/sparselayers/test_columns.py",
+            "tests/sparselayers/test_lane_bits.py",
             "tests/sparselayers/test_linear_fuzz.py",
             "tests/workflows/test_any_sequence.py",
             "tests/workflows/test_threads.py",
