@@ -81,7 +81,7 @@ def test_a_sparsity_in_percent_is_told_how_it_is_said():
 
 @pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.8])
 def test_random_places_are_equally_likely(sparsity):
-    draws = 400
+    draws = 1000
     counts = sum(random((3, 4), sparsity, generator=seeded(s)).mask().long() for s in range(draws))
     p = connections((3, 4), sparsity) / 12
     assert ((counts - draws * p).abs() < 4.5 * math.sqrt(draws * p * (1 - p))).all()

@@ -31,12 +31,11 @@ def serve(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> bool:
     return bits.serves(connectivity) and arranging.registers(batch, dtype) >= _REGISTERS
 
 
-def told_of(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> Told:
-    """Return the connections as kernels take them for such a batch."""
-    by_bits = serve(batch, dtype, connectivity)
+def told_of(connectivity: Connectivity, *, by_bits: bool) -> Told:
+    """Return the connections as kernels take them, where these serve (`serve`) as bits."""
     return bitmap_of(connectivity) if by_bits else rows_of(connectivity)
 
 
-def transpose_of(batch: int, dtype: torch.dtype, connectivity: Connectivity) -> Told | None:
+def transpose_of(connectivity: Connectivity, *, by_bits: bool) -> Told | None:
     """Return what kernels take beside them for dx: None where bits say that too."""
-    return None if serve(batch, dtype, connectivity) else columns_of(connectivity)
+    return None if by_bits else columns_of(connectivity)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Gradients, OneBackward
-from sparselayers.backends.native import arranging, library
+from sparselayers.backends.native import arranging, lane_bits, library
 from sparselayers.backends.native.arranging import COMPUTE, arranged
 from sparselayers.backends.native.lane_bits import told_of, transpose_of
 from sparselayers.backends.native.library import SUFFIXES, address, threads_of_product
@@ -74,7 +74,8 @@ class Lanes(OneBackward):
         result: Tensor,
     ) -> None:
         x, batch = arranged(x), x.shape[0]
-        told = told_of(batch, values.dtype, connectivity)
+        by_bits = lane_bits.serve(batch, values.dtype, connectivity)
+        told = told_of(connectivity, by_bits=by_bits)
         _of(values.dtype).multiply(
             told.kernel,
             values.data_ptr(),
@@ -122,8 +123,9 @@ class Lanes(OneBackward):
         if needs_input and x is not None and is_narrow(batch, dtype, connectivity):
             _backward_narrow(dy, x, values, connectivity, gradients)
             return gradients
-        told = told_of(batch, dtype, connectivity)
-        columns = transpose_of(batch, dtype, connectivity) if needs_input else None
+        by_bits = lane_bits.serve(batch, dtype, connectivity)
+        told = told_of(connectivity, by_bits=by_bits)
+        columns = transpose_of(connectivity, by_bits=by_bits) if needs_input else None
         _of(dtype).backward(
             told.kernel,
             None if columns is None else columns.kernel,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Gradients
-from sparselayers.backends.native import library
+from sparselayers.backends.native import lane_bits, library
 from sparselayers.backends.native.lane_bits import told_of, transpose_of
 from sparselayers.backends.native.library import threads, threads_of_product
 from sparselayers.backends.native.short import Short
@@ -25,7 +25,8 @@ class OneBlock(Short):
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
         shared = threads_of_product(batch, connectivity.nnz)
-        told = told_of(batch, dtype, connectivity)
+        self._by_bits = lane_bits.serve(batch, dtype, connectivity)
+        told = told_of(connectivity, by_bits=self._by_bits)
         super().__init__(batch, connectivity, dtype, told, shared)
         self._strides = 1, batch
         kernels = library.loops(dtype, "pack", "multiply", "backward")
@@ -82,7 +83,7 @@ class OneBlock(Short):
         dy = self._arranged(dy, self._outputs)
         x = self._arranged(x, self._inputs) if needs[1] and x is not None else None
         dx, dvalues, dbias = found = self._gradients(values, (needs[0], x is not None, needs[2]))
-        columns = None if dx is None else transpose_of(self._batch, self._dtype, connectivity)
+        columns = None if dx is None else transpose_of(connectivity, by_bits=self._by_bits)
         self._backward(
             self._layer,
             None if columns is None else columns.kernel,
