@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sparselayers.backends import BACKENDS
-from tests import fresh, peaks
+from tests import fresh
 
 pytestmark = [
     pytest.mark.skipif(
@@ -105,7 +105,7 @@ _SCRIPTS = {
 @pytest.fixture(scope="module")
 def said():
     """What each script said. All blocks are mapped by themselves, and so given back when freed."""
-    told = fresh.each(_COMMON, _SCRIPTS.values(), **peaks.MAPPED)
+    told = fresh.each(_COMMON, _SCRIPTS.values())
     return dict(zip(_SCRIPTS, told, strict=True))
 
 
