@@ -14,8 +14,10 @@ import sys
 from typing import NamedTuple
 
 _SERVER = """\
-import json, os, sys, tempfile
+import gc, json, os, sys, tempfile
 import torch, torch._dynamo
+gc.collect()
+gc.freeze()  # or every fork would look at it, and so have a copy
 
 def _said(script):
     files = [tempfile.TemporaryFile() for _ in range(2)]
@@ -47,6 +49,13 @@ for _line in sys.stdin:
         _answers.flush()
 """
 
+# For the end of a script: what Python clears up when a program ends takes a second.
+OVER = """
+import os, sys
+sys.stdout.flush(), sys.stderr.flush()
+os._exit(0)
+"""
+
 # mallopt(3): every array is mapped by itself and given back when it is freed, as peaks need it.
 _HEAP = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -75,8 +84,8 @@ def each(common, scripts, **environment):
 
 
 def one(script, **environment):
-    """Run a script in a fresh process, and return what it printed. It has to end well."""
-    (said,) = each("", [script], **environment)
+    """Run a script in a fresh process, and return what it printed. It has to come to its end."""
+    (said,) = each("", [script + OVER], **environment)
     assert said.status == 0, said.err
     return said.out
 

@@ -94,9 +94,9 @@ raise RuntimeError("the end")
 """
 
 _SCRIPTS = {
-    **{call: _WIDE + _NO_MEMORY.format(call=call) for call in ("forward", "backward")},
-    "planes": _PLANES,
-    "given back": _WIDE + _GIVEN_BACK,
+    **{call: _WIDE + _NO_MEMORY.format(call=call) + fresh.OVER for call in ("forward", "backward")},
+    "planes": _PLANES + fresh.OVER,
+    "given back": _WIDE + _GIVEN_BACK + fresh.OVER,
     "SystemExit": _LIVE_GRAPH.format(end="raise SystemExit(0)"),
     "ValueError": _LIVE_GRAPH.format(end="raise ValueError('of the script')"),
 }

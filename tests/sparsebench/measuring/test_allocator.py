@@ -35,7 +35,7 @@ def said():
     """
     if not allocator.can_keep():
         pytest.skip("not glibc")
-    scripts = [SCRIPT, LARGE.replace("keep_freed()", "keep_everything()")]
+    scripts = [SCRIPT + fresh.OVER, LARGE.replace("keep_freed()", "keep_everything()") + fresh.OVER]
     told = fresh.each(IMPORTS, scripts)
     assert [each.status for each in told] == [0, 0], told
     return [tuple(map(int, each.out.split())) for each in told]

@@ -189,7 +189,7 @@ def test_what_is_no_terminal_gets_no_control_characters(tmp_path, monkeypatch):
             store.append(each)
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     monkeypatch.chdir(tmp_path)
-    (done,) = fresh.each("", [COMMANDS], TERM="xterm-256color")
+    (done,) = fresh.each("", [COMMANDS + fresh.OVER], TERM="xterm-256color")
     assert done.status == 0, done.err
     _, *answers = done.out.split("asked for")
     assert len(answers) == 4
