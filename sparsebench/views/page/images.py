@@ -16,7 +16,8 @@ from matplotlib.transforms import Bbox
 from PIL import Image as Picture  # matplotlib's own dependency
 
 from sparsebench.views.plots.axes import Readable
-from sparsebench.views.plots.style import laid_out, styled
+from sparsebench.views.plots.layout import laid_out
+from sparsebench.views.plots.style import styled
 
 LARGEST_SVG = 24_000
 _DPI = 100

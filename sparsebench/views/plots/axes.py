@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -83,10 +84,19 @@ def number_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+class _Seen(LogLocator):
+    """Ticks of a logarithmic axis that are seen: others would be made, and hidden."""
+
+    def __call__(self) -> NDArray[Any]:
+        low, high = sorted(self.axis.get_view_interval())
+        found = np.asarray(super().__call__())
+        return found[(found >= low * (1 - 1e-9)) & (found <= high * (1 + 1e-9))]
+
+
 def _decades(axis: Axis) -> LogLocator:
     """Return ticks at powers of ten, and at 2 and 5 times them where there would be few."""
     low, high = axis.get_view_interval()
-    return LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,))
+    return _Seen(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,))
 
 
 def _spread(densities: Sequence[float], *, min_ratio: float) -> list[float]:
