@@ -46,8 +46,7 @@ def image(figure: Figure) -> Image:
         if small := _least_svg(figure) <= LARGEST_SVG:
             content = _saved(figure, "svg", box, metadata={"Date": None})
         if not small or len(content) > LARGEST_SVG:
-            picture = _saved(figure, "png", box, dpi=_DPI, pil_kwargs={"compress_level": 1})
-            content, kind = _of_few_colours(picture), "webp"
+            content, kind = _of_few_colours(_pixels(figure, box)), "webp"
     axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
     return Image(
         address=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
@@ -93,13 +92,19 @@ def _saved(figure: Figure, kind: str, box: Bbox, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _of_few_colours(png: bytes) -> bytes:
+def _pixels(figure: Figure, box: Bbox) -> Picture.Image:
+    """Return a figure as a picture, which as a PNG would be packed, and unpacked again."""
+    raw = _saved(figure, "rgba", box, dpi=_DPI)
+    width = int(box.width * _DPI)
+    return Picture.frombuffer("RGBA", (width, len(raw) // (4 * width)), raw).convert("RGB")
+
+
+def _of_few_colours(picture: Picture.Image) -> bytes:
     """Return the picture as WebP, without loss but for its colours, 128 as plots have hardly more.
 
     That takes a third of the bytes of a PNG with all colours, and less than one with 128.
     """
     file = io.BytesIO()
-    with Picture.open(io.BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(128, dither=Picture.Dither.NONE).convert("RGB")
-        few.save(file, format="webp", lossless=True, quality=80, method=4)
+    few = picture.quantize(128, dither=Picture.Dither.NONE).convert("RGB")
+    few.save(file, format="webp", lossless=True, quality=80, method=4)
     return file.getvalue()

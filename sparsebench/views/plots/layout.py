@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, Tick
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -41,8 +41,9 @@ def laid_out(figure: Figure, *, dpi: int) -> Bbox:
             x, y = above.get_position(), beside.get_position()
             axes.set_position((x.x0, y.y0, x.width, y.height))
     figure.set_layout_engine(None)  # "none" would be an engine too: each format would draw twice
-    for axes, axis in plain:
-        _draw_grid(axes, axis)  # where ticks are depends on how large a panel is
+    ticks: dict[object, Tick] = {}
+    for axes, axis in sorted(plain, key=lambda one: not one[1].get_visible()):
+        _draw_grid(axes, axis, ticks)  # where ticks are depends on how large a panel is
     laid, figure.dpi = figure.dpi, dpi  # letters fit pixels: where they are many, words are longer
     try:
         return figure.get_tightbbox().padded(_PAD)
@@ -99,22 +100,32 @@ def _is_alone(axes: Axes) -> bool:
     return not (titles or labels or axes.texts or axes.get_legend())
 
 
-def _draw_grid(axes: Axes, axis: Axis) -> None:
-    """Draw the grid of an axis and the marks of its ticks as two curves, and no more by tick."""
-    tick, places = axis.get_major_ticks(1)[0], _seen(axis)
+def _draw_grid(axes: Axes, axis: Axis, ticks: dict[object, Tick]) -> None:
+    """Draw the grid of an axis and the marks of its ticks as two curves, and no more by tick.
+
+    They look as those of the first axis of the kind do: to make ticks takes long. `ticks` are
+    those that are known.
+    """
+    x, shown = axis is axes.xaxis, axis.get_tick_params()
+    kind = (x, *(value for name, value in shown.items() if not name.startswith("label")))
+    if kind not in ticks:
+        ticks[kind] = axis.get_major_ticks(1)[0]
+    tick, places = ticks[kind], _seen(axis)
+    transform = axes.get_xaxis_transform if x else axes.get_yaxis_transform
     ends = np.tile([0.0, 1.0, np.nan], len(places))
-    for part, along, across in (
-        (tick.gridline, np.repeat(places, 3), ends),
-        (tick.tick1line, places, np.zeros(len(places))),
+    for part, which, along, across in (
+        (tick.gridline, "grid", np.repeat(places, 3), ends),
+        (tick.tick1line, "tick1", places, np.zeros(len(places))),
     ):
-        if part.get_visible():
-            line = Line2D(*((along, across) if axis is axes.xaxis else (across, along)))
+        if shown["gridOn"] if which == "grid" else shown["bottom" if x else "left"]:
+            line = Line2D(*((along, across) if x else (across, along)))
             line.update_from(part)
-            axes.add_artist(line)  # which would clip marks beside the panel
-            line.set(clip_box=part.get_clip_box(), clip_path=part.get_clip_path())
-            line.set(transform=part.get_transform(), zorder=axis.get_zorder(), in_layout=False)
-    axis.grid(visible=False)
-    axis.set_tick_params(bottom=False, left=False)
+            axes.add_artist(line)
+            line.set(transform=transform(which), zorder=axis.get_zorder(), in_layout=False)
+            line.set(clip_on=which == "grid", visible=True)
+    if axis.get_visible():
+        axis.grid(visible=False)
+        axis.set_tick_params(bottom=False, left=False)
 
 
 def _seen(axis: Axis) -> NDArray[np.float64]:
