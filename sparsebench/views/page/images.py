@@ -106,5 +106,5 @@ def _of_few_colours(picture: Picture.Image) -> bytes:
     """
     file = io.BytesIO()
     few = picture.quantize(128, dither=Picture.Dither.NONE).convert("RGB")
-    few.save(file, format="webp", lossless=True, quality=80, method=4)
+    few.save(file, format="webp", lossless=True, quality=50, method=3)
     return file.getvalue()

@@ -8,10 +8,12 @@ two curves for each axis, not five artists for each tick.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis, Tick
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
@@ -19,6 +21,37 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 _PAD = 0.08  # inches around a figure
+_WORDS = 20_000  # whose extents are known: more than all figures of a report have
+
+_Extent = tuple[float, float, float]
+_EXTENTS: dict[tuple[Any, ...], _Extent] = {}
+
+
+class _Renderer(RendererAgg):
+    """A renderer that measures a word once: figures repeat most of those of others."""
+
+    def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> _Extent:
+        key = (s, hash(prop), ismath, self.dpi)
+        if (found := _EXTENTS.get(key)) is None:
+            if len(_EXTENTS) >= _WORDS:
+                _EXTENTS.clear()
+            found = super().get_text_width_height_descent(s, prop, ismath)
+            _EXTENTS[key] = found
+        return found
+
+
+class Canvas(FigureCanvasAgg):
+    """What pictures are drawn on, and figures laid out."""
+
+    def get_renderer(self) -> RendererAgg:
+        """Return the renderer of a canvas of this size, and this many dots per inch."""
+        width, height = self.get_width_height(physical=True)
+        key = (width, height, self.figure.dpi)
+        known: tuple[Any, RendererAgg] | None = vars(self).get("_known")
+        if known is None or known[0] != key:
+            known = vars(self)["_known"] = (key, _Renderer(width, height, self.figure.dpi))
+        self.renderer = known[1]
+        return self.renderer
 
 
 def laid_out(figure: Figure, *, dpi: int) -> Bbox:
@@ -27,6 +60,7 @@ def laid_out(figure: Figure, *, dpi: int) -> Bbox:
     As "tight" each format would do so anew, and matplotlib would look for the places of labels and
     titles that are empty, or known.
     """
+    Canvas(figure)
     for axes in figure.axes:
         _place(axes)
     plain = [(axes, axis) for axes in figure.axes for axis in _axes(axes) if _has_no_minor(axis)]
