@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -21,7 +23,8 @@ from sparsebench.views.plots.style import styled
 
 LARGEST_SVG = 24_000
 _DPI = 100
-_PER_MARK, _PER_LETTER, _PER_SHAPE = 80, 40, 300  # bytes as SVG; the latter of different letters
+# Bytes as SVG, at least: of a mark, a text, a letter of it, and the shape of each different letter.
+_PER_MARK, _PER_TEXT, _PER_LETTER, _PER_SHAPE = 80, 100, 60, 300
 _NO_MARK = ("None", "none", " ", "", None)
 
 
@@ -59,8 +62,19 @@ def _least_svg(figure: Figure) -> int:
     """Return how many bytes a figure takes as SVG, at least: such need not be made."""
     lines = (line for axes in figure.axes for line in axes.lines)
     marks = sum(np.size(line.get_xdata()) for line in lines if line.get_marker() not in _NO_MARK)
-    text = "".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
-    return _PER_MARK * marks + _PER_LETTER * len(text) + _PER_SHAPE * len(set(text))
+    texts = [text for text in _texts(figure) if text]
+    letters = "".join(texts)
+    words = _PER_TEXT * len(texts) + _PER_LETTER * len(letters) + _PER_SHAPE * len(set(letters))
+    return _PER_MARK * marks + words
+
+
+def _texts(artist: Artist) -> Iterator[str]:
+    """Yield the texts that are seen; axes that are not seen would make their ticks if asked."""
+    if isinstance(artist, Text):
+        yield artist.get_text()
+    for child in artist.get_children():
+        if child.get_visible():
+            yield from _texts(child)
 
 
 def _reading(axes: Axes, figure: Figure, box: Bbox) -> list[Any] | None:
