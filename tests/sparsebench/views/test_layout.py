@@ -6,6 +6,7 @@ from matplotlib.axis import Tick
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sparsebench.views.page import images
 from sparsebench.views.plots import layout, style
 from sparsebench.views.plots.axes import quantity_axis, ratio_axis, sparsity_axes
 from sparsebench.views.plots.layout import laid_out
@@ -75,3 +76,31 @@ def test_a_figure_can_be_laid_out_again():
         before = picture(figure)
         assert laid_out(figure, dpi=100).bounds == pytest.approx(box.bounds)
         assert not np.abs(picture(figure) - before).any()
+
+
+def test_pictures_of_many_panels_are_drawn_once(monkeypatch):
+    kinds, saved = [], images._saved
+
+    def save(figure, kind, box, **options):
+        kinds.append(kind)
+        return saved(figure, kind, box, **options)
+
+    monkeypatch.setattr(images, "_saved", save)
+    with style.styled():
+        many = grid(3, "row")
+    assert images.image(many).address.startswith("data:image/webp")
+    assert kinds == ["rgba"]
+
+
+def test_words_are_measured_once_for_all_figures(monkeypatch):
+    asked = []
+    measure = layout.RendererAgg.get_text_width_height_descent
+    monkeypatch.setattr(
+        layout.RendererAgg, "get_text_width_height_descent",
+        lambda renderer, *given: asked.append(given[0]) or measure(renderer, *given),
+    )  # fmt: skip
+    with style.styled():
+        for _ in range(2):
+            laid_out(grid(2, "row"), dpi=100)
+            count, _ = len(asked), asked.clear()
+    assert count == 0
