@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
@@ -87,10 +86,10 @@ def number_axis(axes: Axes) -> None:
 class _Seen(LogLocator):
     """Ticks of a logarithmic axis that are seen: others would be made, and hidden."""
 
-    def __call__(self) -> NDArray[Any]:
-        low, high = sorted(self.axis.get_view_interval())
-        found = np.asarray(super().__call__())
-        return found[(found >= low * (1 - 1e-9)) & (found <= high * (1 + 1e-9))]
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        found = super().tick_values(vmin, vmax)
+        return [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
 
 
 def _decades(axis: Axis) -> LogLocator:

@@ -8,7 +8,7 @@ two curves for each axis, not five artists for each tick.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +35,8 @@ class _Renderer(RendererAgg):
         if (found := _EXTENTS.get(key)) is None:
             if len(_EXTENTS) >= _WORDS:
                 _EXTENTS.clear()
-            found = super().get_text_width_height_descent(s, prop, ismath)
+            measured: Any = super()
+            found = measured.get_text_width_height_descent(s, prop, ismath)
             _EXTENTS[key] = found
         return found
 
@@ -47,11 +48,10 @@ class Canvas(FigureCanvasAgg):
         """Return the renderer of a canvas of this size, and this many dots per inch."""
         width, height = self.get_width_height(physical=True)
         key = (width, height, self.figure.dpi)
-        known: tuple[Any, RendererAgg] | None = vars(self).get("_known")
-        if known is None or known[0] != key:
-            known = vars(self)["_known"] = (key, _Renderer(width, height, self.figure.dpi))
-        self.renderer = known[1]
-        return self.renderer
+        if vars(self).get("_known") != key:
+            make: Any = _Renderer
+            self._known, self.renderer = key, make(width, height, self.figure.dpi)
+        return cast(RendererAgg, self.renderer)
 
 
 def laid_out(figure: Figure, *, dpi: int) -> Bbox:
@@ -145,7 +145,7 @@ def _draw_grid(axes: Axes, axis: Axis, ticks: dict[object, Tick]) -> None:
     if kind not in ticks:
         ticks[kind] = axis.get_major_ticks(1)[0]
     tick, places = ticks[kind], _seen(axis)
-    transform = axes.get_xaxis_transform if x else axes.get_yaxis_transform
+    transform: Any = axes.get_xaxis_transform if x else axes.get_yaxis_transform
     ends = np.tile([0.0, 1.0, np.nan], len(places))
     for part, which, along, across in (
         (tick.gridline, "grid", np.repeat(places, 3), ends),
