@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sparsebench.analysis.matrices import drawn
 from sparsebench.errors import InputError
+from sparsebench.records.store import uncollected
 from sparsebench.views.page.chapter import Chapter
 from sparsebench.views.page.chapters import chapters
 from sparsebench.views.page.explorer import explored
@@ -29,22 +30,23 @@ def write(
 
     `told` is called with what is read and drawn next. Raises InputError where there is no record.
     """
-    found = chapters(sources, told=told)
-    if not found:
-        names = ", ".join(map(str, sources))
-        raise InputError(f"{names}: no records to report; measure some with `sparsebench run`")
-    told("pictures")
-    text = rendered(
-        "page.html.j2",
-        chapters=found,
-        explored=explored(found),
-        most=MOST_ROWS,
-        home="",
-        files={},
-        machines=[asdict(machine) for machine in machines(found)],
-        # Where no script runs: from chapter to conditions to sentences.
-        said={c.name: said for c in found if (said := sentences(drawn(c.points)))},
-    )
+    with uncollected():  # figures refer to themselves in circles: there is little to be freed
+        found = chapters(sources, told=told)
+        if not found:
+            names = ", ".join(map(str, sources))
+            raise InputError(f"{names}: no records to report; measure some with `sparsebench run`")
+        told("pictures")
+        text = rendered(
+            "page.html.j2",
+            chapters=found,
+            explored=explored(found),
+            most=MOST_ROWS,
+            home="",
+            files={},
+            machines=[asdict(machine) for machine in machines(found)],
+            # Where no script runs: from chapter to conditions to sentences.
+            said={c.name: said for c in found if (said := sentences(drawn(c.points)))},
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text.encode())
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -16,11 +18,13 @@ from matplotlib.transforms import Bbox
 from PIL import Image as Picture  # matplotlib's own dependency
 
 from sparsebench.views.plots.axes import Readable
-from sparsebench.views.plots.style import laid_out, styled
+from sparsebench.views.plots.layout import laid_out
+from sparsebench.views.plots.style import styled
 
 LARGEST_SVG = 24_000
 _DPI = 100
-_PER_MARK, _PER_LETTER, _PER_SHAPE = 80, 40, 300  # bytes as SVG; the latter of different letters
+# Bytes as SVG, at least: of a mark, a text, a letter of it, and the shape of each different letter.
+_PER_MARK, _PER_TEXT, _PER_LETTER, _PER_SHAPE = 80, 100, 60, 300
 _NO_MARK = ("None", "none", " ", "", None)
 
 
@@ -45,8 +49,7 @@ def image(figure: Figure) -> Image:
         if small := _least_svg(figure) <= LARGEST_SVG:
             content = _saved(figure, "svg", box, metadata={"Date": None})
         if not small or len(content) > LARGEST_SVG:
-            picture = _saved(figure, "png", box, dpi=_DPI, pil_kwargs={"compress_level": 1})
-            content, kind = _of_few_colours(picture), "webp"
+            content, kind = _of_few_colours(_pixels(figure, box)), "webp"
     axes = [reading for each in figure.axes if (reading := _reading(each, figure, box))]
     return Image(
         address=f"data:image/{kind};base64," + base64.b64encode(content).decode(),
@@ -59,8 +62,19 @@ def _least_svg(figure: Figure) -> int:
     """Return how many bytes a figure takes as SVG, at least: such need not be made."""
     lines = (line for axes in figure.axes for line in axes.lines)
     marks = sum(np.size(line.get_xdata()) for line in lines if line.get_marker() not in _NO_MARK)
-    text = "".join(text.get_text() for text in figure.findobj(Text) if text.get_visible())
-    return _PER_MARK * marks + _PER_LETTER * len(text) + _PER_SHAPE * len(set(text))
+    texts = [text for text in _texts(figure) if text]
+    letters = "".join(texts)
+    words = _PER_TEXT * len(texts) + _PER_LETTER * len(letters) + _PER_SHAPE * len(set(letters))
+    return _PER_MARK * marks + words
+
+
+def _texts(artist: Artist) -> Iterator[str]:
+    """Yield the texts that are seen; axes that are not seen would make their ticks if asked."""
+    if isinstance(artist, Text):
+        yield artist.get_text()
+    for child in artist.get_children():
+        if child.get_visible():
+            yield from _texts(child)
 
 
 def _reading(axes: Axes, figure: Figure, box: Bbox) -> list[Any] | None:
@@ -92,13 +106,19 @@ def _saved(figure: Figure, kind: str, box: Bbox, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def _of_few_colours(png: bytes) -> bytes:
+def _pixels(figure: Figure, box: Bbox) -> Picture.Image:
+    """Return a figure as a picture, which as a PNG would be packed, and unpacked again."""
+    raw = _saved(figure, "rgba", box, dpi=_DPI)
+    width = int(box.width * _DPI)
+    return Picture.frombuffer("RGBA", (width, len(raw) // (4 * width)), raw).convert("RGB")
+
+
+def _of_few_colours(picture: Picture.Image) -> bytes:
     """Return the picture as WebP, without loss but for its colours, 128 as plots have hardly more.
 
     That takes a third of the bytes of a PNG with all colours, and less than one with 128.
     """
     file = io.BytesIO()
-    with Picture.open(io.BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(128, dither=Picture.Dither.NONE).convert("RGB")
-        few.save(file, format="webp", lossless=True, quality=80, method=4)
+    few = picture.quantize(128, dither=Picture.Dither.NONE).convert("RGB")
+    few.save(file, format="webp", lossless=True, quality=50, method=3)
     return file.getvalue()

@@ -83,10 +83,19 @@ def number_axis(axes: Axes) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+class _Seen(LogLocator):
+    """Ticks of a logarithmic axis that are seen: others would be made, and hidden."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        found = super().tick_values(vmin, vmax)
+        return [tick for tick in found if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
+
+
 def _decades(axis: Axis) -> LogLocator:
     """Return ticks at powers of ten, and at 2 and 5 times them where there would be few."""
     low, high = axis.get_view_interval()
-    return LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,))
+    return _Seen(subs=(1.0, 2.0, 5.0) if high / low < 100 else (1.0,))
 
 
 def _spread(densities: Sequence[float], *, min_ratio: float) -> list[float]:

@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import Bbox
+
+from sparsebench.views.plots.layout import laid_out
 
 # Okabe and Ito, Color Universal Design (2008): told apart with every kind of colour vision.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -24,7 +25,6 @@ COLOURS = (VERMILION, BLUE, GREEN, ORANGE, PURPLE, SKY)
 GREY = "#767676"
 
 _MARKS = 500
-_PAD = 0.08  # inches around a figure
 
 # What the mathematics needs is nobody's, and dotted.
 NEEDED: dict[str, Any] = {"color": BLACK, "linestyle": (0, (1, 1)), "linewidth": 1.6}
@@ -157,34 +157,6 @@ def save(figure: Figure, path: Path) -> list[Path]:
         figure.savefig(png, metadata={"Software": None}, bbox_inches=box)
         figure.savefig(svg, metadata={"Date": None}, bbox_inches=box)
     return [png, svg]
-
-
-def laid_out(figure: Figure, *, dpi: int) -> Bbox:
-    """Lay a figure out, once and for all; return the box around what it shows at `dpi`, in inches.
-
-    To place text is most of what drawing takes: as "tight" each format would do so anew, and
-    matplotlib would look for the places of labels and titles that are empty, or known.
-    """
-    for axes in figure.axes:
-        _place(axes)
-    if (engine := figure.get_layout_engine()) is not None:
-        engine.execute(figure)
-    figure.set_layout_engine(None)  # "none" would be an engine too: each format would draw twice
-    laid, figure.dpi = figure.dpi, dpi  # letters fit pixels: where they are many, words are longer
-    try:
-        return figure.get_tightbbox().padded(_PAD)
-    finally:
-        figure.dpi = laid
-
-
-def _place(axes: Axes) -> None:
-    """Say where things are that matplotlib would find out from the extents of all others."""
-    axes.set_title(axes.get_title(), y=1.0)  # no ticks are above a panel
-    for spine in axes.spines.values():
-        spine.set_in_layout(False)  # labels reach further
-    for axis in (axes.xaxis, axes.yaxis):
-        if not axis.get_label_text():
-            axis.set_label_coords(0.5, 0.5)
 
 
 def head(

@@ -80,6 +80,21 @@ def test_a_failed_case_is_a_row_that_says_why(made):
     assert "1 oom" in made["league"].text.failures.tolist()
 
 
+def test_csv_is_what_pandas_writes(made):
+    odd = pd.DataFrame(
+        {
+            "text": ['a "b"', "c,d", "e\nf", ""],
+            "some": [0.1, None, float("inf"), 1e-300],
+            "whole": [1, 2, 3, 2**60],
+            "mixed": [None, "x", 1.5, float("nan")],
+            "sure": [True, False, True, True],
+        }
+    )
+    every = [*made.values(), tables.Table("odd", "Odd", odd, odd)]
+    for table in every:
+        assert writers.csv(table) == table.numbers.to_csv(index=False, lineterminator="\n")
+
+
 def test_csv_reads_back_with_one_row_per_record(made, every):
     frame = pd.read_csv(io.StringIO(writers.csv(made["measurements"])))
     assert len(frame) == len(every)
