@@ -30,6 +30,16 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "ignore:Guards may run slower on Python 3.13.0")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays: it is looked for no garbage, which takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items):
     """Files with slow tests come first: begun last, they would leave the other processes idle."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
@@ -50,12 +60,23 @@ def _imported():
     allocator.trim()
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    """What a test draws does not depend on which tests ran before it."""
+@pytest.fixture(scope="session")
+def _seeding():
+    """What seeds all generators there are.
+
+    Without a GPU `torch.manual_seed` writes down, for when there is one, which lines of which files
+    it was called from: for longer than most tests take.
+    """
     import torch
 
-    torch.manual_seed(0)
+    gpu = torch.accelerator.is_available()
+    return torch.manual_seed if gpu else torch.default_generator.manual_seed
+
+
+@pytest.fixture(autouse=True)
+def _seed(_seeding):
+    """What a test draws does not depend on which tests ran before it."""
+    _seeding(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

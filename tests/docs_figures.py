@@ -50,11 +50,14 @@ def draw(names: set[str], out: Path) -> set[str]:
     missing = set(names)
     for folder in sorted({name.rpartition("/")[0] for name in names}):
         (out / folder).mkdir(parents=True, exist_ok=True)
+        here = {name for name in names if name.rpartition("/")[0] == folder}
         for name, figure in figures(REFERENCE / folder):
             if f"{folder}/{name}" in missing:
                 _, vectors = save(figure, out / folder / name)
                 vectors.unlink()
                 missing.remove(f"{folder}/{name}")
+            if not missing & here:
+                break
     return missing
 
 

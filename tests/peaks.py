@@ -2,17 +2,17 @@
 
 `ru_maxrss` is no help there: on Linux a child's begins at its parent's resident size. Nor is the
 heap of glibc, which keeps what was freed, up to a threshold that grows with what a program frees: a
-peak so differs from run to run by the array that found a hole, or did not. A fixed threshold has
-every array mapped by itself and given back when it is freed.
+peak so differs from run to run by the array that found a hole, or did not. With the fixed threshold
+of fresh processes every array is mapped by itself and given back when it is freed.
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests import fresh
 
 _PRELUDE = """\
 import json
@@ -35,8 +35,6 @@ def rise():
 
 """
 
-MAPPED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # mallopt(3)
-
 needed = pytest.mark.skipif(
     sys.platform != "linux" or not Path("/proc/self/clear_refs").exists(),
     reason="peaks of memory are read from /proc",
@@ -49,5 +47,4 @@ def of(script):
     It finds `begin()`, after which `rise()` is how many bytes the peak has risen, `resident()`,
     what there is now, and the module `json`.
     """
-    command = [sys.executable, "-c", _PRELUDE + script]
-    return json.loads(subprocess.check_output(command, env=os.environ | MAPPED))
+    return json.loads(fresh.one(_PRELUDE + script))

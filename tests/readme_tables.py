@@ -18,7 +18,8 @@ whether they are up to date.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -71,18 +72,33 @@ def made(folder: Path, conditions: str) -> Iterator[Table]:
     """Yield the tables of the records in `folder` of the cases for which `conditions` hold."""
     file = folder / records.FILE_NAME
     if not file.exists():
-        yield from trained.tables_of(folder)
-        yield from scale_views.tables(scale.load(folder))
-        yield from models_views.tables(models.load(folder))
+        yield from _made_of_others(folder)
         return
-    shown = points_of(file, conditions)
-    yield from (make(shown) for make in tables.TABLES)
+    yield from (_made(make, file, conditions) for make in tables.TABLES)
 
 
+@cache
+def _made_of_others(folder: Path) -> list[Table]:
+    return [
+        *trained.tables_of(folder),
+        *scale_views.tables(scale.load(folder)),
+        *models_views.tables(models.load(folder)),
+    ]
+
+
+@cache
+def _made(make: Callable[[Sequence[Point]], Table], file: Path, conditions: str) -> Table:
+    return make(points_of(file, conditions))
+
+
+@cache
 def points_of(file: Path, conditions: str) -> list[Point]:
     """Return the points of the cases in a file for which `conditions` hold."""
     asked = [filters.parse(text) for text in conditions.split(";") if text.strip()]
-    return points([r for r in records.load(file) if all(holds(r.case) for holds in asked)])
+    return points([r for r in _loaded(file) if all(holds(r.case) for holds in asked)])
+
+
+_loaded = cache(records.load)
 
 
 def beside(machines: str, conditions: str) -> pd.DataFrame:

@@ -47,6 +47,7 @@ class _Setting(BaseModel):
     sparsity: float
     rewiring: str = "none"
     structure: str = UNSTRUCTURED
+    images: int = 0
 
 
 class _Epoch(BaseModel):
@@ -76,8 +77,8 @@ def load(folders: Iterable[Path]) -> Accuracies:
             except ValidationError:
                 continue  # of another kind, or cut off by a crash
             of = line.setting
-            whole = of.model == "sparse" and "-" not in of.dataset
-            if whole and line.status == "ok" and line.epochs:
+            whole = "-" not in of.dataset and not of.images
+            if of.model == "sparse" and whole and line.status == "ok" and line.epochs:
                 place = of.dataset, of.rewiring, of.structure, of.sparsity
                 found[place].append(100 * line.epochs[-1].accuracy)
     return dict(found)

@@ -9,7 +9,7 @@ from sparsebench.analysis.baselines import is_dense
 from sparsebench.analysis.crossover import Crossover
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.point import BASELINE
-from sparsebench.cases.case import Case, Phase
+from sparsebench.cases.case import DTYPE_BYTES, Case, Phase
 from sparsebench.errors import InputError
 from sparselayers.fraction import check_sparsity
 
@@ -45,6 +45,8 @@ class Question:
         for name in ("in_features", "out_features", "batch", "threads"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dtype not in DTYPE_BYTES:
+            raise InputError(f"dtype must be one of {', '.join(DTYPE_BYTES)}; got {self.dtype!r}")
         try:
             check_sparsity(self.sparsity)
         except (TypeError, ValueError) as error:

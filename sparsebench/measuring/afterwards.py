@@ -11,7 +11,7 @@ before; the message of a failure names it.
 
 from __future__ import annotations
 
-import statistics
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +22,11 @@ from sparsebench.cases import phases, problem
 from sparsebench.cases.case import Case
 from sparsebench.cases.problem import Problem
 from sparsebench.implementations import Implementation
-from sparsebench.measuring import other_numbers, remembering
+from sparsebench.measuring import machine, other_numbers, remembering
 from sparsebench.measuring.timing import Times
 from sparsebench.measuring.verification import Incorrect, judge
 
+_TICK_S = 4e-3  # between two looks of the kernel at what runs: a usual one
 _CORES = 0.3  # beyond the threads of a case, that timed calls may keep busy: others only round
 _PLACES = 4096  # of a parameter that are looked at for how far it moved
 _VAGUE = 0.5  # a rounding error of more than this share of a move says nothing of it
@@ -89,10 +90,22 @@ def _check_threads(case: Case, times: Times) -> None:
     """Raise Incorrect where more threads work than a case has: PyTorch's, or a library's own."""
     if (threads := torch.get_num_threads()) != case.threads:
         raise Incorrect(f"it set PyTorch to {threads} threads; the case has {case.threads}")
-    if times.strains:
-        busy = statistics.median(strain.cpu for strain in times.strains)
-        if busy > case.threads + _CORES:
+    # More cores than there are nobody keeps busy, whatever the kernel has counted.
+    if times.strains and case.threads < machine.usable_threads():
+        busy, doubt = _cores_busy(times)
+        if busy > case.threads + _CORES + doubt:
             raise Incorrect(f"its calls kept {busy:.2g} cores busy; the case has {case.threads}")
+
+
+def _cores_busy(times: Times) -> tuple[float, float]:
+    """Return how many cores all samples together kept busy, and how far that may be off.
+
+    Of threads other than the one that asks, the kernel counts the time up to its last tick: in one
+    sample of a few ticks too much, and in another too little.
+    """
+    seconds = [sample * times.calls_per_sample for sample in times.samples]
+    spent = sum(s * strain.cpu for s, strain in zip(seconds, times.strains, strict=True))
+    return spent / sum(seconds), _TICK_S * math.sqrt(len(seconds)) / sum(seconds)
 
 
 def _check_moves(

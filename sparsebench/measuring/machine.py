@@ -85,15 +85,21 @@ def layers_backend() -> dict[str, str]:
     return {"backend": "native", "isa": instruction_set, "isa_reason": reason}
 
 
+def usable_threads() -> int:
+    """Return on how many hardware threads this process may run."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return psutil.cpu_count() or 1
+
+
 def _cpu() -> dict[str, Any]:
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     info = _proc_cpuinfo()
     return {
         "model": info.get("model name") or platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
         "threads": psutil.cpu_count() or 1,
-        "usable_threads": affinity or psutil.cpu_count() or 1,
+        "usable_threads": usable_threads(),
         "isa": torch.backends.cpu.get_cpu_capability(),
         "caches": _caches(),
     }

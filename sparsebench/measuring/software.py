@@ -85,7 +85,9 @@ def _sources(package: str) -> list[Path]:
     file = Path(str(module.__file__))
     if not hasattr(module, "__path__"):
         return [file]
-    return sorted(f for f in file.parent.rglob("*") if f.suffix in (".py", ".so"))
+    # An editable installation has what is compiled in another folder than the sources.
+    found = {f.relative_to(root): f for root in module.__path__ for f in Path(root).rglob("*")}
+    return [f for name, f in sorted(found.items()) if name.suffix in (".py", ".so")]
 
 
 def _release(package: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -63,10 +64,10 @@ def make(
 def _torchvision(name: str, shape: tuple[int, ...], config: dict[str, Any]) -> Architecture:
     models = vision.part("models")
     which = name.partition(":")[2]
-    if which not in models.list_models():
-        raise InputError(
-            f"torchvision has no model {which!r}; it has {', '.join(models.list_models())}"
-        )
+    if which not in (known := models.list_models()):
+        near = difflib.get_close_matches(which, known, n=8, cutoff=0.5)
+        these = f"it has {', '.join(near)}" if near else "torchvision.models.list_models() has all"
+        raise InputError(f"torchvision has no model {which!r}; {these}")
     model = _made(name, lambda: models.get_model(which, weights=None, **config))
     return Architecture(model, torch.randn(shape or (BATCH, 3, 224, 224)))
 

@@ -13,7 +13,7 @@ from sparsebench.training.views import (
     folder,
     formats_table,
     plots,
-    structures_plot,
+    structured,
     tables,
 )
 from sparsebench.views.page.chapter import Chapter, Section
@@ -22,7 +22,7 @@ from sparsebench.views.plots.style import styled
 
 
 def _is_of_costs(name: str) -> bool:
-    return name == "pareto" or name.startswith(structures_plot.EXPERIMENTS)
+    return name == "pareto" or name.startswith(structured.EXPERIMENTS)
 
 
 _SECTIONS: dict[str, Callable[[str], bool]] = {

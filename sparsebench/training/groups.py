@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from sparsebench.analysis.machines import machine_names
 from sparsebench.training.records import TrainingRecord
-from sparsebench.training.settings import MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 
 
 @dataclass(frozen=True)
@@ -169,4 +169,6 @@ def _of_any_length(key: tuple[str, Setting]) -> tuple[str, Setting]:
     Neither does when it is rewired for the last time, which a shorter run is sooner.
     """
     shared = replace(key[1], epochs=1)
-    return key[0], replace(shared, stop_after=1) if isinstance(shared, MLPSetting) else shared
+    if isinstance(shared, MLPSetting | CifarSetting):
+        return key[0], replace(shared, stop_after=1)
+    return key[0], shared

@@ -8,7 +8,9 @@ from typing import Any
 
 from sparsebench.errors import InputError
 from sparsebench.training import datasets
-from sparsebench.training.settings import MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
+
+Rewired = MLPSetting | CifarSetting
 
 
 def in_proportion(
@@ -27,7 +29,7 @@ def in_proportion(
     moved: list[str] = []
     for setting, row in zip(settings, rows, strict=True):
         changes: dict[str, Any] = {}
-        if isinstance(setting, MLPSetting):
+        if isinstance(setting, Rewired):
             changes = _changes(setting, row, images)
         changes = {name: steps for name, steps in changes.items() if name not in given}
         for name, steps in changes.items():
@@ -38,9 +40,10 @@ def in_proportion(
     return made, list(dict.fromkeys(moved))
 
 
-def _changes(setting: MLPSetting, row: Setting, images: int) -> dict[str, int]:
-    theirs = datasets.training_images(row.dataset)
-    if not isinstance(row, MLPSetting) or theirs is None:
+def _changes(setting: Rewired, row: Setting, images: int) -> dict[str, int]:
+    # Of CIFAR-10 there is as much as there is; rows say how much of it they train on.
+    theirs = images if isinstance(row, CifarSetting) else datasets.training_images(row.dataset)
+    if not isinstance(row, Rewired) or theirs is None:
         return {}
     before, now = _steps(row, theirs), _steps(setting, images)
     if before == now or 0 in (*before, *now):
@@ -48,7 +51,7 @@ def _changes(setting: MLPSetting, row: Setting, images: int) -> dict[str, int]:
     changes: dict[str, int] = {}
     if setting.rewiring != "none" and row.stop_after <= before[1]:
         changes["stop_after"] = _scaled(row.stop_after, before[1], now[1])
-    if row.annealing != "none" and row.anneal_until <= before[1]:
+    if isinstance(row, MLPSetting) and row.annealing != "none" and row.anneal_until <= before[1]:
         begin = _scaled(row.anneal_from, before[1], now[1])
         end = _scaled(row.anneal_until, before[1], now[1])
         changes |= {"anneal_from": begin, "anneal_until": max(begin + 1, end)}
@@ -68,7 +71,7 @@ def _check_reached(setting: Setting, images: int) -> None:
         )
 
 
-def _steps(setting: MLPSetting, images: int) -> tuple[int, int]:
+def _steps(setting: Rewired, images: int) -> tuple[int, int]:
     """The steps of an epoch, and of the whole training."""
     left = images - setting.held_out
     each = (min(left, setting.images) if setting.images else left) // setting.batch

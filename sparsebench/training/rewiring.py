@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from sparsebench.training.masked import MaskedRigL
-from sparsebench.training.settings import GPTSetting, MLPSetting
+from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.layer import SparseLayer
 from sparselayers.prune import Gradual, Pruner, Schedule, Sigmoid
 from sparselayers.ranks import Ranks
 
-Rewired = MLPSetting | GPTSetting
+Rewired = MLPSetting | CifarSetting | GPTSetting
 
 
 class Rewirer(Protocol):
@@ -104,7 +104,7 @@ _RULES: dict[str, Callable[..., Rewirer]] = {
 def _annealing(setting: Rewired) -> Schedule | None:
     """Return how the network gets sparser, if it does."""
     kinds: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
-    if isinstance(setting, GPTSetting) or setting.annealing == "none":
+    if not isinstance(setting, MLPSetting) or setting.annealing == "none":
         return None
     return kinds[setting.annealing](
         initial=setting.initial_sparsity,
@@ -117,7 +117,7 @@ def _annealing(setting: Rewired) -> Schedule | None:
 
 def _more(setting: Rewired, network: nn.Module) -> dict[str, Any]:
     """Return what a rule has as settings of its own."""
-    if isinstance(setting, GPTSetting) or setting.rewiring not in ("cht", "chts"):
+    if not isinstance(setting, MLPSetting) or setting.rewiring not in ("cht", "chts"):
         return {}
     modules = network.named_modules()
     chain = [] if setting.model == "wide" else [n for n, m in modules if isinstance(m, SparseLayer)]

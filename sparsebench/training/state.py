@@ -66,7 +66,11 @@ class Progressing:
             rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
         else:
             assert isinstance(setting, CifarSetting)
-            rewirer = make_pruner(setting, network, optimizer, steps_per_epoch)
+            rewirer = (
+                make_pruner(setting, network, optimizer, steps_per_epoch)
+                if setting.rewiring == "none"
+                else make_rewirer(setting, network, optimizer, processes.ranks)
+            )
         layers = list(map(_layer_of, built.decisions))
         return cls(setting, processes, network, model, optimizer, rewirer, layers)
 

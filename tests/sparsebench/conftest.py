@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sparsebench.measuring import isolation
+from sparsebench.measuring import isolation, roofline
+from tests.sparsebench import quick
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -11,6 +12,14 @@ def _forkserver():
     """Commands end the process that others are forked from; it takes seconds to begin: it stays."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(isolation.forkserver._forkserver, "_stop", lambda: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _probed():
+    """The limits of this machine are not what is tested, but in test_roofline.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(roofline, "probe", quick.probe)
         yield
 
 

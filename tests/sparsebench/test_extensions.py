@@ -8,11 +8,13 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 
 import pytest
 
 from sparsebench import extensions, records
 from sparsebench.extensions import Extension, Registry, Unusable
+from tests import fresh
 
 MODULE = '''
 """A competitor and a topology."""
@@ -98,11 +100,8 @@ topology = ["too_few", "gone", "random"]
 SCRIPT = """
 import sys
 from typer.testing import CliRunner
-from sparsebench import cli, errors
-from sparsebench.measuring import isolation
+from sparsebench import cli
 if __name__ == "__main__":
-    if sys.argv[1] == "alone":
-        isolation.call = lambda function, *args, timeout_s, log=None: function(*args)
     runner = CliRunner()
     for name, arguments in (("list", ["list", "--json"]), ("run", ["run", "try.toml"])):
         result = runner.invoke(cli.app, arguments)
@@ -111,6 +110,15 @@ if __name__ == "__main__":
     assert "nor_this_one" not in sys.modules
     result = runner.invoke(cli.app, ["run", "twice.toml"])
     open("refused", "w").write(str(result.exception))
+"""
+
+
+ALONE = """
+import sys
+sys.path.insert(0, {folder!r})
+from sparsebench.measuring import isolation, roofline
+roofline.probe = lambda device, dtype, threads: {{"matmul_gflops": 1.0}}
+isolation.call = lambda function, *args, timeout_s, log=None: function(*args)
 """
 
 
@@ -141,9 +149,13 @@ def tried(request, tmp_path_factory):
     (folder / "try.toml").write_text(SWEEP)
     (folder / "twice.toml").write_text(SWEEP.replace("halved", "twice"))
     (folder / "script.py").write_text(SCRIPT)
+    if request.param == "alone":
+        with chdir(folder):
+            fresh.one(ALONE.format(folder=str(folder)) + SCRIPT)
+        return folder
     path = os.pathsep.join([str(folder), *filter(None, sys.path)])
     done = subprocess.run(
-        [sys.executable, "script.py", request.param], cwd=folder, capture_output=True, text=True,
+        [sys.executable, "script.py"], cwd=folder, capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": path},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -300,7 +300,7 @@ def test_a_fresh_process_measures_and_the_next_does_not(tmp_path):
         "print(len(calibration.stored()), calibration._CALIBRATION.measured)\n"
     )
     own = {"XDG_CACHE_HOME": str(tmp_path), calibration.VARIABLE: "on"}
-    first, second = fresh.each(common, [script] * 2, **own)
+    first, second = fresh.each(common, [script + fresh.OVER] * 2, **own)
     assert (first.status, first.out.split()) == (0, ["1", "1"]), first.err
     assert (second.status, second.out.split()) == (0, ["1", "0"]), second.err
 

@@ -1,10 +1,10 @@
 """What happens where the kernels were not built."""
 
-import subprocess
-import sys
+from tests import fresh
 
 SCRIPT = """
 import sys, warnings
+warnings.simplefilter("error")
 sys.modules["sparselayers._native"] = None  # as where there is no compiler
 import torch
 torch.manual_seed(0)
@@ -34,7 +34,4 @@ else:
 
 
 def test_one_warning_at_first_use_and_right_results():
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    fresh.one(SCRIPT)

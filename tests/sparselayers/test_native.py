@@ -1,8 +1,5 @@
 """The C++ kernels against the reference, for every instruction set that this CPU has."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -10,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import library
-from tests import instruction_sets
+from tests import fresh, instruction_sets
 from tests.sparselayers.ways import by_dense
 
 pytestmark = pytest.mark.skipif(
@@ -307,7 +304,7 @@ openmp = [i for i in threadpoolctl.threadpool_info() if i["user_api"] == "openmp
 assert len(openmp) == 1, openmp
 assert torch.tensor([1e-40]).mul(1.0).item() != 0
 """
-    subprocess.run([sys.executable, "-c", script], check=True)
+    fresh.one(script)
 
 
 class _Allocations(TorchDispatchMode):

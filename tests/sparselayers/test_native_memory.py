@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sparselayers.backends import BACKENDS
-from tests import fresh, peaks
+from tests import fresh
 
 pytestmark = [
     pytest.mark.skipif(
@@ -94,9 +94,9 @@ raise RuntimeError("the end")
 """
 
 _SCRIPTS = {
-    **{call: _WIDE + _NO_MEMORY.format(call=call) for call in ("forward", "backward")},
-    "planes": _PLANES,
-    "given back": _WIDE + _GIVEN_BACK,
+    **{call: _WIDE + _NO_MEMORY.format(call=call) + fresh.OVER for call in ("forward", "backward")},
+    "planes": _PLANES + fresh.OVER,
+    "given back": _WIDE + _GIVEN_BACK + fresh.OVER,
     "SystemExit": _LIVE_GRAPH.format(end="raise SystemExit(0)"),
     "ValueError": _LIVE_GRAPH.format(end="raise ValueError('of the script')"),
 }
@@ -105,7 +105,7 @@ _SCRIPTS = {
 @pytest.fixture(scope="module")
 def said():
     """What each script said. All blocks are mapped by themselves, and so given back when freed."""
-    told = fresh.each(_COMMON, _SCRIPTS.values(), **peaks.MAPPED)
+    told = fresh.each(_COMMON, _SCRIPTS.values())
     return dict(zip(_SCRIPTS, told, strict=True))
 
 

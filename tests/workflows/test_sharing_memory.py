@@ -59,11 +59,15 @@ def _trains_elsewhere(rank, sparse, x, expected):
 
 
 def test_hogwild():
-    """Workers that get the model by spawn compute what the parent does; the parent trains on."""
+    """Workers that get the model through a pipe compute what the parent does; it trains on.
+
+    They are pickled as for a spawned process, but forked from one that has imported torch already.
+    """
     sparse, optimizer = trained()
     sparse.share_memory()
     x = torch.randn(8, 40)
-    mp.spawn(_trains_elsewhere, (sparse, x, sparse(x).detach()), nprocs=1)
+    arguments = (sparse, x, sparse(x).detach())
+    mp.start_processes(_trains_elsewhere, arguments, nprocs=1, start_method="forkserver")
     scribble()
     optimizer.zero_grad()
     sparse(x).square().sum().backward()

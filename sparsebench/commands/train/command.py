@@ -123,6 +123,8 @@ def train(
     """
     given = {k: v for k, v in locals().items() if k in FIELDS}
     if list_ or not experiment:
+        if experiment and experiment not in CODED:  # options that are wrong are wrong here too
+            changed(*rows_of(found(experiment), row, given, timed=time_only))
         _list([experiment] if experiment else [*experiments.names(), *CODED], as_json=as_json)
         return
     machine.check_device(device)

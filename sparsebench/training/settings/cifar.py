@@ -14,6 +14,7 @@ Network = Literal["vgg11_bn", "resnet18"]
 Model = Literal["dense", "masked", "sparse"]
 Pruning = Literal["none", "once", "gradual"]
 Swap = Literal["all", "faster", "sparseprop"]
+Rewiring = Literal["none", "rigl", "set"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class CifarSetting(Setting):
 
     With a `structure` ("8x1", "2:4", "fan-in": see `sparselayers.structures`) layers are pruned to
     it; those that it does not fit, such as ten outputs in blocks of eight, stay dense.
+
+    With `rewiring` what was pruned at once is rewired every `update_every` steps before step
+    `stop_after`; `fraction` is the share of the connections that the first rewiring moves.
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = cifar10.SHAPE
@@ -37,6 +41,10 @@ class CifarSetting(Setting):
     swap: Swap = "all"
     start: str = ""
     structure: str = "unstructured"
+    rewiring: Rewiring = "none"
+    update_every: int = 1000
+    fraction: float = 0.1
+    stop_after: int = 150_000
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,13 +53,18 @@ class CifarSetting(Setting):
         self._require(
             "model", self.model in allowed, f"{' or '.join(allowed)} with pruning {self.pruning!r}"
         )
+        sparse = self.model == "sparse" and self.swap == "all"
+        rewired = sparse and self.pruning == "once"
+        alone = "none but for model 'sparse', swap 'all' and pruning 'once'"
+        self._require("rewiring", rewired or self.rewiring == "none", alone)
+        self._at_least_one("update_every", "stop_after")
+        self._require("fraction", 0 < self.fraction <= 1, "in (0, 1]")
         try:
             structure = named(self.structure)
         except ValueError as error:
             raise SettingError("structure", f"one that there is: {error}", self.structure) from None
         if structure == Unstructured():
             return
-        sparse = self.model == "sparse" and self.swap == "all"
         self._require("structure", sparse, "unstructured but for model 'sparse' and swap 'all'")
         if isinstance(structure, NofM):
             own = 1 - structure.n / structure.m

@@ -17,6 +17,7 @@ from sparsebench.training.settings import MLPSetting
 from sparsebench.training.views import (
     cifar_plot,
     race_plot,
+    structured,
     structures_plot,
     text_plot,
     topology_plot,
@@ -52,9 +53,11 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         yield "wide", _published(own, columns=1)
     yield from race_plot.of(every)
     yield from topology_plot.of(every)
-    for name in structures_plot.EXPERIMENTS:
-        usual = experiment.shipped(name).dataset.lower()
-        yield from _by_dataset(name, structures_plot.draw, _of(every, name), usual)
+    finished = [group for group in groups(records) if group.finished]
+    for name in structured.EXPERIMENTS:
+        usual = experiment.shipped(name).rows[0]
+        own = _of(finished, name)
+        yield from _by_dataset(name, structures_plot.draw, own, structured.data_of(usual))
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),
@@ -69,8 +72,8 @@ def _by_dataset(
     name: str, draw: Callable[[list[Group]], Figure | None], own: list[Group], usual: str
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a figure for each dataset, named after all but the `usual` one."""
-    for dataset in sorted({group.setting.dataset for group in own}):
-        members = [group for group in own if group.setting.dataset == dataset]
+    for dataset in sorted({structured.data_of(group.setting) for group in own}):
+        members = [group for group in own if structured.data_of(group.setting) == dataset]
         if figure := draw(members):
             yield name + ("" if dataset == usual else f"-{dataset}"), figure
 

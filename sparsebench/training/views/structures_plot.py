@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsebench.training.groups import Group, mean_and_deviation
-from sparsebench.training.settings import MLPSetting
 from sparsebench.training.views.front import front
+from sparsebench.training.views.structured import structure_of, structured, trained
 from sparsebench.views import units
 from sparsebench.views.plots.style import (
     BLACK,
@@ -22,8 +22,6 @@ from sparsebench.views.plots.style import (
     VERMILION,
     plain_head,
 )
-
-EXPERIMENTS = ("structures-mnist", "structures-fashion")
 
 _LOOKS = (
     (BLACK, "*"), (VERMILION, "o"), (BLUE, "s"), (GREEN, "D"), (ORANGE, "^"),
@@ -72,20 +70,14 @@ def draw(own: Sequence[Group]) -> Figure | None:
     for name, (colour, marker) in zip(structures, _LOOKS, strict=False):
         panels[0].plot([], [], marker, linestyle="", color=colour, label=name)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
-    setting, runs = shown[0].setting, max(len(group.finished) for group in shown)
+    runs = max(len(group.finished) for group in shown)
     plain_head(
         figure,
         "What structure costs in accuracy, and brings: up and to the left is better",
-        f"{setting.dataset}, {setting.epochs} epochs, the mean of up to {runs} seeds; "
+        f"{trained(shown)}; {'one seed' if runs == 1 else f'the mean of up to {runs} seeds'}; "
         "hollow: connections stay, filled: rewired by RigL",
     )
     return figure
-
-
-def structure_of(group: Group) -> str:
-    """Return the structure of a group's sparse layers, or "dense"."""
-    assert isinstance(group.setting, MLPSetting)
-    return "dense" if group.setting.model == "dense" else group.setting.structure
 
 
 def _costs(own: Sequence[Group]) -> dict[str, Callable[[Group], float]]:
@@ -106,8 +98,7 @@ def _accuracy(group: Group) -> float:
 
 
 def _rewiring(group: Group) -> str:
-    assert isinstance(group.setting, MLPSetting)
-    return group.setting.rewiring
+    return structured(group.setting).rewiring
 
 
 def _is(group: Group, structure: str, rewiring: str) -> bool:

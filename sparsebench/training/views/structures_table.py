@@ -8,42 +8,69 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.training.groups import Group, mean_and_deviation, spread
-from sparsebench.training.settings import MLPSetting
-from sparsebench.training.views.structures_plot import structure_of
+from sparsebench.training.views.structured import (
+    METHODS,
+    Structured,
+    data_of,
+    structure_of,
+    structured,
+    trained,
+)
 from sparsebench.views import units
 from sparsebench.views.tables import Table
 
-_METHODS = {"none": "static", "rigl": "RigL"}
-
 
 def of(name: str, own: Sequence[Group]) -> list[Table]:
-    """Return the table of the groups of one experiment, for each dataset and machine."""
+    """Return the tables of one experiment's groups: of each set of images and machine two."""
     made = []
-    places = {(group.setting.dataset, group.machine) for group in own}
+    places = {(data_of(group.setting), group.machine) for group in own}
     for dataset, machine in sorted(places):
-        members = [g for g in own if (g.setting.dataset, g.machine) == (dataset, machine)]
+        members = [g for g in own if (data_of(g.setting), g.machine) == (dataset, machine)]
         numbers = [row for group in members if (row := _row(group, members)) is not None]
         if not numbers:
             continue
         frame = pd.DataFrame(numbers).sort_values(
             ["sparsity", "method", "accuracy [%]"], ascending=[True, True, False]
         )
-        epochs = members[0].setting.epochs
+        about = f"{name}: test accuracy in percent on {trained(members)}"
         caption = (
-            f"{name}: test accuracy in percent on {dataset} after {epochs} epochs, the mean over "
-            "seeds and its deviation, and how much that is above unstructured connections of the "
-            "same sparsity and method"
+            f"{about}; the mean over seeds and its deviation, and how much that is above "
+            "unstructured connections of the same sparsity and method"
         )
         several = len({place for place in places if place[0] == dataset}) > 1
         file = f"{name}-{dataset}-structures" + (f"-{machine}".replace(" ", "-") * several)
         made.append(Table(file, caption, frame.drop(columns="shown"), _shown(frame)))
+        made.append(_by_sparsity(file, about, frame))
     return made
 
 
+def _by_sparsity(file: str, caption: str, frame: pd.DataFrame) -> Table:
+    """A line for each structure and method, with a column for each sparsity."""
+    columns = {level: units.percent(level) for level in sorted(frame["sparsity"].unique())}
+    order = dict.fromkeys(zip(frame["method"], frame["structure"], strict=True))
+    plain = [place for place in order if place[1] == "unstructured"]
+    lines = sorted(order, key=lambda place: (place[0], place not in plain))
+    cells = {(r["method"], r["structure"], r["sparsity"]): r for r in frame.to_dict("records")}
+
+    def table(field: str, missing: object) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"structure": structure, "method": method}
+            | {
+                shown: cells.get((method, structure, level), {field: missing})[field]
+                for level, shown in columns.items()
+            }
+            for method, structure in lines
+        )
+
+    seeds = sorted({r["runs"] for r in cells.values()})
+    of = f"{seeds[0]} to {seeds[-1]} seeds" if len(seeds) > 1 else f"{seeds[0]} seeds"
+    about = f"{caption}: by sparsity, {'one seed' if seeds == [1] else f'the mean over {of}'}"
+    return Table(f"{file}-by-sparsity", about, table("accuracy [%]", None), table("shown", ""))
+
+
 def _row(group: Group, own: Sequence[Group]) -> dict[str, Any] | None:
-    setting = group.setting
-    assert isinstance(setting, MLPSetting)
-    if not group.finished or setting.model != "sparse" or setting.rewiring not in _METHODS:
+    setting = structured(group.setting)
+    if not group.finished or setting.model != "sparse" or setting.rewiring not in METHODS:
         return None
     accuracies = group.accuracies()
     plain = next((g for g in own if g.finished and _is_plain(g.setting, setting)), None)
@@ -51,7 +78,7 @@ def _row(group: Group, own: Sequence[Group]) -> dict[str, Any] | None:
     return {
         "structure": structure_of(group),
         "sparsity": setting.sparsity,
-        "method": _METHODS[setting.rewiring],
+        "method": METHODS[setting.rewiring],
         "accuracy [%]": mean,
         "deviation": deviation,
         "against unstructured": None
@@ -65,10 +92,10 @@ def _row(group: Group, own: Sequence[Group]) -> dict[str, Any] | None:
     }
 
 
-def _is_plain(other: object, setting: MLPSetting) -> bool:
+def _is_plain(other: object, setting: Structured) -> bool:
     """Whether `other` is unstructured, and else as `setting`."""
     return (
-        isinstance(other, MLPSetting)
+        isinstance(other, Structured)
         and other.structure == "unstructured"
         and other.model == setting.model
         and (other.sparsity, other.rewiring) == (setting.sparsity, setting.rewiring)

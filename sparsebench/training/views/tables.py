@@ -16,7 +16,7 @@ from sparsebench.training.settings import MLPSetting, Setting, names_of
 from sparsebench.training.views import (
     cifar_tables,
     dense_table,
-    structures_plot,
+    structured,
     structures_table,
     text_table,
     topology_table,
@@ -44,10 +44,11 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         made += _others(name, [g for g in own if not comparable(g.setting)])
         made += dense_table.of(name, own)
         made += topology_table.of(name, own)
-        if name in structures_plot.EXPERIMENTS:
-            made += structures_table.of(name, own)
         if name == "same-weights":
             made += weights_table.of(own)
+    for name in structured.EXPERIMENTS:
+        own = [group for group in groups(records) if group.setting.experiment == name]
+        made += structures_table.of(name, own)
     made += _failures(records)
     return made
 

@@ -112,7 +112,11 @@ def test_holes_in_the_grid_cost_the_candidates_that_have_them():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"sparsity": 1.0}, r"sparsity must be in \[0, 1\), got 1"), ({"batch": 0}, "batch must be")],
+    [
+        ({"sparsity": 1.0}, r"sparsity must be in \[0, 1\), got 1"),
+        ({"batch": 0}, "batch must be"),
+        ({"dtype": "int8"}, "dtype must be one of float64, float32, .*; got 'int8'"),
+    ],
 )
 def test_numbers_that_make_no_sense(changes, message):
     with pytest.raises(InputError, match=message):
@@ -143,6 +147,9 @@ def test_the_command_answers_from_records(call):
     answer = json.loads(call("--sparsity", "0.9", "--json").stdout)
     assert answer["candidates"][0]["implementation"] == "ours"
     assert answer["candidates"][0]["speedup"]["value"] == pytest.approx(5.0)
+    wrong = call("--sparsity", "0.9", "--dtype", "int8")
+    assert isinstance(wrong.exception, InputError)
+    assert "measuring" not in wrong.output  # nothing is announced that will not be
     wrong = call("--sparsity", "0.9", "--records", "nowhere")
     assert isinstance(wrong.exception, InputError)
     assert "nowhere: no such" in str(wrong.exception)

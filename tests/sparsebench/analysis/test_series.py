@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy  # whose parts are imported where they are used: it takes seconds
 
 from sparsebench.analysis import series as module
 from sparsebench.analysis.estimates import Estimate, OverProblems, over_problems
@@ -30,14 +30,14 @@ def ends(estimate):
 
 @pytest.mark.parametrize("rounds", [*range(3, 40), 101, 1000])
 def test_the_quantile_is_scipys(rounds):
-    assert student(rounds) == pytest.approx(stats.t.ppf(0.975, rounds - 1), rel=1e-10)
+    assert student(rounds) == pytest.approx(scipy.stats.t.ppf(0.975, rounds - 1), rel=1e-10)
 
 
 @pytest.mark.parametrize("rounds", [3, 4, 7, 20])
 def test_a_time_has_the_t_interval_of_its_logarithms(rounds):
     medians = drawn(rounds, rounds)
     logs = np.log([*medians.values()])
-    low, high = stats.t.interval(0.95, rounds - 1, logs.mean(), stats.sem(logs))
+    low, high = scipy.stats.t.interval(0.95, rounds - 1, logs.mean(), scipy.stats.sem(logs))
     found = Series.of(medians, "a").estimate
     assert ends(found) == pytest.approx(np.exp([logs.mean(), low, high]))
 
@@ -46,7 +46,7 @@ def test_a_time_has_the_t_interval_of_its_logarithms(rounds):
 def test_a_ratio_in_the_same_rounds_has_the_paired_t_interval(rounds):
     one, other = drawn(1, rounds), drawn(2, rounds)
     logs = [np.log([*medians.values()]) for medians in (one, other)]
-    paired = stats.ttest_rel(*logs).confidence_interval(0.95)
+    paired = scipy.stats.ttest_rel(*logs).confidence_interval(0.95)
     found = Series.of(one, "a").over(Series.of(other, "a"))
     assert found.value == pytest.approx(np.exp(logs[0].mean() - logs[1].mean()))
     assert (found.low, found.high) == pytest.approx((np.exp(paired.low), np.exp(paired.high)))
@@ -140,7 +140,7 @@ def test_metrics_are_those_of_scipy():
     own, dense = drawn(9), {n: 3 * m for n, m in drawn(10).items()}
     ours = measured(ours=own, dense=dense)["ours"]
     logs = np.log([*dense.values()]) - np.log([*own.values()])
-    interval = stats.t.interval(0.95, 4, logs.mean(), stats.sem(logs))
+    interval = scipy.stats.t.interval(0.95, 4, logs.mean(), scipy.stats.sem(logs))
     speedup = METRICS["speedup"].of(ours)
     assert ends(speedup) == pytest.approx(np.exp([logs.mean(), *interval]))
     assert METRICS["speedup_over_best_dense"].of(ours) == speedup

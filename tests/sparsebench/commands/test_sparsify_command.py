@@ -98,7 +98,8 @@ def test_torchvision_by_name():
     ("name", "message"),
     [
         ("resnet18", "expected torchvision:NAME, timm:NAME, transformers:TYPE or MODULE:FUNCTION"),
-        ("torchvision:resnet19", "torchvision has no model 'resnet19'; it has .*resnet18"),
+        ("torchvision:resnet19", r"has no model 'resnet19'; it has (\w+, )*resnet18"),
+        ("torchvision:xyzzy", r"has no model 'xyzzy'; torchvision.models.list_models\(\) has all"),
         ("no_such_module:model", "No module named 'no_such_module'"),
         (f"{HERE}:huge", "has no attribute 'huge'"),
         (f"{HERE}:not_a_model", r"returned a int, not a torch\.nn\.Module"),

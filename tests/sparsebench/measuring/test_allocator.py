@@ -31,12 +31,12 @@ LARGE = SCRIPT.replace("5 << 20", "10 << 20").replace("20 MiB", "40 MiB")
 def said():
     """The faults of blocks of 20 and of 40 MiB, with what glibc hands back and with what is kept.
 
-    By itself it hands back blocks of 20 MiB in some processes only. Told so, it does in all.
+    By itself it hands back blocks of 20 MiB in some processes only. Fresh ones are told so.
     """
     if not allocator.can_keep():
         pytest.skip("not glibc")
-    scripts = [SCRIPT, LARGE.replace("keep_freed()", "keep_everything()")]
-    told = fresh.each(IMPORTS, scripts, MALLOC_MMAP_THRESHOLD_="1000000")
+    scripts = [SCRIPT + fresh.OVER, LARGE.replace("keep_freed()", "keep_everything()") + fresh.OVER]
+    told = fresh.each(IMPORTS, scripts)
     assert [each.status for each in told] == [0, 0], told
     return [tuple(map(int, each.out.split())) for each in told]
 

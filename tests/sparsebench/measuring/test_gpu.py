@@ -14,9 +14,10 @@ from sparsebench.cases import sweep
 from sparsebench.errors import InputError
 from sparsebench.implementations import IMPLEMENTATIONS
 from sparsebench.implementations.dense_tf32 import tensor_cores
-from sparsebench.measuring import gpu, isolation, machine, memory, roofline, runner, timing, worker
+from sparsebench.measuring import gpu, isolation, machine, memory, runner, timing, worker
 from sparsebench.measuring.estimate import Estimator
 from sparsebench.measuring.refusals import refusal
+from sparsebench.measuring.roofline import probe
 from sparselayers import accelerator, backends
 from tests.fake_gpu import FakeGpu, installed
 from tests.sparsebench.cases.test_case import CASE
@@ -69,7 +70,7 @@ def test_the_probe_takes_the_gpus_own_times(monkeypatch):
     installed(monkeypatch, FakeGpu(times=[1e-2]))
     monkeypatch.setattr(torch, "randn", lambda *size, device: torch.zeros(2, 2))
     monkeypatch.setattr(torch, "ones", lambda size, device: torch.zeros(size // 2**20))
-    found = roofline.probe("cuda", "float32", torch.get_num_threads())
+    found = probe("cuda", "float32", torch.get_num_threads())
     assert found["matmul_gflops"] == pytest.approx(2 * 8192**3 / 1e-2 / 1e9, rel=1e-3)
     assert found["cache_gb_s"] == []  # cases are timed with a cold cache
     assert roof({"roofline": found}).bandwidth(1) == pytest.approx(1e9 * found["stream_gb_s"])

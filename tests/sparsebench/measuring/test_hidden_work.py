@@ -17,7 +17,7 @@ import sparselayers as sl
 from sparsebench.cases import topologies
 from sparsebench.implementations.dense import Dense
 from sparsebench.implementations.ours import Ours
-from sparsebench.measuring import allocator, cold, other_numbers, timing
+from sparsebench.measuring import allocator, cold, machine, other_numbers, timing
 from sparsebench.measuring.timing import Times
 from sparselayers.cores import Strain
 from tests.sparsebench.measuring.test_cheats import (  # noqa: F401  # a fixture
@@ -215,19 +215,28 @@ def test_parameters_that_are_not_plain_are_incorrect(outcome):  # noqa: F811
 def test_threads_of_a_librarys_own_are_counted(outcome, monkeypatch):  # noqa: F811
     measure = timing.measure
 
-    def busy(cores):
+    def busy(*cores):
         def measured(step, **options):
             times = measure(step, **options)
-            return replace(times, strains=[Strain(cores, 0.0, 0) for _ in times.strains])
+            strains = [Strain(each, 0.0, 0) for each in cores]
+            taken = len(cores) * [0.005 / times.calls_per_sample]
+            return replace(times, samples=taken, strains=strains)
 
         return measured
 
-    monkeypatch.setattr(timing, "measure", busy(1.9))
+    monkeypatch.setattr(machine, "usable_threads", lambda: 8)
+    monkeypatch.setattr(timing, "measure", busy(1.9, 1.9, 1.9))
     found = outcome(Dense(), threads=1)
     assert found.status == "incorrect"
     assert found.message == "its calls kept 1.9 cores busy; the case has 1"
-    monkeypatch.setattr(timing, "measure", busy(1.2))
-    assert outcome(Dense(), threads=1).status == "ok"
+    # Ticks make one sample too much and the next too little: most of these are above the limit.
+    for cores in ((1.2, 1.2, 1.2), (1.9, 1.9, 0.1, 1.9, 0.1)):
+        monkeypatch.setattr(timing, "measure", busy(*cores))
+        assert outcome(Dense(), threads=1).status == "ok"
+    # Nobody keeps more cores busy than there are.
+    monkeypatch.setattr(timing, "measure", busy(2.9, 2.9, 2.9))
+    monkeypatch.setattr(machine, "usable_threads", lambda: 2)
+    assert outcome(Dense(), threads=2).status == "ok"
 
 
 class OnlyTheFirst(Dense):

@@ -62,7 +62,15 @@ def test_all_of_a_competitors_own_package_counts(monkeypatch, tmp_path):
         assert first.startswith("brought 1.0, ")
         assert own() == first
         (tmp_path / "brought" / "kernels.so").write_text("second")
-        assert own() != first
+        assert (second := own()) != first
+        # An editable installation has it elsewhere, and is the same software.
+        (tmp_path / "compiled").mkdir()
+        (tmp_path / "brought" / "kernels.so").rename(tmp_path / "compiled" / "kernels.so")
+        package = importlib.import_module("brought")
+        monkeypatch.setattr(package, "__path__", [str(tmp_path / "compiled"), *package.__path__])
+        assert own() == second
+        (tmp_path / "compiled" / "kernels.so").write_text("third")
+        assert own() not in (first, second)
     finally:
         software._own.cache_clear()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+import scipy  # whose parts are imported where they are used: it takes seconds
 
 from sparsebench.analysis.estimates import Estimate
 from sparsebench.regression import change_points, history, results
@@ -55,7 +55,7 @@ def test_few_equal_ratios_are_no_series():
 
 @pytest.mark.parametrize("freedom", [7, 15, 39])
 def test_the_limit_is_students(freedom):
-    exact = stats.t.ppf(1 - change_points.CHANCE / 2, freedom)
+    exact = scipy.stats.t.ppf(1 - change_points.CHANCE / 2, freedom)
     assert change_points._limit(freedom) == pytest.approx(exact, rel=0.05)
 
 

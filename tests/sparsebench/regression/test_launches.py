@@ -1,13 +1,10 @@
 """Prepared launches give the driver what Triton's own would: seen on a GPU that does nothing."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests import fresh
 
 SEEN = """
 import json, sys, torch, sparselayers as sl
@@ -117,9 +114,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def seen():
     pytest.importorskip("triton", reason="Triton is not installed")
-    done = subprocess.run([sys.executable, "-c", SEEN], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    return json.loads(fresh.one(SEEN))
 
 
 def test_prepared_launches_are_tritons_own(seen):

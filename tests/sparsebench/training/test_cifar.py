@@ -18,6 +18,7 @@ from sparsebench.training.cifar import accounts, format_records, masks, networks
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.datasets import cifar10 as cifar
 from sparsebench.training.settings import CifarSetting, SettingError
+from sparsebench.training.state import Progressing
 from sparsebench.training.views import formats_table, plots, tables
 from sparselayers import structures
 from sparselayers.convert import Decision
@@ -178,9 +179,44 @@ def test_networks_are_pruned_to_a_structure_where_it_fits(
     )
 
 
+@pytest.mark.parametrize("structure", ["unstructured", "2x1"])
+def test_what_was_pruned_at_once_is_rewired_while_it_is_fine_tuned(images, silent, structure):
+    setting = CifarSetting(
+        experiment="test", row="rigl", network="resnet18", structure=structure, sparsity=0.8,
+        pruning="once", epochs=4, batch=20, dataset="cifar10-first60",
+    )  # fmt: skip
+    rewired = replace(setting, rewiring="rigl", update_every=2, stop_after=9, fraction=0.3)
+    ended = [state_of(each, images) for each in (setting, rewired)]
+    assert ended[0].rewirer.state_dict() == {}
+    begun = networks.build(setting, sparsity=0.8).network
+    for path, layer in begun.named_modules():
+        if isinstance(layer, SparseLayer):
+            fixed, moved = (run.network.get_submodule(path).connectivity for run in ended)
+            assert fixed.nnz == moved.nnz
+            assert torch.equal(fixed.mask(), layer.connectivity.mask())
+            kept = (fixed.mask() & moved.mask()).sum() / fixed.nnz
+            assert 0.3 < kept < 1
+            structures.named(structure).check(moved)
+    record = loop.train(rewired, images, silent)
+    assert record.status == "ok", record.message
+
+
+def state_of(setting, images):
+    """What a setting has become after its epochs, trained by hand."""
+    started = Progressing.start(setting)
+    for _ in range(setting.epochs):
+        for first in range(0, 60, 20):
+            chosen = slice(first, first + 20)
+            started.step(images.train_images[chosen], images.train_labels[chosen])
+    return started
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"rewiring": "rigl", "model": "masked"}, "rewiring must be none but for model 'sparse'"),
+        ({"rewiring": "set", "pruning": "gradual"}, "rewiring must be none but for .* 'once'"),
+        ({"fraction": 0.0}, r"fraction must be in \(0, 1\]"),
         ({"structure": "wide"}, "structure must be one that there is: structure must be blocks"),
         ({"structure": "8x1", "model": "masked"}, "structure must be unstructured but for model"),
         ({"structure": "8x1", "swap": "faster"}, "structure must be unstructured but for model"),
@@ -189,7 +225,7 @@ def test_networks_are_pruned_to_a_structure_where_it_fits(
 )
 def test_structures_that_cannot_be_are_explained(changes, message):
     with pytest.raises(SettingError, match=message):
-        CifarSetting(experiment="t", row="t", network="resnet18", pruning="once", **changes)
+        CifarSetting(experiment="t", row="t", network="resnet18", **{"pruning": "once"} | changes)
 
 
 def test_what_is_held_is_counted_by_hand():

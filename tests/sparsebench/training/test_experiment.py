@@ -14,7 +14,7 @@ from sparsebench.training import experiment
 from sparsebench.training.cifar.schedule import to_time
 from sparsebench.training.records import load
 from sparsebench.training.settings import CifarSetting, MLPSetting
-from sparsebench.training.views import race_plot, structures_plot
+from sparsebench.training.views import race_plot, structured
 
 TABLE = """\
 question = "which rate, and how wide?"
@@ -227,9 +227,8 @@ SEEDLESS = {"seed": 0, "threads": 1, "device": "cpu"}
 # The ultra-sparse ones, those of structures and of text were never code.
 NEWER = (
     *race_plot.EXPERIMENTS,
-    *structures_plot.EXPERIMENTS,
+    *structured.EXPERIMENTS,
     "ultra-sparse-search",
-    "structures-cifar",
     "gpt",
 )
 

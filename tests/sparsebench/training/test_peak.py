@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sparsebench.measuring import isolation
+from sparsebench.training import loop
 from sparsebench.training.datasets import Dataset
 from sparsebench.training.peak import peak_of
 from sparsebench.training.settings import MLPSetting
@@ -54,6 +55,13 @@ def test_it_is_weights_gradients_and_momentum():
 def test_sparse_layers_take_less():
     dense, sparse = (isolation.call(_taken, s, False, timeout_s=600) for s in (DENSE, SPARSE))
     assert sparse < dense / 2
+
+
+def test_a_run_has_it(silent, monkeypatch):
+    monkeypatch.setattr(loop, "peak_of", peak_of)
+    record = loop.train(replace(DENSE, width=20, epochs=1), data(), silent)
+    assert record.peak_memory > 3 * WEIGHTS / 30
+    assert "of building, 4 steps" in record.memory_method
 
 
 def test_training_goes_on_as_if_nothing_had_been_measured():

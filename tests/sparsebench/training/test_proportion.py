@@ -32,6 +32,14 @@ def test_what_ends_within_the_training_ends_at_the_same_share_of_a_shorter_one()
     assert steps_of(granet, epochs=4, stop_after=7, given=["stop_after"])[0] == [1875, 7, 0, 3750]
     assert steps_of(ROWS["SET as published 99%"], epochs=4)[0][1] == 7500
 
+    rows = {row.row: row for row in experiment.shipped("structures-vgg").rows}
+    ((made,), _) = in_proportion(
+        [replace(rows["8x1 90%, RigL"], epochs=6)], [rows["8x1 90%, RigL"]], 20_000, given=()
+    )
+    assert (made.update_every, made.stop_after) == (20, 360)  # of 480 steps
+    still = rows["8x1 90%"]
+    assert in_proportion([replace(still, epochs=6)], [still], 20_000, given=())[1] == []
+
 
 def test_what_has_no_end_within_the_training_stays():
     static, dense = ROWS["static 99%"], ROWS["dense"]

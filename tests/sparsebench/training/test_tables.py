@@ -6,7 +6,7 @@ from sparsebench.training import experiment, loop
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
-from sparsebench.training.settings import MLPSetting
+from sparsebench.training.settings import CifarSetting, MLPSetting
 from sparsebench.training.views import curves_plot, curves_table, plots, tables
 from sparsebench.training.views.front import front
 from sparsebench.views.tables import writers
@@ -139,7 +139,6 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
         "mnist": {"mnist", "pareto"},
         "recipe-search": set(),
         "ultra-sparse-search": set(),
-        "structures-cifar": set(),
         "same-time": {"mnist", "pareto", "same-time"},
     }
     assert set(drawn) == expected.get(name, {name})
@@ -225,7 +224,48 @@ def test_structures_stand_beside_unstructured_connections_of_the_same_kind():
     assert rows["unstructured", "static"]["against unstructured"] == "+0.00"
     assert rows["8x1", "RigL"]["against unstructured"] == ""  # nothing to compare with
     assert "dense" not in table.text["structure"].tolist()
+    short = made["structures-mnist-mnist-structures-by-sparsity"]
+    assert short.text.to_numpy().tolist() == [
+        ["8x1", "RigL", "98.30"],
+        ["unstructured", "static", "98.10 ± 0.14"],
+        ["8x1", "static", "97.90"],
+        ["fan-in", "static", "97.00"],
+    ]
+    assert list(short.text) == ["structure", "method", "90%"]
+    assert short.numbers["90%"].tolist() == pytest.approx([98.3, 98.1, 97.9, 97.0])
+    assert "the mean over 1 to 2 seeds" in short.caption
     assert table.numbers["seconds per epoch"].tolist() == [1.2, 2.0, 1.0, 2.5]
+
+
+def pruned(structure, accuracy, *, rewiring="none", images=4000, **changes):
+    dense = {"model": "dense", "pruning": "none", "sparsity": 0.0, "row": "dense"}
+    columns = {"row": f"{structure} {rewiring}", "structure": structure, "pruning": "once"}
+    setting = CifarSetting(
+        experiment="structures-vgg", network="vgg11_bn", images=images, epochs=2,
+        rewiring=rewiring, **changes, **(dense if structure == "dense" else columns),
+    )  # fmt: skip
+    return record(setting, [0.1, accuracy])
+
+
+def test_structures_of_pruned_networks_stand_beside_each_other_too():
+    whole = {"dataset": "cifar10-first20k"}  # of which the same images were taken
+    records = [
+        pruned("dense", 0.64),
+        pruned("unstructured", 0.60, **whole),
+        pruned("8x1", 0.61, rewiring="rigl", **whole),
+        pruned("8x1", 0.57, **whole),
+        pruned("8x1", 0.50, images=50, **whole),
+    ]
+    made = {table.name: table for table in tables.of_training(records)}
+    table = made["structures-vgg-cifar10-first4000-structures"]
+    rows = {(r["structure"], r["method"]): r for r in table.text.to_dict("records")}
+    assert rows["8x1", "static"]["against unstructured"] == "-3.00"
+    assert rows["8x1", "RigL"]["accuracy"] == "61.00"
+    assert len(rows) == 3
+    assert "cifar10 by VGG11 with batch normalisation, trained dense on its first 4,000 images" in (
+        table.caption
+    )
+    assert len(made["structures-vgg-cifar10-first50-structures"].text) == 1
 
 
 def test_the_front_of_structures_is_drawn_against_seconds_and_memory():

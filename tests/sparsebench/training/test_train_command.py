@@ -114,6 +114,11 @@ def test_experiments_are_listed_with_their_questions():
     assert "dense, k-winners" in listed
 
 
+def test_what_cannot_be_trained_is_not_listed_either():
+    with pytest.raises(InputError, match=r"--sparsity must be in \[0, 1\), got 95"):
+        run("train", "mnist", "--sparsity", "95", "--list")
+
+
 def test_one_experiment_is_listed_as_json():
     listed = json.loads(run("train", "mnist", "--list", "--json").stdout)
     assert "dense, k-winners" in listed["mnist"]["rows"]

@@ -1,7 +1,6 @@
 """Records in other tools' hands: pandas, Parquet, pytest-benchmark, asv; and plain output."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,20 +15,23 @@ from sparsebench import cli
 from sparsebench.errors import InputError
 from sparsebench.records import Store, load
 from sparsebench.views.exports import FORMATS
+from tests import fresh
 from tests.sparsebench.factory import MACHINE, record, sweep
 
 COMMIT = MACHINE | {"sparsebench": {"version": "1", "commit": "c0ffee"}, "python": "3.12.1"}
 
 
-@pytest.fixture
-def folder(tmp_path):
-    with Store(tmp_path / "mine") as store:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with records, which is only read."""
+    folder = tmp_path_factory.mktemp("exports") / "mine"
+    with Store(folder) as store:
         started = "2026-01-02T03:04:05+00:00"
         options = {"widths": (512,), "phases": ("inference",), "machine": COMMIT}
         for each in sweep(**options, started=started):
             store.append(each)
         store.append(record(None, width=64, status="oom", message="no memory", machine=COMMIT))
-    return tmp_path / "mine"
+    return folder
 
 
 def test_pandas_reads_the_file_as_it_is(folder):
@@ -170,6 +172,8 @@ def test_json_on_commands_that_print_tables(folder):
 COMMANDS = """
 import sys
 from sparsebench import cli
+from sparsebench.views import plots
+plots.save = lambda figure, path: []  # pictures are written for seconds, and say nothing
 for arguments in (["list"], ["env"], ["--help"], ["report", "mine"]):
     print("asked for", arguments)
     sys.argv = ["sparsebench", *arguments]
@@ -180,20 +184,17 @@ for arguments in (["list"], ["env"], ["--help"], ["report", "mine"]):
 """
 
 
-def test_a_pipe_gets_no_control_characters(tmp_path):
+def test_what_is_no_terminal_gets_no_control_characters(tmp_path, monkeypatch):
     few = {"widths": (512,), "batches": (1,), "sparsities": (0.9,), "phases": ("inference",)}
     with Store(tmp_path / "mine") as store:
         for each in sweep(**few, implementations=("dense", "ours")):
             store.append(each)
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("FORCE_COLOR", None)
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS],
-        capture_output=True, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    _, *answers = done.stdout.split(b"asked for")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (done,) = fresh.each("", [COMMANDS + fresh.OVER], TERM="xterm-256color")
+    assert done.status == 0, done.err
+    _, *answers = done.out.split("asked for")
     assert len(answers) == 4
     assert all(len(answer.splitlines()) > 1 for answer in answers)
-    assert b"\x1b" not in done.stdout + done.stderr
+    assert "\x1b" not in done.out + done.err
     assert (tmp_path / "mine" / "plots").is_dir()
