@@ -22,6 +22,13 @@
 
 #define SB_INLINE inline __attribute__((always_inline))
 
+// Of what is compiled once for several who call it: neither inlined there nor copied for each of them.
+#if defined(__clang__)
+#define SB_ONCE __attribute__((noinline))
+#else
+#define SB_ONCE __attribute__((noinline, noclone))
+#endif
+
 #if defined(__clang__)
 #define SB_SHUFFLE(a, b, mask_type, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else

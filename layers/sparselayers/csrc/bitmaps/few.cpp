@@ -41,11 +41,11 @@ SB_INLINE void copy(const W* from, int64_t count, W* to) {
 }
 
 // terms[b] = the products of a row with x[b], not added up yet. A sum waits for the one before, so few
-// of the batch have several each.
+// of the batch have several each, but of narrow registers, which take longer to fill.
 template <int B, class W>
 SB_INLINE void row_products(const Bitmap& bitmap, int64_t row, Span words, const W* values,
                             Dense<const float> x, V (&terms)[B]) {
-  constexpr int chains = B < 3 ? 2 : 1;
+  constexpr int chains = B < 3 && N > 4 ? 2 : 1;
   const W *start = values + bitmap.starts[row], *last = values + bitmap.starts[bitmap.rows];
   const uint64_t* bits = bitmap.bits + row * bitmap.words;
   const uint16_t* before = bitmap.before + row * bitmap.words;

@@ -92,18 +92,24 @@ SB_INLINE void gather_to(W* values, V v, uint32_t bits) {
 
 // Calls body(register, its bits, where its values are) for each register of a word: `at` is a pointer
 // to the first of them, or its number. It advances from register to register, and words do not wait
-// for each other.
+// for each other. All of them are unrolled, or two at a time where registers are so narrow that there are many.
 template <class V, class At, class Body>
 SB_INLINE void for_registers(const uint64_t* word, At at, Body body) {
   constexpr int N = V::lanes, count = 64 / N;
   constexpr uint32_t all = (1u << N) - 1;
   uint64_t bits = *word;
-#pragma GCC unroll 16
-  for (int i = 0; i < count; ++i) {
+  const auto take = [&](int i) __attribute__((always_inline)) {
     const uint32_t some = static_cast<uint32_t>(bits) & all;
     bits >>= N;
     body(i, some, at);
     at += __builtin_popcount(some);
+  };
+  if constexpr (N < 8) {
+#pragma GCC unroll 1
+    for (int i = 0; i < count; i += 2) take(i), take(i + 1);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < count; ++i) take(i);
   }
 }
 

@@ -1,5 +1,6 @@
 // The gradient of the values: the rows of one tile over one arranged block of a batch.
 #include "connections.h"
+#include "first_lanes.h"
 #include "gradient.h"
 #include "sums.h"
 
@@ -16,8 +17,10 @@ void gradient_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
   constexpr int N = V::lanes;
   const int registers = R ? R : static_cast<int>((batch + N - 1) / N);
   const int rest = static_cast<int>(batch - (registers - 1) * N);
+  constexpr bool masked = masks_cost_nothing<V>;  // one loop serves full registers too
   const auto load = [=](const T* from, int r) {
-    return Tail && r == registers - 1 ? V::load(from + r * N, rest) : V::load(from + r * N);
+    return Tail && !masked && r == registers - 1 ? V::load(from + r * N, rest)
+                                                 : V::load(from + r * N);
   };
   const int64_t last = rows.ptr[rows.count] - 1;
   for (int64_t row = range.begin; row < range.end; ++row) {
@@ -40,8 +43,14 @@ void gradient_tile(const Rows<Index>& rows, const Tile<Index>& tile, Range range
       if constexpr (Far) fetch_feature<false>(rows, result, x, at, last);
       const T* from = x.data + features.of(at) * x.pitch;
       V total = V::zero();
-      for (int r = 0; r < registers; ++r)
+      for (int r = 0; r < registers; ++r) {
+        if constexpr (masked)
+          if (r == registers - 1) {
+            add_first(total, R ? y[r] : load(from_y, r), load(from, r), rest);
+            break;
+          }
         total.add_product(R ? y[r] : load(from_y, r), load(from, r));
+      }
       return total;
     };
     while (p < stop) {
@@ -70,11 +79,12 @@ struct Make {
   template <class V, int R>
   struct Of {
     static constexpr bool far = may_be_far<V, R, Index>(), tail = V::lanes > 1;
+    static constexpr bool full = masks_cost_nothing<V>;  // the instance for others serves
     static constexpr int own = few_instances<Index> ? 0 : R;
     static constexpr Loop loop = {
-        {gradient_tile<V, own, false, false, W, Index>,
+        {gradient_tile<V, own, full, false, W, Index>,
          gradient_tile<V, own, tail, false, W, Index>},
-        {gradient_tile<V, own, false, far, W, Index>,
+        {gradient_tile<V, own, full, far, W, Index>,
          gradient_tile<V, own, tail, far, W, Index>}};
   };
   static constexpr sparsebench::Gradient<W, Index> table() {

@@ -22,7 +22,7 @@ SB_INLINE void exchange(uint64_t (&words)[word_places], uint64_t lower) {
 }
 
 // Bit j of word i becomes bit i of word j.
-SB_INLINE void transpose(uint64_t (&words)[word_places]) {
+SB_ONCE void transpose(uint64_t (&words)[word_places]) {
   exchange<32>(words, 0x00000000ffffffff);
   exchange<16>(words, 0x0000ffff0000ffff);
   exchange<8>(words, 0x00ff00ff00ff00ff);

@@ -10,7 +10,7 @@
 
 namespace {
 
-using V = Vector<float, 8>;  // also where registers are narrower or wider
+using V = Vector<float, 8>;  // also where registers are wider
 using Four = Vector<float, 4>;
 static_assert(V::lanes == sparsebench::at_once);
 
@@ -26,8 +26,6 @@ constexpr SB_INLINE int64_t arranged(int64_t four) {
   const int64_t turn = four / groups, group = four % groups;
   return (turn * met<N, M> + group % met<N, M>) * V::lanes + group / met<N, M> * Four::lanes;
 }
-
-#if defined(__AVX2__)
 
 // Where the inputs of eight connections are in their groups. Permutations read the lowest two or three bits.
 struct Places {
@@ -99,45 +97,5 @@ SB_INLINE void spread(V values, uint32_t sources, V (&to)[met<N, M>]) {
     place(3, _mm256_permute_ps(from, 0xff));
   }
 }
-
-#else
-
-struct Places {
-  uint32_t word;
-  explicit SB_INLINE Places(uint32_t word) : word(word) {}
-};
-
-template <int N, int M>
-SB_INLINE V select(const float* x, Places places) {
-  V v;
-  for (int i = 0; i < V::lanes; ++i) {
-    const int place = places.word >> 4 * i & 15;
-    v.raw[i] = x[arranged<N, M>(i / N * (M / 4) + place / 4) + place % 4];
-  }
-  return v;
-}
-
-template <int N, int M>
-SB_INLINE void spread(V values, uint32_t sources, V (&to)[met<N, M>]) {
-  for (int i = 0; i < met<N, M>; ++i) {
-    int rank = 0;
-    for (int lane = 0; lane < V::lanes; ++lane) {
-      const int place = i * V::lanes + lane;
-      const int group = M == 8 ? i : lane / Four::lanes * met<N, M> + i;
-      bool there;
-      if constexpr (M == 4 && N == 2) {
-        rank = sources >> 2 * place & 3;
-        there = rank < 2;
-      } else {
-        if (lane % M == 0) rank = 0;
-        there = sources >> place & 1;
-      }
-      to[i].raw[lane] = there ? values.raw[group * N + rank] : 0.0f;
-      rank += there;
-    }
-  }
-}
-
-#endif
 
 }  // namespace

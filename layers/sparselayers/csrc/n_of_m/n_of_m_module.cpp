@@ -20,7 +20,7 @@ template <class T> T* at(uintptr_t address) { return reinterpret_cast<T*>(addres
 template <class W>
 void bind(nb::module_& module, const std::string& suffix) {
   module.def(("n_of_m_multiply_" + suffix).c_str(),
-             [](const NofM& layer, uintptr_t values, uintptr_t bias, uintptr_t x,
+             +[](const NofM& layer, uintptr_t values, uintptr_t bias, uintptr_t x,
                 int64_t x_pitch, int64_t batch, uintptr_t y, int64_t y_pitch, int threads) {
                without_gil([&] {
                  return multiply<W>(layer, at<const W>(values), at<const W>(bias), at<const W>(x),
@@ -28,7 +28,7 @@ void bind(nb::module_& module, const std::string& suffix) {
                });
              });
   module.def(("n_of_m_backward_" + suffix).c_str(),
-             [](const NofM& layer, uintptr_t values, uintptr_t sources, uintptr_t dy,
+             +[](const NofM& layer, uintptr_t values, uintptr_t sources, uintptr_t dy,
                 int64_t dy_pitch, uintptr_t x, int64_t x_pitch, int64_t batch, uintptr_t dx,
                 int64_t dx_pitch, uintptr_t grad_values, int threads) {
                without_gil([&] {

@@ -1,6 +1,12 @@
 // The products of some rows with a few of the batch: lanes hold connections, in the order of memory. What they
-// meet is selected in registers, so nothing is gathered.
+// meet is selected in registers of eight, so nothing is gathered.
 #include <type_traits>
+
+#include "simd.h"
+
+#if !defined(__AVX2__)
+#include "plain.h"
+#else
 
 #include "groups.h"
 #include "sums.h"
@@ -166,5 +172,7 @@ constexpr sparsebench::EachNofM<W> each() {
 }
 
 }  // namespace
+
+#endif
 
 const sparsebench::NofMLoopsOfAll sparsebench::SB_ISA::n_of_m = {each<float>(), each<bfloat16>()};
