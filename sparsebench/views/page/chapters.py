@@ -82,6 +82,23 @@ def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chap
             drawn("speedup"), of("baselines", "dense"), speedup_maps(layers),
         ),
         Section(
+            "Which structure",
+            "Blocks, N of every M and as many inputs for every output, beside random connections "
+            "of the same sparsity.",
+            drawn("structures"), of("structures"),
+        ),
+        Section(
+            "Layers of networks",
+            "Speed-up over dense of every layer that was measured.",
+            drawn("layers"),
+        ),
+        Section(
+            "On a GPU",
+            "From end to end, launches included, as a program waits for it; and by the device's "
+            "own clock.",
+            (), of("end-to-end", "graphs", "gpu", "tensor-cores"),
+        ),
+        Section(
             "Sparse or quantised?",
             "Inference in the ways in which layers are deployed: time, memory, and the error of "
             "the output.",
@@ -90,7 +107,7 @@ def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chap
         Section(
             "Time",
             "The median time of a call; bands are 95% intervals of the median.",
-            drawn("time", "scaling", "threads"),
+            drawn("time", "threads"), of("cliffs", "machines"),
         ),
         Section(
             "Memory",
@@ -106,7 +123,7 @@ def _measured(name: str, found: Sequence[Record], paths: Sequence[Path]) -> Chap
         Section(
             "League of implementations",
             "How far each is behind the fastest of the same problem, in the geometric mean.",
-            drawn("league"), of("standings"),
+            drawn("league"), of("league", "lead"),
         ),
         Section(
             "How connections lie",

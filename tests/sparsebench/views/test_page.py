@@ -9,16 +9,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 import sparsebench.training.chapters  # noqa: F401 — registers its chapters
-from sparsebench import cli
+from sparsebench import cli, records
 from sparsebench.analysis.points import points
 from sparsebench.commands import compare_layer
 from sparsebench.errors import InputError
 from sparsebench.records import Store
-from sparsebench.views import page
+from sparsebench.views import page, plots, tables
+from sparsebench.views.page.chapters import chapters
 from sparsebench.views.page.maps import crossover_maps, speedup_maps
 from sparsebench.views.page.summary import sentences
+from tests.readme_tables import REFERENCE
 from tests.sparsebench.factory import case, record, sweep
 
 HOSTILE = '<script>document.title="owned"</script><img src=x onerror=alert(1)>'
@@ -107,6 +110,34 @@ def test_every_section_is_there(parsed):
     ):  # fmt: skip
         assert words in text, words
     assert parsed.tags.count("img") >= 8
+
+
+# What the page has as maps, in which all sparsities are.
+MAPPED = {"speedup", "crossover"}
+
+
+@pytest.mark.parametrize("folder", ["amd-zen3/structures", "nvidia-h200/gpu", "peers"])
+def test_every_table_is_in_a_section(folder, monkeypatch):
+    monkeypatch.setattr(plots, "figures", lambda found: iter(()))
+    source = REFERENCE / folder
+    (chapter,) = chapters([source])
+    made = {t.name for t in tables.tables(points(records.load(source)))}
+    assert {t.name for section in chapter.sections for t in section.tables} == made - MAPPED
+
+
+def test_every_kind_of_figure_is_in_a_section(monkeypatch):
+    files = Path(plots.__file__).parent.glob("*.py")
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    named = r'"([a-z]+)(?:-\{|", )part\.name'
+    kinds = {kind for text in texts for kind in re.findall(named, text)}
+    assert {"headline", "structures", "layers", "zeros", "matrices", "crossover"} <= kinds
+    kinds.add("k")  # winners, which are named after times
+    every = [(f"{kind}-x", Figure()) for kind in kinds]
+    monkeypatch.setattr(plots, "figures", lambda found: iter(every))
+    monkeypatch.setattr(tables, "tables", lambda found: iter(()))
+    (chapter,) = chapters([REFERENCE / "headline"])
+    shown = [name for section in chapter.sections for name, _ in section.figures]
+    assert sorted(shown) == sorted(name for name, _ in every)
 
 
 def test_sentences_say_what_the_records_hold():
