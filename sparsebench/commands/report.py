@@ -16,6 +16,7 @@ from sparsebench.cases.case import Case
 from sparsebench.errors import InputError
 from sparsebench.output import console, errors
 from sparsebench.records import Record
+from sparsebench.records.store import uncollected
 
 # Records, and bytes of them, from which on it takes long enough to say what is being done.
 _MANY, _LARGE = 5000, 5_000_000
@@ -101,7 +102,8 @@ def show(found: list[Record], folder: Path, *, of: Set[Case] | None = None) -> N
     from sparsebench.views import tables  # pandas
 
     with Progress(f"points of {len(found)} records", many=len(found) > _MANY) as progress:
-        every = points(found)
+        with uncollected():
+            every = points(found)
         written.write_points(every, folder, told=progress.told)
     if of is None:
         output.show(tables.terminal_of(every))

@@ -200,6 +200,22 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """Look for garbage, but not among what is there already: thousands of records and their points.
+
+    Figures leave garbage, which has to be found while others are drawn.
+    """
+    frozen = gc.isenabled() and not gc.get_freeze_count()  # what others froze stays frozen
+    if frozen:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if frozen:
+            gc.unfreeze()
+
+
 def merge(records: Iterable[L]) -> list[L]:
     """Keep the last record of each identity, in the order they first came."""
     return list({record.identity: record for record in records}.values())

@@ -9,7 +9,7 @@ from sparsebench.analysis.point import Point
 from sparsebench.analysis.points import points
 from sparsebench.errors import InputError
 from sparsebench.records import Record
-from sparsebench.records.store import uncollected
+from sparsebench.records.store import set_aside, uncollected
 from sparsebench.views import plots, tables
 
 
@@ -39,7 +39,8 @@ def write_points(
     with uncollected():
         for table in tables.tables(every, told=told):
             written += tables.write(table, Path(folder) / "tables")
-    for name, figure in plots.figures(every):
-        told(f"plot {name}")
-        written += plots.save(figure, Path(folder) / "plots" / name)
+    with set_aside():
+        for name, figure in plots.figures(every):
+            told(f"plot {name}")
+            written += plots.save(figure, Path(folder) / "plots" / name)
     return written
