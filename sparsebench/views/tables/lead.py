@@ -11,7 +11,14 @@ from sparsebench.analysis.estimates import Estimate
 from sparsebench.analysis.grouping import CONDITIONS, group
 from sparsebench.analysis.point import BASELINE, LEAD, Point
 from sparsebench.views import units
-from sparsebench.views.tables.table import Table, columns, labels_of, noted, tidy
+from sparsebench.views.tables.table import (
+    LongTable,
+    Row,
+    Table,
+    interval_columns,
+    label_columns,
+    labels_of,
+)
 
 # Dense in every step, the same library in another way, or a choice among others.
 _NO_PEERS = (
@@ -25,20 +32,28 @@ def lead(points: Sequence[Point]) -> Table:
     found = {p: _peers(p) for p in points if p.case.implementation == LEAD}
     ours = [p for p, peers in found.items() if peers]
     sparsities = sorted({p.case.sparsity for p in ours})
-    numbers, text = [], []
-    for members in group(ours, *CONDITIONS, "phase", "batch", "size").values():
+    layers = group(ours, *CONDITIONS, "phase", "batch", "size").values()
+    ordered = [point for members in layers for point in members]
+    numbers = label_columns(ordered)
+    del numbers["implementation"]
+    numbers["sparsity"] = [point.case.sparsity for point in ordered]
+    numbers["fastest peer"] = [fastest(found[point]).case.implementation for point in ordered]
+    numbers |= interval_columns("lead", [over_point(found[point], point) for point in ordered])
+
+    def text(members: Sequence[Point]) -> Row:
         labels, shown = labels_of(members[0]), {}
         labels.pop("implementation")
         for point in members:
             peers = found[point]
             ratio, name = over_point(peers, point), fastest(peers).case.implementation
-            row = labels | {"sparsity": point.case.sparsity, "fastest peer": name}
-            numbers.append(row | columns("lead", ratio))
             shown[point.case.sparsity] = f"{units.interval(ratio)} {name}"
-        text.append(labels | {units.percent(s): shown.get(s, "") for s in sparsities})
+        return labels | {units.percent(s): shown.get(s, "") for s in sparsities}
+
     caption = "Time of the fastest other sparse implementation over that of `ours`, with its 95% "
     caption += "interval"
-    return Table("lead", noted(caption, text), pd.DataFrame(numbers), tidy(text))
+    return LongTable(
+        "lead", caption, pd.DataFrame(numbers), lambda: list(map(text, layers)), len(layers)
+    )
 
 
 def ahead(point: Point) -> Estimate | None:

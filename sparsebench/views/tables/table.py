@@ -35,15 +35,22 @@ class Table:
 
 
 class LongTable(Table):
-    """A table with a row of text for each of its numbers, made when it is first looked at.
+    """A table whose rows of text are made when they are first looked at.
 
-    Of a hundred thousand cases nobody does: such a table is a file of numbers alone.
+    Of a hundred thousand cases nobody does: such a table is a file of numbers alone. There are
+    `count` rows, or one for each of the numbers.
     """
 
     def __init__(
-        self, name: str, caption: str, numbers: pd.DataFrame, rows: Callable[[], list[Row]]
+        self,
+        name: str,
+        caption: str,
+        numbers: pd.DataFrame,
+        rows: Callable[[], list[Row]],
+        count: int | None = None,
     ) -> None:
-        vars(self).update(name=name, numbers=numbers, _caption=caption, _rows=rows)
+        count = len(numbers) if count is None else count
+        vars(self).update(name=name, numbers=numbers, _caption=caption, _rows=rows, _count=count)
 
     @cached_property
     def _said(self) -> list[Row]:
@@ -63,7 +70,7 @@ class LongTable(Table):
     @property
     def rows(self) -> int:
         """How many it has as it is printed."""
-        return len(self.numbers)
+        return int(vars(self)["_count"])
 
 
 def labels_of(point: Point) -> Row:
