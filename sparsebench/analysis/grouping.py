@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sparsebench.analysis.point import Point
@@ -23,12 +21,30 @@ class Group(NamedTuple):
 
 
 def group(points: Iterable[Point], *names: str) -> dict[tuple[Any, ...], list[Point]]:
-    """Return the points by the values of the fields `names`, in the order they come."""
-    groups: dict[tuple[Any, ...], list[Point]] = defaultdict(list)
-    values = itemgetter(*names) if len(names) > 1 else lambda fields: (fields[names[0]],)
+    """Return the points by the values of the fields `names`, in the order they come.
+
+    Rivals differ in their implementation alone: the other fields are looked at once for all.
+    """
+    shared = [name for name in names if name != "implementation"]
+    apart = len(shared) < len(names)
+    known: dict[int, int] = {}  # of rivals: which of the values of the shared fields theirs are
+    numbers: dict[tuple[Any, ...], int] = {}
+    groups: dict[tuple[int, str], list[Point]] = {}
     for point in points:
-        groups[values(point.fields)].append(point)
-    return dict(groups)
+        rivals = point.rivals
+        if (number := known.get(id(rivals))) is None:
+            values = tuple([rivals.fields[name] for name in shared])
+            number = known[id(rivals)] = numbers.setdefault(values, len(numbers))
+        key = number, point.case.implementation if apart else ""
+        if (members := groups.get(key)) is None:
+            members = groups[key] = []
+        members.append(point)
+    return {_key(members[0], names): members for members in groups.values()}
+
+
+def _key(point: Point, names: Sequence[str]) -> tuple[Any, ...]:
+    fields = point.fields
+    return tuple([fields[name] for name in names])
 
 
 def split(

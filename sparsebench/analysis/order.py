@@ -26,7 +26,8 @@ def main_phases(points: Iterable[Point]) -> list[str]:
 
 def sizes(points: Iterable[Point]) -> list[str]:
     """Return the sizes of the layers, the small ones first."""
-    found = {p.size: _extent(p.case) for p in points}
+    one = {p.size: p.case for p in points}
+    found = {size: _extent(case) for size, case in one.items()}
     return sorted(found, key=lambda size: found[size])
 
 

@@ -111,7 +111,8 @@ class Point:
     @property
     def size(self) -> str:
         """The layer in short: its width, both where they differ, the window of a convolution."""
-        return self.case.size
+        size: str = self.rivals.fields["size"]
+        return size
 
     @lazy
     def fields(self) -> dict[str, Any]:

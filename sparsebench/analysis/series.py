@@ -10,10 +10,10 @@ means over problems, crossovers, ratios of what was measured in other rounds.
 from __future__ import annotations
 
 import math
-import operator
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
+from operator import sub
 from statistics import median
 from typing import NamedTuple
 
@@ -52,13 +52,7 @@ class Series(NamedTuple):
     @property
     def estimate(self) -> Estimate:
         """The value with its 95% interval; without one of fewer than LEAST_ROUNDS."""
-        count = len(self.logs)
-        if count < LEAST_ROUNDS:
-            return Estimate(self.value, math.nan, math.nan)
-        mean = math.fsum(self.logs) / count
-        squares = math.fsum([(log - mean) ** 2 for log in self.logs])
-        half = student(count) * math.sqrt(squares / (count * (count - 1)))
-        return Estimate(self.value, _exp(self.typical - half), _exp(self.typical + half))
+        return _estimate(self.logs, self.typical, self.value)
 
     @property
     def draws(self) -> Draws:
@@ -68,10 +62,19 @@ class Series(NamedTuple):
     def over(self, other: Series) -> Estimate:
         """Return the ratio to another series, of whatever rounds that is."""
         if self.name == other.name and self.rounds == other.rounds:
-            logs = tuple(map(operator.sub, self.logs, other.logs))
             typical = self.typical - other.typical
-            return Series(self.name, self.rounds, logs, typical, _exp(typical)).estimate
+            return _estimate([*map(sub, self.logs, other.logs)], typical, _exp(typical))
         return Estimate.of_logs((self.draws - other.draws)[None])[0]
+
+
+def _estimate(logs: Sequence[float], typical: float, value: float) -> Estimate:
+    count = len(logs)
+    if count < LEAST_ROUNDS:
+        return Estimate(value, math.nan, math.nan)
+    mean = math.fsum(logs) / count
+    squares = math.fsum([(log - mean) ** 2 for log in logs])
+    half = student(count) * math.sqrt(squares / (count * (count - 1)))
+    return Estimate(value, _exp(typical - half), _exp(typical + half))
 
 
 def estimates(series: Sequence[Series]) -> list[Estimate]:
@@ -83,7 +86,7 @@ def estimates(series: Sequence[Series]) -> list[Estimate]:
 def ratios(pairs: Sequence[tuple[Series, Series]]) -> list[Estimate]:
     """Return the first of each pair over the second, as `over` does."""
     alike = [(a, b) for a, b in pairs if a.name == b.name and a.rounds == b.rounds]
-    logs = [tuple(map(operator.sub, a.logs, b.logs)) for a, b in alike]
+    logs = [tuple(map(sub, a.logs, b.logs)) for a, b in alike]
     typical = [a.typical - b.typical for a, b in alike]
     found = iter(_estimates(logs, typical, [_exp(log) for log in typical]))
     return [
@@ -186,14 +189,22 @@ def _within(angle: float, freedom: int) -> float:
 @lru_cache(maxsize=64)
 def _weights(name: str, rounds: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the weights (rounds, RESAMPLES) of rounds: a round's are those of its number."""
-    n, seed = len(rounds), zlib.crc32(name.encode())
+    n, seed, last = len(rounds), zlib.crc32(name.encode()), rounds[-1]
     # Two streams, each filled round by round: a round's part is the same however many follow.
     normal, other = (
-        np.random.default_rng([seed, stream]).standard_normal((max(rounds) + 1, RESAMPLES))
+        np.random.default_rng([seed, stream]).standard_normal((last + 1, RESAMPLES))
         for stream in (0, 1)
     )
-    spread = np.sqrt((other[list(rounds[1:])] ** 2).mean(axis=0))
-    return np.asarray(normal[list(rounds)] / (spread * math.sqrt(n * (n - 1))))
+    if last + 1 > n:
+        normal, other = normal[list(rounds)], other[list(rounds)]
+    # In place: of thousands of names, to ask for memory takes as long as to compute.
+    other *= other
+    spread = np.add.reduce(other[1:], axis=0)
+    spread /= n - 1
+    np.sqrt(spread, out=spread)
+    spread *= math.sqrt(n * (n - 1))
+    normal /= spread
+    return normal
 
 
 def _exp(log: float) -> float:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from sparsebench.analysis.point import Point
-from sparsebench.records import software
+from sparsebench.records import Record, software
 
 
 def stale(points: Sequence[Point]) -> list[str]:
@@ -18,12 +18,21 @@ def stale(points: Sequence[Point]) -> list[str]:
     for point in sorted(points, key=lambda point: point.record.started):
         newest[point.machine] = point
     counts: Counter[str] = Counter()
+    known: dict[tuple[int, str], str] = {}  # points of a state of a machine share its fingerprint
     for point in points:
-        told, now = (p.record.software for p in (point, newest[point.machine]))
-        shared = [{name: each.get(name, "") for name in software.SHARED} for each in (told, now)]
-        if changes := software.differences(*shared):
-            counts["; ".join(changes)] += 1
+        key = id(point.record.machine), point.machine
+        if (changes := known.get(key)) is None:
+            changes = known[key] = _changes(point.record, newest[point.machine].record)
+        if changes:
+            counts[changes] += 1
     return [
         f"{count} of {len(points)} points were measured with other software than the newest: {what}"
         for what, count in counts.items()
     ]
+
+
+def _changes(told: Record, now: Record) -> str:
+    """Return in words what both sides of a ratio have to share, and these records do not."""
+    names = software.SHARED
+    shared = [{name: record.software.get(name, "") for name in names} for record in (told, now)]
+    return "; ".join(software.differences(*shared))
