@@ -137,6 +137,12 @@ class Case:
         template, values = _template(self._shown())
         return template % values(vars(self))
 
+    @property
+    def apart(self) -> tuple[Any, ...]:
+        """What the key says, as it is: names of fields, and their values."""
+        names = self._shown()
+        return names, _template(names)[1](vars(self))
+
     @lazy
     def problem(self) -> tuple[Any, ...]:
         """What a ratio's two sides have in common: every field but the implementation.

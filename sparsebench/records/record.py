@@ -187,6 +187,11 @@ class Record(BaseModel):
         """What a later record replaces: the case, and the machine with the software."""
         return self.case.key, _told(_Same(self.machine))[1]
 
+    @property
+    def apart(self) -> tuple[object, ...]:
+        """What tells it apart as its identity does, without the text of that."""
+        return *self.case.apart, _told(_Same(self.machine))[1]
+
 
 class _Same:
     """A fingerprint by itself, not by what is in it: records that were read together share one."""

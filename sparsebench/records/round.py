@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 
-class Round(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class Round:
     """A turn in a process of its own. Its samples follow those of the round before in the record.
 
     `cpu`, `waited` and `switches` have a number for each sample, where the system tells: the CPU
@@ -15,7 +18,8 @@ class Round(BaseModel):
     ready without a core, summed, and how often one had to leave its core.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Read as part of a record. A model would take twice as long, of each of several rounds.
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     started: str = ""  # ISO 8601, UTC
     samples: int = 0
@@ -24,8 +28,15 @@ class Round(BaseModel):
     calls_per_sample: int = 0
     retaken: int = 0  # which try it was: 0 is the first, in its place among the rivals'
     disturbed: str = ""  # why it decides nothing; "" where nothing speaks against it
-    spoiled: list[int] = []  # which of its samples are disturbed, counted from 0
-    cpu: list[float] = []
-    waited: list[float] = []
-    switches: list[int] = []
-    conditions: dict[str, Any] = {}  # load, pressure, steal, clock, governor, the calibration loop
+    spoiled: list[int] = field(
+        default_factory=list
+    )  # which of its samples are disturbed, counted from 0
+    cpu: list[float] = field(default_factory=list)
+    waited: list[float] = field(default_factory=list)
+    switches: list[int] = field(default_factory=list)
+    # Load, pressure, steal, clock, governor, the calibration loop.
+    conditions: dict[str, Any] = field(default_factory=dict)
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Round:
+        """Return a copy with fields of `update`, as a record's."""
+        return replace(self, **update)

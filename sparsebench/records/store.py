@@ -58,6 +58,8 @@ class Store(Generic[L]):
         """Read a file of such records, or all of them at and below a folder: see `load`."""
         files = files_at(path, cls.file_name)
         kind = cast(type[L], cls.kind)
+        if len(files) == 1:
+            return load(files[0], kind)
         return merge(record for file in files for record in load(file, kind))
 
     def __enter__(self) -> Self:
@@ -218,7 +220,12 @@ def set_aside() -> Iterator[None]:
 
 def merge(records: Iterable[L]) -> list[L]:
     """Keep the last record of each identity, in the order they first came."""
-    return list({record.identity: record for record in records}.values())
+    return list({_apart(record): record for record in records}.values())
+
+
+def _apart(record: Line) -> object:
+    """Return what tells a record apart: its identity, or what stands for it and takes less time."""
+    return getattr(record, "apart", None) or record.identity
 
 
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
@@ -276,6 +283,9 @@ def told(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "unexpected_keyword_argument" and first["loc"][0] == "rounds":
+        # A Round is a part of the model, and says what a model says.
+        message = "Extra inputs are not permitted"
     value = first["input"]
     # What we say ourselves names the value; a whole record would hide the message.
     given = "" if first["type"] == "value_error" or not place else f" = {value!r:.60}"

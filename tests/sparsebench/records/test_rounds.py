@@ -1,5 +1,7 @@
 """Rounds keep their boundaries; those that other work disturbed decide nothing."""
 
+import json
+
 import pytest
 
 from sparsebench.records import Record, Round, Store, load
@@ -84,3 +86,20 @@ def test_a_later_round_joins_those_before(tmp_path):
     (joined,) = load(tmp_path)
     assert joined.by_round() == [BAD[0], GOOD[0]]
     assert joined.clean == [1]
+
+
+def test_what_no_round_has_is_refused_in_the_words_of_a_record(tmp_path):
+    content = json.loads(record(1.0).model_copy(update={"rounds": [Round()]}).model_dump_json())
+    content["rounds"][0]["foreign"] = 1
+    (tmp_path / "records.jsonl").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"line 1 .*: rounds\.0\.foreign = 1: Extra inputs are"):
+        assert load(tmp_path) == []
+
+
+def test_records_are_told_apart_as_their_identities_are():
+    made = [record(1.0), record(2.0), record(1.0, sparsity=0.5), record(1.0, gradients="kept",
+            phase="train_step"), record(1.0, batch=3)]  # fmt: skip
+    for one in made:
+        assert [one.apart == other.apart for other in made] == [
+            one.identity == other.identity for other in made
+        ]
