@@ -66,8 +66,15 @@ def _figure(found: Found, points: Sequence[Point], conditions: str) -> Figure:
     for axes, line in itertools.product(panels, range(0, len(layers), 2)):
         axes.axhspan(line - 0.5, line + 0.5, color="#F4F4F4", zorder=0.4, linewidth=0)
     title = "Sparsity from which on sparse is faster than dense"
+    if not all(_sure(crossing) for crossing in found.values()):
+        conditions = f"hollow: no interval, or one over all that was measured; {conditions}"
     style.head(figure, title, conditions, names, lines=False)
     return figure
+
+
+def _sure(crossing: Crossover) -> bool:
+    """Whether it has an interval, which does not span all that was measured."""
+    return crossing.told and crossing.sparsity.known
 
 
 def _draw(
@@ -80,8 +87,7 @@ def _draw(
     ends = crossing.sparsity
     value, low, high = (_place(s, crossing, sparsities) for s in (ends.value, ends.low, ends.high))
     axes.plot([low, high], [y, y], color=look["color"], linewidth=1.2)
-    hollow = {} if crossing.told and ends.known else {"markerfacecolor": "white"}
-    axes.plot(value, y, **look | {"linestyle": ""} | hollow)
+    axes.plot(value, y, **look | {"linestyle": ""} if _sure(crossing) else style.ring(look))
     # Measured over a part of the range only: the crossing is somewhere beyond that part's end.
     beyond = {
         ALWAYS: crossing.lowest > sparsities[0] and ("≤", -6, "right"),

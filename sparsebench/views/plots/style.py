@@ -128,13 +128,18 @@ def looks() -> Iterator[tuple[str, str]]:
     return itertools.cycle(itertools.product(("-", "--", ":"), COLOURS))
 
 
+def ring(look: dict[str, Any]) -> dict[str, Any]:
+    """Return a look of marks without a filling, and of no line."""
+    edge = to_rgba(look["color"], look.get("alpha"))
+    empty = {"markerfacecolor": "white", "markeredgecolor": edge, "markeredgewidth": 1.0}
+    # What is below would be seen through them.
+    return look | empty | {"linestyle": "", "alpha": None}
+
+
 def hollow(axes: Axes, places: Sequence[tuple[float, float]], look: dict[str, Any]) -> None:
     """Draw marks without a filling over those of a curve: of times that other work disturbed."""
     if places:
-        edge = to_rgba(look["color"], look.get("alpha"))
-        ring = {"markerfacecolor": "white", "markeredgecolor": edge, "markeredgewidth": 1.0}
-        # What is below would be seen through them.
-        axes.plot(*zip(*places, strict=True), **look | ring | {"linestyle": "", "alpha": None})
+        axes.plot(*zip(*places, strict=True), **ring(look))
 
 
 def with_hollow(conditions: str, marked: bool) -> str:

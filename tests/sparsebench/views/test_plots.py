@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -98,6 +99,23 @@ def test_every_axis_is_labelled():
         labels = [axes.get_xlabel() for axes in figure.axes]
         assert any(labels)
         assert "Anvil 9000" in figure.get_supxlabel()
+
+
+def test_marks_of_crossovers_without_an_interval_are_seen_and_explained():
+    whole = sweep(widths=(512, 1024), batches=(1,), phases=("inference",))
+    few = [r.model_copy(update={"rounds": r.rounds[:2], "samples": r.samples[:2]}) for r in whole]
+    for records, hollow in ((whole, False), (few, True)):
+        figure = drawn(records)["crossover"]
+        marks = [
+            (to_hex(line.get_markerfacecolor()), to_hex(line.get_markeredgecolor()))
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_linestyle() == "None" and len(line.get_xdata())
+        ]
+        assert marks
+        assert ("#ffffff", "#ffffff") not in marks
+        assert any(face == "#ffffff" for face, _ in marks) == hollow
+        assert ("hollow: no interval" in figure._supxlabel.get_text()) == hollow
 
 
 def test_threads_are_drawn_as_speedup_over_one():
