@@ -230,7 +230,7 @@ def _apart(record: Line) -> object:
 
 def _read(path: Path, kind: type[L]) -> Iterable[L]:
     known = _known_schema(kind)
-    foreign: dict[object, list[int]] = {}  # lines, by their schema
+    foreign: dict[str, list[int]] = {}  # lines, by their schema, which may be anything
     machines: dict[str, object] = {}
     validate = TypeAdapter(kind).validator.validate_json
     with path.open("rb") as file:
@@ -238,7 +238,7 @@ def _read(path: Path, kind: type[L]) -> Iterable[L]:
             if not line.strip():
                 continue
             if (schema := _schema(line, known)) != known:
-                foreign.setdefault(schema, []).append(number)
+                foreign.setdefault(str(schema), []).append(number)
                 continue
             try:
                 made = validate(line)

@@ -63,6 +63,15 @@ def test_records_of_another_schema_are_refused_with_the_versions(tmp_path):
     assert "reads schema 1" in message
 
 
+def test_a_schema_may_be_anything(tmp_path):
+    line = record(1e-3).model_dump_json()
+    others = [line.replace('"schema_version":1', f'"schema_version":{s}') for s in ("[1]", "{}")]
+    (tmp_path / "records.jsonl").write_text("\n".join([*others, line]) + "\n")
+    with pytest.warns(UserWarning, match="schema") as caught:
+        assert len(records.load(tmp_path)) == 1
+    assert "1 records of schema [1] are left out, the first in line 1" in str(caught[0].message)
+
+
 def test_only_one_run_writes_into_a_folder(tmp_path):
     with Store(tmp_path), pytest.raises(StoreError, match="another run"), Store(tmp_path):
         pass
