@@ -162,7 +162,7 @@ class Bench:
         outcome = self._attempt(
             worker.measure, case, self._scratch, self._settings.sample_s, earlier
         )
-        turn = outcome.round.model_copy(update={"started": started})
+        turn = replace(outcome.round, started=started)
         return replace(outcome, round=turn if case.device != "cpu" else self._pace.judged(turn))
 
     def _prepare(self, case: Case) -> Outcome | None:
@@ -224,7 +224,7 @@ class Pace:
         if (times := own / usual) <= quality.SLOWER:
             return turn
         why = f"constant work took {times:.2g} times as long as in other turns"
-        return turn.model_copy(update={"disturbed": why})
+        return replace(turn, disturbed=why)
 
 
 @dataclass
@@ -289,14 +289,14 @@ class Turns:
 
     def _round(self, outcome: Outcome) -> Round:
         times = outcome.times
-        counts = {
-            "samples": len(times.samples),
-            "hot_samples": len(times.hot),
-            "wall_samples": len(times.wall),
-            "calls_per_sample": times.calls_per_sample,
-        }
-        retaken = self.again.number if self.again else 0
-        return outcome.round.model_copy(update=counts | {"retaken": retaken})
+        return replace(
+            outcome.round,
+            samples=len(times.samples),
+            hot_samples=len(times.hot),
+            wall_samples=len(times.wall),
+            calls_per_sample=times.calls_per_sample,
+            retaken=self.again.number if self.again else 0,
+        )
 
 
 def problem_bytes(case: Case) -> int:

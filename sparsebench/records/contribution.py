@@ -11,7 +11,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +144,10 @@ def _stripped(record: Record, private: Sequence[str], taken: dict[str, None]) ->
         if names is not None and isinstance(machine.get(name), Mapping):
             machine[name] = kept(machine[name], names, f"machine.{name}")
     rounds = [
-        turn.model_copy(
-            update={
-                "conditions": kept(turn.conditions, CONDITIONS, "rounds.conditions"),
-                "disturbed": plain(turn.disturbed, "rounds.disturbed"),
-            }
+        replace(
+            turn,
+            conditions=kept(turn.conditions, CONDITIONS, "rounds.conditions"),
+            disturbed=plain(turn.disturbed, "rounds.disturbed"),
         )
         for turn in record.rounds
     ]

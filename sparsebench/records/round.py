@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ConfigDict
@@ -28,15 +27,10 @@ class Round:
     calls_per_sample: int = 0
     retaken: int = 0  # which try it was: 0 is the first, in its place among the rivals'
     disturbed: str = ""  # why it decides nothing; "" where nothing speaks against it
-    spoiled: list[int] = field(
-        default_factory=list
-    )  # which of its samples are disturbed, counted from 0
+    # Which of its samples are disturbed, counted from 0.
+    spoiled: list[int] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     waited: list[float] = field(default_factory=list)
     switches: list[int] = field(default_factory=list)
     # Load, pressure, steal, clock, governor, the calibration loop.
     conditions: dict[str, Any] = field(default_factory=dict)
-
-    def model_copy(self, *, update: Mapping[str, Any]) -> Round:
-        """Return a copy with fields of `update`, as a record's."""
-        return replace(self, **update)

@@ -62,15 +62,11 @@ class Progressing:
         network = built.network
         model = processes.parallel(network)
         optimizer = _optimizer(setting, network)
-        if isinstance(setting, MLPSetting | GPTSetting):
-            rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
+        assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+        if isinstance(setting, CifarSetting) and setting.rewiring == "none":
+            rewirer = make_pruner(setting, network, optimizer, steps_per_epoch)
         else:
-            assert isinstance(setting, CifarSetting)
-            rewirer = (
-                make_pruner(setting, network, optimizer, steps_per_epoch)
-                if setting.rewiring == "none"
-                else make_rewirer(setting, network, optimizer, processes.ranks)
-            )
+            rewirer = make_rewirer(setting, network, optimizer, processes.ranks)
         layers = list(map(_layer_of, built.decisions))
         return cls(setting, processes, network, model, optimizer, rewirer, layers)
 

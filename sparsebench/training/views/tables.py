@@ -46,8 +46,9 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         made += topology_table.of(name, own)
         if name == "same-weights":
             made += weights_table.of(own)
+    trained = groups(records)
     for name in structured.EXPERIMENTS:
-        own = [group for group in groups(records) if group.setting.experiment == name]
+        own = [group for group in trained if group.setting.experiment == name]
         made += structures_table.of(name, own)
     made += _failures(records)
     return made

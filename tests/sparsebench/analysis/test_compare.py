@@ -1,6 +1,7 @@
 """Two sets of records whose ratios are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,7 @@ def test_two_processes_decide_nothing_and_it_says_so(call, tmp_path):
 def test_what_other_work_disturbed_decides_nothing():
     """Three times as slow in B, where something else ran in every round of `ours`."""
     found = [
-        r.model_copy(
-            update={"rounds": [t.model_copy(update={"disturbed": "busy"}) for t in r.rounds]}
-        )
+        r.model_copy(update={"rounds": [replace(t, disturbed="busy") for t in r.rounds]})
         if r.case.implementation == "ours"
         else r
         for r in scaled(3.0)

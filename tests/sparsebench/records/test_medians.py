@@ -1,6 +1,7 @@
 """Medians of many records at once, against those that each record finds by itself."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ def made(rounds, each, *, scatter=0.1, retaken=(), **last):
     """A record of some rounds; the last of them says what `last` does."""
     parts = [Round(samples=each, retaken=int(n in retaken)) for n in range(rounds)]
     if parts:
-        parts[-1] = parts[-1].model_copy(update=last)
+        parts[-1] = replace(parts[-1], **last)
     taken = np.exp(RNG.normal(0, scatter, sum(part.samples for part in parts)))
     return record(1.0).model_copy(update={"samples": taken.tolist(), "rounds": parts})
 
