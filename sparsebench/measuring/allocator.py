@@ -98,9 +98,12 @@ def without_holes() -> Iterator[None]:
     free.argtypes = [ctypes.c_void_p]  # type: ignore[attr-defined]
     kept: list[int] = []
     size = _LARGEST
+    # What lies beyond was no hole: blocks by themselves, and a heap that grows, for a layer has
+    # told malloc to map none. That would go on until there is no memory.
+    end = sbrk(0)
     while size >= _PAGE:
         block = malloc(ctypes.c_size_t(size))
-        if block and block < sbrk(0):  # from the heap: blocks by themselves lie far above
+        if block and block < end:
             kept.append(block)
             continue
         free(block)

@@ -18,7 +18,7 @@ KINDS = {
     "lanes": ("lanes", SMALL, 0.9, 40, "Lanes"),
     "few": ("native", SMALL, 0.9, 4, "Few"),
     "nonzero": ("native", WIDE, 0.9, 1, "Few"),
-    "one_block": ("native", SMALL, 0.9, 16, "OneBlock"),
+    "one_block": ("native", SMALL, 0.9, 32, "OneBlock"),
     "bitmaps": ("bitmaps", SMALL, 0.5, 16, "Bitmaps"),
     "few_bitmaps": ("native", SMALL, 0.5, 2, "FewBitmaps"),
     "n_of_m": ("n_of_4", SMALL, "2:4", 2, "NOfFour"),
