@@ -20,7 +20,7 @@ import sparselayers as sl
 from sparsebench.measuring import hostlock, machine, timing
 from sparselayers.backends import BACKENDS
 
-WAYS = "lanes", "bitmaps", "panels", "native"
+WAYS = "lanes", "bitmaps", "panels", "amx", "native"
 
 
 def products(width: int, sparsity: float, batch: int, dtype: torch.dtype) -> dict[str, Callable]:

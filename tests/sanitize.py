@@ -49,6 +49,7 @@ SANITIZERS = {
             "tests/sparselayers/test_backends.py",
             "tests/sparselayers/test_native.py",
             "tests/sparselayers/test_ways.py",
+            "tests/sparselayers/test_amx.py",
             "tests/sparselayers/test_row_blocks.py",
             "tests/sparselayers/test_n_of_m.py",
             "tests/sparselayers/test_conv_native.py",

@@ -102,7 +102,8 @@ def test_every_room_of_the_kernels_is_tried():
     """What computes has a file of its own; some others say which does, or try how long it takes."""
     files = Path(native.__file__).parent.glob("*.py")
     rooms = {file.stem for file in files if "def forward(" in file.read_text("utf-8")}
-    assert rooms - {"__init__", "calibration", "short_choice"} == set(KINDS)
+    elsewhere = {"amx"}  # tests/sparselayers/test_amx.py
+    assert rooms - {"__init__", "calibration", "short_choice"} - elsewhere == set(KINDS)
 
 
 @pytest.mark.parametrize("rule", [sl.SET, sl.RigL, sl.dynamic.GSE])

@@ -16,6 +16,7 @@ import torch
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.csr import Csr
 from sparselayers.backends.native import (
+    Amx,
     Bitmaps,
     Lanes,
     Native,
@@ -43,6 +44,7 @@ BACKENDS: dict[str, Backend] = {
         Lanes(),
         Bitmaps(),
         Panels(),
+        Amx(),
         RowBlocks(),
         NOfFour(),
         NOfEight(),

@@ -70,6 +70,7 @@ NB_MODULE(_native, module) {
   module.def("use", &use, "Choose an instruction set for all later calls.");
   bind_lanes(module);
   bind_bitmaps(module);
+  bind_amx(module);
   bind_row_blocks(module);
   bind_n_of_m(module);
   bind_convolution(module);

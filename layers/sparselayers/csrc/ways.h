@@ -10,6 +10,7 @@ namespace sparsebench {
 
 void bind_lanes(nanobind::module_& module);
 void bind_bitmaps(nanobind::module_& module);
+void bind_amx(nanobind::module_& module);
 void bind_row_blocks(nanobind::module_& module);
 void bind_n_of_m(nanobind::module_& module);
 void bind_convolution(nanobind::module_& module);

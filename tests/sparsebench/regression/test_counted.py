@@ -137,7 +137,8 @@ def test_what_is_kept_moves_with_its_connection(rewiring, rewired):
 
 
 def test_every_way_is_counted():
-    assert {way.name for way in WAYS} >= set(calibration.WAYS)
+    """But for AMX, which valgrind does not know."""
+    assert {way.name for way in WAYS} >= set(calibration.WAYS) - {"amx"}
 
 
 def test_every_kernel_is_counted(kernels):

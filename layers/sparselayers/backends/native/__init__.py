@@ -1,7 +1,8 @@
 """Products on CPUs, by several ways; `choice.py` says which, for a shape, density, batch and type.
 
 `lanes` goes from connection to connection, `bitmaps` from tile to tile of the weight, `panels`
-leaves larger parts of it to PyTorch's dense product, `row_blocks` takes outputs together that share
+leaves larger parts of it to PyTorch's dense product, `amx` has tiles of it multiplied by the units
+that some CPUs have for matrices, `row_blocks` takes outputs together that share
 their inputs, `n_of_4` and `n_of_8` select some of every four or eight inputs, for small batches.
 Each is a backend by itself, so that its name can be asked for in place of a choice; the compiled
 kernels are in `csrc`, each way's in its room. A few inputs that are mostly zeros go from those that
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from sparselayers.backends.base import Backend, Gradients
 from sparselayers.backends.native import calibration, library, nonzero, short_choice
+from sparselayers.backends.native.amx import Amx
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
 from sparselayers.backends.native.choice import choose
@@ -32,6 +34,7 @@ from sparselayers.backends.plan import Plan
 from sparselayers.connectivity import Connectivity
 
 __all__ = [
+    "Amx",
     "Bitmaps",
     "Lanes",
     "NOfEight",

@@ -32,6 +32,7 @@ from torch import Tensor
 from sparselayers.backends import kept
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import few_bitmaps, library
+from sparselayers.backends.native.amx import Amx
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
@@ -45,12 +46,14 @@ Product = Literal["y", "dx", "dweights", "backward"]
 PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
 Way = str
 WAYS: dict[Way, Backend] = {
-    way.name: way for way in (Lanes(), Bitmaps(), Panels(), RowBlocks(), NOfFour(), NOfEight())
+    way.name: way
+    for way in (Lanes(), Bitmaps(), Panels(), Amx(), RowBlocks(), NOfFour(), NOfEight())
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 6  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 7  # to be raised where a way is new, or changes so much that old costs mislead
 
+_CPU = torch.device("cpu")
 _SHAPE = 512, 1024
 _DENSITIES = 0.5, 0.2
 _BATCHES = 1, 4, 16, 128, 512
@@ -186,11 +189,14 @@ def measure(dtype: torch.dtype) -> Costs:
             way.name: [_Probe(_in_groups(n, way.m), dtype) for n in reversed(way.n)]
             for way in (NOfFour, NOfEight)
         }
+    usable = [way for way in WAYS if way != Amx.name or WAYS[way].supports(_CPU, dtype)]
     probes = dict.fromkeys(WAYS, plain) | {RowBlocks.name: blocks} | groups
-    found: dict[Way, dict[Product, list[Point]]] = {way: {p: [] for p in PRODUCTS} for way in WAYS}
+    found: dict[Way, dict[Product, list[Point]]] = {
+        way: {p: [] for p in PRODUCTS} for way in usable
+    }
     for number, batch in enumerate(_BATCHES):
         share = (number + 1) / len(_BATCHES)
-        ways = [way for way in WAYS if len(found[way]["y"]) == number and batch in batches(way)]
+        ways = [way for way in usable if len(found[way]["y"]) == number and batch in batches(way)]
         calls = {
             (way, product, i): call
             for i in range(len(_DENSITIES))

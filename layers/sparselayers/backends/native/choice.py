@@ -4,8 +4,8 @@ Every way's time is estimated from what was measured on this machine (see calibr
 place of the weight and each connection costs it so much, and a batch between two that were measured
 costs what lies between. The way of the least estimate is taken. Where connections are few, the
 lanes are taken without an estimate: no machine is known on which another way is faster there,
-unless outputs share their inputs, and row blocks come into question, or have N of every M of them,
-and the batch is small.
+unless outputs share their inputs, and row blocks come into question, or tiles for AMX, of which
+then many are empty; or have N of every M of them, and the batch is small.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 
 import torch
 
-from sparselayers.backends.native import bits, calibration, row_blocks
+from sparselayers.backends.native import amx, bits, calibration, row_blocks
 from sparselayers.backends.native.calibration import Point, Product, Way
 from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.plan import Choice
@@ -47,7 +47,7 @@ _KEPT = 64  # choices of one layer: models that see batches of every size ask fo
 
 def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
     outputs, inputs = connectivity.shape
-    places, nnz = outputs * inputs, connectivity.nnz
+    nnz = connectivity.nnz
     ways, reason = _ways(batch, connectivity, dtype)
     if ways == ("lanes",):
         return Choice(_both("lanes", product), reason, {})
@@ -55,6 +55,9 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     ways = tuple(way for way in costs.ways if way in ways)
 
     def seconds(way: Way, product: Product) -> float:
+        # Elsewhere a place costs its share whether or not others near it are empty.
+        tiled = way == amx.Amx.name and row_blocks.serves(connectivity)
+        places = amx.places(connectivity) if tiled else outputs * inputs
         return estimate(costs.points(way, product), batch, places, nnz)
 
     found = {_both(way, product): seconds(way, product) for way in ways}
@@ -80,7 +83,12 @@ def _ways(
         return ("lanes",), f"the only way for {str(dtype).removeprefix('torch.')}"
     if not batch:
         return ("lanes",), "nothing to compute"
-    structured: tuple[Way, ...] = ("row_blocks",) if row_blocks.serves(connectivity) else ()
+    tiles: tuple[Way, ...] = ()
+    if dtype == torch.bfloat16 and amx.usable() and bits.serves(connectivity):
+        tiles = (amx.Amx.name,)
+    structured: tuple[Way, ...] = ()
+    if row_blocks.serves(connectivity):
+        structured = ("row_blocks", *tiles)
     for way in _SELECTING:
         if way.serves(batch, connectivity):
             structured += (way.name,)
@@ -90,7 +98,7 @@ def _ways(
         return ("lanes", *structured), f"few connections, {100 * share:.3g}% of all places"
     if not bits.serves(connectivity):
         return ("lanes", *structured), "the only way for layers as wide"
-    return ("lanes", "bitmaps", "panels", *structured), ""
+    return ("lanes", "bitmaps", "panels", *tiles, *structured), ""
 
 
 def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:
