@@ -20,6 +20,8 @@ with suppress(ImportError):  # not on Windows
 
 SPOILED = 0.05  # of a sample's time, that its threads together stood ready without a core
 
+COMPUTING = 0.1  # of a sample's time, from which on a thread computed
+
 _WAKE_S = 50e-6  # what it may take a thread to get a core that is free
 _TASKS = Path("/proc/self/task")
 
@@ -30,12 +32,14 @@ class Strain:
 
     `cpu` is the CPU time of its threads, `waited` how long they stood ready without a core beyond
     what waking takes, each over the time that passed; `switches` how often one had to leave its
-    core. `waited` is None where the system does not tell.
+    core; `computing`, how many threads had a core for a tenth of the time. `waited` is None where
+    the system does not tell.
     """
 
     cpu: float
     waited: float | None
     switches: int
+    computing: int = 0
 
     @property
     def spoiled(self) -> bool:
@@ -52,6 +56,7 @@ class Counts(NamedTuple):
     waited: float
     slices: int
     switches: int
+    each: tuple[int, ...]  # nanoseconds that each thread had a core
 
 
 class Watch:
@@ -83,20 +88,23 @@ class Watch:
         now, last = self._read(), self._last
         seconds = max(seconds, 1e-9)
         waited = now.waited - last.waited - _WAKE_S * (now.slices - last.slices)
+        ran = [1e-9 * (end - begin) for begin, end in zip(last.each, now.each, strict=True)]
         return Strain(
             cpu=(now.cpu - last.cpu) / seconds,
             waited=max(0.0, waited) / seconds if self._files else None,
             switches=now.switches - last.switches,
+            computing=sum(one > COMPUTING * seconds for one in ran),
         )
 
     def _read(self) -> Counts:
         """Read them all: a thread takes some microseconds."""
-        waited, slices = 0, 0
-        for file in self._files:
+        waited, slices, each = 0, 0, [0] * len(self._files)
+        for place, file in enumerate(self._files):
             with suppress(OSError):  # of a thread that has ended: it waits for nothing
                 fields = os.pread(file, 100, 0).split()
                 waited, slices = waited + int(fields[1]), slices + int(fields[2])
-        return Counts(time.process_time(), waited * 1e-9, slices, cores_left())
+                each[place] = int(fields[0])
+        return Counts(time.process_time(), waited * 1e-9, slices, cores_left(), tuple(each))
 
 
 def cores_left() -> int:

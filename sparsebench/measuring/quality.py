@@ -1,14 +1,16 @@
 """How a turn was disturbed: what the system tells of its threads, sample by sample.
 
 A sample is spoiled where threads stood ready without a core (`sparselayers.cores`) for more than a
-twentieth of it; a turn without enough others decides nothing. Nor does one while the hypervisor
-gave cores to other machines, whose samples scatter widely, or in which a loop of constant work took
-much longer than in the run's other turns.
+twentieth of it, unless they waited for each other: a library that has threads beside PyTorch's may
+want more cores than there are. A turn without enough others decides nothing. Nor does one while the
+hypervisor gave cores to other machines, whose samples scatter widely, or in which a loop of
+constant work took much longer than in the run's other turns.
 """
 
 from __future__ import annotations
 
 import os
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,11 +21,14 @@ from typing import Any
 import numpy as np
 import psutil
 
+from sparsebench.measuring.machine import usable_threads
 from sparselayers.cores import Strain
 
 STOLEN = 0.05  # of the time of all cores, that the hypervisor gave to others
 SCATTER = 0.5  # between the quartiles of a turn's samples, over their median
 SLOWER = 1.5  # the calibration loop, over that of the quickest quarter of the turns
+
+HAD = 0.9  # of all cores, that a process had which waited for none but its own threads
 
 _FEWEST = 3  # samples that a turn needs, unless it has fewer
 _SCATTERED = 4  # samples, from which on quartiles say something
@@ -99,7 +104,19 @@ def pace(surroundings: Mapping[str, Any]) -> float | None:
 
 def spoiled(strains: Sequence[Strain]) -> list[int]:
     """Return which samples are spoiled, counted from 0."""
-    return [place for place, strain in enumerate(strains) if strain.spoiled]
+    bad = [place for place, strain in enumerate(strains) if strain.spoiled]
+    return [] if _waited_for_each_other([strains[place] for place in bad]) else bad
+
+
+def _waited_for_each_other(strains: Sequence[Strain]) -> bool:
+    """Return whether more threads computed than there are cores, and had them all together."""
+    usable = usable_threads()
+    return bool(strains) and all(
+        (
+            statistics.median(strain.computing for strain in strains) > usable,
+            statistics.fmean(strain.cpu for strain in strains) >= HAD * usable,
+        )
+    )
 
 
 def disturbance(

@@ -1,6 +1,7 @@
 """Whether other work disturbed a sample: on made-up counts, and beside a process that does."""
 
 import os
+import threading
 
 import pytest
 import torch
@@ -33,6 +34,22 @@ def test_a_turn_without_enough_clean_samples_is_disturbed(samples, strains, surr
     found = quality.disturbance(samples, strains, surroundings)
     assert reason in found
     assert bool(reason) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("strain", "clean"),
+    [
+        # Two pools of two threads on two cores, and nobody else: each waits half of the time.
+        (Strain(cpu=1.97, waited=1.0, switches=3, computing=4), True),
+        (Strain(cpu=1.4, waited=1.3, switches=3, computing=4), False),  # somebody had 0.6 cores
+        (Strain(cpu=1.9, waited=0.1, switches=3, computing=2), False),  # two had to share with one
+    ],
+)
+def test_threads_that_wait_for_each_other_are_no_other_work(strain, clean, monkeypatch):
+    monkeypatch.setattr(quality, "usable_threads", lambda: 2)
+    samples, strains = [1.0, 1.1, 1.2], [QUIET, strain, strain]
+    assert quality.spoiled(strains) == ([] if clean else [1, 2])
+    assert bool(quality.disturbance(samples, strains, {})) != clean
 
 
 def test_a_turn_in_which_constant_work_took_longer_is_disturbed():
@@ -73,6 +90,38 @@ def test_a_moment_can_be_had_everywhere(monkeypatch, tmp_path):
     watch.begin()
     assert watch.end(1.0).waited is None
     watch.close()
+
+
+def with_too_many_threads():
+    """Time three threads that all want the one core that they have."""
+    only = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {only})
+    matrix = torch.randn(300, 300)
+    torch.set_num_threads(1)
+    stop = threading.Event()
+
+    def compute():
+        while not stop.is_set():
+            matrix @ matrix
+
+    others = [threading.Thread(target=compute) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        return timing.measure(lambda: matrix @ matrix, device="cpu", threads=1, seconds=0.5)
+    finally:
+        stop.set()
+        for other in others:
+            other.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen")
+def test_how_many_threads_compute_is_counted():
+    times = isolation.call(with_too_many_threads, timeout_s=600)
+    if times.strains[0].waited is None:
+        pytest.skip("the kernel does not count how long threads wait")
+    assert max(strain.computing for strain in times.strains) >= 3
+    assert any(strain.spoiled for strain in times.strains)  # by each other, and perhaps by others
 
 
 def beside_a_hog():
