@@ -56,7 +56,7 @@ class Counts(NamedTuple):
     waited: float
     slices: int
     switches: int
-    each: tuple[int, ...]  # nanoseconds that each thread had a core
+    each: tuple[int, ...] = ()  # nanoseconds that each thread had a core
 
 
 class Watch:
