@@ -7,6 +7,7 @@ import sparselayers as sl
 from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import amx, library
 from sparselayers.backends.native.choice import choose
+from tests import fresh
 from tests.sparselayers.ways import anywhere, blocks, check, given, products
 from tests.workflows.test_threads import at_once
 
@@ -160,6 +161,20 @@ def test_what_is_missing_is_said(monkeypatch):
         sl.SparseLinear(8, 8, sparsity=0.5, backend="amx", dtype=HALF)(torch.ones(1, 8, dtype=HALF))
     monkeypatch.setattr(library, "isa", lambda: ("avx512", "the widest"))
     assert "no AMX" in BACKENDS["amx"].unavailable()
+
+
+@needs_amx
+def test_who_asks_nobody_gets_it_from_the_system_all_the_same():
+    """In a fresh process: the instructions of one that has not asked Linux end it."""
+    script = (
+        "import torch, sparselayers as sl\n"
+        "from sparselayers.backends import BACKENDS\n"
+        "c = sl.random((32, 32), 0.5)\n"
+        "x = torch.ones(2, 32, dtype=torch.bfloat16)\n"
+        "values = torch.ones(c.nnz, dtype=torch.bfloat16)\n"
+        "print(BACKENDS['amx'].forward(x, values, None, c).sum().item() == 2 * c.nnz)\n"
+    )
+    assert fresh.one(script).split() == ["True"]
 
 
 @needs_amx

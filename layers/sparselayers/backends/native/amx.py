@@ -7,6 +7,7 @@ connections that lie together, gain as much as there are fewer tiles.
 from __future__ import annotations
 
 from functools import cache
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from sparselayers.backends.native.bits import bitmap_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, ready, threads
 from sparselayers.connectivity import Connectivity
+from sparselayers.structures.row_blocks import row_block
 
 _LANES = Lanes()
 _ROWS, _COLUMNS = 16, 32  # of a tile
@@ -54,7 +56,7 @@ class Amx(Backend):
             return _LANES.forward(x, values, bias, connectivity)
         batch, (outputs, _) = x.shape[0], connectivity.shape
         y = values.new_empty(batch, outputs)
-        ready().amx_multiply_bf16(
+        _kernels().amx_multiply_bf16(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             address(bias),
@@ -63,6 +65,7 @@ class Amx(Backend):
             batch,
             y.data_ptr(),
             outputs,
+            row_block(connectivity) == 1,
             _threads(batch, connectivity),
         )
         return y
@@ -74,7 +77,7 @@ class Amx(Backend):
             return _LANES.grad_input(dy, values, connectivity)
         batch, (_, inputs) = dy.shape[0], connectivity.shape
         dx = values.new_empty(batch, inputs)
-        ready().amx_grad_input_bf16(
+        _kernels().amx_grad_input_bf16(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             dy.data_ptr(),
@@ -90,7 +93,7 @@ class Amx(Backend):
         """Return the gradient of the values."""
         dy, x = rows_of(dy), rows_of(x)
         result = x.new_empty(connectivity.nnz)
-        ready().amx_grad_values_bf16(
+        _kernels().amx_grad_values_bf16(
             bitmap_of(connectivity).kernel,
             dy.data_ptr(),
             dy.stride(0),
@@ -110,6 +113,17 @@ def usable() -> bool:
         return False
     found: bool = ready().has_amx()
     return found
+
+
+@cache
+def _kernels() -> ModuleType:
+    """Return the kernels; whoever has not been given AMX by the system must not run these.
+
+    Raises ValueError where it is not to be had.
+    """
+    if not usable():
+        raise ValueError(f"backend 'amx' is not available: {Amx().unavailable()}")
+    return ready()
 
 
 def places(connectivity: Connectivity) -> int:

@@ -47,11 +47,11 @@ void bind_amx(nb::module_& module) {
 #ifdef SB_WITH_amx
   module.def("amx_multiply_bf16",
              [](const Bitmap& bitmap, uintptr_t values, uintptr_t bias, uintptr_t x, int64_t x_pitch,
-                int64_t batch, uintptr_t y, int64_t y_pitch, int threads) {
+                int64_t batch, uintptr_t y, int64_t y_pitch, bool scattered, int threads) {
                without_gil([&] {
                  return amx_multiply(bitmap, at<const bfloat16>(values), at<const bfloat16>(bias),
                                      {at<const bfloat16>(x), x_pitch}, batch,
-                                     {at<bfloat16>(y), y_pitch}, threads);
+                                     {at<bfloat16>(y), y_pitch}, scattered, threads);
                });
              });
   module.def("amx_grad_input_bf16",

@@ -482,12 +482,12 @@ size_t multiply_by_tiles(Dense<const bfloat16> from, int64_t batch, int64_t summ
 #pragma omp for schedule(dynamic)
       for (int64_t other = 0; other < others; other += count * side) {
         for (int64_t level = 0; level < levels; level += deep) {
-         lay_out(other, level * depth, smaller((level + deep) * depth, summed), strips);
+          lay_out(other, level * depth, smaller((level + deep) * depth, summed), strips);
           for (int64_t i = 0; i < count && other + i * side < others; i += 2)
             add<Weights_first>(strips + i, room.data + level * 2 * tile_bytes, levels, tiles,
                                sums + i * tiles * tile_bytes, level == 0);
         }
-       finish(sums, tiles, Span{other, smaller(other + count * side, others)}, sample);
+        finish(sums, tiles, Span{other, smaller(other + count * side, others)}, sample);
       }
     }
   }
@@ -510,17 +510,25 @@ inline void keep_gradients(const Bitmap& bitmap, const float (*sums)[16][16], in
 }  // namespace
 
 size_t amx_multiply(const Bitmap& bitmap, const bfloat16* values, const bfloat16* bias,
-                    Dense<const bfloat16> x, int64_t batch, Dense<bfloat16> y, int threads) {
+                    Dense<const bfloat16> x, int64_t batch, Dense<bfloat16> y, bool scattered,
+                    int threads) {
+  // Strips without an empty tile take turns at fewer activations, which stay near. Where most tiles are
+  // empty, sums are loaded and stored too often for that.
+  const int64_t most = scattered ? 8 : 2, words = scattered ? words_of_y / 2 : words_of_y;
+  const int64_t count = smaller(2 * up(up(bitmap.rows, 2 * side), 2 * threads), most);
   return multiply_by_tiles<true>(
-      x, batch, bitmap.columns, bitmap.rows, {2, 2 * words_of_y}, threads,
+      x, batch, bitmap.columns, bitmap.rows, {count, 2 * words}, threads,
       [&](int64_t row, int64_t begin, int64_t end, Strip* strips) {
-        const bool exactly = at_the_end(bitmap, smaller(row + 2 * side, bitmap.rows));
-        for (int i = 0; i < 2; ++i)
-          (exactly ? lay_out_rows<true> : lay_out_rows<false>)(bitmap, values, row + i * side, begin / word_places,
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t top = row + i * side;
+          const bool exactly = at_the_end(bitmap, smaller(top + side, bitmap.rows));
+          (exactly ? lay_out_rows<true> : lay_out_rows<false>)(bitmap, values, top, begin / word_places,
                                                                up(end, word_places), strips[i]);
+        }
       },
       [&](const char* sums, int64_t tiles, Span outputs, int64_t sample) {
-        finish_outputs(sums, tiles, outputs, bias, sample, batch, y);
+        for (int64_t o = outputs.begin; o < outputs.end; o += 2 * side, sums += 2 * tiles * tile_bytes)
+          finish_outputs(sums, tiles, {o, smaller(o + 2 * side, outputs.end)}, bias, sample, batch, y);
       });
 }
 
