@@ -126,6 +126,27 @@ def groups(records: Sequence[TrainingRecord]) -> list[Group]:
     return [*trained, *only_timed]
 
 
+def across_machines(every: Sequence[Group]) -> list[Group]:
+    """Return groups of equal settings as one: machines differ in their times, and in rounding.
+
+    Times are those of one machine for all: of that on which most settings were timed.
+    """
+    timed = [group.machine for group in every if group.seconds_per_epoch is not None]
+    machine = max(dict.fromkeys(timed), key=timed.count, default="")
+    together: dict[Setting, list[Group]] = {}
+    for group in every:
+        together.setdefault(group.setting, []).append(group)
+    return [
+        Group(
+            setting,
+            machine or same[0].machine,
+            [run for group in same for run in group.runs],
+            [run for group in same for run in group.timed if group.machine == machine],
+        )
+        for setting, same in together.items()
+    ]
+
+
 def alike(every: Sequence[Group]) -> list[list[Group]]:
     """Return the groups apart by what makes accuracies incomparable, in order.
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsebench.training import experiment
-from sparsebench.training.groups import Group, groups, mean_and_deviation
+from sparsebench.training.groups import Group, across_machines, groups, mean_and_deviation
 from sparsebench.training.published import curve
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting
@@ -56,7 +56,7 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     finished = [group for group in groups(records) if group.finished]
     for name in structured.EXPERIMENTS:
         usual = experiment.shipped(name).rows[0]
-        own = _of(finished, name)
+        own = across_machines(_of(finished, name))
         yield from _by_dataset(name, structures_plot.draw, own, structured.data_of(usual))
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (

@@ -21,7 +21,10 @@ from sparsebench.views.tables import Table
 
 
 def of(name: str, own: Sequence[Group]) -> list[Table]:
-    """Return the tables of one experiment's groups: of each set of images and machine two."""
+    """Return the tables of one experiment's groups: of each set of images and machine two.
+
+    Groups are one for all machines where they are to count together.
+    """
     made = []
     places = {(data_of(group.setting), group.machine) for group in own}
     for dataset, machine in sorted(places):

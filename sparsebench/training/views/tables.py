@@ -8,7 +8,14 @@ from typing import Any
 import pandas as pd
 
 from sparsebench.training import experiment
-from sparsebench.training.groups import Group, alike, groups, mean_and_deviation, spread
+from sparsebench.training.groups import (
+    Group,
+    across_machines,
+    alike,
+    groups,
+    mean_and_deviation,
+    spread,
+)
 from sparsebench.training.mlp import PIXELS, REPEATS
 from sparsebench.training.published import curve, source
 from sparsebench.training.records import TrainingRecord
@@ -40,6 +47,8 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     every = groups([record for record in records if isinstance(record.setting, MLPSetting)])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]
+        if name in structured.EXPERIMENTS:
+            own = across_machines(own)
         made += _published(name, [g for g in own if comparable(g.setting)])
         made += _others(name, [g for g in own if not comparable(g.setting)])
         made += dense_table.of(name, own)
@@ -49,7 +58,7 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     trained = groups(records)
     for name in structured.EXPERIMENTS:
         own = [group for group in trained if group.setting.experiment == name]
-        made += structures_table.of(name, own)
+        made += structures_table.of(name, across_machines(own))
     made += _failures(records)
     return made
 

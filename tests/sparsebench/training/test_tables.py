@@ -237,6 +237,20 @@ def test_structures_stand_beside_unstructured_connections_of_the_same_kind():
     assert table.numbers["seconds per epoch"].tolist() == [1.2, 2.0, 1.0, 2.5]
 
 
+def test_what_structures_learn_on_several_machines_counts_together():
+    """But no times: those are of the machine that has most of them."""
+    there = {"machine": {"id": "n", "cpu": {"model": "Other(R) CPU 9"}}}
+    untimed = structured("8x1", 0.981, seed=2).model_copy(update=there | {"timing": None})
+    slower = structured("8x1", 0.983, rewiring="rigl", seconds=9.0, seed=1).model_copy(update=there)
+    made = {t.name: t for t in tables.of_training([*STRUCTURES, untimed, slower])}
+    numbers = made["structures-mnist-mnist-structures"].numbers.set_index(["structure", "method"])
+    assert numbers["runs"]["8x1", "static"] == numbers["runs"]["8x1", "RigL"] == 2
+    assert numbers["accuracy [%]"]["8x1", "static"] == pytest.approx(98.0)
+    assert numbers["seconds per epoch"]["8x1", "static"] == 1.0
+    assert numbers["seconds per epoch"]["8x1", "RigL"] == 1.2
+    assert "machine" not in made["structures-mnist-mnist-1-epochs"].text
+
+
 def pruned(structure, accuracy, *, rewiring="none", images=4000, **changes):
     dense = {"model": "dense", "pruning": "none", "sparsity": 0.0, "row": "dense"}
     columns = {"row": f"{structure} {rewiring}", "structure": structure, "pruning": "once"}
