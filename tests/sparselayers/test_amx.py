@@ -8,7 +8,14 @@ from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import amx, library
 from sparselayers.backends.native.choice import choose
 from tests import fresh
-from tests.sparselayers.ways import anywhere, blocks, check, given, products
+from tests.sparselayers.ways import (
+    anywhere,
+    blocks,
+    check,
+    check_what_is_not_finite,
+    given,
+    products,
+)
 from tests.workflows.test_threads import at_once
 
 needs_amx = pytest.mark.skipif(
@@ -71,20 +78,7 @@ def test_strides(batch):
 @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("batch", [3, 40])
 def test_what_is_not_finite_reaches_only_what_is_connected(batch, number):
-    way = BACKENDS["amx"]
-    connectivity, values, bias, x, dy = given(anywhere((33, 65)), batch, HALF)
-    x[1, 5] = dy[2, 7] = number
-    mask = connectivity.mask()
-    y = way.forward(x, values, bias, connectivity)
-    dx = way.grad_input(dy, values, connectivity)
-    for found, sample, reached in ((y, 1, mask[:, 5]), (dx, 2, mask[7])):
-        assert torch.equal(~found[sample].isfinite(), reached)
-        others = [row for row in range(batch) if row != sample]
-        assert found[others].isfinite().all()
-    dweights = way.grad_values(dy, x, connectivity)
-    reached = mask.clone()
-    reached[torch.arange(len(mask)) != 7] &= torch.arange(mask.shape[1]) == 5
-    assert torch.equal(~dweights.isfinite(), reached[mask])
+    check_what_is_not_finite("amx", number, *given(anywhere((33, 65)), batch, HALF))
 
 
 @needs_amx

@@ -11,7 +11,17 @@ from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, few_bitmaps, library
 from sparselayers.structures.row_blocks import HEIGHTS
 from tests import instruction_sets
-from tests.sparselayers.ways import ALL, TOLERANCE, anywhere, blocks, check, given, n_of_m, products
+from tests.sparselayers.ways import (
+    ALL,
+    TOLERANCE,
+    anywhere,
+    blocks,
+    check,
+    check_what_is_not_finite,
+    given,
+    n_of_m,
+    products,
+)
 
 pytestmark = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
@@ -119,20 +129,7 @@ def test_single_gradients_are_those_of_all(kind, batch, needs):
 @pytest.mark.parametrize("batch", [3, 11])
 @kinds
 def test_what_is_not_finite_reaches_only_what_is_connected(kind, batch, number, dtype):
-    way = BACKENDS[kind.way]
-    connectivity, values, bias, x, dy = given(kind.of(kind.odd), batch, dtype)
-    x[1, 5] = dy[2, 7] = number
-    mask = connectivity.mask()
-    y = way.forward(x, values, bias, connectivity)
-    dx = way.grad_input(dy, values, connectivity)
-    for found, sample, reached in ((y, 1, mask[:, 5]), (dx, 2, mask[7])):
-        assert torch.equal(~found[sample].isfinite(), reached)
-        others = [row for row in range(batch) if row != sample]
-        assert found[others].isfinite().all()
-    dweights = way.grad_values(dy, x, connectivity)
-    reached = mask.clone()
-    reached[torch.arange(len(mask)) != 7] &= torch.arange(mask.shape[1]) == 5
-    assert torch.equal(~dweights.isfinite(), reached[mask])
+    check_what_is_not_finite(kind.way, number, *given(kind.of(kind.odd), batch, dtype))
 
 
 @pytest.mark.parametrize("way", ANY)

@@ -70,6 +70,23 @@ def check(way, connectivity, values, bias, x, dy):
         )
 
 
+def check_what_is_not_finite(way, number, connectivity, values, bias, x, dy):
+    """Put `number` into x and dy: products have none but where it is connected to."""
+    way = BACKENDS[way]
+    x[1, 5] = dy[2, 7] = number
+    mask = connectivity.mask()
+    y = way.forward(x, values, bias, connectivity)
+    dx = way.grad_input(dy, values, connectivity)
+    for found, sample, reached in ((y, 1, mask[:, 5]), (dx, 2, mask[7])):
+        assert torch.equal(~found[sample].isfinite(), reached)
+        others = [row for row in range(len(x)) if row != sample]
+        assert found[others].isfinite().all()
+    dweights = way.grad_values(dy, x, connectivity)
+    reached = mask.clone()
+    reached[torch.arange(len(mask)) != 7] &= torch.arange(mask.shape[1]) == 5
+    assert torch.equal(~dweights.isfinite(), reached[mask])
+
+
 def costs(**ways):
     """Costs of ways for each connection, the same for every batch."""
     found = {
