@@ -110,13 +110,11 @@ def spoiled(strains: Sequence[Strain]) -> list[int]:
 
 def _waited_for_each_other(strains: Sequence[Strain]) -> bool:
     """Return whether more threads computed than there are cores, and had them all together."""
+    if not strains:
+        return False
     usable = usable_threads()
-    return bool(strains) and all(
-        (
-            statistics.median(strain.computing for strain in strains) > usable,
-            statistics.fmean(strain.cpu for strain in strains) >= HAD * usable,
-        )
-    )
+    computing = statistics.median(strain.computing for strain in strains)
+    return computing > usable and statistics.fmean(s.cpu for s in strains) >= HAD * usable
 
 
 def disturbance(

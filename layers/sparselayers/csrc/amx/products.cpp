@@ -203,7 +203,7 @@ struct Strip {
   char* end() const { return tiles + count * tile_bytes; }
 };
 
-// How many of the rows' first values may be read beyond: none of the last rows of a layer.
+// Whether 64 numbers from any value of the rows before `rows_end` on may reach beyond the last of a layer.
 inline bool at_the_end(const Bitmap& bitmap, int64_t rows_end) {
   return bitmap.starts[rows_end] + 64 > bitmap.starts[bitmap.rows];
 }
