@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import library
-from sparselayers.backends.native.bitmaps import all_finite, rows_of
+from sparselayers.backends.native.bitmaps import rows_of
 from sparselayers.backends.native.bits import bitmap_of
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import address, ready, threads
@@ -52,11 +52,9 @@ class Amx(Backend):
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         x = rows_of(x)
-        if not all_finite(x):
-            return _LANES.forward(x, values, bias, connectivity)
         batch, (outputs, _) = x.shape[0], connectivity.shape
         y = values.new_empty(batch, outputs)
-        _kernels().amx_multiply_bf16(
+        finite = _kernels().amx_multiply_bf16(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             address(bias),
@@ -65,19 +63,17 @@ class Amx(Backend):
             batch,
             y.data_ptr(),
             outputs,
-            row_block(connectivity) == 1,
+            _alike(connectivity),
             _threads(batch, connectivity),
         )
-        return y
+        return y if finite else _LANES.forward(x, values, bias, connectivity)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return dx = dy W."""
         dy = rows_of(dy)
-        if not all_finite(dy):
-            return _LANES.grad_input(dy, values, connectivity)
         batch, (_, inputs) = dy.shape[0], connectivity.shape
         dx = values.new_empty(batch, inputs)
-        _kernels().amx_grad_input_bf16(
+        finite = _kernels().amx_grad_input_bf16(
             bitmap_of(connectivity).kernel,
             values.data_ptr(),
             dy.data_ptr(),
@@ -85,9 +81,10 @@ class Amx(Backend):
             batch,
             dx.data_ptr(),
             inputs,
+            _alike(connectivity),
             _threads(batch, connectivity),
         )
-        return dx
+        return dx if finite else _LANES.grad_input(dy, values, connectivity)
 
     def grad_values(self, dy: Tensor, x: Tensor, connectivity: Connectivity) -> Tensor:
         """Return the gradient of the values."""
@@ -101,6 +98,7 @@ class Amx(Backend):
             x.stride(0),
             dy.shape[0],
             result.data_ptr(),
+            _alike(connectivity),
             _threads(dy.shape[0], connectivity),
         )
         return result
@@ -124,6 +122,11 @@ def _kernels() -> ModuleType:
     if not usable():
         raise ValueError(f"backend 'amx' is not available: {Amx().unavailable()}")
     return ready()
+
+
+def _alike(connectivity: Connectivity) -> bool:
+    """Return whether all rows of a tile have the same connections."""
+    return row_block(connectivity) == _ROWS
 
 
 def places(connectivity: Connectivity) -> int:

@@ -47,29 +47,33 @@ void bind_amx(nb::module_& module) {
 #ifdef SB_WITH_amx
   module.def("amx_multiply_bf16",
              [](const Bitmap& bitmap, uintptr_t values, uintptr_t bias, uintptr_t x, int64_t x_pitch,
-                int64_t batch, uintptr_t y, int64_t y_pitch, bool scattered, int threads) {
+                int64_t batch, uintptr_t y, int64_t y_pitch, bool alike, int threads) {
+               bool finite;
                without_gil([&] {
                  return amx_multiply(bitmap, at<const bfloat16>(values), at<const bfloat16>(bias),
                                      {at<const bfloat16>(x), x_pitch}, batch,
-                                     {at<bfloat16>(y), y_pitch}, scattered, threads);
+                                     {at<bfloat16>(y), y_pitch}, alike, threads, &finite);
                });
+               return finite;
              });
   module.def("amx_grad_input_bf16",
              [](const Bitmap& bitmap, uintptr_t values, uintptr_t dy, int64_t dy_pitch,
-                int64_t batch, uintptr_t dx, int64_t dx_pitch, int threads) {
+                int64_t batch, uintptr_t dx, int64_t dx_pitch, bool alike, int threads) {
+               bool finite;
                without_gil([&] {
                  return amx_grad_input(bitmap, at<const bfloat16>(values),
                                        {at<const bfloat16>(dy), dy_pitch}, batch,
-                                       {at<bfloat16>(dx), dx_pitch}, threads);
+                                       {at<bfloat16>(dx), dx_pitch}, alike, threads, &finite);
                });
+               return finite;
              });
   module.def("amx_grad_values_bf16",
              [](const Bitmap& bitmap, uintptr_t dy, int64_t dy_pitch, uintptr_t x, int64_t x_pitch,
-                int64_t batch, uintptr_t result, int threads) {
+                int64_t batch, uintptr_t result, bool alike, int threads) {
                without_gil([&] {
                  return amx_grad_values(bitmap, {at<const bfloat16>(dy), dy_pitch},
                                         {at<const bfloat16>(x), x_pitch}, batch,
-                                        at<bfloat16>(result), threads);
+                                        at<bfloat16>(result), alike, threads);
                });
              });
 #endif
