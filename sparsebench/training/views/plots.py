@@ -57,7 +57,9 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     for name in structured.EXPERIMENTS:
         usual = experiment.shipped(name).rows[0]
         own = across_machines(_of(finished, name))
-        yield from _by_dataset(name, structures_plot.draw, own, structured.data_of(usual))
+        data = structured.data_of(usual)
+        yield from _by_dataset(name, structures_plot.draw, own, data)
+        yield from _by_dataset(f"{name}-race", structures_plot.race, own, data)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
         ("same-weights", _same_weights, _of(every, "same-weights")),

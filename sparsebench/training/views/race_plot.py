@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,12 +32,17 @@ def of(every: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
                 yield name + _suffix(name, own[0], alone=len(kinds) == 1), draw(own)
 
 
-def draw(own: Sequence[Group]) -> Figure:
+# Of a curve: its name, its line and its colour.
+Look = tuple[str, tuple[str, str]]
+
+
+def draw(own: Sequence[Group], styles: dict[str, Look] | None = None) -> Figure:
     """Return a figure of groups that were trained alike, one panel for each sparsity.
 
     x is the seconds of training alone, or epochs where the dense net was not timed, or nothing.
     The best dense net is in each panel: its curve, and lines at its last and its best accuracy.
-    A dot is where the mean of a method becomes as accurate as the dense net's last one.
+    A dot is where the mean of a method becomes as accurate as the dense net's last one. `styles`
+    says how rows look that are the same thing in every panel; others have a legend in each.
     """
     dense = best_dense(own)
     timed = [group for group in own if group.seconds is not None]
@@ -50,21 +55,35 @@ def draw(own: Sequence[Group]) -> Figure:
         if dense is not None:
             _dense(axes, dense, by_time=by_time)
         members = [g for g in shown if g is not dense and g.setting.sparsity == level]
-        for group, (style, colour) in zip(members, looks(), strict=False):
+        for group, (label, (style, colour)) in _looks(members, styles):
             x, y = _curve(group, by_time=by_time)
-            label = group.setting.row.removesuffix(f" {units.percent(level)}")
             axes.plot(x, y, style, color=colour, label=label, linewidth=1.2)
             if dense is not None and (there := np.flatnonzero(y >= dense.curve[-1])).size:
                 axes.plot(x[there[0]], y[there[0]], "o", color=colour, markersize=4)
         axes.set_title(f"{units.percent(level)} sparse")
         axes.set_xlim(left=0)
         axes.set_xlabel("seconds of training" if by_time else "epochs")
-        axes.legend(loc="lower right", fontsize="x-small")
+        if styles is None:
+            axes.legend(loc="lower right", fontsize="x-small")
+    if styles is not None:
+        named = [axes.get_legend_handles_labels() for axes in panels]
+        once = {label: handle for drawn in named for handle, label in zip(*drawn, strict=True)}
+        figure.legend(once.values(), once.keys(), loc="outside right upper")
     panels[0].set_ylim(*_range([group.curve for group in shown]))
     panels[0].set_ylabel("accuracy in percent")
     title = f"Accuracy against {'seconds' if by_time else 'epochs'}, and what dense ends with"
     plain_head(figure, title, _conditions(own, len(own) - len(timed) if by_time else 0))
     return figure
+
+
+def _looks(
+    members: Sequence[Group], styles: dict[str, Look] | None
+) -> Iterable[tuple[Group, Look]]:
+    """Return the groups of a panel with how each looks."""
+    if styles is not None:
+        return [(group, styles[group.setting.row]) for group in members]
+    labels = [g.setting.row.removesuffix(f" {units.percent(g.setting.sparsity)}") for g in members]
+    return zip(members, zip(labels, looks(), strict=False), strict=True)
 
 
 def _dense(axes: Axes, dense: Group, *, by_time: bool) -> None:

@@ -8,8 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsebench.training.groups import Group, mean_and_deviation
+from sparsebench.training.settings import MLPSetting
+from sparsebench.training.views import race_plot
 from sparsebench.training.views.front import front
-from sparsebench.training.views.structured import structure_of, structured, trained
+from sparsebench.training.views.structured import METHODS, structure_of, structured, trained
 from sparsebench.views import units
 from sparsebench.views.plots.style import (
     BLACK,
@@ -23,9 +25,11 @@ from sparsebench.views.plots.style import (
     plain_head,
 )
 
+BROWN = "#7F4F24"  # a ninth, where seven and grey are not enough
+
 _LOOKS = (
     (BLACK, "*"), (VERMILION, "o"), (BLUE, "s"), (GREEN, "D"), (ORANGE, "^"),
-    (PURPLE, "v"), (SKY, "P"), (GREY, "X"), (BLACK, "p"),
+    (PURPLE, "v"), (SKY, "P"), (GREY, "X"), (BROWN, "p"),
 )  # fmt: skip
 
 
@@ -78,6 +82,29 @@ def draw(own: Sequence[Group]) -> Figure | None:
         "hollow: connections stay, filled: rewired by RigL",
     )
     return figure
+
+
+def race(own: Sequence[Group]) -> Figure | None:
+    """Return accuracy against seconds; None where the dense net was not timed, or nothing else.
+
+    A structure is a colour: dashed where connections stay. Networks that were pruned do not race:
+    they were dense before.
+    """
+    timed = [
+        group
+        for group in own
+        if group.finished and group.seconds is not None and isinstance(group.setting, MLPSetting)
+    ]
+    if {group.setting.model == "dense" for group in timed} != {True, False}:
+        return None
+    structures = list(dict.fromkeys(structure_of(group) for group in own))
+    styles = {}
+    for group in timed:
+        name, rewiring = structure_of(group), _rewiring(group)
+        colour = _LOOKS[structures.index(name) % len(_LOOKS)][0]
+        line = "--" if rewiring == "none" else "-"
+        styles[group.setting.row] = f"{name}, {METHODS[rewiring]}", (line, colour)
+    return race_plot.draw(timed, styles)
 
 
 def _costs(own: Sequence[Group]) -> dict[str, Callable[[Group], float]]:

@@ -140,6 +140,8 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
         "recipe-search": set(),
         "ultra-sparse-search": set(),
         "same-time": {"mnist", "pareto", "same-time"},
+        "structures-mnist": {"structures-mnist", "structures-mnist-race"},
+        "structures-fashion": {"structures-fashion", "structures-fashion-race"},
     }
     assert set(drawn) == expected.get(name, {name})
 
@@ -292,6 +294,21 @@ def test_the_front_of_structures_is_drawn_against_seconds_and_memory():
     assert line.get_xdata().tolist() == [1.0, 1.2, 5.0]  # 8x1, 8x1 with RigL, dense
     assert line.get_ydata().tolist() == pytest.approx([97.9, 98.3, 98.5])
     assert front([(2.0, 1.0), (1.0, 1.0), (3.0, 0.5), (4.0, 2.0)]) == [(1.0, 1.0), (4.0, 2.0)]
+
+
+def test_structures_race_to_what_dense_ends_with():
+    """Seconds of a row are those of its epochs, and a dot is where it is there."""
+    dense, *others = STRUCTURES[0], structured("8x1", 0.99, seconds=1.5), STRUCTURES[1]
+    drawn = dict(plots.of_training([dense, *others]))
+    (axes,) = drawn["structures-mnist-race"].axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert lines["8x1, static"].get_xdata().tolist() == [1.5]
+    assert lines["unstructured, static"].get_xdata().tolist() == [2.0]
+    assert lines["dense, ends with 98.50"].get_xdata().tolist() == [5.0]
+    dots = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [[[1.5, pytest.approx(99.0)]]]  # unstructured ones are never as accurate
+    untimed = [run.model_copy(update={"timing": None}) for run in [dense, *others]]
+    assert "structures-mnist-race" not in dict(plots.of_training(untimed))
 
 
 ULTRA = {row.row: row for row in experiment.shipped("ultra-sparse-mnist").rows}
