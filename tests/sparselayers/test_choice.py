@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import re
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def test_an_estimate_is_linear_in_places_connections_and_batch():
     assert estimate(points, 4, 100, 7) == 510
     assert estimate(points, 8, 100, 7) == 2 * 510
     assert estimate(points, 1, 100, 7) == 170  # no less than the least that was measured
+    assert estimate([Point(2, 1.0, 10.0, call=5.0)], 2, 100, 7) == 175
 
 
 def test_the_least_estimate_is_taken(machine):
@@ -241,7 +243,7 @@ class Ways:
 
     def _way(self, name, seconds):
         def forward(way, x, values, bias, connectivity):
-            self.now += seconds(x.shape[0], connectivity.nnz)
+            self.now += seconds(x.shape[0], connectivity)
             self.tried[name].append(x.shape[0])
 
         def backward(way, dy, x, values, connectivity, needs):
@@ -251,26 +253,33 @@ class Ways:
         return type(name, (), methods)()
 
 
-def test_measuring_tells_places_from_connections(monkeypatch):
-    Ways(monkeypatch, lanes=lambda b, nnz: 1e-8 * b * nnz, bitmaps=lambda b, nnz: 2e-3 * b)
+def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
+    """A slow call made places slow: eight times as much in a layer eight times as large."""
+    Ways(
+        monkeypatch,
+        lanes=lambda b, connectivity: 3e-5 + 1e-8 * b * connectivity.nnz,
+        bitmaps=lambda b, connectivity: 5e-6 + 4e-9 * b * math.prod(connectivity.shape),
+    )
     found = calibration.measure(torch.float32)
     for product in PRODUCTS:
         for point in found.points("lanes", product):
             assert point.connection == pytest.approx(1e-8 * point.batch)
             assert point.place == pytest.approx(0, abs=1e-15)
+            assert point.call == pytest.approx(3e-5)
         twice = 2 if product == "backward" else 1
         for point in found.points("bitmaps", product):
             times = 1 if few_bitmaps.is_few(point.batch) else twice  # one pass for both gradients
-            assert point.place == pytest.approx(times * 2e-3 * point.batch / (512 * 1024))
+            assert point.place == pytest.approx(times * 4e-9 * point.batch)
             assert point.connection == pytest.approx(0, abs=1e-15)
+            assert point.call == pytest.approx(times * 5e-6)
 
 
 def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):
     ways = Ways(
         monkeypatch,
-        lanes=lambda b, nnz: 1e-6 * b,
-        bitmaps=lambda b, nnz: 5e-6 * b,
-        panels=lambda b, nnz: 7e-6 * b,
+        lanes=lambda b, connectivity: 1e-6 * b,
+        bitmaps=lambda b, connectivity: 5e-6 * b,
+        panels=lambda b, connectivity: 7e-6 * b,
     )
     assert calibration.measure(torch.float32).ways == ("lanes", "bitmaps")
     assert max(ways.tried["bitmaps"]) == 512

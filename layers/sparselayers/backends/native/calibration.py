@@ -1,13 +1,13 @@
 """What the ways to compute cost on this machine: measured once, in half a second, and kept.
 
-A small layer is computed by every way, in turns, at two densities: so a way's time for a place of
-the weight and that for a connection are told apart. Row blocks are measured on layers that have
-them, of the least height, N of every M inputs on layers of a half and a quarter of them, at the
-batches that they are for. The least of several times counts, for what else a machine does only
-ever adds to it. What was found is kept in a file of the user's cache, by CPU, instruction set,
-PyTorch, threads and type; where platformdirs is not installed, which knows that place, or the file
-cannot be written, each process measures anew. So it does where other work had the cores meanwhile:
-then the costs of `costs.json` serve.
+A layer is computed by every way, in turns, at two densities, and a tiny one: so a way's time for a
+place of the weight, that for a connection and that for a call are told apart. Row blocks are
+measured on layers that have them, of the least height, N of every M inputs on layers of a half and
+a quarter of them, at the batches that they are for. The least of several times counts, for what
+else a machine does only ever adds to it. What was found is kept in a file of the user's cache, by
+CPU, instruction set, PyTorch, threads and type; where platformdirs is not installed, which knows
+that place, or the file cannot be written, each process measures anew. So it does where other work
+had the cores meanwhile: then the costs of `costs.json` serve.
 
 `SPARSEBENCH_CALIBRATION=off` takes the costs of `costs.json`, the same on every machine.
 """
@@ -15,6 +15,7 @@ then the costs of `costs.json` serve.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import threading
@@ -51,10 +52,11 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 8  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 9  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
+_TINY = 32, 64
 _DENSITIES = 0.5, 0.2
 _BATCHES = 1, 4, 16, 128, 512
 _MOST = {NOfFour.name: MOST, NOfEight.name: MOST}  # of a batch, for ways that serve no larger one
@@ -68,11 +70,12 @@ _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried a
 
 
 class Point(NamedTuple):
-    """The seconds that a place and a connection cost at a batch."""
+    """The seconds that a place, a connection and a call cost at a batch."""
 
     batch: int
     place: float
     connection: float
+    call: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -180,13 +183,20 @@ def batches(way: Way) -> tuple[int, ...]:
 def measure(dtype: torch.dtype) -> Costs:
     """Measure every way, in turns, for `_SECONDS` at most."""
     start = time.perf_counter()
+    shapes, densities = (_SHAPE, _SHAPE, _TINY), (*_DENSITIES, min(_DENSITIES))
     with torch.random.fork_rng([]), torch.no_grad():
         plain, blocks = (
-            [_Probe(_in_blocks(density, height), dtype) for density in _DENSITIES]
+            [
+                _Probe(_in_blocks(shape, density, height), dtype)
+                for shape, density in zip(shapes, densities, strict=True)
+            ]
             for height in (1, min(HEIGHTS))
         )
         groups = {
-            way.name: [_Probe(_in_groups(n, way.m), dtype) for n in reversed(way.n)]
+            way.name: [
+                _Probe(_in_groups(shape, n, way.m), dtype)
+                for shape, n in zip(shapes, (*reversed(way.n), min(way.n)), strict=True)
+            ]
             for way in (NOfFour, NOfEight)
         }
     usable = [way for way in WAYS if way != Amx.name or WAYS[way].supports(_CPU, dtype)]
@@ -199,7 +209,7 @@ def measure(dtype: torch.dtype) -> Costs:
         ways = [way for way in usable if len(found[way]["y"]) == number and batch in batches(way)]
         calls = {
             (way, product, i): call
-            for i in range(len(_DENSITIES))
+            for i in range(len(shapes))
             for way in ways
             for product, call in probes[way][i].calls(way, batch).items()
         }
@@ -207,7 +217,7 @@ def measure(dtype: torch.dtype) -> Costs:
         for way in ways:
             for product in PRODUCTS:
                 if (way, product, 0) in times:
-                    seconds = [times[way, product, i] for i in range(len(_DENSITIES))]
+                    seconds = [times[way, product, i] for i in range(len(shapes))]
                     found[way][product].append(_point(batch, probes[way], seconds))
                 else:
                     each = [found[way][part][-1] for part in ("dx", "dweights")]
@@ -218,18 +228,18 @@ def measure(dtype: torch.dtype) -> Costs:
     return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3))
 
 
-def _in_blocks(density: float, height: int) -> Tensor:
+def _in_blocks(shape: tuple[int, int], density: float, height: int) -> Tensor:
     """Return connections of some density, of which so many outputs share their inputs."""
-    outputs, inputs = _SHAPE
+    outputs, inputs = shape
     mask = torch.rand(outputs // height, inputs, generator=_seeded()) < density
     return mask.repeat_interleave(height, 0)
 
 
-def _in_groups(n: int, m: int) -> Tensor:
+def _in_groups(shape: tuple[int, int], n: int, m: int) -> Tensor:
     """Return connections of each output to `n` of every `m` inputs."""
-    outputs, inputs = _SHAPE
+    outputs, inputs = shape
     drawn = torch.rand(outputs, inputs // m, m, generator=_seeded())
-    return (drawn.argsort(2) < n).view(_SHAPE)
+    return (drawn.argsort(2) < n).view(shape)
 
 
 def _seeded() -> torch.Generator:
@@ -243,7 +253,7 @@ class _Probe:
         row_ptr = torch.zeros(len(mask) + 1, dtype=torch.int32)
         torch.cumsum(mask.sum(1), 0, out=row_ptr[1:])
         col = mask.nonzero()[:, 1].int()
-        self.connectivity = Connectivity.adopt(_SHAPE, row_ptr, col)
+        self.connectivity = Connectivity.adopt((mask.shape[0], mask.shape[1]), row_ptr, col)
         self.values = torch.randn(col.numel(), generator=_seeded()).to(dtype)
         self.bias = torch.zeros(len(mask), dtype=dtype)
 
@@ -287,12 +297,14 @@ def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float
 
 
 def _point(batch: int, layers: list[_Probe], seconds: list[float]) -> Point:
-    """Return the costs of a place and of a connection that explain the times of two layers."""
-    places = _SHAPE[0] * _SHAPE[1]
-    many, few = (layer.connectivity.nnz for layer in layers)
-    connection = max(0.0, (seconds[0] - seconds[1]) / (many - few))
-    place = max(0.0, (seconds[0] - connection * many) / places)
-    return Point(batch, place, connection)
+    """Return the costs that explain the times of two layers of one shape and of a tiny one."""
+    many, few, tiny = (layer.connectivity for layer in layers)
+    places, places_of_tiny = math.prod(many.shape), math.prod(tiny.shape)
+    connection = max(0.0, (seconds[0] - seconds[1]) / (many.nnz - few.nnz))
+    more = seconds[0] - seconds[2] - connection * (many.nnz - tiny.nnz)
+    place = max(0.0, more / (places - places_of_tiny))
+    call = max(0.0, seconds[2] - place * places_of_tiny - connection * tiny.nnz)
+    return Point(batch, place, connection, call)
 
 
 def _all(way: Way, times: dict[Any, float]) -> float:
@@ -301,7 +313,7 @@ def _all(way: Way, times: dict[Any, float]) -> float:
 
 def _sum(one: Point, other: Point) -> Point:
     """Return the costs of one product after the other."""
-    return Point(one.batch, one.place + other.place, one.connection + other.connection)
+    return Point(one.batch, *(a + b for a, b in zip(one[1:], other[1:], strict=True)))
 
 
 def _key(dtype: torch.dtype) -> str:

@@ -1,9 +1,9 @@
 """Which way computes a product: chosen by shape, density, batch, type and machine, in one place.
 
-Every way's time is estimated from what was measured on this machine (see calibration.py): each
-place of the weight and each connection costs it so much, and a batch between two that were measured
-costs what lies between. The way of the least estimate is taken. Where connections are few, the
-lanes are taken without an estimate: no machine is known on which another way is faster there,
+Every way's time is estimated from what was measured on this machine (see calibration.py): a call,
+each place of the weight and each connection cost it so much, and a batch between two that were
+measured costs what lies between. The way of the least estimate is taken. Where connections are few,
+the lanes are taken without an estimate: no machine is known on which another way is faster there,
 unless outputs share their inputs, and row blocks come into question, or tiles for AMX, of which
 then many are empty; or have N of every M of them, and the batch is small.
 """
@@ -102,10 +102,10 @@ def _ways(
 
 
 def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:
-    """Return the estimated seconds of a batch: linear in places, in connections and in between."""
+    """Return the estimated seconds of a batch: linear in places, connections, and the batch."""
     below = max((p for p in points if p.batch <= batch), default=points[0])
     above = min((p for p in points if p.batch >= batch), default=points[-1])
-    low, high = (p.place * places + p.connection * nnz for p in (below, above))
+    low, high = (p.call + p.place * places + p.connection * nnz for p in (below, above))
     if below.batch < above.batch:
         return low + (high - low) * (batch - below.batch) / (above.batch - below.batch)
     return low * max(1.0, batch / below.batch)
