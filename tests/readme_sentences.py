@@ -84,10 +84,7 @@ def span(found: Sequence[float], unit: str) -> str:
 
 def cells(source: str, column: str, rows: str = "", conditions: str = "") -> list[str]:
     """Return the cells of a column of a table, each its value alone, in the rows that are meant."""
-    frame = _table(source, conditions)
-    for condition in filter(None, rows.split(";")):
-        name, _, value = (part.strip() for part in condition.partition("="))
-        frame = frame[frame[name] == value]
+    frame = tables.rows_of(_table(source, conditions), rows)
     return [re.split(r" [(±]", cell)[0].rstrip(units.UNKNOWN) for cell in frame[column] if cell]
 
 

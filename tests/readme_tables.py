@@ -7,7 +7,8 @@ On these pages a table stands between two comments, of which the first says what
 
 that is: the table `measurements` of the records in results/reference/headline; the columns to keep
 (all of them, where none is named); what holds for the cases that count, as `--filter` writes it,
-separated by semicolons. One table sets machines beside each other, and names their records:
+separated by semicolons, or, of records that are no cases, what cells of rows are: `column=cell`.
+One table sets machines beside each other, and names their records:
 
     <!-- figures: machines: Zen 5 = default, Xeon = intel-xeon/default | | batch=1 -->
 
@@ -61,11 +62,21 @@ def body(order: str) -> str:
         folder, _, file = name.rpartition("/")
         table = next(t for t in made(REFERENCE / folder, conditions) if t.name == file)
         frame = table.text
+        if not (REFERENCE / folder / records.FILE_NAME).exists():
+            frame = rows_of(frame, conditions)
     if columns:
         frame = frame[[column.strip() for column in columns.split(",")]]
     header = "| " + " | ".join(frame.columns) + " |\n" + "|---" * len(frame.columns) + "|"
     rows = ("| " + " | ".join(row) + " |" for row in frame.itertuples(index=False))
     return "\n".join((header, *rows))
+
+
+def rows_of(frame: pd.DataFrame, conditions: str) -> pd.DataFrame:
+    """Return the rows whose cells are what is said."""
+    for condition in filter(None, conditions.split(";")):
+        name, _, value = (part.strip() for part in condition.partition("="))
+        frame = frame[frame[name] == value]
+    return frame
 
 
 def made(folder: Path, conditions: str) -> Iterator[Table]:
