@@ -7,8 +7,8 @@ On these pages a table stands between two comments, of which the first says what
 
 that is: the table `measurements` of the records in results/reference/headline; the columns to keep
 (all of them, where none is named); what holds for the cases that count, as `--filter` writes it,
-separated by semicolons, or, of records that are no cases, what cells of rows are: `column=cell`.
-One table sets machines beside each other, and names their records:
+separated by semicolons, or, of records that are no cases, what cells of rows are: `column=cell`,
+where * is anything. One table sets machines beside each other, and names their records:
 
     <!-- figures: machines: Zen 5 = default, Xeon = intel-xeon/default | | batch=1 -->
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
@@ -72,10 +73,10 @@ def body(order: str) -> str:
 
 
 def rows_of(frame: pd.DataFrame, conditions: str) -> pd.DataFrame:
-    """Return the rows whose cells are what is said."""
+    """Return the rows whose cells are what is said: `column=cell`, where * is anything."""
     for condition in filter(None, conditions.split(";")):
         name, _, value = (part.strip() for part in condition.partition("="))
-        frame = frame[frame[name] == value]
+        frame = frame[[fnmatchcase(cell, value) for cell in frame[name]]]
     return frame
 
 

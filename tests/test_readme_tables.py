@@ -5,10 +5,11 @@ And so do the figures in sentences that stand between comments.
 
 import re
 
+import pandas as pd
 import pytest
 
 from tests.readme_sentences import SENTENCE, said, span, updated
-from tests.readme_tables import BLOCK, PAGES, README, ROOT, body
+from tests.readme_tables import BLOCK, PAGES, README, ROOT, body, rows_of
 
 TEXT = README.read_text("utf-8")
 
@@ -67,3 +68,10 @@ def test_columns_and_conditions_choose_what_is_shown():
     order = "intel-xeon/headline/measurements | implementation, time"
     lines = body(f"{order} | phase=inference; implementation=ours").splitlines()
     assert lines == ["| implementation | time |", "|---|---|", "| ours | 1.25 ms° |"]
+
+
+def test_rows_are_chosen_by_their_cells():
+    frame = pd.DataFrame({"row": ["8x1 90%", "8x1 95%", "dense"], "sparsity": ["90%", "95%", ""]})
+    assert rows_of(frame, "row=8x1*").index.tolist() == [0, 1]
+    assert rows_of(frame, "row=8x1*; sparsity=95%").index.tolist() == [1]
+    assert rows_of(frame, "").index.tolist() == [0, 1, 2]
