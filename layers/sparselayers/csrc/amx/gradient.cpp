@@ -8,43 +8,35 @@ namespace sparsebench {
 
 namespace {
 
-// Half a word of features of two samples in turns: pairs of the first 16, and of the others.
-struct Pairs {
-  Register left, right;
-  Pairs(Dense<const bfloat16> from, int64_t sample, int64_t samples, int64_t feature, int64_t features) {
-    const __mmask32 there = first(features - feature);
-    const bfloat16* at = from.data + sample * from.pitch + feature;
-    const Register turns = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
-    const auto read = [&](int64_t i) {
-      return _mm512_permutexvar_epi64(
-          turns, _mm512_maskz_loadu_epi16(sample + i < samples ? there : 0, at + i * from.pitch));
-    };
-    const Register one = read(0), other = read(1);
-    left = _mm512_unpacklo_epi16(one, other), right = _mm512_unpackhi_epi16(one, other);
+// 32 features of samples, zeros where there are none.
+struct Samples {
+  Dense<const bfloat16> from;
+  int64_t samples, feature;
+  __mmask32 there;
+  Samples(Dense<const bfloat16> of, int64_t number, int64_t first_feature, int64_t features)
+      : from(of), samples(number), feature(first_feature), there(first(features - first_feature)) {}
+  const bfloat16* at(int64_t sample) const { return from.data + sample * from.pitch + feature; }
+  Register operator[](int64_t sample) const {
+    return _mm512_maskz_loadu_epi16(sample < samples ? there : 0, at(sample));
   }
 };
 
 // Two tiles of 16 pairs of samples × 16 features.
-inline void pack_samples(Dense<const bfloat16> from, int64_t sample, int64_t samples, int64_t feature,
-                         int64_t features, char* left, char* right) {
+inline void pack_samples(const Samples& from, int64_t sample, char* left, char* right) {
   for (int64_t i = 0; i < 16; ++i) {
-    const Pairs pairs(from, sample + 2 * i, samples, feature, features);
+    const Pairs pairs(from[sample + 2 * i], from[sample + 2 * i + 1]);
     _mm512_store_si512(left + 64 * i, pairs.left);
     _mm512_store_si512(right + 64 * i, pairs.right);
   }
 }
-// Two tiles of 16 features × 32 samples.
-inline void pack_features(Dense<const bfloat16> from, int64_t sample, int64_t samples, int64_t feature,
-                          int64_t features, char* left, char* right) {
+// Two tiles of 16 features × 32 samples. The next features are fetched.
+inline void pack_features(const Samples& from, int64_t sample, char* left, char* right) {
   Register one[16], other[16];
-  const __mmask32 there = first(features - feature);
   for (int64_t i = 0; i < 16; ++i) {
-    const bfloat16* at = from.data + (sample + 2 * i) * from.pitch + feature;
-    const Register even = _mm512_maskz_loadu_epi16(sample + 2 * i < samples ? there : 0, at);
-    const Register odd = _mm512_maskz_loadu_epi16(sample + 2 * i + 1 < samples ? there : 0, at + from.pitch);
+    const Register even = from[sample + 2 * i], odd = from[sample + 2 * i + 1];
     one[i] = _mm512_unpacklo_epi16(even, odd), other[i] = _mm512_unpackhi_epi16(even, odd);
-    _mm_prefetch(at + depth, _MM_HINT_T1);
-    _mm_prefetch(at + depth + from.pitch, _MM_HINT_T1);
+    _mm_prefetch(from.at(sample + 2 * i) + depth, _MM_HINT_T1);
+    _mm_prefetch(from.at(sample + 2 * i + 1) + depth, _MM_HINT_T1);
   }
   // 0 to 3 of every eight features, and 4 to 7.
   transpose(one);
@@ -56,8 +48,8 @@ inline void pack_features(Dense<const bfloat16> from, int64_t sample, int64_t sa
   }
 }
 
-// Products of two features of dy with two of x, which are tiles for all levels of samples: of each with each,
-// or of one with one.
+// Two tiles of features of dy times two of x, or one times one; each has a tile for every 32 samples, one after
+// another.
 void multiply_two(const char* dy, const char* x, int64_t levels, float (*sums)[16][16]) {
   const int64_t next = levels * tile_bytes;
   zero_tile<0>(), zero_tile<1>(), zero_tile<2>(), zero_tile<3>();
@@ -131,7 +123,7 @@ size_t grad_values(const Bitmap& bitmap, Dense<const bfloat16> dy, Dense<const b
           for (int64_t level = 0; level < levels; ++level)
             for (int64_t half = 0; half < 2 * (words.end - left); ++half) {
               char* to = packed_x + (2 * half * levels + level) * tile_bytes;
-              pack_samples(x, level * depth, batch, left * word_places + half * depth, bitmap.columns, to,
+              pack_samples({x, batch, left * word_places + half * depth, bitmap.columns}, level * depth, to,
                            to + levels * tile_bytes);
             }
         }
@@ -148,7 +140,7 @@ size_t grad_values(const Bitmap& bitmap, Dense<const bfloat16> dy, Dense<const b
           any_of(bitmap, {begin, smaller(begin + side, bitmap.rows)}, Alike ? side : 1, words, any[i]);
         }
         for (int64_t level = 0; level < levels; ++level)
-          pack_features(dy, level * depth, batch, top, bitmap.rows, packed_dy + level * tile_bytes,
+          pack_features({dy, batch, top, bitmap.rows}, level * depth, packed_dy + level * tile_bytes,
                         packed_dy + (levels + level) * tile_bytes);
         for (int64_t word = left; word < words.end; ++word) {
           const uint64_t of_word[2] = {any[0][word - left], any[1][word - left]};

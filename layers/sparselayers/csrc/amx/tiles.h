@@ -96,6 +96,16 @@ inline void transpose(Register r[16]) {
   }
 }
 
+// Two rows of 32 numbers in turns: the first 16 pairs, and the others.
+struct Pairs {
+  Register left, right;
+  Pairs(Register one, Register other) {
+    const Register turns = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    one = _mm512_permutexvar_epi64(turns, one), other = _mm512_permutexvar_epi64(turns, other);
+    left = _mm512_unpacklo_epi16(one, other), right = _mm512_unpackhi_epi16(one, other);
+  }
+};
+
 inline void store(char* tile, const Register r[16]) {
   for (int i = 0; i < 16; ++i) _mm512_store_si512(tile + 64 * i, r[i]);
 }

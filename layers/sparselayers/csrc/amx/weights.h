@@ -138,17 +138,15 @@ void lay_out_inputs(const Bitmap& bitmap, const bfloat16* values, Span words, Sp
         const bool left = some & 0xffff, right = some >> 16;
         if (!left && !right) continue;
         char *one = four[2 * half].end(), *other = four[2 * half + 1].end();
-        const Register turns = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
         const Places same[2] = {{row[0], word, half}, {row[rows > side ? side : 0], word, half}};
         const auto places = [&](int64_t r) {
           if (r >= rows) return _mm512_setzero_si512();
           return laid_out<Exactly>(row[r], Alike ? same[r / side] : Places(row[r], word, half));
         };
         for (int64_t r = 0; r < depth; r += 2) {
-          const Register even = _mm512_permutexvar_epi64(turns, places(r));
-          const Register odd = _mm512_permutexvar_epi64(turns, places(r + 1));
-          if (left) _mm512_store_si512(one + 32 * r, _mm512_unpacklo_epi16(even, odd));
-          if (right) _mm512_store_si512(other + 32 * r, _mm512_unpackhi_epi16(even, odd));
+          const Pairs pairs(places(r), places(r + 1));
+          if (left) _mm512_store_si512(one + 32 * r, pairs.left);
+          if (right) _mm512_store_si512(other + 32 * r, pairs.right);
         }
         const int32_t which = static_cast<int32_t>((top - outputs.begin) / depth);
         if (left) four[2 * half].which[four[2 * half].count++] = which;
