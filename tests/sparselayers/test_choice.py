@@ -13,7 +13,7 @@ import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import calibration, few_bitmaps
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
-from sparselayers.backends.native.choice import choose, estimate
+from sparselayers.backends.native.choice import choose, choose_laid_out, estimate
 from sparselayers.cores import cores_left
 from sparselayers.prune.magnitude import prune_to_sparsity
 from tests import fresh
@@ -64,6 +64,24 @@ def test_the_least_estimate_is_taken(machine):
     assert choose("y", 1, third, torch.float32).way == "lanes"
     seconds = choose("y", 51, half, torch.float32).seconds
     assert seconds == {("lanes",): 51 * 900, ("bitmaps",): 51 * 600, ("panels",): 51 * 1200}
+
+
+def test_what_lies_feature_by_feature_is_not_turned_round_for_little(monkeypatch):
+    """Small layers took six times as long by bitmaps as by lanes: the batch was turned."""
+    layer = sl.random((64, 256), sparsity=0.5)
+    turned = 0.8e-9 * 128 * (64 + 256)
+    for more, way in ((1.9 * turned, "lanes"), (2.1 * turned, "bitmaps")):
+        lanes, bitmaps = (2e-4 + more) / 64 / 256, 2e-4 / 64 / 256
+        found = costs(lanes=(lanes, 0.0), bitmaps=(bitmaps, 0.0))
+        for points in (points for products in found.found.values() for points in products.values()):
+            points[:] = [Point(128, points[0].place, 0.0)]
+        monkeypatch.setattr(calibration, "costs", lambda dtype, found=found: found)
+        # One of which nothing is kept.
+        connectivity = sl.Connectivity(layer.shape, layer.row_ptr, layer.col)
+        assert choose("y", 128, connectivity, torch.float32).way == "bitmaps"
+        assert choose_laid_out(128, connectivity, torch.float32) == way
+    few = sl.random((64, 256), sparsity=0.99)
+    assert choose_laid_out(128, few, torch.float32) == "lanes"  # without an estimate
 
 
 def test_gradients_may_take_ways_of_their_own(monkeypatch):

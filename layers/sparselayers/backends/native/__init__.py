@@ -24,7 +24,7 @@ from sparselayers.backends.native import calibration, library, nonzero, short_ch
 from sparselayers.backends.native.amx import Amx
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.calibration import WAYS
-from sparselayers.backends.native.choice import choose
+from sparselayers.backends.native.choice import choose, choose_laid_out
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.library import isa
 from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
@@ -90,7 +90,7 @@ class Native(Backend):
 
     def product(self, x: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
         """Return y = x Wᵀ, laid out feature by feature."""
-        way = choose("y", x.shape[0], connectivity, values.dtype).way
+        way = choose_laid_out(x.shape[0], connectivity, values.dtype)
         return WAYS[way].product(x, values, connectivity)
 
     def grad_input(self, dy: Tensor, values: Tensor, connectivity: Connectivity) -> Tensor:
