@@ -147,6 +147,12 @@ def across_machines(every: Sequence[Group]) -> list[Group]:
     ]
 
 
+def dataset_of(setting: Setting) -> str:
+    """Return the dataset as file names say it, with how much of it was trained on."""
+    whole = setting.dataset.partition("-first")[0]  # of which more may be at hand than is used
+    return f"{whole}-first{setting.images}" if setting.images else setting.dataset
+
+
 def alike(every: Sequence[Group]) -> list[list[Group]]:
     """Return the groups apart by what makes accuracies incomparable, in order.
 

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from sparsebench.training import experiment
-from sparsebench.training.groups import Group, across_machines, groups, mean_and_deviation
+from sparsebench.training.groups import (
+    Group,
+    across_machines,
+    dataset_of,
+    groups,
+    mean_and_deviation,
+)
 from sparsebench.training.published import curve
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import MLPSetting
@@ -44,8 +50,8 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     """Yield a file name and a figure for everything that can be drawn."""
     yield from cifar_plot.of(records)
     yield from text_plot.of(records)
-    digits = [record for record in records if isinstance(record.setting, MLPSetting)]
-    every = [group for group in groups(digits) if group.finished]
+    finished = [group for group in groups(records) if group.finished]
+    every = [group for group in finished if isinstance(group.setting, MLPSetting)]
     known = [group for group in every if comparable(group.setting)]
     if own := [group for group in known if group.setting.experiment == "mnist"]:
         yield "mnist", _published(own, columns=4)
@@ -53,11 +59,10 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         yield "wide", _published(own, columns=1)
     yield from race_plot.of(every)
     yield from topology_plot.of(every)
-    finished = [group for group in groups(records) if group.finished]
     for name in structured.EXPERIMENTS:
         usual = experiment.shipped(name).rows[0]
         own = across_machines(_of(finished, name))
-        data = structured.data_of(usual)
+        data = dataset_of(usual)
         yield from _by_dataset(name, structures_plot.draw, own, data)
         yield from _by_dataset(f"{name}-race", structures_plot.race, own, data)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
@@ -74,8 +79,8 @@ def _by_dataset(
     name: str, draw: Callable[[list[Group]], Figure | None], own: list[Group], usual: str
 ) -> Iterator[tuple[str, Figure]]:
     """Yield a figure for each dataset, named after all but the `usual` one."""
-    for dataset in sorted({structured.data_of(group.setting) for group in own}):
-        members = [group for group in own if structured.data_of(group.setting) == dataset]
+    for dataset in sorted({dataset_of(group.setting) for group in own}):
+        members = [group for group in own if dataset_of(group.setting) == dataset]
         if figure := draw(members):
             yield name + ("" if dataset == usual else f"-{dataset}"), figure
 

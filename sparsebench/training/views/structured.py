@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sparsebench.training.groups import Group
+from sparsebench.training.groups import Group, dataset_of
 from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 from sparsebench.training.views.cifar_tables import NAMES
 
@@ -26,12 +26,6 @@ def structure_of(group: Group) -> str:
     return "dense" if setting.model == "dense" else setting.structure
 
 
-def data_of(setting: Setting) -> str:
-    """Return the dataset as file names say it, with how much of it was trained on."""
-    whole = setting.dataset.partition("-first")[0]  # of which more may be at hand than is used
-    return f"{whole}-first{setting.images}" if setting.images else setting.dataset
-
-
 def trained(own: list[Group]) -> str:
     """Say of the groups of one experiment and dataset what was trained, and how long."""
     setting = next((g.setting for g in own if structure_of(g) != "dense"), own[0].setting)
@@ -39,7 +33,8 @@ def trained(own: list[Group]) -> str:
     if isinstance(setting, MLPSetting):
         return f"{setting.dataset} after {epochs}"
     images = f" on its first {setting.images:,} images" if setting.images else ""
+    data = dataset_of(setting).partition("-")[0]
     return (
-        f"{data_of(setting).partition('-')[0]} by {NAMES[setting.network]}, trained dense{images}, "
+        f"{data} by {NAMES[setting.network]}, trained dense{images}, "
         f"pruned at once and trained for {epochs} more"
     )

@@ -7,11 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training.groups import Group, mean_and_deviation, spread
+from sparsebench.training.groups import Group, dataset_of, mean_and_deviation, spread
 from sparsebench.training.views.structured import (
     METHODS,
     Structured,
-    data_of,
     structure_of,
     structured,
     trained,
@@ -26,9 +25,9 @@ def of(name: str, own: Sequence[Group]) -> list[Table]:
     Groups are one for all machines where they are to count together.
     """
     made = []
-    places = {(data_of(group.setting), group.machine) for group in own}
+    places = {(dataset_of(group.setting), group.machine) for group in own}
     for dataset, machine in sorted(places):
-        members = [g for g in own if (data_of(g.setting), g.machine) == (dataset, machine)]
+        members = [g for g in own if (dataset_of(g.setting), g.machine) == (dataset, machine)]
         numbers = [row for group in members if (row := _row(group, members)) is not None]
         if not numbers:
             continue
