@@ -11,7 +11,7 @@ import torch
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
-from sparselayers.backends.native import calibration, few_bitmaps
+from sparselayers.backends.native import calibration, few_bitmaps, library
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, choose_laid_out, estimate
 from sparselayers.cores import cores_left
@@ -290,6 +290,34 @@ def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
             assert point.place == pytest.approx(times * 4e-9 * point.batch)
             assert point.connection == pytest.approx(0, abs=1e-15)
             assert point.call == pytest.approx(times * 5e-6)
+
+
+@pytest.mark.parametrize(("worth", "alone"), [(0.1e6, 0.0), (0.5e6, 0.408e6), (2e6, 1.63e6)])
+def test_small_products_are_left_to_one_thread_where_others_come_late(
+    threads, monkeypatch, worth, alone
+):
+    """Another thread saves half of the time, and adds what half of some work takes.
+
+    It is looked for at 0.14, 0.29, 0.58 and 1.2 million, and is then between two of them.
+    """
+    threads(2)
+
+    def seconds(batch, connectivity):
+        work = library.work_of_product(batch, connectivity.nnz)
+        one = library.threads_of_product(batch, connectivity.nnz, torch.float32) == 1
+        return work if one else (work + worth) / 2
+
+    monkeypatch.setattr(library, "_alone", {})
+    Ways(monkeypatch, lanes=seconds)
+    found = calibration.measure(torch.float32)
+    assert found.alone == pytest.approx(alone, rel=0.05)
+    kept = Calibration()
+    monkeypatch.setattr(kept, "stored", lambda: {calibration._key(torch.float32): found})
+    kept.costs(torch.float32)
+    nnz = max(int(alone), 2 * library.WORTH_A_THREAD) // 44
+    assert library.threads_of_product(128, int(0.9 * nnz), torch.float32) == 1
+    assert library.threads_of_product(128, int(1.1 * nnz), torch.float32) == 2
+    assert library.threads_of_product(4, 10**5, torch.float32) == 2  # a few rows: little to fetch
 
 
 def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):

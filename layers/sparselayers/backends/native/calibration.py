@@ -3,11 +3,13 @@
 A layer is computed by every way, in turns, at two densities, and a tiny one: so a way's time for a
 place of the weight, that for a connection and that for a call are told apart. Row blocks are
 measured on layers that have them, of the least height, N of every M inputs on layers of a half and
-a quarter of them, at the batches that they are for. The least of several times counts, for what
-else a machine does only ever adds to it. What was found is kept in a file of the user's cache, by
-CPU, instruction set, PyTorch, threads and type; where platformdirs is not installed, which knows
-that place, or the file cannot be written, each process measures anew. So it does where other work
-had the cores meanwhile: then the costs of `costs.json` serve.
+a quarter of them, at the batches that they are for. How much work several threads are worth
+starting for is found on layers of few outputs: it depends on how far the cores are from each other.
+The least of several times counts, for what else a machine does only ever adds to it. What was found
+is kept in a file of the user's cache, by CPU, instruction set, PyTorch, threads and type; where
+platformdirs is not installed, which knows that place, or the file cannot be written, each process
+measures anew. So it does where other work had the cores meanwhile: then the costs of `costs.json`
+serve.
 
 `SPARSEBENCH_CALIBRATION=off` takes the costs of `costs.json`, the same on every machine.
 """
@@ -52,7 +54,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 9  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 10  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
@@ -66,6 +68,7 @@ _TRIES = 2  # while other work has the cores
 # How often a thread may have to leave its core: in a second, and at any rate. Nobody's on two cores
 # that are free: 20; beside two others that want them: 120.
 _LEFT, _LEFT_ANYWAY = 60.0, 20
+_OF_FEW_OUTPUTS = 64, 128, 256, 512  # with as many inputs as the third, at the fewer connections
 _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
 
 
@@ -80,11 +83,15 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs of every way and product by batch, where they are from, and the time they took."""
+    """The costs of every way and product by batch, where they are from, and the time they took.
+
+    `alone` is the work below which a product is faster on one thread than on all: see library.py.
+    """
 
     found: dict[Way, dict[Product, list[Point]]]
     source: str
     seconds: float
+    alone: float = 0.0
 
     @property
     def ways(self) -> tuple[Way, ...]:
@@ -134,6 +141,7 @@ class Calibration:
             found = self.stored().get(key)
             if found is None:
                 found = self._measured(dtype, key, threads)
+            library.leave_alone(threads, dtype, found.alone)
             self._known[short] = found
             return found
 
@@ -225,7 +233,8 @@ def measure(dtype: torch.dtype) -> Costs:
             if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
                 found[way]["y"].pop()  # it is not tried further
     whole = {way: points for way, points in found.items() if len(points["y"]) == len(batches(way))}
-    return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3))
+    alone = _alone(dtype)
+    return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3), alone)
 
 
 def _in_blocks(shape: tuple[int, int], density: float, height: int) -> Tensor:
@@ -296,6 +305,33 @@ def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float
     return least
 
 
+def _alone(dtype: torch.dtype) -> float:
+    """Return from how much work on all threads are faster than one, x arranged for each call."""
+    threads, batch = torch.get_num_threads(), 128
+    slower = 0.0
+    if threads == 1:
+        return slower
+    for outputs in _OF_FEW_OUTPUTS:
+        with torch.random.fork_rng([]):
+            shape = outputs, _OF_FEW_OUTPUTS[2]
+            layer = _Probe(_in_blocks(shape, min(_DENSITIES), 1), dtype)
+        call = layer.calls("lanes", batch)["y"]
+
+        def on(work: float, call: Callable[[], Any] = call) -> None:
+            library.leave_alone(threads, dtype, work)
+            call()
+
+        # Not in turns: a call on one thread would have to fetch what one on all has left elsewhere.
+        of_all, of_one = (
+            _least({work: partial(on, work)}, math.inf)[work] for work in (0.0, math.inf)
+        )
+        if of_all < of_one:
+            break
+        slower = float(library.work_of_product(batch, layer.connectivity.nnz))
+    library.leave_alone(threads, dtype, 0.0)
+    return min(math.sqrt(2) * slower, library.ALONE_AT_MOST)
+
+
 def _point(batch: int, layers: list[_Probe], seconds: list[float]) -> Point:
     """Return the costs that explain the times of two layers of one shape and of a tiny one."""
     many, few, tiny = (layer.connectivity for layer in layers)
@@ -340,7 +376,7 @@ def _cpu_name() -> str:
 
 
 def _written(costs: Costs) -> dict[str, Any]:
-    return {"found": costs.found, "seconds": costs.seconds}
+    return {"found": costs.found, "seconds": costs.seconds, "alone": costs.alone}
 
 
 def _read(written: dict[str, Any]) -> Costs:
@@ -349,7 +385,8 @@ def _read(written: dict[str, Any]) -> Costs:
         for way, products in written["found"].items()
         if way in WAYS
     }
-    return Costs(found, "measured on this machine", float(written["seconds"]))
+    seconds, alone = float(written["seconds"]), float(written.get("alone", 0.0))
+    return Costs(found, "measured on this machine", seconds, alone)
 
 
 @cache

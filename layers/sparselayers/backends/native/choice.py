@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from sparselayers.backends.base import Backend
-from sparselayers.backends.native import amx, bits, calibration, row_blocks
+from sparselayers.backends.native import amx, bits, calibration, library, row_blocks
 from sparselayers.backends.native.calibration import Point, Product, Way
 from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
@@ -73,6 +73,8 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     nnz = connectivity.nnz
     ways, reason = _ways(batch, connectivity, dtype)
     if ways == ("lanes",):
+        if dtype in _FEW and library.may_be_alone(batch, nnz):
+            calibration.costs(dtype)  # which says for how many threads there is work enough
         return Choice(_both("lanes", product), reason, {})
     costs = calibration.costs(dtype)
     ways = tuple(way for way in costs.ways if way in ways)

@@ -24,7 +24,7 @@ class Few(Short):
     """The products of a few rows, which have the inputs that are zero skipped where that gains."""
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
-        threads = threads_of_product(batch, connectivity.nnz)
+        threads = threads_of_product(batch, connectivity.nnz, dtype)
         super().__init__(batch, connectivity, dtype, rows_of(connectivity), threads)
         self._may_skip = nonzero.may_gain(batch, connectivity, dtype)
         kernels = library.loops(dtype, "few_multiply", "few_backward")
@@ -89,5 +89,5 @@ def is_small(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> bool
     unit = arranging.unit(batch, dtype)
     if batch > unit or batch * max(connectivity.shape) > WORTH_A_THREAD:
         return False
-    sums = threads_of_product(batch, connectivity.nnz) * connectivity.shape[1] * unit
+    sums = threads_of_product(batch, connectivity.nnz, dtype) * connectivity.shape[1] * unit
     return bool(sums <= 2 * connectivity.nnz)

@@ -85,7 +85,7 @@ class Lanes(OneBackward):
             batch,
             result.data_ptr(),
             *result.stride(),
-            threads_of_product(batch, values.numel()),
+            threads_of_product(batch, values.numel(), values.dtype),
         )
 
     def backward(
@@ -137,7 +137,7 @@ class Lanes(OneBackward):
             *_place(gradients.input),
             address(gradients.values),
             address(gradients.bias),
-            threads_of_product(batch, connectivity.nnz),
+            threads_of_product(batch, connectivity.nnz, values.dtype),
         )
         return gradients
 
@@ -168,7 +168,7 @@ def _backward_narrow(
         *_place(gradients.input),
         address(gradients.values),
         address(gradients.bias),
-        threads_of_product(batch, connectivity.nnz),
+        threads_of_product(batch, connectivity.nnz, values.dtype),
     )
 
 

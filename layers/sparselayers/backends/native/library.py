@@ -69,9 +69,36 @@ def threads(moved: int) -> int:
     return min(torch.get_num_threads(), max(1, moved // WORTH_A_THREAD))
 
 
-def threads_of_product(batch: int, nnz: int) -> int:
-    """Return the same for a product: a connection is some work by itself, and more for a batch."""
-    return threads(nnz * (12 + batch // 4))
+def work_of_product(batch: int, nnz: int) -> int:
+    """Return what a product moves: a connection is some work by itself, and more for a batch."""
+    return nnz * (12 + batch // 4)
+
+
+def threads_of_product(batch: int, nnz: int, dtype: torch.dtype) -> int:
+    """Return how many threads are worth starting for a product.
+
+    Of a batch that is arranged first, the others have to fetch what one has written.
+    """
+    work = work_of_product(batch, nnz)
+    if batch > _FETCHED_FROM and work < _alone.get((torch.get_num_threads(), dtype), 0):
+        return 1
+    return threads(work)
+
+
+def may_be_alone(batch: int, nnz: int) -> bool:
+    """Return whether such a product may take one thread because of that, wherever it is."""
+    small = 0 < work_of_product(batch, nnz) < ALONE_AT_MOST
+    return small and batch > _FETCHED_FROM and torch.get_num_threads() > 1
+
+
+_FETCHED_FROM = 4  # of a few rows there is little to fetch
+ALONE_AT_MOST = 1.7e6  # work up to which it is looked for (calibration.py)
+_alone: dict[tuple[int, torch.dtype], float] = {}
+
+
+def leave_alone(number: int, dtype: torch.dtype, work: float) -> None:
+    """Have products of less work than that take one thread, where there are so many."""
+    _alone[number, dtype] = work
 
 
 def address(tensor: Tensor | None) -> int:

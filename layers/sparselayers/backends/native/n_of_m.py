@@ -53,7 +53,7 @@ class NOfM(Compiled, OneBackward):
             x.shape[0],
             y.data_ptr(),
             outputs,
-            threads_of_product(x.shape[0], values.numel()),
+            threads_of_product(x.shape[0], values.numel(), values.dtype),
         )
         return y
 
@@ -92,7 +92,10 @@ class NOfM(Compiled, OneBackward):
             inputs,
             address(found.values),
             # Each adds up a dx of its own: all of them are less work than the connections.
-            min(threads_of_product(batch, connectivity.nnz), 1 + outputs // (4 * max(1, batch))),
+            min(
+                threads_of_product(batch, connectivity.nnz, values.dtype),
+                1 + outputs // (4 * max(1, batch)),
+            ),
         )
         return found
 

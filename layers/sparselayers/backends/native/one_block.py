@@ -24,7 +24,7 @@ class OneBlock(Short):
     """The products of one block, which are all made of it as it is arranged."""
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
-        shared = threads_of_product(batch, connectivity.nnz)
+        shared = threads_of_product(batch, connectivity.nnz, dtype)
         self._by_bits = lane_bits.serve(batch, dtype, connectivity)
         told = told_of(connectivity, by_bits=self._by_bits)
         super().__init__(batch, connectivity, dtype, told, shared)

@@ -77,7 +77,7 @@ class RowBlocks(Compiled, OneBackward):
             batch,
             *_place(found.input),
             address(found.values),
-            threads_of_product(batch, connectivity.nnz),
+            threads_of_product(batch, connectivity.nnz, values.dtype),
         )
         return found
 
@@ -158,7 +158,7 @@ def _multiply(
         *_place(x),
         x.shape[0],
         *_place(y),
-        threads_of_product(x.shape[0], values.numel()),
+        threads_of_product(x.shape[0], values.numel(), values.dtype),
     )
 
 
