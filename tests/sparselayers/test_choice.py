@@ -292,13 +292,14 @@ def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
             assert point.call == pytest.approx(times * 5e-6)
 
 
-@pytest.mark.parametrize(("worth", "alone"), [(0.1e6, 0.0), (0.5e6, 0.408e6), (2e6, 1.63e6)])
+@pytest.mark.parametrize(("worth", "alone"), [(0.1e6, 0.0), (0.5e6, 0.408e6), (3e6, 1.63e6)])
 def test_small_products_are_left_to_one_thread_where_others_come_late(
     threads, monkeypatch, worth, alone
 ):
     """Another thread saves half of the time, and adds what half of some work takes.
 
-    It is looked for at 0.14, 0.29, 0.58 and 1.2 million, and is then between two of them.
+    It is looked for at 0.14, 0.29, 0.58 and 1.2 million, and is then above the last at which all
+    threads take 1.2 times as long.
     """
     threads(2)
 
@@ -317,6 +318,8 @@ def test_small_products_are_left_to_one_thread_where_others_come_late(
     nnz = max(int(alone), 2 * library.WORTH_A_THREAD) // 44
     assert library.threads_of_product(128, int(0.9 * nnz), torch.float32) == 1
     assert library.threads_of_product(128, int(1.1 * nnz), torch.float32) == 2
+    both = library.threads_of_product(128, int(0.9 * nnz), torch.float32, products=2)
+    assert both == (2 if alone else 1)  # without it, what a thread is worth counts, as it did
     assert library.threads_of_product(4, 10**5, torch.float32) == 2  # a few rows: little to fetch
 
 

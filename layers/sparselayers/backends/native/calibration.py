@@ -54,7 +54,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 10  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 11  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
@@ -68,6 +68,7 @@ _TRIES = 2  # while other work has the cores
 # How often a thread may have to leave its core: in a second, and at any rate. Nobody's on two cores
 # that are free: 20; beside two others that want them: 120.
 _LEFT, _LEFT_ANYWAY = 60.0, 20
+_CLEARLY = 1.2  # times as long as on one thread: work is not left to one for less
 _OF_FEW_OUTPUTS = 64, 128, 256, 512  # with as many inputs as the third, at the fewer connections
 _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
 
@@ -306,7 +307,7 @@ def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float
 
 
 def _alone(dtype: torch.dtype) -> float:
-    """Return from how much work on all threads are faster than one, x arranged for each call."""
+    """Return from how much work on one thread is not clearly faster, x arranged for each call."""
     threads, batch = torch.get_num_threads(), 128
     slower = 0.0
     if threads == 1:
@@ -325,7 +326,7 @@ def _alone(dtype: torch.dtype) -> float:
         of_all, of_one = (
             _least({work: partial(on, work)}, math.inf)[work] for work in (0.0, math.inf)
         )
-        if of_all < of_one:
+        if of_all < _CLEARLY * of_one:
             break
         slower = float(library.work_of_product(batch, layer.connectivity.nnz))
     library.leave_alone(threads, dtype, 0.0)

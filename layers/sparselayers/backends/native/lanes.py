@@ -137,7 +137,7 @@ class Lanes(OneBackward):
             *_place(gradients.input),
             address(gradients.values),
             address(gradients.bias),
-            threads_of_product(batch, connectivity.nnz, values.dtype),
+            threads_of_product(batch, connectivity.nnz, values.dtype, products=2),
         )
         return gradients
 
@@ -168,7 +168,7 @@ def _backward_narrow(
         *_place(gradients.input),
         address(gradients.values),
         address(gradients.bias),
-        threads_of_product(batch, connectivity.nnz, values.dtype),
+        threads_of_product(batch, connectivity.nnz, values.dtype, products=2),
     )
 
 

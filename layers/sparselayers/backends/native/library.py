@@ -74,13 +74,13 @@ def work_of_product(batch: int, nnz: int) -> int:
     return nnz * (12 + batch // 4)
 
 
-def threads_of_product(batch: int, nnz: int, dtype: torch.dtype) -> int:
-    """Return how many threads are worth starting for a product.
+def threads_of_product(batch: int, nnz: int, dtype: torch.dtype, *, products: int = 1) -> int:
+    """Return how many threads are worth starting for a product, or for several at once.
 
     Of a batch that is arranged first, the others have to fetch what one has written.
     """
     work = work_of_product(batch, nnz)
-    if batch > _FETCHED_FROM and work < _alone.get((torch.get_num_threads(), dtype), 0):
+    if batch > _FETCHED_FROM and products * work < _alone.get((torch.get_num_threads(), dtype), 0):
         return 1
     return threads(work)
 

@@ -28,6 +28,7 @@ class OneBlock(Short):
         self._by_bits = lane_bits.serve(batch, dtype, connectivity)
         told = told_of(connectivity, by_bits=self._by_bits)
         super().__init__(batch, connectivity, dtype, told, shared)
+        self._threads_of_both = threads_of_product(batch, connectivity.nnz, dtype, products=2)
         self._strides = 1, batch
         kernels = library.loops(dtype, "pack", "multiply", "backward")
         self._pack, self._multiply = kernels.pack, kernels.multiply
@@ -98,7 +99,7 @@ class OneBlock(Short):
             1,
             0 if dvalues is None else dvalues.data_ptr(),
             0 if dbias is None else dbias.data_ptr(),
-            self._threads,
+            self._threads_of_both,
         )
         return found
 

@@ -77,7 +77,7 @@ class RowBlocks(Compiled, OneBackward):
             batch,
             *_place(found.input),
             address(found.values),
-            threads_of_product(batch, connectivity.nnz, values.dtype),
+            threads_of_product(batch, connectivity.nnz, values.dtype, products=2),
         )
         return found
 
