@@ -49,6 +49,15 @@ def choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) 
 
     Estimates are for rows. What some ways have to turn round for that, the lanes need not.
     """
+    key = "laid out", batch, dtype, torch.get_num_threads()
+    found: Way | None = connectivity.derived(key)
+    if found is not None:
+        return found
+    make = partial(_choose_laid_out, batch, connectivity, dtype)
+    return connectivity.derive(key, make, at_most=_KEPT)
+
+
+def _choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Way:
     choice = choose("y", batch, connectivity, dtype)
     turned = _TURNING * batch * sum(connectivity.shape)
 
@@ -57,8 +66,7 @@ def choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) 
         turns = 0 if way == Panels.name else 1 if product is Backend.product else -1
         return choice.seconds[way,] + turns * turned
 
-    ways = [way for (way,) in choice.seconds]
-    return min(ways, key=seconds) if choice.way in ways else choice.way
+    return min((way for (way,) in choice.seconds), key=seconds, default=choice.way)
 
 
 # Seconds that a number of x and of y takes to be laid out the other way: measured on an Intel Xeon.
