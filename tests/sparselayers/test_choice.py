@@ -14,6 +14,7 @@ from sparselayers.backends import BACKENDS, native
 from sparselayers.backends.native import calibration, few_bitmaps, library
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, choose_laid_out, estimate
+from sparselayers.backends.native.probe import PRODUCTS
 from sparselayers.cores import cores_left
 from sparselayers.prune.magnitude import prune_to_sparsity
 from tests import fresh
@@ -21,7 +22,6 @@ from tests import fresh
 pytestmark = pytest.mark.skipif(
     BACKENDS["native"].unavailable() is not None, reason="the C++ kernels were not built"
 )
-PRODUCTS = calibration.PRODUCTS
 
 
 def costs(**ways):
@@ -268,7 +268,7 @@ class Ways:
             forward(way, dy, values, None, connectivity)
 
         methods = {"forward": forward, "backward": backward, "arrange": lambda way, x, _: x}
-        return type(name, (), methods)()
+        return type(name, (), methods | {"name": name})()
 
 
 def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
@@ -290,6 +290,23 @@ def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
             assert point.place == pytest.approx(times * 4e-9 * point.batch)
             assert point.connection == pytest.approx(0, abs=1e-15)
             assert point.call == pytest.approx(times * 5e-6)
+
+
+def test_what_a_way_has_to_fetch_after_another_is_no_part_of_its_call(monkeypatch):
+    """In turns small layers' lanes were held for five times as slow as they are."""
+    latest = [None]
+
+    def takes(name, warm, cold):
+        def seconds(batch, connectivity):
+            before, latest[0] = latest[0], (name, connectivity)
+            return warm if before == (name, connectivity) else cold
+
+        return seconds
+
+    Ways(monkeypatch, lanes=takes("lanes", 1e-5, 6e-5), bitmaps=takes("bitmaps", 1.2e-5, 2e-5))
+    found = calibration.measure(torch.float32)
+    assert [p.call for p in found.points("lanes", "y")] == pytest.approx(5 * [1e-5])
+    assert [p.call for p in found.points("bitmaps", "y")] == pytest.approx(5 * [1.2e-5])
 
 
 @pytest.mark.parametrize(("worth", "alone"), [(0.1e6, 0.0), (0.5e6, 0.408e6), (3e6, 1.63e6)])

@@ -7,6 +7,7 @@ import sparselayers as sl
 from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, library, n_of_m
 from sparselayers.backends.native.choice import choose
+from sparselayers.backends.native.probe import PRODUCTS
 from sparselayers.structures import groups as structure
 from sparselayers.structures.groups import of_every
 from tests import instruction_sets
@@ -114,7 +115,7 @@ def test_never_chosen_for_others_nor_where_it_is_slower(monkeypatch):
     made = costs(lanes=2e-6, bitmaps=3e-6, n_of_4=1e-6, n_of_8=1e-6)
     monkeypatch.setattr(calibration, "costs", lambda dtype: made)
     at_random = sl.random((256, 64), sparsity=0.5)
-    for product in calibration.PRODUCTS:
+    for product in PRODUCTS:
         for other in drawn((256, 64), 3, 4), drawn((256, 64), 1, 8), at_random:
             assert set(choose(product, 1, other, torch.float32).ways) == {"lanes"}
     assert choose("y", 1, drawn((256, 64), 2), torch.float64).way == "lanes"

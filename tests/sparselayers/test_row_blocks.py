@@ -7,6 +7,7 @@ import sparselayers as sl
 from sparselayers.backends import BACKENDS
 from sparselayers.backends.native import calibration, library
 from sparselayers.backends.native.choice import choose
+from sparselayers.backends.native.probe import PRODUCTS
 from sparselayers.structures import row_blocks as structure
 from sparselayers.structures.row_blocks import row_block
 from tests import instruction_sets
@@ -139,7 +140,7 @@ def test_never_chosen_without_blocks_nor_where_they_are_slower(monkeypatch, spar
     assert choose("y", 8, blocks((64, 30), 8, 1 - sparsity), torch.float32).way == "lanes"
     made = costs(lanes=2e-6, row_blocks=1e-6)
     at_random = sl.random((64, 30), sparsity=sparsity)
-    for product in calibration.PRODUCTS:
+    for product in PRODUCTS:
         assert "row_blocks" not in choose(product, 8, at_random, torch.float32).ways
     assert choose("y", 8, blocks((64, 30), 8), torch.float64).way == "lanes"
 

@@ -6,8 +6,8 @@ import torch
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS
-from sparselayers.backends.native import calibration
 from sparselayers.backends.native.calibration import Costs, Point
+from sparselayers.backends.native.probe import PRODUCTS
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 ALL = (True, True, True)
@@ -90,7 +90,6 @@ def check_what_is_not_finite(way, number, connectivity, values, bias, x, dy):
 def costs(**ways):
     """Costs of ways for each connection, the same for every batch."""
     found = {
-        way: {product: [Point(1, 0.0, each)] for product in calibration.PRODUCTS}
-        for way, each in ways.items()
+        way: {product: [Point(1, 0.0, each)] for product in PRODUCTS} for way, each in ways.items()
     }
     return Costs(found, "made up", 0.0)

@@ -1,7 +1,9 @@
 """What the ways to compute cost on this machine: measured once, in half a second, and kept.
 
-A layer is computed by every way, in turns, at two densities, and a tiny one: so a way's time for a
-place of the weight, that for a connection and that for a call are told apart. Row blocks are
+A layer is computed by every way at two densities, and a tiny one: so a way's time for a place of
+the weight, that for a connection and that for a call are told apart. Ways take turns, each a few
+times in a row: as one takes over it has to fetch what the others drove out of the caches, which
+takes small products several times as long as they take in use. Row blocks are
 measured on layers that have them, of the least height, N of every M inputs on layers of a half and
 a quarter of them, at the batches that they are for. How much work several threads are worth
 starting for is found on layers of few outputs: it depends on how far the cores are from each other.
@@ -27,26 +29,23 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from sparselayers.backends import kept
 from sparselayers.backends.base import Backend
-from sparselayers.backends.native import few_bitmaps, library
+from sparselayers.backends.native import library
 from sparselayers.backends.native.amx import Amx
 from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
+from sparselayers.backends.native.probe import PRODUCTS, Probe, Product, in_blocks, in_groups
 from sparselayers.backends.native.row_blocks import RowBlocks
-from sparselayers.connectivity import Connectivity
 from sparselayers.cores import cores_left
 from sparselayers.structures.row_blocks import HEIGHTS
 
-Product = Literal["y", "dx", "dweights", "backward"]
-PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
 Way = str
 WAYS: dict[Way, Backend] = {
     way.name: way
@@ -54,7 +53,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 11  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 12  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
@@ -62,8 +61,10 @@ _TINY = 32, 64
 _DENSITIES = 0.5, 0.2
 _BATCHES = 1, 4, 16, 128, 512
 _MOST = {NOfFour.name: MOST, NOfEight.name: MOST}  # of a batch, for ways that serve no larger one
-_SECONDS = 0.3  # for all of it: no round begins later
+_SECONDS = 0.25  # for all of it: no round begins later
 _ROUNDS = 7
+_IN_A_ROW = 5  # calls of a way before it is another's turn; but two where that takes longer than
+_A_ROW = 1e-3  # seconds
 _TRIES = 2  # while other work has the cores
 # How often a thread may have to leave its core: in a second, and at any rate. Nobody's on two cores
 # that are free: 20; beside two others that want them: 120.
@@ -196,14 +197,14 @@ def measure(dtype: torch.dtype) -> Costs:
     with torch.random.fork_rng([]), torch.no_grad():
         plain, blocks = (
             [
-                _Probe(_in_blocks(shape, density, height), dtype)
+                Probe(in_blocks(shape, density, height), dtype)
                 for shape, density in zip(shapes, densities, strict=True)
             ]
             for height in (1, min(HEIGHTS))
         )
         groups = {
             way.name: [
-                _Probe(_in_groups(shape, n, way.m), dtype)
+                Probe(in_groups(shape, n, way.m), dtype)
                 for shape, n in zip(shapes, (*reversed(way.n), min(way.n)), strict=True)
             ]
             for way in (NOfFour, NOfEight)
@@ -220,7 +221,7 @@ def measure(dtype: torch.dtype) -> Costs:
             (way, product, i): call
             for i in range(len(shapes))
             for way in ways
-            for product, call in probes[way][i].calls(way, batch).items()
+            for product, call in probes[way][i].calls(WAYS[way], batch).items()
         }
         times = _least(calls, start + _SECONDS * share)
         for way in ways:
@@ -238,71 +239,29 @@ def measure(dtype: torch.dtype) -> Costs:
     return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3), alone)
 
 
-def _in_blocks(shape: tuple[int, int], density: float, height: int) -> Tensor:
-    """Return connections of some density, of which so many outputs share their inputs."""
-    outputs, inputs = shape
-    mask = torch.rand(outputs // height, inputs, generator=_seeded()) < density
-    return mask.repeat_interleave(height, 0)
-
-
-def _in_groups(shape: tuple[int, int], n: int, m: int) -> Tensor:
-    """Return connections of each output to `n` of every `m` inputs."""
-    outputs, inputs = shape
-    drawn = torch.rand(outputs, inputs // m, m, generator=_seeded())
-    return (drawn.argsort(2) < n).view(shape)
-
-
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
-class _Probe:
-    """A small layer of connections that are given as a mask."""
-
-    def __init__(self, mask: Tensor, dtype: torch.dtype) -> None:
-        row_ptr = torch.zeros(len(mask) + 1, dtype=torch.int32)
-        torch.cumsum(mask.sum(1), 0, out=row_ptr[1:])
-        col = mask.nonzero()[:, 1].int()
-        self.connectivity = Connectivity.adopt((mask.shape[0], mask.shape[1]), row_ptr, col)
-        self.values = torch.randn(col.numel(), generator=_seeded()).to(dtype)
-        self.bias = torch.zeros(len(mask), dtype=dtype)
-
-    def calls(self, name: Way, batch: int) -> dict[Product, Callable[[], Any]]:
-        """Return what computes each product by the way called `name`."""
-        way, values, connectivity = WAYS[name], self.values, self.connectivity
-        x = values.new_ones(batch, connectivity.shape[1])
-        dy = values.new_ones(batch, connectivity.shape[0])
-        backward = partial(way.backward, dy, x, values, connectivity)
-
-        def forward() -> None:
-            way.forward(way.arrange(x, connectivity), values, self.bias, connectivity)
-
-        return {
-            "y": forward,
-            "dx": partial(backward, needs=(True, False, False)),
-            "dweights": partial(backward, needs=(False, True, False)),
-            # Others have no pass for both gradients.
-            **(
-                {"backward": partial(backward, needs=(True, True, False))}
-                if name in (Lanes.name, RowBlocks.name, NOfFour.name, NOfEight.name)
-                or (name == Bitmaps.name and few_bitmaps.is_few(batch))
-                else {}
-            ),
-        }
-
-
 def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float]:
-    """Return the least time of each, in rounds that take all in turn."""
-    least = dict.fromkeys(calls, float("inf"))
+    """Return the least time of each, in rounds that take all in turn, each some times in a row."""
+    least = dict.fromkeys(calls, math.inf)
     with torch.no_grad():
-        for number in range(_ROUNDS + 1):
-            if number > 1 and time.perf_counter() > until:
+        for call in calls.values():
+            call()  # which makes what is derived from the connections
+        for number in range(_ROUNDS):
+            if number and time.perf_counter() > until:
                 break
             for key, call in calls.items():
-                begin = time.perf_counter()
-                call()
-                if number:  # the first makes what is derived from the connections
-                    least[key] = min(least[key], time.perf_counter() - begin)
+                least[key] = min(least[key], _least_in_a_row(call))
+    return least
+
+
+def _least_in_a_row(call: Callable[[], Any]) -> float:
+    least, start = math.inf, time.perf_counter()
+    begin = start
+    for number in range(_IN_A_ROW):
+        if number > 1 and begin - start > _A_ROW:
+            break
+        call()
+        end = time.perf_counter()
+        least, begin = min(least, end - begin), end
     return least
 
 
@@ -315,8 +274,8 @@ def _alone(dtype: torch.dtype) -> float:
     for outputs in _OF_FEW_OUTPUTS:
         with torch.random.fork_rng([]):
             shape = outputs, _OF_FEW_OUTPUTS[2]
-            layer = _Probe(_in_blocks(shape, min(_DENSITIES), 1), dtype)
-        call = layer.calls("lanes", batch)["y"]
+            layer = Probe(in_blocks(shape, min(_DENSITIES), 1), dtype)
+        call = layer.calls(WAYS["lanes"], batch)["y"]
 
         def on(work: float, call: Callable[[], Any] = call) -> None:
             library.leave_alone(threads, dtype, work)
@@ -333,7 +292,7 @@ def _alone(dtype: torch.dtype) -> float:
     return min(math.sqrt(2) * slower, library.ALONE_AT_MOST)
 
 
-def _point(batch: int, layers: list[_Probe], seconds: list[float]) -> Point:
+def _point(batch: int, layers: list[Probe], seconds: list[float]) -> Point:
     """Return the costs that explain the times of two layers of one shape and of a tiny one."""
     many, few, tiny = (layer.connectivity for layer in layers)
     places, places_of_tiny = math.prod(many.shape), math.prod(tiny.shape)

@@ -17,9 +17,10 @@ import torch
 
 from sparselayers.backends.base import Backend
 from sparselayers.backends.native import amx, bits, calibration, library, row_blocks
-from sparselayers.backends.native.calibration import Point, Product, Way
+from sparselayers.backends.native.calibration import Point, Way
 from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
+from sparselayers.backends.native.probe import Product
 from sparselayers.backends.plan import Choice
 from sparselayers.connectivity import Connectivity
 
@@ -79,7 +80,7 @@ _KEPT = 64  # choices of one layer: models that see batches of every size ask fo
 def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
     outputs, inputs = connectivity.shape
     nnz = connectivity.nnz
-    ways, reason = _ways(batch, connectivity, dtype)
+    ways, reason = ways_in_question(batch, connectivity, dtype)
     if ways == ("lanes",):
         if dtype in _FEW and library.may_be_alone(batch, nnz):
             calibration.costs(dtype)  # which says for how many threads there is work enough
@@ -107,7 +108,7 @@ def _both(way: Way, product: Product) -> tuple[Way, ...]:
     return (way, way) if product == "backward" else (way,)
 
 
-def _ways(
+def ways_in_question(
     batch: int, connectivity: Connectivity, dtype: torch.dtype
 ) -> tuple[tuple[Way, ...], str]:
     """Return the ways that come into question, and if those are the lanes alone, why."""
