@@ -238,6 +238,24 @@ def test_a_sum_that_cancels_is_no_disagreement():
     assert not torch.equal(layer.connectivity.mask(), before)
 
 
+@pytest.mark.parametrize("samples", [1_000, 20_000])
+def test_a_sum_whose_second_half_undoes_its_first_is_not_refused(samples):
+    """As where a network has converged and samples are sorted: sums on the way are large."""
+    torch.manual_seed(0)
+    layer = sl.SparseLinear(20, 10, sparsity=0.5)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=1e-3)
+    rewirer = sl.RigL(layer, optimizer, update_every=1, stop_after=9)
+    half = samples // 2
+    x = (torch.rand(half, 20) + 1).repeat(2, 1)
+    dy = torch.randn(10) * (1 + torch.rand(half, 1)).repeat(2, 1)
+    dy[half:] *= -1
+    layer(x).backward(dy)
+    optimizer.step()
+    before = layer.connectivity.mask()
+    rewirer.step()
+    assert not torch.equal(layer.connectivity.mask(), before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_who_asks_again_by_how_much_gradients_differ_hears_the_same(dtype):
     class Asking(sl.RigL):

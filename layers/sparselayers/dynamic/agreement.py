@@ -138,16 +138,19 @@ class Agreement:
 
     def _noise(self) -> float:
         """What the norm may be off by rounding the terms, however small their sum is."""
-        layer = self._layer
-        terms = [_squares(pair, layer.shape) for pair in self._step.pairs]
-        total = self._ranks.sum(
-            torch.stack(terms).sum()
-            if terms
-            else torch.zeros((), dtype=torch.float32, device=layer.weights.device)
-        )
-        wide = torch.finfo(self._wide).eps  # of sums, whose errors grow with their length
-        rounding = 16 * wide + 4 * max(torch.finfo(dtype).eps for dtype in self._types())
-        return rounding * math.sqrt(float(total) * (1 - layer.sparsity))
+        layer, wide = self._layer, torch.finfo(self._wide).eps
+        found = torch.zeros(3, dtype=torch.float32, device=layer.weights.device)
+        for pair in self._step.pairs:
+            found += _terms(pair, layer.shape)
+        squares, sizes, terms = self._ranks.sum(found).tolist()
+        # Each term is rounded by itself. As they are added up so are sums, which may be as large
+        # as all terms of one sign where those of the other follow; this grows with the root of
+        # their number (Higham and Mary, "A New Approach to Probabilistic Rounding Error Analysis",
+        # 2019), of which kernels add up many at a time.
+        of_terms = 4 * max(torch.finfo(dtype).eps for dtype in self._types())
+        of_sums = max(16.0, math.sqrt(terms) / 8) * wide
+        noise = of_terms * math.sqrt(squares) + of_sums * sizes
+        return float(noise * math.sqrt(1 - layer.sparsity))
 
 
 def _square(numbers: Tensor) -> float:
@@ -162,11 +165,17 @@ def _largest(numbers: Tensor) -> float:
     return float(torch.maximum(-least, most))
 
 
-def _squares(pair: Pair, shape: tuple[int, int]) -> Tensor:
-    """Σ ‖dy‖² · ‖x‖² over the samples of a pair: the squared norm of independent terms."""
+def _terms(pair: Pair, shape: tuple[int, int]) -> Tensor:
+    """Σ ‖dy‖² · ‖x‖², Σ ‖dy‖ · ‖x‖ and how many there are, over the samples of a pair.
+
+    The squared norm of independent terms, and how large the norm of sums may be on the way.
+    """
     x, dy = pair
     if x.shape[-1] == shape[1] and dy.shape[-1] == shape[0] and x.shape[:-1] == dy.shape[:-1]:
         x, dy = x.reshape(-1, shape[1]), dy.reshape(-1, shape[0])
+        number = len(dy)
     else:  # images
         x, dy = (t.reshape(-1, *t.shape[-3:]).flatten(1) for t in (x, dy))
-    return (x.float().square().sum(1) * dy.float().square().sum(1)).sum()
+        number = dy.numel() // shape[0]
+    squares = x.float().square().sum(1) * dy.float().square().sum(1)
+    return torch.stack((squares.sum(), squares.sqrt().sum(), squares.new_tensor(float(number))))
