@@ -11,7 +11,7 @@ import torch
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
-from sparselayers.backends.native import calibration, few_bitmaps, library
+from sparselayers.backends.native import calibration, library
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, choose_laid_out, estimate
 from sparselayers.backends.native.probe import PRODUCTS
@@ -100,6 +100,30 @@ def test_gradients_may_take_ways_of_their_own(monkeypatch):
         strict=True,
     ):
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("bitmaps", "way"), [(0.9, "lanes"), (0.8, "bitmaps")])
+def test_another_way_than_the_forward_pass_has_to_gain_clearly(monkeypatch, bitmaps, way):
+    """Its x lies otherwise: lanes and then bitmaps took 1.5 times as long as lanes alone."""
+    found = costs(lanes=(1.0, 0.0), bitmaps=(1.1, 0.0))
+    for product in ("dx", "dweights", "backward"):
+        found.found["bitmaps"][product] = [Point(1, bitmaps, 0.0)]
+    monkeypatch.setattr(calibration, "costs", lambda dtype: found)
+    half = sl.random((20, 30), sparsity=0.5)
+    assert choose("y", 1, half, torch.float32).way == "lanes"
+    choice = choose("backward", 1, half, torch.float32)
+    assert choice.ways == (way, way)
+    assert choice.seconds["bitmaps", "bitmaps"] == pytest.approx(bitmaps * 600)  # as measured
+
+
+def test_two_ways_for_two_gradients_have_to_gain_clearly(monkeypatch):
+    mixed = costs(lanes=(1.0, 0.0), bitmaps=(1.1, 0.0))
+    mixed.found["lanes"]["backward"] = [Point(1, 2.0, 0.0)]
+    mixed.found["bitmaps"]["backward"] = [Point(1, 2.2, 0.0)]
+    mixed.found["bitmaps"]["dx"] = [Point(1, 0.8, 0.0)]
+    monkeypatch.setattr(calibration, "costs", lambda dtype: mixed)
+    half = sl.random((20, 30), sparsity=0.5)
+    assert choose("backward", 1, half, torch.float32).ways == ("lanes", "lanes")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +289,8 @@ class Ways:
             self.tried[name].append(x.shape[0])
 
         def backward(way, dy, x, values, connectivity, needs):
-            forward(way, dy, values, None, connectivity)
+            for _ in range(sum(needs)):  # no pass for both
+                forward(way, dy, values, None, connectivity)
 
         methods = {"forward": forward, "backward": backward, "arrange": lambda way, x, _: x}
         return type(name, (), methods | {"name": name})()
@@ -280,13 +305,12 @@ def test_measuring_tells_places_and_calls_from_connections(monkeypatch):
     )
     found = calibration.measure(torch.float32)
     for product in PRODUCTS:
+        times = 2 if product == "backward" else 1
         for point in found.points("lanes", product):
-            assert point.connection == pytest.approx(1e-8 * point.batch)
+            assert point.connection == pytest.approx(times * 1e-8 * point.batch)
             assert point.place == pytest.approx(0, abs=1e-15)
-            assert point.call == pytest.approx(3e-5)
-        twice = 2 if product == "backward" else 1
+            assert point.call == pytest.approx(times * 3e-5)
         for point in found.points("bitmaps", product):
-            times = 1 if few_bitmaps.is_few(point.batch) else twice  # one pass for both gradients
             assert point.place == pytest.approx(times * 4e-9 * point.batch)
             assert point.connection == pytest.approx(0, abs=1e-15)
             assert point.call == pytest.approx(times * 5e-6)

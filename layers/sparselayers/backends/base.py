@@ -30,6 +30,8 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    # How many more activations `product` turns round than `forward`, which takes and gives rows.
+    turned_by_product: ClassVar[int] = 1
 
     def unavailable(self) -> str | None:
         """Say why this backend cannot run on this machine, and what would help; None if it can."""

@@ -1,10 +1,10 @@
 """What the ways to compute cost on this machine: measured once, in half a second, and kept.
 
-A layer is computed by every way at two densities, and a tiny one: so a way's time for a place of
-the weight, that for a connection and that for a call are told apart. Ways take turns, each a few
-times in a row: as one takes over it has to fetch what the others drove out of the caches, which
-takes small products several times as long as they take in use. Row blocks are
-measured on layers that have them, of the least height, N of every M inputs on layers of a half and
+Steps of a layer, forward and backward, are made by every way at two densities, and of a tiny one:
+so a way's time for a place of the weight, that for a connection and that for a call are told apart.
+Ways take turns, each a few steps in a row: as one takes over it has to fetch what the others drove
+out of the caches, which takes small products several times as long as they take in use. Row blocks
+are measured on layers that have them, of the least height, N of every M inputs on layers of a half and
 a quarter of them, at the batches that they are for. How much work several threads are worth
 starting for is found on layers of few outputs: it depends on how far the cores are from each other.
 The least of several times counts, for what else a machine does only ever adds to it. What was found
@@ -41,7 +41,7 @@ from sparselayers.backends.native.bitmaps import Bitmaps
 from sparselayers.backends.native.lanes import Lanes
 from sparselayers.backends.native.n_of_m import MOST, NOfEight, NOfFour
 from sparselayers.backends.native.panels import Panels
-from sparselayers.backends.native.probe import PRODUCTS, Probe, Product, in_blocks, in_groups
+from sparselayers.backends.native.probe import PRODUCTS, Probe, Product, Step, in_blocks, in_groups
 from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.cores import cores_left
 from sparselayers.structures.row_blocks import HEIGHTS
@@ -53,7 +53,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 12  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 13  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
@@ -63,8 +63,8 @@ _BATCHES = 1, 4, 16, 128, 512
 _MOST = {NOfFour.name: MOST, NOfEight.name: MOST}  # of a batch, for ways that serve no larger one
 _SECONDS = 0.25  # for all of it: no round begins later
 _ROUNDS = 7
-_IN_A_ROW = 5  # calls of a way before it is another's turn; but two where that takes longer than
-_A_ROW = 1e-3  # seconds
+_IN_A_ROW = 5  # steps of a way before it is another's turn; but one where it takes longer than
+_A_ROW = 2e-3  # seconds
 _TRIES = 2  # while other work has the cores
 # How often a thread may have to leave its core: in a second, and at any rate. Nobody's on two cores
 # that are free: 20; beside two others that want them: 120.
@@ -217,65 +217,71 @@ def measure(dtype: torch.dtype) -> Costs:
     for number, batch in enumerate(_BATCHES):
         share = (number + 1) / len(_BATCHES)
         ways = [way for way in usable if len(found[way]["y"]) == number and batch in batches(way)]
-        calls = {
-            (way, product, i): call
+        steps = {
+            (way, i): probes[way][i].step(WAYS[way], batch)
             for i in range(len(shapes))
             for way in ways
-            for product, call in probes[way][i].calls(WAYS[way], batch).items()
         }
-        times = _least(calls, start + _SECONDS * share)
+        times = _least(steps, start + _SECONDS * share)
         for way in ways:
             for product in PRODUCTS:
-                if (way, product, 0) in times:
-                    seconds = [times[way, product, i] for i in range(len(shapes))]
-                    found[way][product].append(_point(batch, probes[way], seconds))
-                else:
-                    each = [found[way][part][-1] for part in ("dx", "dweights")]
-                    found[way][product].append(_sum(*each))
-            if batch > 1 and _all(way, times) > _HOPELESS * _all("lanes", times):
+                seconds = [times[way, i][product] for i in range(len(shapes))]
+                found[way][product].append(_point(batch, probes[way], seconds))
+            if batch > 1 and _all(times[way, 0]) > _HOPELESS * _all(times["lanes", 0]):
                 found[way]["y"].pop()  # it is not tried further
     whole = {way: points for way, points in found.items() if len(points["y"]) == len(batches(way))}
     alone = _alone(dtype)
     return Costs(whole, "measured on this machine", round(time.perf_counter() - start, 3), alone)
 
 
-def _least(calls: dict[Any, Callable[[], Any]], until: float) -> dict[Any, float]:
-    """Return the least time of each, in rounds that take all in turn, each some times in a row."""
-    least = dict.fromkeys(calls, math.inf)
+def _least(steps: dict[Any, Step], until: float) -> dict[Any, dict[Product, float]]:
+    """Return the least time of every part of each step, in rounds that take all in turn."""
+    least = {key: dict.fromkeys(step, math.inf) for key, step in steps.items()}
     with torch.no_grad():
-        for call in calls.values():
-            call()  # which makes what is derived from the connections
+        for step in steps.values():
+            for call in step.values():
+                call()  # which makes what is derived from the connections
         for number in range(_ROUNDS):
             if number and time.perf_counter() > until:
                 break
-            for key, call in calls.items():
-                least[key] = min(least[key], _least_in_a_row(call))
+            for key, step in steps.items():
+                _in_a_row(step, least[key])
     return least
 
 
-def _least_in_a_row(call: Callable[[], Any]) -> float:
-    least, start = math.inf, time.perf_counter()
-    begin = start
+def _in_a_row(step: Step, least: dict[Product, float]) -> None:
+    """Make a step some times, and keep what its parts take at the least."""
+    begin = start = time.perf_counter()
     for number in range(_IN_A_ROW):
-        if number > 1 and begin - start > _A_ROW:
+        if number and begin - start > _A_ROW:
             break
-        call()
-        end = time.perf_counter()
-        least, begin = min(least, end - begin), end
-    return least
+        for name, call in step.items():
+            call()
+            end = time.perf_counter()
+            least[name] = min(least[name], end - begin)
+            begin = end
 
 
 def _alone(dtype: torch.dtype) -> float:
     """Return from how much work on one thread is not clearly faster, x arranged for each call."""
-    threads, batch = torch.get_num_threads(), 128
-    slower = 0.0
+    threads = torch.get_num_threads()
     if threads == 1:
-        return slower
+        return 0.0
+    try:
+        slower = _slower_on_all(threads, dtype)
+    finally:
+        library.leave_alone(threads, dtype, 0.0)
+    return min(math.sqrt(2) * slower, library.ALONE_AT_MOST)
+
+
+def _slower_on_all(threads: int, dtype: torch.dtype) -> float:
+    """Return the most work of some that all threads take clearly longer for than one."""
+    batch, slower = 128, 0.0
     for outputs in _OF_FEW_OUTPUTS:
         with torch.random.fork_rng([]):
             shape = outputs, _OF_FEW_OUTPUTS[2]
             layer = Probe(in_blocks(shape, min(_DENSITIES), 1), dtype)
-        call = layer.calls(WAYS["lanes"], batch)["y"]
+        call = layer.step(WAYS["lanes"], batch)["y"]
 
         def on(work: float, call: Callable[[], Any] = call) -> None:
             library.leave_alone(threads, dtype, work)
@@ -283,13 +289,13 @@ def _alone(dtype: torch.dtype) -> float:
 
         # Not in turns: a call on one thread would have to fetch what one on all has left elsewhere.
         of_all, of_one = (
-            _least({work: partial(on, work)}, math.inf)[work] for work in (0.0, math.inf)
+            _least({work: {"y": partial(on, work)}}, math.inf)[work]["y"]
+            for work in (0.0, math.inf)
         )
         if of_all < _CLEARLY * of_one:
             break
         slower = float(library.work_of_product(batch, layer.connectivity.nnz))
-    library.leave_alone(threads, dtype, 0.0)
-    return min(math.sqrt(2) * slower, library.ALONE_AT_MOST)
+    return slower
 
 
 def _point(batch: int, layers: list[Probe], seconds: list[float]) -> Point:
@@ -303,13 +309,8 @@ def _point(batch: int, layers: list[Probe], seconds: list[float]) -> Point:
     return Point(batch, place, connection, call)
 
 
-def _all(way: Way, times: dict[Any, float]) -> float:
-    return sum(times[way, product, 0] for product in ("y", "dx", "dweights"))
-
-
-def _sum(one: Point, other: Point) -> Point:
-    """Return the costs of one product after the other."""
-    return Point(one.batch, *(a + b for a, b in zip(one[1:], other[1:], strict=True)))
+def _all(times: dict[Product, float]) -> float:
+    return times["y"] + times["backward"]
 
 
 def _key(dtype: torch.dtype) -> str:

@@ -2,8 +2,8 @@
 
 Every way's time is estimated from what was measured on this machine (see calibration.py): a call,
 each place of the weight and each connection cost it so much, and a batch between two that were
-measured costs what lies between. The way of the least estimate is taken. Where connections are few,
-the lanes are taken without an estimate: no machine is known on which another way is faster there,
+measured costs what lies between. The way of the least estimate is taken; for the backward pass
+another one than for the forward pass where it gains clearly. Where connections are few, the lanes are taken without an estimate: no machine is known on which another way is faster there,
 unless outputs share their inputs, and row blocks come into question, or tiles for AMX, of which
 then many are empty; or have N of every M of them, and the batch is small.
 """
@@ -15,11 +15,10 @@ from functools import partial
 
 import torch
 
-from sparselayers.backends.base import Backend
 from sparselayers.backends.native import amx, bits, calibration, library, row_blocks
 from sparselayers.backends.native.calibration import Point, Way
+from sparselayers.backends.native.few_bitmaps import is_few
 from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
-from sparselayers.backends.native.panels import Panels
 from sparselayers.backends.native.probe import Product
 from sparselayers.backends.plan import Choice
 from sparselayers.connectivity import Connectivity
@@ -63,9 +62,7 @@ def _choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype)
     turned = _TURNING * batch * sum(connectivity.shape)
 
     def seconds(way: Way) -> float:
-        product = type(calibration.WAYS[way]).product
-        turns = 0 if way == Panels.name else 1 if product is Backend.product else -1
-        return choice.seconds[way,] + turns * turned
+        return choice.seconds[way,] + calibration.WAYS[way].turned_by_product * turned
 
     return min((way for (way,) in choice.seconds), key=seconds, default=choice.way)
 
@@ -95,13 +92,22 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
         return estimate(costs.points(way, product), batch, places, nnz)
 
     found = {_both(way, product): seconds(way, product) for way in ways}
-    if product == "backward":
-        parts: tuple[Product, Product] = "dx", "dweights"
-        dx, dweights = (min(ways, key=partial(seconds, product=part)) for part in parts)
-        if dx != dweights:
-            found[dx, dweights] = seconds(dx, "dx") + seconds(dweights, "dweights")
-    best = min(found, key=lambda ways: found[ways])
-    return Choice(best, f"the least estimate by costs {costs.source}", found)
+    reason = f"the least estimate by costs {costs.source}"
+    if product != "backward":
+        return Choice(min(found, key=lambda ways: found[ways]), reason, found)
+    parts: tuple[Product, Product] = "dx", "dweights"
+    dx, dweights = (min(ways, key=partial(seconds, product=part)) for part in parts)
+    if dx != dweights:
+        found[dx, dweights] = seconds(dx, "dx") + seconds(dweights, "dweights")
+    forward = choose("y", batch, connectivity, dtype).way
+    handed_on = {both: _HANDED_ON * found[both] for both in found if both != (forward, forward)}
+    worth = found | handed_on
+    return Choice(min(worth, key=lambda ways: worth[ways]), reason, found)
+
+
+# Another way than the forward pass's has to gain that much: it finds neither x as it takes it nor
+# the weights where they lie in the caches of the cores. Two ways for two gradients as well.
+_HANDED_ON = 1.15
 
 
 def _both(way: Way, product: Product) -> tuple[Way, ...]:
@@ -118,10 +124,12 @@ def ways_in_question(
     if not batch:
         return ("lanes",), "nothing to compute"
     tiles: tuple[Way, ...] = ()
-    if dtype == torch.bfloat16 and amx.usable() and bits.serves(connectivity):
-        tiles = (amx.Amx.name,)
+    blocks = row_blocks.serves(connectivity)
+    # For a few rows tiles gain where many are empty alone: bitmaps have a shorter way to go.
+    if dtype == torch.bfloat16 and amx.usable() and (blocks or not is_few(batch)):
+        tiles = (amx.Amx.name,) if bits.serves(connectivity) else ()
     structured: tuple[Way, ...] = ()
-    if row_blocks.serves(connectivity):
+    if blocks:
         structured = ("row_blocks", *tiles)
     for way in _SELECTING:
         if way.serves(batch, connectivity):

@@ -26,6 +26,7 @@ class Lanes(OneBackward):
     """
 
     name = "lanes"
+    turned_by_product = -1
 
     def unavailable(self) -> str | None:
         """Say how to get the kernels where they were not built."""

@@ -35,6 +35,7 @@ class Panels(Compiled):
     """
 
     name = "panels"
+    turned_by_product = 0
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity

@@ -10,18 +10,11 @@ import torch
 from torch import Tensor
 
 from sparselayers.backends.base import Backend
-from sparselayers.backends.native.bitmaps import Bitmaps
-from sparselayers.backends.native.few_bitmaps import is_few
-from sparselayers.backends.native.lanes import Lanes
-from sparselayers.backends.native.n_of_m import NOfEight, NOfFour
-from sparselayers.backends.native.row_blocks import RowBlocks
 from sparselayers.connectivity import Connectivity
 
 Product = Literal["y", "dx", "dweights", "backward"]
 PRODUCTS: tuple[Product, ...] = ("y", "dx", "dweights", "backward")
-
-# Ways that have a pass for both gradients.
-_ONE_PASS = Lanes.name, RowBlocks.name, NOfFour.name, NOfEight.name
+Step = dict[Product, Callable[[], Any]]
 
 
 def in_blocks(shape: tuple[int, int], density: float, height: int) -> Tensor:
@@ -53,23 +46,27 @@ class Probe:
         self.values = torch.randn(col.numel(), generator=_seeded()).to(dtype)
         self.bias = torch.zeros(len(mask), dtype=dtype)
 
-    def calls(self, way: Backend, batch: int) -> dict[Product, Callable[[], Any]]:
-        """Return what computes each product by a way."""
+    def step(self, way: Backend, batch: int) -> Step:
+        """Return what computes each product by a way, to be called in this order, as a step does.
+
+        What the forward pass has arranged is what the backward pass gets.
+        """
         values, connectivity = self.values, self.connectivity
         x = values.new_ones(batch, connectivity.shape[1])
         dy = values.new_ones(batch, connectivity.shape[0])
-        backward = partial(way.backward, dy, x, values, connectivity)
+        arranged = x
 
         def forward() -> None:
-            way.forward(way.arrange(x, connectivity), values, self.bias, connectivity)
+            nonlocal arranged
+            arranged = way.arrange(x, connectivity)
+            way.forward(arranged, values, self.bias, connectivity)
+
+        def backward(*needs: bool) -> None:
+            way.backward(dy, arranged, values, connectivity, needs=(needs[0], needs[1], False))
 
         return {
             "y": forward,
-            "dx": partial(backward, needs=(True, False, False)),
-            "dweights": partial(backward, needs=(False, True, False)),
-            **(
-                {"backward": partial(backward, needs=(True, True, False))}
-                if way.name in _ONE_PASS or (way.name == Bitmaps.name and is_few(batch))
-                else {}
-            ),
+            "dx": partial(backward, True, False),
+            "dweights": partial(backward, False, True),
+            "backward": partial(backward, True, True),
         }

@@ -35,6 +35,7 @@ class RowBlocks(Compiled, OneBackward):
     """
 
     name = "row_blocks"
+    turned_by_product = -1
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
