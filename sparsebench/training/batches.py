@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from sparsebench.training import mlp
+from sparsebench.training.cifar.augmentation import crop_and_flip
 from sparsebench.training.datasets import Data, Text
 from sparsebench.training.processes import ALONE, Processes
-from sparsebench.training.settings import GPTSetting, Setting
+from sparsebench.training.settings import CifarSetting, GPTSetting, Setting
 from sparsebench.training.text import windows
 
 
@@ -24,8 +25,9 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of `epoch` from number `first` on; a last one that is not full is dropped.
 
-    Of each batch every process gets its part. The order depends on the seed and the epoch alone, so
-    it needs no state to go on. Of text they are windows, without an end where time ends the epoch.
+    Of each batch every process gets its part. The order depends on the seed and the epoch alone,
+    and how images are changed on the number of the batch besides, so it needs no state to go on.
+    Of text they are windows, without an end where time ends the epoch.
     """
     if isinstance(data, Text):
         assert isinstance(setting, GPTSetting)
@@ -36,7 +38,11 @@ def batches(
     for number in range(first, steps_per_epoch(data, setting)):
         chosen = processes.part(order[number * setting.batch : (number + 1) * setting.batch])
         # Whole images are copied; indexing would copy number after number.
-        yield data.train_images.index_select(0, chosen), data.train_labels.index_select(0, chosen)
+        images = data.train_images.index_select(0, chosen)
+        if isinstance(setting, CifarSetting) and setting.augmentation == "crop_and_flip":
+            generator.manual_seed(1_000_003 * (1_000_003 * setting.seed + epoch) + number)
+            images = crop_and_flip(images, generator)
+        yield images, data.train_labels.index_select(0, chosen)
 
 
 def steps_per_epoch(data: Data, setting: Setting) -> int:

@@ -15,6 +15,7 @@ Model = Literal["dense", "masked", "sparse"]
 Pruning = Literal["none", "once", "gradual"]
 Swap = Literal["all", "faster", "sparseprop"]
 Rewiring = Literal["none", "rigl", "set"]
+Augmentation = Literal["none", "crop_and_flip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class CifarSetting(Setting):
 
     With `rewiring` what was pruned at once is rewired every `update_every` steps before step
     `stop_after`; `fraction` is the share of the connections that the first rewiring moves.
+
+    With an `augmentation` training images are changed at random each time that they are seen (see
+    sparsebench/training/cifar/augmentation.py).
     """
 
     IMAGE: ClassVar[tuple[int, ...]] = cifar10.SHAPE
@@ -41,6 +45,7 @@ class CifarSetting(Setting):
     swap: Swap = "all"
     start: str = ""
     structure: str = "unstructured"
+    augmentation: Augmentation = "none"
     rewiring: Rewiring = "none"
     update_every: int = 1000
     fraction: float = 0.1

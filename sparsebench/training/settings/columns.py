@@ -25,6 +25,7 @@ COLUMNS: dict[str, Any] = {
     "layers": 0, "heads": 0, "context": 0, "ff_width": 0, "sparse_blocks": "all",
     "seconds": 0.0, "steps_per_epoch": 0, "warm_up": 0.0,
     "decay": "cosine", "pruned_by": "removal",
+    "augmentation": "none",
 }  # fmt: skip
 
 # Columns that settings did not have when they got their names: no part of the key at these values.
@@ -35,4 +36,5 @@ LATER = frozenset({
     "layers", "heads", "context", "ff_width", "sparse_blocks",
     "seconds", "steps_per_epoch", "warm_up",
     "decay", "pruned_by",
+    "augmentation",
 })  # fmt: skip

@@ -22,6 +22,8 @@ _LOOKS = {"masked": (GREY, "s", "masks"), "sparse": (VERMILION, "o", "sparse sto
 TITLES = {
     "cifar-vgg": "Pruned to 95% while it trains: masks against sparse storage",
     "cifar-resnet": "Fine-tuned at 95%: masks against the sparse layers that are faster",
+    "real-size-vgg": "Pruned to 95% while it trains: masks against sparse storage",
+    "real-size-resnet": "Pruned to 95% while it trains: masks against sparse storage",
 }
 
 

@@ -50,8 +50,16 @@ def dense_runs(own: Sequence[TrainingRecord]) -> list[TrainingRecord]:
 
 
 def pruned_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
-    """Return the records of networks pruned, and trained to the end, by how they are pruned."""
-    return {run.setting.model: run for run in runs(own) if _pruned(run)}
+    """Return records of networks pruned, and trained to the end, in masks and in sparse storage.
+
+    The first of each that is pruned as the first of all is, at once or gradually.
+    """
+    pruned = [run for run in runs(own) if _pruned(run)]
+    found: dict[str, TrainingRecord] = {}
+    for run in pruned:
+        if run.setting.columns["pruning"] == pruned[0].setting.columns["pruning"]:
+            found.setdefault(run.setting.model, run)
+    return found
 
 
 def seconds_per_epoch(record: TrainingRecord) -> float | None:

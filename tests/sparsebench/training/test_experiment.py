@@ -224,11 +224,13 @@ SEEDS = {
 SEEDLESS = {"seed": 0, "threads": 1, "device": "cpu"}
 
 
-# The ultra-sparse ones, those of structures and of text were never code.
+# The ultra-sparse ones, those of structures, of real size and of text were never code.
 NEWER = (
     *race_plot.EXPERIMENTS,
     *structured.EXPERIMENTS,
     "ultra-sparse-search",
+    "real-size-vgg",
+    "real-size-resnet",
     "gpt",
 )
 
