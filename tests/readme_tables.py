@@ -24,10 +24,11 @@ from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from sparsebench import records
-from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover
+from sparsebench.analysis.crossover import ALWAYS, NEVER, crossover, crossover_of
 from sparsebench.analysis.grouping import group
 from sparsebench.analysis.metrics import METRICS
 from sparsebench.analysis.point import LEAD, Point
@@ -138,8 +139,22 @@ def beside(machines: str, conditions: str) -> pd.DataFrame:
 
 
 def cell(members: list[Point]) -> str:
-    """Return where a layer becomes faster than dense, and how much faster it is at 90%."""
+    """Return where a layer becomes faster than dense, and how much faster it is at 90%.
+
+    On a GPU as a program waits for it, launches included.
+    """
+    metric = METRICS["speedup"]
     found = crossover(members)
+    if any(point.record.wall_samples for point in members):
+        metric = METRICS["wall_speedup"]
+        both = [(p.baseline, p) for p in members if metric.of(p)]
+        found = crossover_of(
+            [
+                (p.case.sparsity, np.exp(dense.wall.draws - p.wall.draws))
+                for dense, p in both
+                if dense
+            ]
+        )
     if found is None:
         return ""
     where = found.sparsity.value
@@ -149,7 +164,7 @@ def cell(members: list[Point]) -> str:
     elif where == NEVER:
         text = f"> {units.percent(found.highest)}"
     for point in members:
-        speedup = METRICS["speedup"].of(point)
+        speedup = metric.of(point)
         if point.case.sparsity == 0.9 and speedup is not None:
             text += f" · {units.doubtful(units.interval(speedup), point.unsure)}"
     return text
