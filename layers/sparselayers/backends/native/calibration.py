@@ -4,8 +4,8 @@ Steps of a layer, forward and backward, are made by every way at two densities, 
 so a way's time for a place of the weight, that for a connection and that for a call are told apart.
 Ways take turns, each a few steps in a row: as one takes over it has to fetch what the others drove
 out of the caches, which takes small products several times as long as they take in use. Row blocks
-are measured on layers that have them, of the least height, N of every M inputs on layers of a half and
-a quarter of them, at the batches that they are for. How much work several threads are worth
+are measured on layers that have them, of the least height, N of every M inputs on layers of a half
+and a quarter of them, at the batches that they are for. How much work several threads are worth
 starting for is found on layers of few outputs: it depends on how far the cores are from each other.
 The least of several times counts, for what else a machine does only ever adds to it. What was found
 is kept in a file of the user's cache, by CPU, instruction set, PyTorch, threads and type; where

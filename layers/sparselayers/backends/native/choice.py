@@ -3,9 +3,10 @@
 Every way's time is estimated from what was measured on this machine (see calibration.py): a call,
 each place of the weight and each connection cost it so much, and a batch between two that were
 measured costs what lies between. The way of the least estimate is taken; for the backward pass
-another one than for the forward pass where it gains clearly. Where connections are few, the lanes are taken without an estimate: no machine is known on which another way is faster there,
-unless outputs share their inputs, and row blocks come into question, or tiles for AMX, of which
-then many are empty; or have N of every M of them, and the batch is small.
+another one than for the forward pass where it gains clearly. Where connections are few, the lanes
+are taken without an estimate: no machine is known on which another way is faster there, unless
+outputs share their inputs, and row blocks come into question, or tiles for AMX, of which then many
+are empty; or have N of every M of them, and the batch is small.
 """
 
 from __future__ import annotations
