@@ -103,7 +103,7 @@ def test_every_room_of_the_kernels_is_tried():
     files = Path(native.__file__).parent.glob("*.py")
     rooms = {file.stem for file in files if "def forward(" in file.read_text("utf-8")}
     elsewhere = {"amx"}  # tests/sparselayers/test_amx.py
-    assert rooms - {"__init__", "calibration", "short_choice"} - elsewhere == set(KINDS)
+    assert rooms - {"__init__", "probe", "short_choice"} - elsewhere == set(KINDS)
 
 
 @pytest.mark.parametrize("rule", [sl.SET, sl.RigL, sl.dynamic.GSE])
