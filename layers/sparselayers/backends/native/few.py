@@ -17,6 +17,7 @@ from sparselayers.backends.native.short import Short
 from sparselayers.connectivity import Connectivity
 
 MOST = 16  # rows of a batch that the widest of registers holds
+_FEW_SUMS = 4096  # that take less to clear and add up than a longer way takes to begin
 _LANES = Lanes()
 
 
@@ -82,7 +83,8 @@ def is_small(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> bool
     """Return whether such a call is as short as what precedes it, and both gradients are one pass.
 
     A larger one is arranged by several threads; a very sparse one has more inputs than
-    connections, and would add up a gradient for each thread that is mostly zeros.
+    connections, and would add up a gradient for each thread that is mostly zeros, unless those are
+    few.
     """
     if not 0 < batch <= MOST or dtype not in library.SUFFIXES:
         return False
@@ -90,4 +92,4 @@ def is_small(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> bool
     if batch > unit or batch * max(connectivity.shape) > WORTH_A_THREAD:
         return False
     sums = threads_of_product(batch, connectivity.nnz, dtype) * connectivity.shape[1] * unit
-    return bool(sums <= 2 * connectivity.nnz)
+    return bool(sums <= max(2 * connectivity.nnz, _FEW_SUMS))
