@@ -326,7 +326,8 @@ def test_which_calls_are_a_few_rows_or_one_block(threads):
     assert native.shortly(rows(32, 700).bfloat16(), where) is native
     assert native.shortly(rows(1, 700).half(), where) is native
     assert native.shortly(rows(1, 70_000), sl.random((3, 70_000), 0.9)) is native
-    assert native.shortly(rows(1, 700), sl.random((300, 700), 0.9995)) is native
+    assert native.shortly(rows(1, 5000), sl.random((300, 5000), 0.9995)) is native
+    assert isinstance(native.shortly(rows(1, 700), sl.random((300, 700), 0.9995)), few.Few)
     dense = sl.random((64, 64), 0.3, generator=torch.Generator())
     # By costs that are fixed, bitmaps.
     assert isinstance(native.shortly(rows(1, 64), dense), few_bitmaps.FewBitmaps)
