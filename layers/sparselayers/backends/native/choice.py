@@ -103,7 +103,10 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     forward = choose("y", batch, connectivity, dtype).way
     handed_on = {both: _HANDED_ON * found[both] for both in found if both != (forward, forward)}
     worth = found | handed_on
-    return Choice(min(worth, key=lambda ways: worth[ways]), reason, found)
+    best = min(worth, key=lambda ways: worth[ways])
+    if found[best] > min(found.values()):
+        reason = f"as the forward pass, for others gain less than 15% by costs {costs.source}"
+    return Choice(best, reason, found)
 
 
 # Another way than the forward pass's has to gain that much: it finds neither x as it takes it nor
