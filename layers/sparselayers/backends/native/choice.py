@@ -105,7 +105,8 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     worth = found | handed_on
     best = min(worth, key=lambda ways: worth[ways])
     if found[best] > min(found.values()):
-        reason = f"as the forward pass, for others gain less than 15% by costs {costs.source}"
+        less = f"others gain less than {_HANDED_ON - 1:.0%}"
+        reason = f"as the forward pass, for {less} by costs {costs.source}"
     return Choice(best, reason, found)
 
 
