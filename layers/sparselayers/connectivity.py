@@ -326,10 +326,8 @@ def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
 
     Raises ValueError where the arrays do not describe a matrix of `in_features` columns.
     """
-    owner = _owners.get(id(row_ptr))
-    own = owner is not None and owner.row_ptr is row_ptr and owner.has(col)
-    if owner is not None and own and owner.shape[1] == in_features:
-        return owner
+    if (found := owner(row_ptr, col)) is not None and found.shape[1] == in_features:
+        return found
     state = version(row_ptr), version(col), row_ptr.data_ptr(), col.data_ptr(), in_features
     there, seen, made = _given.get(id(col), (None, None, None))
     if made is None or seen != state or there is None or there() is not col:
@@ -337,6 +335,13 @@ def of(row_ptr: Tensor, col: Tensor, in_features: int) -> Connectivity:
         number = id(col)
         _given[number] = weakref.ref(col, lambda _: _given.pop(number, None)), state, made
     return made
+
+
+def owner(row_ptr: Tensor, col: Tensor) -> Connectivity | None:
+    """Return the Connectivity whose own two arrays these are, None where they are no one's."""
+    found = _owners.get(id(row_ptr))
+    own = found is not None and found.row_ptr is row_ptr and found.has(col)
+    return found if own else None
 
 
 # By the id of `row_ptr`, which lives as long as its Connectivity does; of arrays that came from

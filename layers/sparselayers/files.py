@@ -66,21 +66,23 @@ def load(path: Path | str) -> SparseLinear:
     if about.get("kind") != _KIND or "weights" not in state:
         raise ValueError(f"{path} holds no {_KIND}: it holds {', '.join(state) or 'nothing'}")
     try:
-        layer = _small(int(about["in_features"]), int(about["out_features"]), state)
-        layer.load_state_dict(state, assign=True)
+        shape = int(about["out_features"]), int(about["in_features"])
+        layer = _small(shape, state)
+        own = Connectivity.adopt(shape, state["row_ptr"], state["col"])  # nobody else has them
+        layer.load_state_dict(state | {"row_ptr": own.row_ptr, "col": own.col}, assign=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} holds no whole layer: {error}") from error
     return layer
 
 
-def _small(in_features: int, out_features: int, state: dict[str, Any]) -> SparseLinear:
-    """Return a layer of those sizes with one connection: the rest comes from `state`."""
-    row_ptr = torch.ones(out_features + 1, dtype=state["row_ptr"].dtype)
+def _small(shape: tuple[int, int], state: dict[str, Any]) -> SparseLinear:
+    """Return a layer of that shape with one connection: the rest comes from `state`."""
+    row_ptr = torch.ones(shape[0] + 1, dtype=state["row_ptr"].dtype)
     row_ptr[0] = 0
-    one = Connectivity((out_features, in_features), row_ptr, row_ptr.new_zeros(1))
+    one = Connectivity(shape, row_ptr, row_ptr.new_zeros(1))
     return SparseLinear(
-        in_features,
-        out_features,
+        shape[1],
+        shape[0],
         "bias" in state,
         connectivity=one,
         dtype=state["weights"].dtype,

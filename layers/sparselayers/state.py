@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from sparselayers import dense
 from sparselayers.connections import Connections
-from sparselayers.connectivity import Connectivity, index_dtype
+from sparselayers.connectivity import Connectivity, index_dtype, owner
 from sparselayers.topology_change import TopologyChange
 
 ARRAYS = ("weights", "row_ptr", "col")
@@ -219,7 +219,8 @@ def _sparse(layer: Stateful, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
 def _connectivity(layer: Stateful, now: Connectivity, arrays: dict[str, Tensor]) -> Connectivity:
     """Return the connections that arrays describe, or raise ValueError.
 
-    An array that is missing is the layer's. Integers of any type will do.
+    An array that is missing is the layer's. Integers of any type will do. Arrays are copied, but
+    for those of a Connectivity: they are it.
     """
     given = [arrays[name] for name in INDICES if name in arrays]
     if not given or any(array.is_meta for array in given):
@@ -230,7 +231,8 @@ def _connectivity(layer: Stateful, now: Connectivity, arrays: dict[str, Tensor])
     ]
     if any(array.dtype != index_dtype(layer.shape, both[1].numel()) for array in both):
         both = [array.long() for array in both]
-    made = Connectivity(layer.shape, *both)
+    whole = owner(*both)
+    made = whole if whole and whole.shape == layer.shape else Connectivity(layer.shape, *both)
     dtype = index_dtype(layer.shape, made.nnz)
     if made.col.dtype != dtype:
         made = Connectivity.adopt(layer.shape, made.row_ptr.to(dtype), made.col.to(dtype))

@@ -18,6 +18,7 @@ from sparsebench.measuring import allocator, gpu
 from sparsebench.measuring.gpu import Meters
 
 _STATUS = Path("/proc/self/status")
+_RESET = Path("/proc/self/clear_refs")  # "5" lets the highest resident size begin anew
 _GROUP = Path("/sys/fs/cgroup")
 _REPEATS = 3  # of a step after a first, at most, while they take
 _QUICK_S = 0.2  # seconds: what libraries keep for the next call can only add to a rise
@@ -100,6 +101,23 @@ def peak(
             if time.perf_counter() - start > _QUICK_S:
                 break
     return min(rises), "VmPeak"
+
+
+def resident_peak(step: Callable[[], object]) -> tuple[int, str]:
+    """Run `step` once; return how far resident memory rose, in bytes, and the method.
+
+    Pages of files that `step` maps count once they have been read, which in `peak` count as they
+    are mapped, by whoever maps them. What was freed before, and is used again, does not.
+    """
+    gc.collect()
+    allocator.trim()
+    try:
+        _RESET.write_text("5")
+        before = _status("VmRSS")
+    except OSError:
+        return _sampled_peak(step), "RSS sampled every ms"
+    step()
+    return max(0, _status("VmHWM") - before), "VmHWM"
 
 
 def _rise(step: Callable[[], object], *, alone: bool = True) -> int:

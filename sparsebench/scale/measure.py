@@ -36,7 +36,7 @@ class _Run:
         self.case, self.path = case, folder / "layer.safetensors"
         self.costs: dict[Stage, Cost] = {}
         self.base = memory.held("cpu")
-        self.method = ""
+        self.methods: dict[str, None] = {}
 
     def all(self) -> dict[str, Any]:
         """Go through all stages."""
@@ -48,7 +48,7 @@ class _Run:
         self.save(layer)
         del layer
         self.load()
-        return {"costs": self.costs, "arrays": arrays, "memory_method": self.method}
+        return {"costs": self.costs, "arrays": arrays, "memory_method": ", ".join(self.methods)}
 
     def use(self, layer: SparseLinear, generator: torch.Generator) -> None:
         """Measure what is done with a layer in memory."""
@@ -68,8 +68,13 @@ class _Run:
         if width**2 <= RIGL_PLACES:
             self.rewire("RigL", RigL(layer, optimizer, update_every=1, stop_after=10**9), step)
 
-    def stage(self, name: Stage, call: Callable[[], T], *, least: int = LEAST) -> T:
-        """Repeat `call`, and note its times and memory; return what it returned first."""
+    def stage(
+        self, name: Stage, call: Callable[[], T], *, least: int = LEAST, maps: bool = False
+    ) -> T:
+        """Repeat `call`, and note its times and memory; return what it returned first.
+
+        Where it `maps` files, what it reads of them counts, and not what it maps.
+        """
         samples: list[float] = []
         made: list[T] = []
 
@@ -80,7 +85,11 @@ class _Run:
             made.append(result)
 
         before = memory.held("cpu")
-        rise, self.method = memory.peak(timed, "cpu", alone=False)
+        if maps:
+            rise, method = memory.resident_peak(timed)
+        else:
+            rise, method = memory.peak(timed, "cpu", alone=False)
+        self.methods[f"{method} of files" if maps else method] = None
         self.costs[name] = Cost(
             samples=samples, peak=before - self.base + rise, held=memory.held("cpu") - self.base
         )
@@ -110,7 +119,7 @@ class _Run:
 
     def save(self, layer: SparseLinear) -> None:
         """Measure saving to disk, and beside it writing as many bytes plainly."""
-        self.stage("save", lambda: files.save(layer, self.path), least=1)
+        self.stage("save", lambda: files.save(layer, self.path), least=1, maps=True)
         plain = self.path.with_suffix(".plain")
         start = time.perf_counter()
         with plain.open("wb") as file:
@@ -132,7 +141,7 @@ class _Run:
             elapsed.append(time.perf_counter() - start)
 
         elapsed: list[float] = []
-        self.stage("load", load, least=1)
+        self.stage("load", load, least=1, maps=True)
         self.costs["load"] = self.costs["load"].model_copy(update={"samples": elapsed})
         _out_of_cache(self.path)
         buffer = bytearray(_CHUNK)

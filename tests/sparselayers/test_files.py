@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -64,3 +66,15 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
         files.save(sl.SparseLinear(4, 3, sparsity=0.5), path)
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["layer"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="read from Linux' own list")
+def test_the_arrays_of_a_loaded_layer_are_the_files(tmp_path):
+    path = tmp_path / "layer.safetensors"
+    files.save(sl.SparseLinear(4000, 4000, sparsity=0.9), path)
+    loaded = files.load(path)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    of_file = [fields[0].split("-") for fields in maps if fields[-1] == str(path)]
+    ends = [(int(low, 16), int(high, 16)) for low, high in of_file]
+    for array in (loaded.weights, loaded.connectivity.col):
+        assert any(low <= array.data_ptr() < high for low, high in ends)

@@ -155,3 +155,22 @@ def test_where_the_allocator_is_another_resident_pages_are_counted(monkeypatch):
     monkeypatch.setenv("LD_PRELOAD", "libother.so")
     assert memory.allocator.in_use() is None
     assert memory.held("cpu") > 10 * MB
+
+
+def of_a_mapped_file(path):
+    """Map 96 MB of a file and read 64 of them, having allocated 256 and freed them before."""
+    allocate(256)
+
+    def read():
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
+            sum(pages[at] for at in range(0, 64 * MB, mmap.PAGESIZE))
+
+    return memory.resident_peak(read)
+
+
+def test_of_a_file_counts_what_is_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(96 * MB))
+    rise, method = isolation.call(of_a_mapped_file, path, timeout_s=600)
+    assert rise == pytest.approx(64 * MB, abs=NOISE)
+    assert method in ("VmHWM", "RSS sampled every ms")
