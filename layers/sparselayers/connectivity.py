@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Hashable
 from multiprocessing.context import get_spawning_popen
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, TypeVarTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from sparselayers.csr_arrays import check_arrays, check_shape, index_dtype
 __all__ = ["Connectivity", "Transposed", "check_shape", "index_dtype", "known", "of", "version"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 # What writes out the columns of some rows, and of the connections that are theirs.
 Columns = Callable[[slice, slice], Tensor]
 
@@ -227,10 +228,17 @@ class Connectivity:
         _known.setdefault(self._digest, self)
         return self._digest
 
-    def derive(self, key: Hashable, make: Callable[[], T], *, at_most: int | None = None) -> T:
+    def derive(
+        self,
+        key: Hashable,
+        make: Callable[[*Ts], T],
+        *arguments: *Ts,
+        at_most: int | None = None,
+    ) -> T:
         """Return what `make` derives from the connections; made once for a `key`, and kept.
 
-        Of keys that are tuples and begin alike only the `at_most` made last are kept.
+        It is called with `arguments`, where nothing is kept yet. Of keys that are tuples and begin
+        alike only the `at_most` made last are kept.
         """
         derived = self._derived
         try:
@@ -239,7 +247,7 @@ class Connectivity:
             pass
         with self._lock:
             if key not in derived:
-                made = make()
+                made = make(*arguments)
                 if at_most is not None and isinstance(key, tuple):
                     alike = [k for k in derived if isinstance(k, tuple) and k[0] == key[0]]
                     for old in alike[: len(alike) - at_most + 1]:

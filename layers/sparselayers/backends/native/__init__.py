@@ -14,8 +14,6 @@ and before one of a single block (`one_block.py`). Kernels are told of a layer's
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -134,11 +132,7 @@ class Native(Backend):
         if batch > short_choice.MOST:
             return self
         key = "shortly", batch, x.dtype, torch.get_num_threads()
-        found: Backend | None = connectivity.derived(key)
-        if found is not None:
-            return found
-        make = partial(self._shortly, batch, connectivity, x.dtype)
-        return connectivity.derive(key, make, at_most=_KEPT)
+        return connectivity.derive(key, self._shortly, batch, connectivity, x.dtype, at_most=_KEPT)
 
     def _shortly(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Backend:
         return short_choice.short_of(batch, connectivity, dtype) or self

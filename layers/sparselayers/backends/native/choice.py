@@ -38,11 +38,7 @@ def choose(product: Product, batch: int, connectivity: Connectivity, dtype: torc
     has a value that it does not know.
     """
     key = "way", product, batch, dtype, torch.get_num_threads()
-    found: Choice | None = connectivity.derived(key)
-    if found is not None:
-        return found
-    make = partial(_choose, product, batch, connectivity, dtype)
-    return connectivity.derive(key, make, at_most=_KEPT)
+    return connectivity.derive(key, _choose, product, batch, connectivity, dtype, at_most=_KEPT)
 
 
 def choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Way:
@@ -51,11 +47,7 @@ def choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) 
     Estimates are for rows. What some ways have to turn round for that, the lanes need not.
     """
     key = "laid out", batch, dtype, torch.get_num_threads()
-    found: Way | None = connectivity.derived(key)
-    if found is not None:
-        return found
-    make = partial(_choose_laid_out, batch, connectivity, dtype)
-    return connectivity.derive(key, make, at_most=_KEPT)
+    return connectivity.derive(key, _choose_laid_out, batch, connectivity, dtype, at_most=_KEPT)
 
 
 def _choose_laid_out(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Way:

@@ -5,8 +5,6 @@ What such a call would ask again is kept (short.py).
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -85,11 +83,7 @@ def is_few(batch: int) -> bool:
 def kept(batch: int, connectivity: Connectivity, dtype: torch.dtype) -> FewBitmaps:
     """Return what computes a few rows with the threads that there are now, made once."""
     key = "few bitmaps", batch, dtype, torch.get_num_threads()
-    found: FewBitmaps | None = connectivity.derived(key)
-    if found is not None:
-        return found
-    make = partial(FewBitmaps, batch, connectivity, dtype)
-    return connectivity.derive(key, make, at_most=_KEPT)
+    return connectivity.derive(key, FewBitmaps, batch, connectivity, dtype, at_most=_KEPT)
 
 
 def threads_of(batch: int, connectivity: Connectivity) -> int:
