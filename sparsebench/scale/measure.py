@@ -44,7 +44,9 @@ class _Run:
         layer = self.stage("construction", lambda: _build(self.case, generator), least=1)
         self.use(layer, generator)
         layer.zero_grad()
-        arrays = sum(tensor.nbytes for tensor in layer.state_dict().values())
+        # Not of a state dict: the layer keeps what it shows until it is used again.
+        kept = (*layer.connectivity.arrays, *layer.parameters())
+        arrays = sum(array.nbytes for array in kept)
         self.save(layer)
         del layer
         self.load()
