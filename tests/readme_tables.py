@@ -41,6 +41,7 @@ from sparsebench.scale import views as scale_views
 from sparsebench.training.views import folder as trained
 from sparsebench.views import tables, units
 from sparsebench.views.tables import Table
+from tests import scale_tables
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -95,6 +96,7 @@ def _made_of_others(folder: Path) -> list[Table]:
     return [
         *trained.tables_of(folder),
         *scale_views.tables(scale.load(folder)),
+        *scale_tables.of(folder, scale.load(folder)),
         *models_views.tables(models.load(folder)),
     ]
 

@@ -45,8 +45,7 @@ class _Run:
         self.use(layer, generator)
         layer.zero_grad()
         # Not of a state dict: the layer keeps what it shows until it is used again.
-        kept = (*layer.connectivity.arrays, *layer.parameters())
-        arrays = sum(array.nbytes for array in kept)
+        arrays = _bytes(layer)
         self.save(layer)
         del layer
         self.load()
@@ -73,51 +72,45 @@ class _Run:
     def stage(
         self, name: Stage, call: Callable[[], T], *, least: int = LEAST, maps: bool = False
     ) -> T:
-        """Repeat `call`, and note its times and memory; return what it returned first.
+        """Call it for its memory, then time it again and again; return what it returned first.
 
         Where it `maps` files, what it reads of them counts, and not what it maps.
         """
-        samples: list[float] = []
         made: list[T] = []
-
-        def timed() -> None:
-            start = time.perf_counter()
-            result = call()
-            samples.append(time.perf_counter() - start)
-            made.append(result)
-
-        before = memory.held("cpu")
-        if maps:
-            rise, method = memory.resident_peak(timed)
-        else:
-            rise, method = memory.peak(timed, "cpu", alone=False)
-        self.methods[f"{method} of files" if maps else method] = None
-        self.costs[name] = Cost(
-            samples=samples, peak=before - self.base + rise, held=memory.held("cpu") - self.base
-        )
+        peak, held = self._peak(lambda: made.append(call()), maps=maps)
+        samples: list[float] = []
         while len(samples) < least or (sum(samples) < ENOUGH and len(samples) < 1000):
-            timed()
-            del made[1:]  # so that two layers exist only while a second one is being built
+            start = time.perf_counter()
+            again = call()
+            samples.append(time.perf_counter() - start)
+            del again  # so that two layers exist only while a second one is being built
+        self.costs[name] = Cost(samples=samples, peak=peak, held=held)
         return made[0]
 
     def rewire(self, name: Stage, rewirer: Rewirer, step: Callable[[], None]) -> None:
         """Measure the rewiring that follows a step of the optimizer."""
+        step()
+        peak, held = self._peak(rewirer.step)
         samples: list[float] = []
-
-        def timed() -> None:
+        while not samples or (sum(samples) < ENOUGH and len(samples) < 100):
+            step()
             start = time.perf_counter()
             rewirer.step()
             samples.append(time.perf_counter() - start)
+        self.costs[name] = Cost(samples=samples, peak=peak, held=held)
 
-        step()
+    def _peak(self, call: Callable[[], object], *, maps: bool = False) -> tuple[int, int]:
+        """Call it, and return how far memory rose above the process, and what is held afterwards.
+
+        Looking takes time: what is timed is called again.
+        """
         before = memory.held("cpu")
-        rise, _ = memory.peak(timed, "cpu", alone=False)
-        self.costs[name] = Cost(
-            samples=samples, peak=before - self.base + rise, held=memory.held("cpu") - self.base
-        )
-        while sum(samples) < ENOUGH and len(samples) < 100:
-            step()
-            timed()
+        if maps:
+            rise, method = memory.resident_peak(call)
+        else:
+            rise, method = memory.peak(call, "cpu")
+        self.methods[f"{method} of files" if maps else method] = None
+        return before - self.base + rise, memory.held("cpu") - self.base
 
     def save(self, layer: SparseLinear) -> None:
         """Measure saving to disk, and beside it writing as many bytes plainly."""
@@ -144,7 +137,8 @@ class _Run:
 
         elapsed: list[float] = []
         self.stage("load", load, least=1, maps=True)
-        self.costs["load"] = self.costs["load"].model_copy(update={"samples": elapsed})
+        timed = {"samples": elapsed[1:]}  # the first was looked at
+        self.costs["load"] = self.costs["load"].model_copy(update=timed)
         _out_of_cache(self.path)
         buffer = bytearray(_CHUNK)
         start = time.perf_counter()
@@ -161,6 +155,10 @@ class _Run:
 def _build(case: ScaleCase, generator: torch.Generator) -> SparseLinear:
     sparsity = 1.0 - case.per_output / case.width
     return SparseLinear(case.width, case.width, sparsity=sparsity, generator=generator)
+
+
+def _bytes(layer: SparseLinear) -> int:
+    return sum(array.nbytes for array in (*layer.connectivity.arrays, *layer.parameters()))
 
 
 def _out_of_cache(path: Path) -> None:
