@@ -24,6 +24,12 @@ from sparsebench.views.units import quantity
 READ = 8
 LEAST_SPAN = 6.0  # of a logarithmic axis: of 1, 2, 5, 10, 20, … two lie within it
 _SHOWN: tuple[Stage, ...] = ("construction", "inference", "training step", "SET")
+# So that the table of memory fits a terminal of 80 columns.
+_SHORT = {"construction": "build", "inference": "infer", "training step": "train"}
+_OF_MEMORY = (
+    "Bytes of memory per connection, activations included: its arrays, what is held once it has "
+    "trained, and the peak of every stage"
+)
 _COLOURS = (style.VERMILION, style.BLUE, style.GREEN, style.PURPLE)
 
 
@@ -93,16 +99,16 @@ def tables(records: Sequence[ScaleRecord]) -> Iterator[Table]:
             label
             | {
                 "arrays": f"{record.arrays * per:.1f}",
-                "held trained": f"{record.costs['training step'].held * per:.1f}",
+                "held": f"{record.costs['training step'].held * per:.1f}",
             }
-            | {f"peak, {s}": f"{c.peak * per:.1f}" if c else "" for s, c in found.items()}
+            | {_SHORT.get(s, s): f"{c.peak * per:.1f}" if c else "" for s, c in found.items()}
         )
         files.append(label | {"arrays": quantity(record.arrays, "B")} | _files(record))
     where = _conditions(records)
     frame = pd.DataFrame(numbers)
     for name, caption, text in (
         ("times", "Time per connection", times),
-        ("memory", "Bytes of memory per connection, activations included", memory),
+        ("memory", _OF_MEMORY, memory),
         ("files", "Files: the layer's, beside plain writing and reading of as many bytes", files),
     ):
         shown = pd.DataFrame(text).fillna("").astype(str)
