@@ -11,7 +11,7 @@ import torch
 
 import sparselayers as sl
 from sparselayers.backends import BACKENDS, native
-from sparselayers.backends.native import calibration, library
+from sparselayers.backends.native import amx, calibration, library
 from sparselayers.backends.native.calibration import Calibration, Costs, Point
 from sparselayers.backends.native.choice import choose, choose_laid_out, estimate
 from sparselayers.backends.native.probe import PRODUCTS
@@ -64,6 +64,29 @@ def test_the_least_estimate_is_taken(machine):
     assert choose("y", 1, third, torch.float32).way == "lanes"
     seconds = choose("y", 51, half, torch.float32).seconds
     assert seconds == {("lanes",): 51 * 900, ("bitmaps",): 51 * 600, ("panels",): 51 * 1200}
+
+
+def test_what_lanes_do_beside_connections_grows_with_in_and_outputs(machine):
+    """By places large layers of few connections were estimated at three times what they take."""
+    machine(lanes=(1.0, 0.0), bitmaps=(0.9, 0.0))
+    small, large = ((256, 256), (2048, 2048))
+    # As many places as in the layer that is measured, 512 × 1024, for as many in- and outputs.
+    passed = 2 * 2048 * 512 * 1024 / 1536
+    for shape, seconds, way in ((small, 256**2, "bitmaps"), (large, passed, "lanes")):
+        choice = choose("y", 1, sl.random(shape, sparsity=0.5), torch.float32)
+        assert choice.seconds["lanes",] == pytest.approx(seconds)
+        assert choice.way == way
+
+
+@pytest.mark.parametrize(("there", "way"), [(True, "amx"), (False, "lanes")])
+def test_few_connections_in_bfloat16_may_go_by_amx(machine, monkeypatch, there, way):
+    """512², 97%, 512 samples: by the lanes, which were taken unasked, longer than nn.Linear."""
+    machine(lanes=(1.0, 1.0), amx=(0.5, 0.0), bitmaps=(0.1, 0.0), panels=(0.1, 0.0))
+    monkeypatch.setattr(amx, "usable", lambda: there)
+    few = sl.random((512, 512), sparsity=0.97)
+    assert choose("y", 512, few, torch.bfloat16).way == way
+    assert choose("y", 1, few, torch.bfloat16).way == "lanes"
+    assert choose("y", 512, few, torch.float32).way == "lanes"
 
 
 def test_what_lies_feature_by_feature_is_not_turned_round_for_little(monkeypatch):

@@ -190,6 +190,15 @@ def batches(way: Way) -> tuple[int, ...]:
     return tuple(batch for batch in _BATCHES if batch <= _MOST.get(way, batch))
 
 
+def passing(shape: tuple[int, int]) -> float:
+    """Return how many places cost the lanes as much as what they do beside connections.
+
+    They pass over in- and outputs, whatever places there are: in the one shape that is measured as
+    much as its places, in a larger one less of them. Small ones stay in the caches.
+    """
+    return min(math.prod(shape), sum(shape) * math.prod(_SHAPE) / sum(_SHAPE))
+
+
 def measure(dtype: torch.dtype) -> Costs:
     """Measure every way, in turns, for `_SECONDS` at most."""
     start = time.perf_counter()

@@ -4,13 +4,14 @@ Every way's time is estimated from what was measured on this machine (see calibr
 each place of the weight and each connection cost it so much, and a batch between two that were
 measured costs what lies between. The way of the least estimate is taken; for the backward pass
 another one than for the forward pass where it gains clearly. Where connections are few, the lanes
-are taken without an estimate: no machine is known on which another way is faster there, unless
-outputs share their inputs, and row blocks come into question, or tiles for AMX, of which then many
-are empty; or have N of every M of them, and the batch is small.
+are taken without an estimate, unless outputs share their inputs, and row blocks come into question,
+or have N of every M of them, and the batch is small, or there is AMX: no machine is known on which
+another way is faster there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -68,7 +69,6 @@ _KEPT = 64  # choices of one layer: models that see batches of every size ask fo
 
 
 def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> Choice:
-    outputs, inputs = connectivity.shape
     nnz = connectivity.nnz
     ways, reason = ways_in_question(batch, connectivity, dtype)
     if ways == ("lanes",):
@@ -79,10 +79,7 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     ways = tuple(way for way in costs.ways if way in ways)
 
     def seconds(way: Way, product: Product) -> float:
-        # Elsewhere a place costs its share whether or not others near it are empty.
-        tiled = way == amx.Amx.name and row_blocks.serves(connectivity)
-        places = amx.places(connectivity) if tiled else outputs * inputs
-        return estimate(costs.points(way, product), batch, places, nnz)
+        return estimate(costs.points(way, product), batch, _places(way, connectivity), nnz)
 
     found = {_both(way, product): seconds(way, product) for way in ways}
     reason = f"the least estimate by costs {costs.source}"
@@ -100,6 +97,16 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
         less = f"others gain less than {_HANDED_ON - 1:.0%}"
         reason = f"as the forward pass, for {less} by costs {costs.source}"
     return Choice(best, reason, found)
+
+
+def _places(way: Way, connectivity: Connectivity) -> float:
+    """Return the places of the weight that a way's time goes by, beside its connections."""
+    if way == "lanes":
+        return calibration.passing(connectivity.shape)
+    # Elsewhere a place costs its share whether or not others near it are empty.
+    if way == amx.Amx.name and row_blocks.serves(connectivity):
+        return amx.places(connectivity)
+    return math.prod(connectivity.shape)
 
 
 # Another way than the forward pass's has to gain that much: it finds neither x as it takes it nor
@@ -134,13 +141,14 @@ def ways_in_question(
             break  # what is 2:4 is 4:8 as well
     share = connectivity.nnz / (outputs * inputs)
     if share <= _FEW[dtype]:
-        return ("lanes", *structured), f"few connections, {100 * share:.3g}% of all places"
+        few = tuple(dict.fromkeys(("lanes", *structured, *tiles)))
+        return few, f"few connections, {100 * share:.3g}% of all places"
     if not bits.serves(connectivity):
         return ("lanes", *structured), "the only way for layers as wide"
     return ("lanes", "bitmaps", "panels", *tiles, *structured), ""
 
 
-def estimate(points: Sequence[Point], batch: int, places: int, nnz: int) -> float:
+def estimate(points: Sequence[Point], batch: int, places: float, nnz: int) -> float:
     """Return the estimated seconds of a batch: linear in places, connections, and the batch."""
     below = max((p for p in points if p.batch <= batch), default=points[0])
     above = min((p for p in points if p.batch >= batch), default=points[-1])
