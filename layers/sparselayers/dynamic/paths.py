@@ -22,13 +22,15 @@ from sparselayers.connectivity import Connectivity
 
 Block = tuple[Tensor, Tensor]  # keys and scores (n,), no key twice
 
-# Paths that are followed, and entries of a dense block that exist, at a time: 1568², 99%, CH2-L3n
-# takes 0.8 of the CPU time that it takes with eight times as many entries, CH3-L3p 0.8 of that with
-# sixteen times as many paths.
-_PATHS = 2**18
+# Paths that are followed, and entries of a dense block that exist, at a time. More are no faster:
+# 2¹⁸ paths take 1568², 99.5%, 44 MB and as long, these 9.
+_PATHS = 2**15
 _DENSE = 2**17
-_HELD = 2**26  # entries of what all blocks of outputs share, which exist at a time
-_WORTH = 64  # how many multiplications of a product cost as much as one step of a path
+# Entries of what all blocks of outputs share, which exist at a time: as many times the connections,
+# and at least and at most so many. With all of them 1568², 99%, takes 20 MB in place of 9, and 0.6
+# of the time.
+_HELD_EACH, _HELD_LEAST, _HELD = 32, 2**18, 2**26
+_WORTH = 256  # how many multiplications of a product cost as much as one step of a path
 
 
 class Side(NamedTuple):
@@ -82,7 +84,8 @@ def ch2_l3n(graph: Graph) -> Iterator[Block]:
     authors' code gives the same to links that are absent.
     """
     paths, inputs = graph.paths(), graph.shape[1]
-    times = -(-inputs // max(1, _HELD // inputs))  # so often is it computed with the whole layer
+    # So often is it computed with the whole layer.
+    times = -(-inputs // max(1, _held(graph) // inputs))
     dense = _WORTH * int(paths.sum()) > 2 * times * graph.shape[0] * graph.connectivity.nnz
     yield from _by_products(graph) if dense else _by_paths(graph, paths)
 
@@ -186,7 +189,7 @@ def _by_products(graph: Graph) -> Iterator[Block]:
     (out_features, in_features), layer = graph.shape, graph.connectivity
     backend = backends.select(layer.device, torch.float32, None)
     ones = torch.ones(layer.nnz, device=layer.device)
-    for columns in _parts(graph.every_input(), in_features, _HELD):
+    for columns in _parts(graph.every_input(), in_features, _held(graph)):
         back = ones.new_empty(columns.numel(), in_features)  # di* / de* of t as seen from v, (v, t)
         for some in _parts(columns, max(graph.shape), _DENSE):
             links = _dense(graph.inputs, some, out_features, ones)
@@ -202,6 +205,10 @@ def _by_products(graph: Graph) -> Iterator[Block]:
             closed = scores > 0
             keys = rows[:, None] * in_features + columns
             yield keys[closed], scores[closed].double()
+
+
+def _held(graph: Graph) -> int:
+    return min(_HELD, max(_HELD_LEAST, _HELD_EACH * graph.connectivity.nnz))
 
 
 def _parts(numbers: Tensor, width: int, most: int) -> Iterator[Tensor]:

@@ -83,7 +83,6 @@ def test_nothing_as_large_as_the_layer_exists_where_products_are_cheaper():
     """3000 × 3000 with 20 connections an output: of each other input only a part is held."""
     layer = sl.random((3000, 3000), 1 - 20 / 3000, generator=torch.Generator().manual_seed(0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "_HELD", 2**20)
         patch.setattr(paths, "_WORTH", 1e9)
         graph, made = paths.Graph(layer), []
         empty = torch.Tensor.new_empty
