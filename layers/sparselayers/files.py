@@ -49,6 +49,8 @@ def load(path: Path | str) -> SparseLinear:
 
     Its arrays are the file's, mapped into memory and read where they are used (the connections
     at once: they are checked); what is changed is copied then, and never written back.
+    Nobody may write into the file, or cut it, while the layer lives, or the process may end:
+    replace it, as `save` does.
 
     Raises ImportError where safetensors is not installed, and ValueError, naming the file, where
     it is no such file or its connections fit no layer.

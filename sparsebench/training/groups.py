@@ -95,11 +95,15 @@ class Group:
 
     @property
     def peak_memory(self) -> int | None:
-        """The highest peak of a run in bytes, above the process before the network was built."""
-        peaks = [
-            run.peak_memory for run in (*self.runs, *self.timed) if run.peak_memory is not None
-        ]
-        return max(peaks, default=None)
+        """The highest peak of a run in bytes, above the process before the network was built.
+
+        Of those that were timed, if they tell: as the times, by the program that there is now.
+        """
+        told = (
+            [r.peak_memory for r in runs if r.peak_memory is not None]
+            for runs in (self.timed, self.runs)
+        )
+        return next((max(peaks) for peaks in told if peaks), None)
 
 
 def groups(records: Sequence[TrainingRecord]) -> list[Group]:

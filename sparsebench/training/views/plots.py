@@ -50,14 +50,15 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
     """Yield a file name and a figure for everything that can be drawn."""
     yield from cifar_plot.of(records)
     yield from text_plot.of(records)
-    finished = [group for group in groups(records) if group.finished]
+    whole = groups(records)
+    finished = [group for group in whole if group.finished]
     every = [group for group in finished if isinstance(group.setting, MLPSetting)]
     known = [group for group in every if comparable(group.setting)]
     if own := [group for group in known if group.setting.experiment == "mnist"]:
         yield "mnist", _published(own, columns=4)
     if own := [group for group in known if group.setting.experiment == "wide"]:
         yield "wide", _published(own, columns=1)
-    yield from race_plot.of(every)
+    yield from race_plot.of([group for group in whole if isinstance(group.setting, MLPSetting)])
     yield from topology_plot.of(every)
     for name in structured.EXPERIMENTS:
         usual = experiment.shipped(name).rows[0]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sparsebench.training import experiment
-from sparsebench.training.groups import Group, alike, best_dense
+from sparsebench.training.groups import Group, across_machines, alike, best_dense
 from sparsebench.views import units
 from sparsebench.views.plots.style import BLACK, looks, plain_head
 
@@ -25,7 +25,10 @@ def of(every: Sequence[Group]) -> Iterator[tuple[str, Figure]]:
     for name in dict.fromkeys(group.setting.experiment for group in every):
         if name in shipped and name not in EXPERIMENTS:
             continue
-        kinds = alike([group for group in every if group.setting.experiment == name])
+        same = [group for group in every if group.setting.experiment == name]
+        if name in EXPERIMENTS:
+            same = across_machines(same)
+        kinds = alike([group for group in same if group.finished])
         for own in kinds:
             models = {group.setting.model == "dense" for group in own}
             if name in shipped or models == {True, False}:
@@ -125,4 +128,5 @@ def _conditions(own: Sequence[Group], left_out: int) -> str:
     setting, runs = own[0].setting, max(len(group.finished) for group in own)
     where = "the last training images of " if setting.held_out else ""
     said = f"{where}{setting.dataset}, {setting.epochs} epochs, the mean of up to {runs} seeds"
-    return said + (f"; {left_out} rows were not timed" if left_out else "")
+    rows = "1 row was" if left_out == 1 else f"{left_out} rows were"
+    return said + (f"; {rows} not timed" if left_out else "")

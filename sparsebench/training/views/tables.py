@@ -23,6 +23,7 @@ from sparsebench.training.settings import MLPSetting, Setting, names_of
 from sparsebench.training.views import (
     cifar_tables,
     dense_table,
+    race_plot,
     structured,
     structures_table,
     text_table,
@@ -47,7 +48,7 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
     every = groups([record for record in records if isinstance(record.setting, MLPSetting)])
     for name in dict.fromkeys(group.setting.experiment for group in every):
         own = [group for group in every if group.setting.experiment == name]
-        if name in structured.EXPERIMENTS:
+        if name in (*structured.EXPERIMENTS, *race_plot.EXPERIMENTS):
             own = across_machines(own)
         made += _published(name, [g for g in own if comparable(g.setting)])
         made += _others(name, [g for g in own if not comparable(g.setting)])
