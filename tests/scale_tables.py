@@ -18,9 +18,9 @@ from sparsebench.scale.records import ScaleRecord
 from sparsebench.scale.views import seconds
 from sparsebench.views.tables import Table
 from sparsebench.views.units import quantity
+from sparselayers.connectivity import index_dtype
 
 MACHINE = 24e9  # bytes of memory of a machine that the rows of a layer are spread over
-FEW = 2**31  # connections: from here on an index takes 8 bytes in place of 4
 INDICES = 3  # of a connection that is trained: its column, and two of the transpose
 
 
@@ -41,7 +41,9 @@ def beyond(record: ScaleRecord, connections: tuple[int, ...]) -> list[dict[str, 
     rows: dict[str, dict[str, str]] = {}
     cost, here = record.costs, record.case.connections
     for count in connections:
-        wider = 4 * count if count >= FEW else 0
+        width = count // record.case.per_output
+        index = index_dtype((width, width), count).itemsize
+        wider = (index - 4) * count  # than at the connections that were measured
         each = count / here
         training = cost["training step"].peak * each + INDICES * wider
         rewired = cost["SET"].peak * each + INDICES * wider

@@ -141,8 +141,7 @@ def ways_in_question(
             break  # what is 2:4 is 4:8 as well
     share = connectivity.nnz / (outputs * inputs)
     if share <= _FEW[dtype]:
-        few = tuple(dict.fromkeys(("lanes", *structured, *tiles)))
-        return few, f"few connections, {100 * share:.3g}% of all places"
+        return ("lanes", *tiles, *structured), f"few connections, {100 * share:.3g}% of all places"
     if not bits.serves(connectivity):
         return ("lanes", *structured), "the only way for layers as wide"
     return ("lanes", "bitmaps", "panels", *tiles, *structured), ""
