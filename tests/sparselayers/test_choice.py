@@ -387,6 +387,8 @@ def test_small_products_are_left_to_one_thread_where_others_come_late(
     both = library.threads_of_product(128, int(0.9 * nnz), torch.float32, products=2)
     assert both == (2 if alone else 1)  # without it, what a thread is worth counts, as it did
     assert library.threads_of_product(4, 10**5, torch.float32) == 2  # a few rows: little to fetch
+    own = library.threads_of_product(129, int(0.9 * nnz), torch.float32)  # blocks, one for each
+    assert own == (2 if alone else 1)
 
 
 def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):

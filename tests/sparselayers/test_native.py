@@ -106,6 +106,28 @@ def test_matches_the_reference_where_threads_share_out_rows(turned, batch, numbe
     check(*uneven(turned, batch))
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+@pytest.mark.parametrize("batch", [129, 257, 300, 385, 550])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_matches_the_reference_where_threads_have_blocks_of_their_own(
+    dtype, batch, number, threads
+):
+    threads(number)
+    check(*problem((300, 200), 0.15, batch, dtype))
+
+
+@pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, True, True)])
+def test_each_gradient_alone_where_threads_have_blocks_of_their_own(needs, threads):
+    threads(2)
+    case = problem((300, 200), 0.15, 300)
+    connectivity, values, _, x, dy = case
+    found = BACKENDS["lanes"].backward(dy, x, values, connectivity, needs=needs)
+    for wanted, ours, theirs in zip(needs, found, expected(*case)[1:], strict=True):
+        assert (ours is not None) == wanted
+        if wanted:
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("batch", [1, 20])
 @pytest.mark.parametrize("turned", [False, True], ids=["rows", "columns"])
 def test_bfloat16_rounds_once_where_threads_share_out_rows(turned, batch, threads):
@@ -177,7 +199,7 @@ def products(connectivity, values, bias, x, dy):
     )
 
 
-@pytest.mark.parametrize("batch", [1, 5, 16, 40, 200])
+@pytest.mark.parametrize("batch", [1, 5, 16, 40, 200, 700])
 def test_same_bits_again_and_nearly_the_same_with_other_threads(threads, batch):
     case = problem((700, 900), 0.2, batch)
     threads(2)

@@ -92,6 +92,15 @@ def test_tiles_of_every_width(batch):
 
 
 @native_only
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("batch", [129, 300, 520])
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["float32", "bfloat16"])
+def test_threads_that_have_blocks_of_the_batch_of_their_own(dtype, batch, number, threads):
+    threads(number)
+    check("row_blocks", *given(blocks((320, 90), 8), batch, dtype))
+
+
+@native_only
 @pytest.mark.parametrize("batch", [1, 6, 130])
 def test_layers_of_more_inputs_than_16_bits_name(batch):
     wide = (1 << 16) + 70

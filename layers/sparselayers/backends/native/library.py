@@ -77,21 +77,29 @@ def work_of_product(batch: int, nnz: int) -> int:
 def threads_of_product(batch: int, nnz: int, dtype: torch.dtype, *, products: int = 1) -> int:
     """Return how many threads are worth starting for a product, or for several at once.
 
-    Of a batch that is arranged first, the others have to fetch what one has written.
+    Where threads work on one block of a batch together, the others have to fetch what one has
+    arranged.
     """
     work = work_of_product(batch, nnz)
-    if batch > _FETCHED_FROM and products * work < _alone.get((torch.get_num_threads(), dtype), 0):
+    if _together(batch) and products * work < _alone.get((torch.get_num_threads(), dtype), 0):
         return 1
     return threads(work)
 
 
 def may_be_alone(batch: int, nnz: int) -> bool:
     """Return whether such a product may take one thread because of that, wherever it is."""
-    small = 0 < work_of_product(batch, nnz) < ALONE_AT_MOST
-    return small and batch > _FETCHED_FROM and torch.get_num_threads() > 1
+    return 0 < work_of_product(batch, nnz) < ALONE_AT_MOST and _together(batch)
 
 
-_FETCHED_FROM = 4  # of a few rows there is little to fetch
+def _together(batch: int) -> bool:
+    """Whether blocks are too few for each thread to have its own, and there is more to fetch than
+    a few rows.
+    """
+    return _FETCHED_FROM < batch <= _A_BLOCK * (torch.get_num_threads() - 1)
+
+
+_FETCHED_FROM = 4
+_A_BLOCK = 128  # rows at most
 ALONE_AT_MOST = 1.7e6  # work up to which it is looked for (calibration.py)
 _alone: dict[tuple[int, torch.dtype], float] = {}
 

@@ -1,12 +1,14 @@
 // The arranged layout of activations: the numbers of one feature lie side by side, `pitch` apart
 // from those of the next, so that a connection is one broadcast weight times a few whole registers.
 // The batch is cut into blocks of at most 8 registers, as many accumulators as keep the FMA units
-// busy. The lanes between the batch and the pitch may hold anything, but may be read.
+// busy. The lanes between the batch and the pitch may hold anything, but may be read. Threads that share
+// out blocks have as many each.
 #pragma once
 
 #include <algorithm>
 
 #include "loops.h"
+#include "teams.h"
 
 namespace sparsebench {
 
@@ -15,11 +17,12 @@ struct Blocks {
   int64_t registers;  // that the whole batch takes
   int64_t count;
 
-  Blocks(int64_t batch, int native) : unit(native) {
+  Blocks(int64_t batch, int native, int threads = 1) : unit(native) {
     while (unit > 4 && batch <= unit / 2) unit /= 2;
     if (batch == 1) unit = 1;
     registers = (batch + unit - 1) / unit;
     count = (registers + max_registers - 1) / max_registers;
+    count = even_blocks(count, threads);
   }
   int64_t lanes() const { return registers * unit; }
   // Blocks differ by one register at most; the larger ones come first.

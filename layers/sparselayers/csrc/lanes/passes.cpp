@@ -1,5 +1,6 @@
 // Every block of the batch is arranged when its turn comes, and goes through all products that want
-// it while the caches hold it. Compiled once: what depends on an instruction set is behind `loops`.
+// it while the caches hold it. Threads work on one block together, or, where blocks are enough, each on
+// blocks of its own. Compiled once: what depends on an instruction set is behind `loops`.
 #include "passes.h"
 
 #include <omp.h>
@@ -7,6 +8,7 @@
 
 #include "blocks.h"
 #include "scratch.h"
+#include "teams.h"
 #include "tiles.h"
 
 namespace sparsebench {
@@ -26,11 +28,6 @@ template <class W>
 int native_lanes() { return loops->bytes / sizeof(Compute<W>); }
 
 namespace {
-
-// A block goes through dx and the gradient of the values in turn while both find what they read in the
-// caches: connections of more bytes than these push each other out, and one product takes all blocks
-// before the other does.
-constexpr int64_t apart_bytes = 8 << 20;
 
 float widened(float number) { return number; }
 double widened(double number) { return number; }
@@ -82,22 +79,25 @@ struct Block {
 };
 
 // Where threads keep the sums of a panel and of the pieces of a long row, and where blocks of so many
-// features altogether are arranged, if they have to be.
+// features altogether are arranged, if they have to be: one at a time, or one for each thread.
 template <class T, class Index>
 class Workspace {
  public:
-  Workspace(const Blocks& blocks, int64_t features, int threads)
-      : several(blocks.count > 1), block_bytes(blocks.lanes(0) * sizeof(T)),
-        pieces_bytes(pieces_of(threads) * block_bytes),
+  Workspace(const Blocks& blocks, int64_t features, int threads, bool own_blocks)
+      : several(blocks.count > 1), own_blocks(own_blocks), block_bytes(blocks.lanes(0) * sizeof(T)),
+        arranged_bytes(features * block_bytes), pieces_bytes(pieces_of(threads) * block_bytes),
         panels(Memory::panels, threads * panel_stride() + pieces_bytes),
-        arranged(Memory::blocks, several ? features * block_bytes : 0) {}
+        arranged(Memory::blocks, several ? (own_blocks ? threads : 1) * arranged_bytes : 0) {}
   Missing missing() const { return panels.missing() + arranged.missing(); }
   T* panel(int thread) const {
     return reinterpret_cast<T*>(panels.data + thread * panel_stride());
   }
   T* pieces(int threads) const { return panel(threads); }
   // None where the batch is one block, which is arranged already.
-  T* block() const { return several ? reinterpret_cast<T*>(arranged.data) : nullptr; }
+  T* block(int thread) const {
+    if (!several) return nullptr;
+    return reinterpret_cast<T*>(arranged.data + (own_blocks ? thread * arranged_bytes : 0));
+  }
 
  private:
   // The longest of panel_rows(), in whole pages.
@@ -105,35 +105,36 @@ class Workspace {
     constexpr size_t page = 4096;
     return (panel_bytes<Index> / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
   }
-  const bool several;
-  const size_t block_bytes, pieces_bytes;
+  const bool several, own_blocks;
+  const size_t block_bytes, arranged_bytes, pieces_bytes;
   const Room panels, arranged;
 };
 
-// One block of the batch, arranged in `room` where it is not. The threads of a parallel region share
-// this and all that follows out.
+// One block of the batch, arranged in `room` where it is not.
 template <class W, class T = Compute<W>>
-Arranged<const T> take_block(const Block<W>& block, const Input<W>& x, int64_t features, T* room) {
+Arranged<const T> take_block(const Team& team, const Block<W>& block, const Input<W>& x,
+                             int64_t features, T* room) {
   if (!room) return x.arranged();
   constexpr int64_t chunk = 64;
   const Activations<const W> from = block.of(x.as_it_is());
-#pragma omp for
-  for (int64_t first = 0; first < features; first += chunk)
+  team.share(features, chunk, [&](int64_t first) {
     block.moves.pack({from.data + first * from.feature_stride, from.batch_stride,
                       from.feature_stride},
                      block.batch, std::min(chunk, features - first),
                      {room + first * block.pitch, block.pitch});
+  });
   return {room, block.pitch};
 }
 
 // The gradient of the bias, of the first block or a later one.
 template <class W, class T = Compute<W>>
-void add_over_batch(Arranged<const T> x, int64_t batch, int64_t features, bool first, W* result) {
+void add_over_batch(const Team& team, Arranged<const T> x, int64_t batch, int64_t features,
+                    bool first, W* result) {
   constexpr int64_t chunk = 16;
-#pragma omp for
-  for (int64_t begin = 0; begin < features; begin += chunk)
+  team.share(features, chunk, [&](int64_t begin) {
     packing<W>().add_over_batch({x.data + begin * x.pitch, x.pitch}, batch,
                                 std::min(chunk, features - begin), first, result + begin);
+  });
 }
 
 // One row, some connections of it, as a layer of its own.
@@ -176,18 +177,18 @@ struct Product {
     step = tile_step(rows, block.pitch * sizeof(T), tile);
   }
 
-  void by_parts(const Workspace<T, Index>& workspace, int threads) const {
-    const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+  void by_parts(const Team& team, const Workspace<T, Index>& workspace) const {
+    const int64_t parts = parts_of(rows, team.threads), pieces = pieces_of(team.threads);
     if constexpr (!by_bits<Index>)
       for_long_rows(rows, pieces, [&](int64_t row) {
-        of_long_row(row, pieces, workspace.pieces(threads));
+        of_long_row(row, pieces, workspace.pieces(team.threads));
       });
-    T* sums = workspace.panel(omp_get_thread_num());
-#pragma omp for schedule(dynamic)
-    for (int64_t part = 0; part < parts; ++part)
+    T* sums = workspace.panel(team.thread);
+    team.take(parts, 1, [&](int64_t part) {
       between_long_rows(
           rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
           [&](int64_t begin, int64_t end) { of_rows(begin, end, sums); });
+    });
   }
 
  private:
@@ -241,18 +242,17 @@ struct Product {
 
 // dx of one block by bits: threads take words of columns, as they become free, and all rows of them.
 template <class W, class T = Compute<W>>
-void grad_input_by_bits(const Block<W>& block, const Rows<Bits>& rows, const W* values,
-                        Arranged<const T> dy, Activations<W> result,
-                        const Workspace<T, Bits>& workspace, int threads) {
+void grad_input_by_bits(const Team& team, const Block<W>& block, const Rows<Bits>& rows,
+                        const W* values, Arranged<const T> dy, Activations<W> result,
+                        const Workspace<T, Bits>& workspace) {
   static_assert(word_places == strip_features);
   const Activations<W> to = block.of(result);
   const auto loop = of<W>(loops->squares).loops.at(block.width, native_lanes<W>());
   const int64_t most = panel_bytes<Bits> / (word_places * block.pitch * sizeof(T));
-  const int64_t wanted = threads == 1 ? most : rows.tiles / (parts_per_thread * threads);
+  const int64_t wanted = team.threads == 1 ? most : rows.tiles / (parts_per_thread * team.threads);
   const int64_t words = std::clamp<int64_t>(wanted, 1, most);
-  T* sums = workspace.panel(omp_get_thread_num());
-#pragma omp for schedule(dynamic)
-  for (int64_t begin = 0; begin < rows.tiles; begin += words) {
+  T* sums = workspace.panel(team.thread);
+  team.take(rows.tiles, words, [&](int64_t begin) {
     const int64_t end = std::min(begin + words, rows.tiles);
     for (int64_t row = 0; row < rows.count; row += word_places)
       loop(rows, row, begin, end, values, {dy.data + row * dy.pitch, dy.pitch},
@@ -264,14 +264,14 @@ void grad_input_by_bits(const Block<W>& block, const Rows<Bits>& rows, const W* 
                          {to.data + column * to.feature_stride, to.batch_stride,
                           to.feature_stride});
     }
-  }
+  });
 }
 
 // The gradient of all values over one block; `first` of blocks.
 template <class W, class Index, class T = Compute<W>>
-void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<const T> dy,
-                    Arranged<const T> x, bool first, W* result, int threads) {
-  const int64_t parts = parts_of(rows, threads), pieces = pieces_of(threads);
+void grad_values_of(const Team& team, const Block<W>& block, const Rows<Index>& rows,
+                    Arranged<const T> dy, Arranged<const T> x, bool first, W* result) {
+  const int64_t parts = parts_of(rows, team.threads), pieces = pieces_of(team.threads);
   const auto& near_or_far = of<W, Index>(loops->gradient).loops.at(block.width, native_lanes<W>());
   const auto loop = (is_far(block.width, rows.features, sizeof(T))
                          ? near_or_far.far
@@ -279,15 +279,13 @@ void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<con
   const int64_t step = tile_step(rows, block.pitch * sizeof(T));
   if constexpr (!by_bits<Index>)
     for_long_rows(rows, pieces, [&](int64_t row) {
-#pragma omp for schedule(dynamic)
-      for (int64_t piece = 0; piece < pieces; ++piece) {
+      team.take(pieces, 1, [&](int64_t piece) {
         const Piece<Index> part(rows, row, piece, pieces);
         loop(part.rows, part.tile(), {0, 1, 0}, {dy.data + row * dy.pitch, dy.pitch}, x,
              block.batch, first, result);
-      }
+      });
     });
-#pragma omp for schedule(dynamic)
-  for (int64_t part = 0; part < parts; ++part)
+  team.take(parts, 1, [&](int64_t part) {
     between_long_rows(
         rows, pieces, first_row(rows, part, parts), first_row(rows, part + 1, parts),
         [&](int64_t begin, int64_t end) {
@@ -296,6 +294,15 @@ void grad_values_of(const Block<W>& block, const Rows<Index>& rows, Arranged<con
                       loop(rows, tile, {top, bottom, bottom}, dy, x, block.batch, first, result);
                     });
         });
+  });
+}
+
+// What the connections of a layer, their values and gradients take, that a pass goes through.
+template <class W, class Index>
+int64_t bytes_of(const Rows<Index>& rows) {
+  constexpr int64_t index_bytes =
+      by_bits<Index> ? 0 : sizeof(Entry<Index>) + sizeof(typename Index::Feature);
+  return rows.ptr[rows.count] * (index_bytes + 2 * sizeof(W));
 }
 
 }  // namespace
@@ -304,16 +311,20 @@ template <class W, class Index>
 Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<W> x, int64_t batch,
                  Activations<W> result, int threads) {
   using T = Compute<W>;
-  const Blocks blocks(batch, native_lanes<W>());
+  const int sharing = sharing_blocks(threads, bytes_of<W>(rows));
+  const Blocks blocks(batch, native_lanes<W>(), sharing);
   if (blocks.count == 0) return 0;
-  const Workspace<T, Index> workspace(blocks, rows.features, threads);
+  const bool own_blocks = have_own_blocks(blocks.count, sharing);
+  const Workspace<T, Index> workspace(blocks, rows.features, threads, own_blocks);
   if (const Missing missing = workspace.missing()) return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t index = 0; index < blocks.count; ++index) {
+  for_blocks<false>({omp_get_thread_num(), threads}, blocks.count, own_blocks,
+             [&](const Team& team, int64_t index) {
     const Block<W> block(blocks, index, batch);
-    const Arranged<const T> from = take_block(block, x, rows.features, workspace.block());
-    Product<W, Index>(block, rows, values, bias, from, result, false).by_parts(workspace, threads);
-  }
+    const Arranged<const T> from =
+        take_block(team, block, x, rows.features, workspace.block(team.thread));
+    Product<W, Index>(block, rows, values, bias, from, result, false).by_parts(team, workspace);
+  });
   return 0;
 }
 
@@ -322,44 +333,62 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
                  Input<W> x, int64_t batch, Activations<W> dx, W* grad_values, W* grad_bias,
                  int threads) {
   using T = Compute<W>;
-  const Blocks blocks(batch, native_lanes<W>());
+  const int64_t connections = rows.ptr[rows.count], bytes = bytes_of<W>(rows);
+  // Sums over the batch are of Compute<W> alone, and by bits the same for any number of threads.
+  constexpr bool sums_by_thread = std::is_same_v<W, T> && !by_bits<Index>;
+  const bool may_share = sums_by_thread || !(grad_values || grad_bias);
+  const int sharing = may_share ? sharing_blocks(threads, bytes) : 1;
+  const Blocks blocks(batch, native_lanes<W>(), sharing);
   if (blocks.count == 0) {
-    if (grad_values) std::fill_n(grad_values, rows.ptr[rows.count], W{});
+    if (grad_values) std::fill_n(grad_values, connections, W{});
     if (grad_bias) std::fill_n(grad_bias, rows.count, W{});
     return 0;
   }
-  const Workspace<T, Index> workspace(blocks, rows.count + rows.features, threads);
-  if (const Missing missing = workspace.missing()) return missing;
-  constexpr int64_t index_bytes =
-      by_bits<Index> ? 0 : sizeof(Entry<Index>) + sizeof(typename Index::Feature);
-  constexpr int64_t connection_bytes = index_bytes + 2 * sizeof(W);
-  const int64_t bytes = rows.ptr[rows.count] * connection_bytes;
-  const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > apart_bytes;
-  const auto take = [&](int64_t index, bool with_dx, bool with_values) {
+  const bool own_blocks = have_own_blocks(blocks.count, sharing);
+  const Workspace<T, Index> workspace(blocks, rows.count + rows.features, threads, own_blocks);
+  const Sums<W> of_values(grad_values, connections, Memory::values, own_blocks ? threads : 1);
+  const Sums<W> of_bias(grad_bias, rows.count, Memory::bias, own_blocks ? threads : 1);
+  if (const Missing missing = workspace.missing() + of_values.missing() + of_bias.missing())
+    return missing;
+  // A block goes through dx and the gradient of the values in turn while both find what they read in the
+  // caches; else one product takes all blocks before the other does.
+  const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > cached_bytes;
+  const auto take = [&](const Team& team, int64_t index, bool with_dx, bool with_values) {
     const Block<W> block(blocks, index, batch);
-    const bool first = index == 0;
-    T* room = workspace.block();
-    const Arranged<const T> dy_block = take_block(block, dy, rows.count, room);
+    const bool first = index < (own_blocks ? threads : 1);
+    T* room = workspace.block(team.thread);
+    const Arranged<const T> dy_block = take_block(team, block, dy, rows.count, room);
     if (grad_bias && with_values)
-      add_over_batch<W>(dy_block, block.batch, rows.count, first, grad_bias);
+      add_over_batch<W>(team, dy_block, block.batch, rows.count, first,
+                        of_bias.of(team.thread));
     if (dx.data && with_dx) {
       if constexpr (by_bits<Index>)
-        grad_input_by_bits<W>(block, rows, values, dy_block, dx, workspace, threads);
+        grad_input_by_bits<W>(team, block, rows, values, dy_block, dx, workspace);
       else
         Product<W, Index>(block, *columns, values, nullptr, dy_block, dx, true)
-            .by_parts(workspace, threads);
+            .by_parts(team, workspace);
     }
     if (grad_values && with_values)
-      grad_values_of(block, rows, dy_block,
-                     take_block(block, x, rows.features,
+      grad_values_of(team, block, rows, dy_block,
+                     take_block(team, block, x, rows.features,
                                 room ? room + rows.count * block.pitch : nullptr),
-                     first, grad_values, threads);
+                     first, of_values.of(team.thread));
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    for (int64_t block = 0; block < blocks.count; ++block) take(block, true, !apart);
+    const Team all{omp_get_thread_num(), threads};
+    for_blocks<true>(all, blocks.count, own_blocks, [&](const Team& team, int64_t index) {
+      take(team, index, true, !apart);
+    });
     if (apart)
-      for (int64_t block = 0; block < blocks.count; ++block) take(block, false, true);
+      for_blocks<true>(all, blocks.count, own_blocks, [&](const Team& team, int64_t index) {
+        take(team, index, false, true);
+      });
+    if constexpr (sums_by_thread) {
+#pragma omp barrier
+      of_values.add(all, packing<W>().add);
+      of_bias.add(all, packing<W>().add);
+    }
   }
   return 0;
 }
@@ -380,7 +409,8 @@ void backward_narrow(const Rows<Index>& rows, const W* values, Arranged<const Co
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
-    if (grad_bias) add_over_batch<W>(dy, batch, rows.count, true, grad_bias);
+    if (grad_bias)
+      add_over_batch<W>(Team{static_cast<int>(part), threads}, dy, batch, rows.count, true, grad_bias);
     T* own = workspace + part * length;
     packed.clear(own, length);
     scatter(rows, first_connection(rows, part, parts), first_connection(rows, part + 1, parts),
@@ -410,7 +440,8 @@ void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<C
   if (blocks.count != 1) return;
   const Block<W> block(blocks, 0, batch);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  take_block(block, {from.data, from.batch_stride, from.feature_stride}, features, to.data);
+  take_block({omp_get_thread_num(), threads}, block,
+             {from.data, from.batch_stride, from.feature_stride}, features, to.data);
 }
 
 #define SB_PASSES(W, Index)                                                                      \

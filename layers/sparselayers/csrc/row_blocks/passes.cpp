@@ -7,6 +7,7 @@
 
 #include "lanes/passes.h"
 #include "scratch.h"
+#include "teams.h"
 
 namespace sparsebench {
 
@@ -62,7 +63,9 @@ struct Block {
     return {x.data + (first + tiles.first_lane(tile)) * x.batch_stride + feature * x.feature_stride,
             x.batch_stride, x.feature_stride};
   }
-  static int64_t count(int64_t batch) { return (batch + block_lanes - 1) / block_lanes; }
+  static int64_t count(int64_t batch, int sharing) {
+    return even_blocks((batch + block_lanes - 1) / block_lanes, sharing);
+  }
   // The batch and zeros behind it, as the gradient of the values wants them.
   int64_t padded() const { return (batch + batch_unit - 1) / batch_unit * batch_unit; }
   // Of the largest block, of which tiles follow each other or lie side by side.
@@ -79,14 +82,14 @@ struct Block {
   }
 };
 
-// Arranges a block of the batch, tile after tile or (`Whole`) each feature with all tiles; threads share
-// this out. Lanes behind the batch are zeros.
+// Arranges a block of the batch, tile after tile or (`Whole`) each feature with all tiles. Lanes behind
+// the batch are zeros.
 template <bool Whole, class W>
-void take(const Block<W>& block, Activations<const W> from, int64_t features, float* to) {
+void take(const Team& team, const Block<W>& block, Activations<const W> from, int64_t features,
+          float* to) {
   constexpr int64_t chunk = 64;
   const int64_t chunks = (features + chunk - 1) / chunk;
-#pragma omp for
-  for (int64_t item = 0; item < block.tiles.count * chunks; ++item) {
+  team.share(block.tiles.count * chunks, 1, [&](int64_t item) {
     const int64_t tile = item % block.tiles.count, feature = item / block.tiles.count * chunk;
     const int64_t pitch = Whole ? block.tiles.pitch() : block.tiles.pitch(tile);
     const int64_t rows = block.rows(tile), lane = block.tiles.first_lane(tile);
@@ -95,17 +98,16 @@ void take(const Block<W>& block, Activations<const W> from, int64_t features, fl
     moves<W>().pack(block.of(from, tile, feature), rows, count, {target, pitch});
     for (int64_t behind = rows; behind < block.tiles.pitch(tile); ++behind)
       for (int64_t i = 0; i < count; ++i) target[i * pitch + behind] = 0.0f;
-  }
+  });
 }
 
-// Arranges dy for the gradient of the values; threads share this out by pieces of whole lines, in the order
+// Arranges dy for the gradient of the values, by pieces of whole lines, in the order
 // of memory. Of any other order than PyTorch's a copy is arranged.
 template <class W, class F>
-void take_rows(const RowBlocks<F>& blocks, const Block<W>& block, Activations<const W> dy,
-               float* to) {
+void take_rows(const Team& team, const RowBlocks<F>& blocks, const Block<W>& block,
+               Activations<const W> dy, float* to) {
   const int64_t height = blocks.height, padded = block.padded(), chunk = strip_features / height;
-#pragma omp for
-  for (int64_t first = 0; first < blocks.count; first += chunk) {
+  team.share(blocks.count, chunk, [&](int64_t first) {
     const int64_t count = std::min(chunk, blocks.count - first);
     const W* from = dy.data + block.first * dy.batch_stride + first * height * dy.feature_stride;
     float* target = to + first * padded * height;
@@ -119,7 +121,7 @@ void take_rows(const RowBlocks<F>& blocks, const Block<W>& block, Activations<co
       of<float, F>(gradient_loops).arrange(strip, strip_features, block.batch, height, count,
                                            padded, target);
     }
-  }
+  });
 }
 
 // How many rows a thread takes at a time, of `items` that each have all of them: whole blocks.
@@ -140,15 +142,14 @@ int64_t step_of(const RowBlocks<F>& blocks, int64_t pitch) {
 }
 
 template <class W, class F>
-void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* values,
-                    const W* bias, const float* x, Activations<W> y, float* room, int threads) {
-  const int64_t span = span_of(blocks, block.tiles.count, threads);
+void multiply_block(const Team& team, const RowBlocks<F>& blocks, const Block<W>& block,
+                    const W* values, const W* bias, const float* x, Activations<W> y, float* room) {
+  const int64_t span = span_of(blocks, block.tiles.count, team.threads);
   const int64_t spans = (blocks.rows + span - 1) / span;
-#pragma omp for schedule(dynamic)
-  for (int64_t item = 0; item < block.tiles.count * spans; ++item) {
+  team.take(block.tiles.count * spans, 1, [&](int64_t item) {
     const int64_t tile = item / spans, pitch = block.tiles.pitch(tile);
     const int64_t first = item % spans * span, last = std::min(first + span, blocks.rows);
-    float* sums = room + omp_get_thread_num() * (span_rows * most_registers * block.tiles.lanes);
+    float* sums = room + team.thread * (span_rows * most_registers * block.tiles.lanes);
     const int64_t step = step_of(blocks, pitch);
     for (int64_t part = 0; part < blocks.parts; part += step)
       of<W, F>(many_loops).multiply[block.tiles.width(tile) - 1](
@@ -157,7 +158,7 @@ void multiply_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* 
     for (int64_t row = first; row < last; row += strip_features)
       moves<W>().unpack({sums + (row - first) * pitch, pitch}, block.rows(tile),
                         std::min(strip_features, last - row), block.of(y, tile, row));
-  }
+  });
 }
 
 // Numbers that a thread adds dx up in.
@@ -167,15 +168,14 @@ int64_t grad_input_room(const RowBlocks<F>& blocks, int64_t step, int lanes) {
 }
 
 template <class W, class F>
-void grad_input_block(const RowBlocks<F>& blocks, const Block<W>& block, const W* values,
-                      const float* dy, Activations<W> dx, int64_t step, float* room) {
+void grad_input_block(const Team& team, const RowBlocks<F>& blocks, const Block<W>& block,
+                      const W* values, const float* dy, Activations<W> dx, int64_t step,
+                      float* room) {
   const int64_t spans = (blocks.parts + step - 1) / step;
-#pragma omp for schedule(dynamic)
-  for (int64_t item = 0; item < block.tiles.count * spans; ++item) {
+  team.take(block.tiles.count * spans, 1, [&](int64_t item) {
     const int64_t tile = item / spans, pitch = block.tiles.pitch(tile);
     const Parts parts(blocks, item % spans * step, step);
-    float* sums =
-        room + omp_get_thread_num() * grad_input_room(blocks, step, block.tiles.lanes);
+    float* sums = room + team.thread * grad_input_room(blocks, step, block.tiles.lanes);
     of<W, F>(many_loops).grad_input[block.tiles.width(tile) - 1](
         blocks, parts, values, dy + block.tiles.first_lane(tile), block.tiles.pitch(), sums);
     for (int64_t column = parts.first_column; column < parts.last_column;
@@ -183,23 +183,28 @@ void grad_input_block(const RowBlocks<F>& blocks, const Block<W>& block, const W
       moves<W>().unpack({sums + (column - parts.first_column) * pitch, pitch}, block.rows(tile),
                         std::min(strip_features, parts.last_column - column),
                         block.of(dx, tile, column));
-  }
+  });
 }
 
 template <class W, class F>
-void grad_values_block(const RowBlocks<F>& blocks, const Block<W>& block, const float* dy,
-                       const float* x, bool first, W* result, int threads) {
+void grad_values_block(const Team& team, const RowBlocks<F>& blocks, const Block<W>& block,
+                       const float* dy, const float* x, bool first, W* result) {
   const int64_t pitch = block.tiles.pitch(), step = step_of(blocks, pitch);
   const int64_t turns = (blocks.parts + step - 1) / step;
-  const int64_t span = span_of(blocks, turns, threads);
+  const int64_t span = span_of(blocks, turns, team.threads);
   const int64_t spans = (blocks.rows + span - 1) / span;
-#pragma omp for schedule(dynamic)
-  for (int64_t item = 0; item < turns * spans; ++item) {
+  team.take(turns * spans, 1, [&](int64_t item) {
     const int64_t begin = item % spans * span, end = std::min(begin + span, blocks.rows);
     of<W, F>(gradient_loops).grad_values(
         blocks, Parts(blocks, item / spans * step, step), begin / blocks.height,
         end / blocks.height, dy, x, pitch, block.padded(), first, result);
-  }
+  });
+}
+
+// What the connections of a layer, their values and gradients take, that a pass goes through.
+template <class W, class F>
+int64_t bytes_of(const RowBlocks<F>& blocks) {
+  return blocks.ptr[blocks.count] * (sizeof(F) + 2 * blocks.height * sizeof(W));
 }
 
 // The first block of `part` of `parts` of about equal work.
@@ -296,18 +301,22 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
   if (batch == 0) return 0;
   if (batch <= few && x.feature_stride == 1 && y.feature_stride == 1)
     return multiply_few(blocks, values, bias, x, batch, y, threads);
-  const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
-  const Room arranged(Memory::blocks, blocks.columns * Block<W>::pitch(batch) * sizeof(float));
+  const int sharing = sharing_blocks(threads, bytes_of<W>(blocks));
+  const int64_t count = Block<W>::count(batch, sharing), lanes = native_lanes<W>();
+  const bool own_blocks = have_own_blocks(count, sharing);
+  const int64_t each = blocks.columns * Block<W>::pitch(batch);
+  const Room arranged(Memory::blocks, (own_blocks ? threads : 1) * each * sizeof(float));
   const Room sums(Memory::panels, threads * span_rows * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
-  float* from = reinterpret_cast<float*>(arranged.data);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t index = 0; index < count; ++index) {
+  for_blocks<false>({omp_get_thread_num(), threads}, count, own_blocks,
+             [&](const Team& team, int64_t index) {
     const Block<W> block(index, count, batch);
-    take<false>(block, x, blocks.columns, from);
-    multiply_block(blocks, block, values, bias, from, y, reinterpret_cast<float*>(sums.data),
-                   threads);
-  }
+    float* from = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
+    take<false>(team, block, x, blocks.columns, from);
+    multiply_block(team, blocks, block, values, bias, from, y,
+                   reinterpret_cast<float*>(sums.data));
+  });
   return 0;
 }
 
@@ -321,31 +330,48 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
   }
   if (batch <= few && dy.feature_stride == 1 && (!grad_values || x.feature_stride == 1))
     return backward_few(blocks, values, dy, x, batch, dx, grad_values, threads);
-  const int64_t count = Block<W>::count(batch), lanes = native_lanes<W>();
+  const int64_t connections = blocks.ptr[blocks.count] * blocks.height;
+  // Of a batch of several blocks the gradient of the values is float.
+  constexpr bool sums_by_thread = std::is_same_v<W, float>;
+  const int sharing =
+      sums_by_thread || !grad_values ? sharing_blocks(threads, bytes_of<W>(blocks)) : 1;
+  const int64_t count = Block<W>::count(batch, sharing), lanes = native_lanes<W>();
+  const bool own_blocks = have_own_blocks(count, sharing);
   const int64_t pitch = Block<W>::pitch(batch);
   const int64_t rows = blocks.rows * pitch, by_feature = dx.data ? rows : 0;
-  const int64_t numbers = by_feature + (grad_values ? rows + blocks.columns * pitch : 0);
-  const Room arranged(Memory::blocks, numbers * sizeof(float));
-  // Threads share out tiles of the batch and parts of the columns: at least one part for each.
+  const int64_t each = by_feature + (grad_values ? rows + blocks.columns * pitch : 0);
+  const Room arranged(Memory::blocks, (own_blocks ? threads : 1) * each * sizeof(float));
+  // Threads of a team share out tiles of the batch and parts of the columns: at least one part for each.
   const int64_t step = std::min(step_of(blocks, most_registers * lanes),
-                                std::max<int64_t>(1, blocks.parts / threads));
+                                std::max<int64_t>(1, blocks.parts / (own_blocks ? 1 : threads)));
   const Room sums(Memory::panels,
                   threads * grad_input_room(blocks, step, lanes) * sizeof(float));
-  if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
-  float* by = reinterpret_cast<float*>(arranged.data);
-  float *by_row = by + by_feature, *from = by_row + rows;
+  const Sums<W> of_values(grad_values, connections, Memory::values, own_blocks ? threads : 1);
+  if (const size_t missing = arranged.missing() + sums.missing() + of_values.missing())
+    return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for (int64_t index = 0; index < count; ++index) {
-    const Block<W> block(index, count, batch);
-    if (dx.data) take<true>(block, dy, blocks.rows, by);
-    if (grad_values) {
-      take_rows(blocks, block, dy, by_row);
-      take<true>(block, x, blocks.columns, from);
+  {
+    const Team all{omp_get_thread_num(), threads};
+    for_blocks<true>(all, count, own_blocks, [&](const Team& team, int64_t index) {
+      const Block<W> block(index, count, batch);
+      float* by = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
+      float *by_row = by + by_feature, *from = by_row + rows;
+      if (dx.data) take<true>(team, block, dy, blocks.rows, by);
+      if (grad_values) {
+        take_rows(team, blocks, block, dy, by_row);
+        take<true>(team, block, x, blocks.columns, from);
+      }
+      if (dx.data)
+        grad_input_block(team, blocks, block, values, by, dx, step,
+                         reinterpret_cast<float*>(sums.data));
+      if (grad_values)
+        grad_values_block(team, blocks, block, by_row, from, index < (own_blocks ? threads : 1),
+                          of_values.of(team.thread));
+    });
+    if constexpr (sums_by_thread) {
+#pragma omp barrier
+      of_values.add(all, loops->packing->f32.add);
     }
-    if (dx.data)
-      grad_input_block(blocks, block, values, by, dx, step, reinterpret_cast<float*>(sums.data));
-    if (grad_values)
-      grad_values_block(blocks, block, by_row, from, index == 0, grad_values, threads);
   }
   return 0;
 }
