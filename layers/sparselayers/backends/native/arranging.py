@@ -34,8 +34,15 @@ def registers(batch: int, dtype: torch.dtype) -> int:
 
 
 def arranged(x: Tensor) -> Tensor:
-    """Return `x` as kernels take it: arranged where the batch is one block, else as it is."""
-    return x if blocks(x.shape[0], x.dtype) > 1 else _whole(x)
+    """Return `x` as kernels take it: arranged where one register holds the batch, else as it is.
+
+    Of one block they read by feature what lies so: it has to have room behind the last feature.
+    """
+    batch = x.shape[0]
+    if batch <= unit(batch, x.dtype):
+        return _whole(x)
+    lies_by_feature = x.stride(0) == 1 and x.dtype not in COMPUTE
+    return _whole(x) if lies_by_feature and blocks(batch, x.dtype) == 1 else x
 
 
 def _whole(x: Tensor) -> Tensor:

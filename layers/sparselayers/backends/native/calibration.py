@@ -53,7 +53,7 @@ WAYS: dict[Way, Backend] = {
 }
 
 VARIABLE = "SPARSEBENCH_CALIBRATION"
-_FORMAT = 13  # to be raised where a way is new, or changes so much that old costs mislead
+_FORMAT = 14  # to be raised where a way is new, or changes so much that old costs mislead
 
 _CPU = torch.device("cpu")
 _SHAPE = 512, 1024
@@ -70,7 +70,8 @@ _TRIES = 2  # while other work has the cores
 # that are free: 20; beside two others that want them: 120.
 _LEFT, _LEFT_ANYWAY = 60.0, 20
 _CLEARLY = 1.2  # times as long as on one thread: work is not left to one for less
-_OF_FEW_OUTPUTS = 64, 128, 256, 512  # with as many inputs as the third, at the fewer connections
+# With 1024 inputs, of which each output has 51, and so few rows that no thread has any of its own.
+_OF_FEW_OUTPUTS, _FEW_INPUTS, _TOGETHER = (192, 384, 768, 1536), (1024, 0.05), 16
 _HOPELESS = 6.0  # times as slow as the lanes at a batch of several: not tried at larger ones
 
 
@@ -285,11 +286,11 @@ def _alone(dtype: torch.dtype) -> float:
 
 def _slower_on_all(threads: int, dtype: torch.dtype) -> float:
     """Return the most work of some that all threads take clearly longer for than one."""
-    batch, slower = 128, 0.0
+    batch, slower = _TOGETHER, 0.0
     for outputs in _OF_FEW_OUTPUTS:
         with torch.random.fork_rng([]):
-            shape = outputs, _OF_FEW_OUTPUTS[2]
-            layer = Probe(in_blocks(shape, min(_DENSITIES), 1), dtype)
+            inputs, density = _FEW_INPUTS
+            layer = Probe(in_blocks((outputs, inputs), density, 1), dtype)
         call = layer.step(WAYS["lanes"], batch)["y"]
 
         def on(work: float, call: Callable[[], Any] = call) -> None:

@@ -72,7 +72,7 @@ def _choose(product: Product, batch: int, connectivity: Connectivity, dtype: tor
     nnz = connectivity.nnz
     ways, reason = ways_in_question(batch, connectivity, dtype)
     if ways == ("lanes",):
-        if dtype in _FEW and library.may_be_alone(batch, nnz):
+        if dtype in _FEW and library.may_be_alone(batch, nnz, dtype):
             calibration.costs(dtype)  # which says for how many threads there is work enough
         return Choice(_both("lanes", product), reason, {})
     costs = calibration.costs(dtype)

@@ -39,10 +39,10 @@ class Lanes(OneBackward):
         return dtype in SUFFIXES or dtype == torch.float16
 
     def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return `x` feature-major: strides (1, pitch), with room behind the last feature.
+        """Return `x` feature-major where one register holds the batch, else as it is.
 
-        Of half as many bits it stays as it is: what is saved would be twice as large. So does a
-        batch of several blocks, each of which is arranged when its turn comes.
+        Passes arrange larger ones themselves, block by block. Of half as many bits it stays as it
+        is: what is saved would be twice as large.
         """
         del connectivity
         return arranged(x) if x.dtype in (torch.float32, torch.float64) else x

@@ -80,26 +80,29 @@ def threads_of_product(batch: int, nnz: int, dtype: torch.dtype, *, products: in
     Where threads work on one block of a batch together, the others have to fetch what one has
     arranged.
     """
-    work = work_of_product(batch, nnz)
-    if _together(batch) and products * work < _alone.get((torch.get_num_threads(), dtype), 0):
+    work, number = work_of_product(batch, nnz), torch.get_num_threads()
+    if products * work < _alone.get((number, dtype), 0) and (
+        _together(batch, dtype, number) or (products > 1 and dtype == torch.bfloat16)
+    ):  # gradients of whose weights threads add up together
         return 1
     return threads(work)
 
 
-def may_be_alone(batch: int, nnz: int) -> bool:
+def may_be_alone(batch: int, nnz: int, dtype: torch.dtype) -> bool:
     """Return whether such a product may take one thread because of that, wherever it is."""
-    return 0 < work_of_product(batch, nnz) < ALONE_AT_MOST and _together(batch)
+    small = 0 < work_of_product(batch, nnz) < ALONE_AT_MOST
+    return small and _together(batch, dtype, torch.get_num_threads())
 
 
-def _together(batch: int) -> bool:
-    """Whether blocks are too few for each thread to have its own, and there is more to fetch than
-    a few rows.
-    """
-    return _FETCHED_FROM < batch <= _A_BLOCK * (torch.get_num_threads() - 1)
+def _together(batch: int, dtype: torch.dtype, number: int) -> bool:
+    """Whether so many threads have no rows of their own, and more to fetch than a few."""
+    if number == 1 or batch <= _FETCHED_FROM:
+        return False
+    own = loops(dtype if dtype in SUFFIXES else torch.float32, "has_own_blocks")
+    return not own.has_own_blocks(batch, number)
 
 
 _FETCHED_FROM = 4
-_A_BLOCK = 128  # rows at most
 ALONE_AT_MOST = 1.7e6  # work up to which it is looked for (calibration.py)
 _alone: dict[tuple[int, torch.dtype], float] = {}
 

@@ -1,7 +1,7 @@
 """A batch of one block, by the lanes: what is asked in every step of training is kept.
 
-Such a batch is arranged whole, by one call, and each of its products is one more (csrc/README.md).
-How it is cut, on how many threads and in which arrays is kept (short.py).
+Each of its products is one call, which arranges what it reads (csrc/README.md). How it is cut, on
+how many threads and in which arrays is kept (short.py).
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from torch import Tensor
 from sparselayers.backends.base import Gradients
 from sparselayers.backends.native import lane_bits, library
 from sparselayers.backends.native.lane_bits import told_of, transpose_of
-from sparselayers.backends.native.library import threads, threads_of_product
+from sparselayers.backends.native.library import threads_of_product
 from sparselayers.backends.native.short import Short
 from sparselayers.connectivity import Connectivity
 
 MOST = 128  # rows of the largest of blocks
-_DTYPES = (torch.float32, torch.float64)  # which are arranged as they are
+_DTYPES = (torch.float32, torch.float64)
 
 
 class OneBlock(Short):
-    """The products of one block, which are all made of it as it is arranged."""
+    """The products of one block, of which kernels read whole registers, however it lies."""
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
         shared = threads_of_product(batch, connectivity.nnz, dtype)
@@ -29,40 +29,21 @@ class OneBlock(Short):
         told = told_of(connectivity, by_bits=self._by_bits)
         super().__init__(batch, connectivity, dtype, told, shared)
         self._threads_of_both = threads_of_product(batch, connectivity.nnz, dtype, products=2)
-        self._strides = 1, batch
-        kernels = library.loops(dtype, "pack", "multiply", "backward")
-        self._pack, self._multiply = kernels.pack, kernels.multiply
-        self._backward = kernels.backward
-
-    def arrange(self, x: Tensor, connectivity: Connectivity) -> Tensor:
-        """Return `x` feature-major, without room between features."""
-        del connectivity
-        return self._arranged(x, self._inputs)
-
-    def _arranged(self, x: Tensor, features: int) -> Tensor:
-        strides = x.stride()
-        if strides == self._strides:
-            return x
-        batch = self._batch
-        arranged = x.new_empty_strided((batch, features), self._strides)
-        shared = threads(batch * features)
-        to = arranged.data_ptr()
-        self._pack(x.data_ptr(), *strides, batch, features, to, batch, shared)
-        return arranged
+        kernels = library.loops(dtype, "multiply", "backward")
+        self._multiply, self._backward = kernels.multiply, kernels.backward
 
     def forward(
         self, x: Tensor, values: Tensor, bias: Tensor | None, connectivity: Connectivity
     ) -> Tensor:
         """Return y = x Wᵀ + bias."""
         del connectivity
-        x = self._arranged(x, self._inputs)
         y = values.new_empty(self._batch, self._outputs)
         self._multiply(
             self._layer,
             values.data_ptr(),
             0 if bias is None else bias.data_ptr(),
             x.data_ptr(),
-            *self._strides,
+            *x.stride(),
             self._batch,
             y.data_ptr(),
             self._outputs,
@@ -80,9 +61,8 @@ class OneBlock(Short):
         *,
         needs: tuple[bool, bool, bool],
     ) -> Gradients:
-        """Return the gradients that are needed, from one arrangement of dy."""
-        dy = self._arranged(dy, self._outputs)
-        x = self._arranged(x, self._inputs) if needs[1] and x is not None else None
+        """Return the gradients that are needed."""
+        x = x if needs[1] else None
         dx, dvalues, dbias = found = self._gradients(values, (needs[0], x is not None, needs[2]))
         columns = None if dx is None else transpose_of(connectivity, by_bits=self._by_bits)
         self._backward(
@@ -90,9 +70,8 @@ class OneBlock(Short):
             None if columns is None else columns.kernel,
             values.data_ptr(),
             dy.data_ptr(),
-            *self._strides,
-            0 if x is None else x.data_ptr(),
-            *self._strides,
+            *dy.stride(),
+            *((0, 0, 0) if x is None else (x.data_ptr(), *x.stride())),
             self._batch,
             0 if dx is None else dx.data_ptr(),
             self._inputs,

@@ -254,6 +254,10 @@ void bind(nb::module_& module, const std::string& suffix) {
   module.def(("unit_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).unit; });
   module.def(("pitch_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).lanes(); });
   module.def(("blocks_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).count; });
+  module.def(("has_own_blocks_" + suffix).c_str(), [](int64_t batch, int threads) {
+    const Blocks shared(batch, native_lanes<W>(), threads, true);
+    return have_own_blocks(shared.count, threads);
+  });
   module.def(("nonzero_" + suffix).c_str(),
              [](uintptr_t x, int64_t batch_stride, int64_t feature_stride, int64_t batch,
                 int64_t features) {

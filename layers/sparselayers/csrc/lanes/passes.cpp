@@ -16,6 +16,14 @@ namespace sparsebench {
 const Loops* loops = nullptr;
 
 // Of 48 KB where the system does not tell.
+// A core's own cache; of 1 MB where the system does not tell.
+const int64_t l2_bytes = [] {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  if (const long size = sysconf(_SC_LEVEL2_CACHE_SIZE); size > 0) return int64_t{size};
+#endif
+  return int64_t{1} << 20;
+}();
+
 const int64_t full_tile_bytes = [] {
   int64_t l1_bytes = 48 << 10;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
@@ -84,18 +92,16 @@ template <class T, class Index>
 class Workspace {
  public:
   Workspace(const Blocks& blocks, int64_t features, int threads, bool own_blocks)
-      : several(blocks.count > 1), own_blocks(own_blocks), block_bytes(blocks.lanes(0) * sizeof(T)),
+      : own_blocks(own_blocks), block_bytes(blocks.lanes(0) * sizeof(T)),
         arranged_bytes(features * block_bytes), pieces_bytes(pieces_of(threads) * block_bytes),
         panels(Memory::panels, threads * panel_stride() + pieces_bytes),
-        arranged(Memory::blocks, several ? (own_blocks ? threads : 1) * arranged_bytes : 0) {}
+        arranged(Memory::blocks, (own_blocks ? threads : 1) * arranged_bytes) {}
   Missing missing() const { return panels.missing() + arranged.missing(); }
   T* panel(int thread) const {
     return reinterpret_cast<T*>(panels.data + thread * panel_stride());
   }
   T* pieces(int threads) const { return panel(threads); }
-  // None where the batch is one block, which is arranged already.
   T* block(int thread) const {
-    if (!several) return nullptr;
     return reinterpret_cast<T*>(arranged.data + (own_blocks ? thread * arranged_bytes : 0));
   }
 
@@ -105,24 +111,33 @@ class Workspace {
     constexpr size_t page = 4096;
     return (panel_bytes<Index> / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
   }
-  const bool several, own_blocks;
+  const bool own_blocks;
   const size_t block_bytes, arranged_bytes, pieces_bytes;
   const Room panels, arranged;
 };
 
-// One block of the batch, arranged in `room` where it is not.
 template <class W, class T = Compute<W>>
-Arranged<const T> take_block(const Team& team, const Block<W>& block, const Input<W>& x,
-                             int64_t features, T* room) {
-  if (!room) return x.arranged();
+void arrange(const Team& team, const Block<W>& block, Activations<const W> batch, int64_t features,
+             T* room) {
   constexpr int64_t chunk = 64;
-  const Activations<const W> from = block.of(x.as_it_is());
+  const Activations<const W> from = block.of(batch);
   team.share(features, chunk, [&](int64_t first) {
     block.moves.pack({from.data + first * from.feature_stride, from.batch_stride,
                       from.feature_stride},
                      block.batch, std::min(chunk, features - first),
                      {room + first * block.pitch, block.pitch});
   });
+}
+
+// One block of the batch, arranged in `room` where it is not.
+template <class W, class T = Compute<W>>
+Arranged<const T> take_block(const Team& team, const Block<W>& block, const Input<W>& x,
+                             bool is_arranged, int64_t features, T* room) {
+  if (is_arranged) {
+    const Arranged<const T> whole = x.arranged();
+    return {whole.data + block.first_lane, whole.pitch};
+  }
+  arrange(team, block, x.as_it_is(), features, room);
   return {room, block.pitch};
 }
 
@@ -311,18 +326,21 @@ template <class W, class Index>
 Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<W> x, int64_t batch,
                  Activations<W> result, int threads) {
   using T = Compute<W>;
-  const int sharing = sharing_blocks(threads, bytes_of<W>(rows));
-  const Blocks blocks(batch, native_lanes<W>(), sharing);
+  const int64_t bytes = bytes_of<W>(rows);
+  const int sharing = sharing_blocks(threads, bytes);
+  const Blocks blocks(batch, native_lanes<W>(), sharing,
+                      !by_bits<Index> && bytes <= l2_bytes);
   if (blocks.count == 0) return 0;
   const bool own_blocks = have_own_blocks(blocks.count, sharing);
-  const Workspace<T, Index> workspace(blocks, rows.features, threads, own_blocks);
+  const bool is_arranged = x.is_arranged(blocks.registers);
+  const Workspace<T, Index> workspace(blocks, is_arranged ? 0 : rows.features, threads, own_blocks);
   if (const Missing missing = workspace.missing()) return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   for_blocks<false>({omp_get_thread_num(), threads}, blocks.count, own_blocks,
              [&](const Team& team, int64_t index) {
     const Block<W> block(blocks, index, batch);
     const Arranged<const T> from =
-        take_block(team, block, x, rows.features, workspace.block(team.thread));
+        take_block(team, block, x, is_arranged, rows.features, workspace.block(team.thread));
     Product<W, Index>(block, rows, values, bias, from, result, false).by_parts(team, workspace);
   });
   return 0;
@@ -338,14 +356,18 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
   constexpr bool sums_by_thread = std::is_same_v<W, T> && !by_bits<Index>;
   const bool may_share = sums_by_thread || !(grad_values || grad_bias);
   const int sharing = may_share ? sharing_blocks(threads, bytes) : 1;
-  const Blocks blocks(batch, native_lanes<W>(), sharing);
+  const Blocks blocks(batch, native_lanes<W>(), sharing,
+                      !by_bits<Index> && bytes <= l2_bytes / 2);
   if (blocks.count == 0) {
     if (grad_values) std::fill_n(grad_values, connections, W{});
     if (grad_bias) std::fill_n(grad_bias, rows.count, W{});
     return 0;
   }
   const bool own_blocks = have_own_blocks(blocks.count, sharing);
-  const Workspace<T, Index> workspace(blocks, rows.count + rows.features, threads, own_blocks);
+  const bool dy_is_arranged = dy.is_arranged(blocks.registers);
+  const bool x_is_arranged = !grad_values || x.is_arranged(blocks.registers);
+  const int64_t of_dy = dy_is_arranged ? 0 : rows.count, of_x = x_is_arranged ? 0 : rows.features;
+  const Workspace<T, Index> workspace(blocks, of_dy + of_x, threads, own_blocks);
   const Sums<W> of_values(grad_values, connections, Memory::values, own_blocks ? threads : 1);
   const Sums<W> of_bias(grad_bias, rows.count, Memory::bias, own_blocks ? threads : 1);
   if (const Missing missing = workspace.missing() + of_values.missing() + of_bias.missing())
@@ -357,7 +379,8 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
     const Block<W> block(blocks, index, batch);
     const bool first = index < (own_blocks ? threads : 1);
     T* room = workspace.block(team.thread);
-    const Arranged<const T> dy_block = take_block(team, block, dy, rows.count, room);
+    const Arranged<const T> dy_block =
+        take_block(team, block, dy, dy_is_arranged, rows.count, room);
     if (grad_bias && with_values)
       add_over_batch<W>(team, dy_block, block.batch, rows.count, first,
                         of_bias.of(team.thread));
@@ -370,8 +393,8 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
     }
     if (grad_values && with_values)
       grad_values_of(team, block, rows, dy_block,
-                     take_block(team, block, x, rows.features,
-                                room ? room + rows.count * block.pitch : nullptr),
+                     take_block(team, block, x, x_is_arranged, rows.features,
+                                room + of_dy * block.pitch),
                      first, of_values.of(team.thread));
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -440,8 +463,7 @@ void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<C
   if (blocks.count != 1) return;
   const Block<W> block(blocks, 0, batch);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  take_block({omp_get_thread_num(), threads}, block,
-             {from.data, from.batch_stride, from.feature_stride}, features, to.data);
+  arrange({omp_get_thread_num(), threads}, block, from, features, to.data);
 }
 
 #define SB_PASSES(W, Index)                                                                      \

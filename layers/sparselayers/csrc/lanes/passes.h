@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <type_traits>
 
 #include "gradient.h"
 #include "multiply.h"
@@ -22,13 +23,17 @@ struct Loops {
 };
 extern const Loops* loops;  // that are in use
 
-// What a product reads. A batch of one block (blocks.h) is arranged already: T, whose batch stride
-// is 1. One of several comes as it is, W with any strides, and each block is arranged in its turn,
-// where the next level of the cache still holds it.
+// What a product reads. A batch that one register holds is arranged already: T, whose batch stride is 1. So
+// is one of one block (blocks.h) where W is T, if its batch stride is 1. All others come as they are, W with
+// any strides, and each block is arranged in its turn, where the next level of the cache still holds it.
 template <class W>
 struct Input {
   const void* data;
   int64_t batch_stride, feature_stride;
+  bool is_arranged(int64_t registers) const {
+    return registers == 1 || (registers <= max_registers && batch_stride == 1 &&
+                              std::is_same_v<W, Compute<W>>);
+  }
   Arranged<const Compute<W>> arranged() const {
     return {static_cast<const Compute<W>*>(data), feature_stride};
   }
