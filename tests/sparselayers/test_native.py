@@ -1,5 +1,9 @@
 """The C++ kernels against the reference, for every instruction set that this CPU has."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -331,6 +335,30 @@ assert len(openmp) == 1, openmp
 assert torch.tensor([1e-40]).mul(1.0).item() != 0
 """
     fresh.one(script)
+
+
+@pytest.mark.parametrize("structure", ["unstructured", "8x1"])
+@pytest.mark.parametrize("batch", [64, 520])
+def test_fewer_threads_than_were_asked_for_leave_nothing_out(batch, structure):
+    # In a process of its own, for OpenMP looks at the limit when it starts.
+    script = f"""
+import torch
+from sparselayers.backends import BACKENDS
+from sparselayers.structures import named
+from tests.sparselayers.ways import by_dense
+torch.set_num_threads(4)
+connectivity = named({structure!r}).draw((320, 200), 0.8, generator=torch.Generator())
+values, bias = torch.randn(connectivity.nnz), torch.randn(320)
+x, dy = torch.randn({batch}, 200), torch.randn({batch}, 320)
+way = BACKENDS["lanes" if {structure!r} == "unstructured" else "row_blocks"]
+for _ in range(3):  # what lies in memory that is used again would be added
+    y = way.forward(x, values, bias, connectivity)
+    found = y, *way.backward(dy, x, values, connectivity, needs=(True, True, True))
+for ours, theirs in zip(found, by_dense(connectivity, values, bias, x, dy), strict=True):
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
+"""
+    limited = os.environ | {"OMP_THREAD_LIMIT": "2"}
+    subprocess.run([sys.executable, "-c", script], env=limited, check=True)
 
 
 class _Allocations(TorchDispatchMode):

@@ -3,6 +3,8 @@
 // all connections. For what is compiled once (lanes/passes.cpp, row_blocks/passes.cpp).
 #pragma once
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cstdint>
 
@@ -35,6 +37,9 @@ struct Team {
     }
   }
 };
+
+// All threads of the parallel region that this is in: perhaps fewer than were asked for.
+inline Team whole_team() { return {omp_get_thread_num(), omp_get_num_threads()}; }
 
 // Connections of more bytes do not stay in the caches from one block, or product, to the next.
 constexpr int64_t cached_bytes = 8 << 20;
@@ -81,8 +86,9 @@ class Sums {
   template <class Add>
   void add(const Team& all, Add added) const {
     constexpr int64_t chunk = 4096;
-    all.share(threads == 1 ? 0 : count, chunk, [&](int64_t begin) {
-      for (int thread = 1; thread < threads; ++thread)
+    const int added_up = std::min(threads, all.threads);
+    all.share(added_up == 1 ? 0 : count, chunk, [&](int64_t begin) {
+      for (int thread = 1; thread < added_up; ++thread)
         added(result + begin, of(thread) + begin, std::min(chunk, count - begin));
     });
   }

@@ -116,6 +116,7 @@ class Workspace {
   const Room panels, arranged;
 };
 
+// Arranges one block of the batch, with `block.pitch` numbers of each feature.
 template <class W, class T = Compute<W>>
 void arrange(const Team& team, const Block<W>& block, Activations<const W> batch, int64_t features,
              T* room) {
@@ -336,7 +337,7 @@ Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<
   const Workspace<T, Index> workspace(blocks, is_arranged ? 0 : rows.features, threads, own_blocks);
   if (const Missing missing = workspace.missing()) return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for_blocks<false>({omp_get_thread_num(), threads}, blocks.count, own_blocks,
+  for_blocks<false>(whole_team(), blocks.count, own_blocks,
              [&](const Team& team, int64_t index) {
     const Block<W> block(blocks, index, batch);
     const Arranged<const T> from =
@@ -377,7 +378,7 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
   const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > cached_bytes;
   const auto take = [&](const Team& team, int64_t index, bool with_dx, bool with_values) {
     const Block<W> block(blocks, index, batch);
-    const bool first = index < (own_blocks ? threads : 1);
+    const bool first = index == (own_blocks ? team.thread : 0);
     T* room = workspace.block(team.thread);
     const Arranged<const T> dy_block =
         take_block(team, block, dy, dy_is_arranged, rows.count, room);
@@ -399,7 +400,7 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    const Team all{omp_get_thread_num(), threads};
+    const Team all = whole_team();
     for_blocks<true>(all, blocks.count, own_blocks, [&](const Team& team, int64_t index) {
       take(team, index, true, !apart);
     });
@@ -433,7 +434,7 @@ void backward_narrow(const Rows<Index>& rows, const W* values, Arranged<const Co
   {
     const int64_t part = omp_get_thread_num(), parts = omp_get_num_threads();
     if (grad_bias)
-      add_over_batch<W>(Team{static_cast<int>(part), threads}, dy, batch, rows.count, true, grad_bias);
+      add_over_batch<W>(whole_team(), dy, batch, rows.count, true, grad_bias);
     T* own = workspace + part * length;
     packed.clear(own, length);
     scatter(rows, first_connection(rows, part, parts), first_connection(rows, part + 1, parts),
@@ -463,7 +464,7 @@ void pack(Activations<const W> from, int64_t batch, int64_t features, Arranged<C
   if (blocks.count != 1) return;
   const Block<W> block(blocks, 0, batch);
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  arrange({omp_get_thread_num(), threads}, block, from, features, to.data);
+  arrange(whole_team(), block, from, features, to.data);
 }
 
 #define SB_PASSES(W, Index)                                                                      \

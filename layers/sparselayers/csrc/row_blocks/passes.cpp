@@ -309,7 +309,7 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
   const Room sums(Memory::panels, threads * span_rows * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for_blocks<false>({omp_get_thread_num(), threads}, count, own_blocks,
+  for_blocks<false>(whole_team(), count, own_blocks,
              [&](const Team& team, int64_t index) {
     const Block<W> block(index, count, batch);
     float* from = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
@@ -351,7 +351,7 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
     return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
-    const Team all{omp_get_thread_num(), threads};
+    const Team all = whole_team();
     for_blocks<true>(all, count, own_blocks, [&](const Team& team, int64_t index) {
       const Block<W> block(index, count, batch);
       float* by = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
@@ -365,7 +365,7 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
         grad_input_block(team, blocks, block, values, by, dx, step,
                          reinterpret_cast<float*>(sums.data));
       if (grad_values)
-        grad_values_block(team, blocks, block, by_row, from, index < (own_blocks ? threads : 1),
+        grad_values_block(team, blocks, block, by_row, from, index == (own_blocks ? team.thread : 0),
                           of_values.of(team.thread));
     });
     if constexpr (sums_by_thread) {
