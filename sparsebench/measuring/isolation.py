@@ -37,6 +37,10 @@ class Failure(Exception):  # noqa: N818 — an answer too, and no error of ours
         self.status: Status = status
 
 
+class Crash(Failure):
+    """The process ended by itself before it answered: a signal killed it, or it left."""
+
+
 def call(
     function: Callable[..., Any], *args: object, timeout_s: float, log: Path = Path(os.devnull)
 ) -> Any:
@@ -125,7 +129,7 @@ def _post_mortem(exitcode: int | None, out_of_memory: bool, log: Path) -> Failur
     if out_of_memory:
         return Failure("oom", f"{how}: the system ran out of memory")
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return Failure("error", public(f"{how}; it said: {lines[-1]}" if lines else how))
+    return Crash("error", public(f"{how}; it said: {lines[-1]}" if lines else how))
 
 
 def _oom_kills() -> int:

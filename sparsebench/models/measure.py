@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from sparsebench.measuring import memory, quality, timing
+from sparsebench.measuring.isolation import describe
 from sparsebench.models import architectures, pruning
-from sparsebench.models.records import FORMS, Form, Layer, ModelCase
+from sparsebench.models.records import FORMS, OTHERS, Form, Layer, ModelCase
 from sparsebench.models.variants import NotMeasured, Phase, deviation, masked, sparseprop, step
 from sparselayers import sizes
 from sparselayers.convert import Decision, Sparsified, sparsify
@@ -27,8 +28,12 @@ PAUSE_S = 2.0  # before a take that follows a disturbed one: what disturbs comes
 TOLERANCE = 1e-4  # of outputs, relative to the largest
 
 
-def measure(case: ModelCase, layer_s: float) -> dict[str, Any]:
+def measure(
+    case: ModelCase, layer_s: float, refused: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the fields of a record that are measured; `layer_s` bounds the time for a layer.
+
+    `refused` are forms that are not to be made, with why.
 
     Raises InputError for a model that is not there, and what it raises for its example input;
     ArithmeticError where the sparse model's outputs are others.
@@ -49,7 +54,7 @@ def measure(case: ModelCase, layer_s: float) -> dict[str, Any]:
         "layers": [layer(decision) for decision in result.decisions],
         "skipped": result.skipped,
         "deviation": apart,
-        "forms": forms(made.model, result, made.example, case.phase),
+        "forms": forms(made.model, result, made.example, case.phase, refused=refused),
     }
 
 
@@ -80,7 +85,12 @@ def layer(decision: Decision) -> Layer:
 
 
 def forms(
-    dense: nn.Module, result: Sparsified[nn.Module], example: Any, phase: Phase
+    dense: nn.Module,
+    result: Sparsified[nn.Module],
+    example: Any,
+    phase: Phase,
+    *,
+    refused: Mapping[str, str] | None = None,
 ) -> dict[str, Form]:
     """Return what each form takes; their steps are timed in turns, on a CPU all in one round."""
     makers: dict[str, Callable[[], nn.Module]] = {
@@ -94,11 +104,18 @@ def forms(
     steps: dict[str, Callable[[], None]] = {}
     for name in FORMS:
         try:
+            if refused and name in refused:
+                raise NotMeasured(refused[name])
             model = makers[name]()
             one = step(model, example, phase)
             one()
         except NotMeasured as reason:
             found[name] = Form(message=str(reason))
+            continue
+        except Exception as error:  # of others' code, whatever it raises in a backward pass
+            if name not in OTHERS:
+                raise
+            found[name] = Form(message=f"fails: {describe(error)}")
             continue
         one()
         rise, _ = memory.peak(one, str(device))

@@ -14,6 +14,7 @@ FILE_NAME = "models.jsonl"
 
 # Forms of a model, in the order of tables. Sparse: what `sparselayers.sparsify` makes.
 FORMS = ("dense", "masked", "sparse", "sparseprop")
+OTHERS = ("sparseprop",)  # made by other libraries, which may fail where a model does not
 
 
 class ModelCase(BaseModel):

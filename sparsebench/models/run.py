@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sparsebench.measuring import isolation, machine
 from sparsebench.models.measure import measure
-from sparsebench.models.records import FILE_NAME, ModelCase, ModelRecord, ModelStore, load
+from sparsebench.models.records import (
+    FILE_NAME,
+    OTHERS,
+    ModelCase,
+    ModelRecord,
+    ModelStore,
+    load,
+)
 
 
 def pending(cases: Iterable[ModelCase], folder: Path) -> list[ModelCase]:
@@ -27,7 +35,7 @@ def run(
         for case in pending(cases, folder):
             started = datetime.now(UTC).isoformat(timespec="seconds")
             try:
-                found = isolation.call(measure, case, layer_s, timeout_s=timeout_s)
+                found = _measured(case, layer_s, timeout_s)
                 record = ModelRecord(case=case, started=started, machine=mine, **found)
             except isolation.Failure as failure:
                 record = ModelRecord(
@@ -39,3 +47,16 @@ def run(
                 )
             records.append(record)
             yield record
+
+
+def _measured(case: ModelCase, layer_s: float, timeout_s: float) -> dict[str, Any]:
+    """Measure in a process of its own; without other libraries' forms where that ends the process.
+
+    Raises Failure.
+    """
+    try:
+        found = isolation.call(measure, case, layer_s, timeout_s=timeout_s)
+    except isolation.Crash as crash:
+        refused = dict.fromkeys(OTHERS, str(crash))
+        found = isolation.call(measure, case, layer_s, refused, timeout_s=timeout_s)
+    return dict(found)

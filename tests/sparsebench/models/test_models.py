@@ -1,6 +1,8 @@
 """Many models: what a file asks, what is kept, what is shown, and that a stopped run goes on."""
 
 import json
+import os
+import signal
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 from sparsebench.cli import app
 from sparsebench.errors import InputError
 from sparsebench.measuring import timing
-from sparsebench.models import experiment, measure, variants, views
+from sparsebench.models import experiment, measure, run, variants, views
 from sparsebench.models.records import Form, Layer, ModelCase, ModelRecord, load
 from sparsebench.views.tables import writers
 from sparselayers.cores import Strain
@@ -24,6 +26,23 @@ def tiny():
 
 def failing():
     return nn.Linear(7, 7)
+
+
+def measure_with_a_crash(case, layer_s, refused=None):
+    """As where another library's code ends the process."""
+    if not refused:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return measure.measure(case, layer_s, refused)
+
+
+class FailsBackward(nn.Linear):
+    """A layer of another library whose backward pass raises."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(lambda gradient: gradient.view(3))
+        return y
 
 
 ASKED = f"""
@@ -46,6 +65,31 @@ def file(tmp_path):
     path = tmp_path / "asked.toml"
     path.write_text(ASKED)
     return path
+
+
+def test_another_library_that_ends_the_process_costs_its_own_form_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "measure", measure_with_a_crash)
+    case = ModelCase(
+        model=f"{HERE}:tiny",
+        input=(4, 3, 8, 8),
+        sparsity=0.9,
+        distribution="uniform",
+        phase="inference",
+        threads=1,
+    )
+    (record,) = run.run([case], tmp_path, layer_s=0.0, timeout_s=60.0)
+    assert record.status == "ok"
+    assert record.forms["sparseprop"].message == "the process was killed by SIGSEGV"
+    assert record.forms["sparse"].samples
+
+
+def test_another_library_that_fails_in_training_costs_its_own_form_alone(monkeypatch):
+    monkeypatch.setattr(measure, "sparseprop", lambda dense, example: FailsBackward(6, 6))
+    dense, example = nn.Linear(6, 6), torch.randn(4, 6)
+    result = measure.swapped(dense, example, "training", seconds=0.0)
+    found = measure.forms(dense, result, example, "training")
+    assert found["sparseprop"].message.startswith("fails: RuntimeError: ")
+    assert all(found[name].samples for name in ("dense", "masked", "sparse"))
 
 
 def test_a_run_keeps_what_it_measured_and_goes_on(file, tmp_path):
