@@ -20,7 +20,7 @@ _TILE_CONNECTIONS = 12
 
 
 class Lanes(Way):
-    """Rows of connections, lanes of the batch, which is laid out feature by feature first."""
+    """Rows of connections, lanes of the batch, which is laid out feature by feature."""
 
     name = "lanes"
     products: tuple[str, ...] = ("arrange", "y", "dx", "dweights", "backward")
@@ -100,8 +100,9 @@ class Lanes(Way):
         work.call(backward, *layer, *dx, dweights, dbias, THREADS)
 
     def _arranged(self, work: Workload, batch: Place, features: int) -> Place:
-        """Add what lays a batch out feature by feature, unless it is so already."""
-        if work.batch == 1 and work.kind == "f32":
+        """Add what lays a batch of one register out by feature; products do so with larger ones."""
+        as_it_is = work.batch == 1 and work.kind == "f32"
+        if as_it_is or work.batch > self.kernel("unit", work)(work.batch):
             return batch
         pitch = self.kernel("pitch", work)(work.batch)
         to = work.room("f32", features * pitch)
