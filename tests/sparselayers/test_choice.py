@@ -389,6 +389,8 @@ def test_small_products_are_left_to_one_thread_where_others_come_late(
     assert library.threads_of_product(4, 10**5, torch.float32) == 2  # a few rows: little to fetch
     own = library.threads_of_product(128, int(0.9 * nnz), torch.float32)
     assert own == 2  # each thread has rows of its own
+    work = 128, int(0.9 * alone) // 44, torch.float32
+    assert library.threads_of_product(*work, cut=False) == 1
 
 
 def test_a_hopeless_way_is_not_tried_to_the_end(monkeypatch):

@@ -86,7 +86,7 @@ class Lanes(OneBackward):
             batch,
             result.data_ptr(),
             *result.stride(),
-            threads_of_product(batch, values.numel(), values.dtype),
+            threads_of_product(batch, values.numel(), values.dtype, cut=not by_bits),
         )
 
     def backward(
@@ -138,7 +138,7 @@ class Lanes(OneBackward):
             *_place(gradients.input),
             address(gradients.values),
             address(gradients.bias),
-            threads_of_product(batch, connectivity.nnz, values.dtype, products=2),
+            threads_of_product(batch, connectivity.nnz, values.dtype, products=2, cut=not by_bits),
         )
         return gradients
 

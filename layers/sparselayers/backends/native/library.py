@@ -74,16 +74,18 @@ def work_of_product(batch: int, nnz: int) -> int:
     return nnz * (12 + batch // 4)
 
 
-def threads_of_product(batch: int, nnz: int, dtype: torch.dtype, *, products: int = 1) -> int:
+def threads_of_product(
+    batch: int, nnz: int, dtype: torch.dtype, *, products: int = 1, cut: bool = True
+) -> int:
     """Return how many threads are worth starting for a product, or for several at once.
 
     Where threads work on one block of a batch together, the others have to fetch what one has
-    arranged.
+    arranged. `cut`: one block may be cut for them (lanes/blocks.h); not for gradients of weights in
+    bfloat16, which all add up together.
     """
     work, number = work_of_product(batch, nnz), torch.get_num_threads()
-    if products * work < _alone.get((number, dtype), 0) and (
-        _together(batch, dtype, number) or (products > 1 and dtype == torch.bfloat16)
-    ):  # gradients of whose weights threads add up together
+    cut = cut and not (products > 1 and dtype == torch.bfloat16)
+    if products * work < _alone.get((number, dtype), 0) and _together(batch, dtype, number, cut):
         return 1
     return threads(work)
 
@@ -91,18 +93,21 @@ def threads_of_product(batch: int, nnz: int, dtype: torch.dtype, *, products: in
 def may_be_alone(batch: int, nnz: int, dtype: torch.dtype) -> bool:
     """Return whether such a product may take one thread because of that, wherever it is."""
     small = 0 < work_of_product(batch, nnz) < ALONE_AT_MOST
-    return small and _together(batch, dtype, torch.get_num_threads())
+    return small and _together(batch, dtype, torch.get_num_threads(), cut=True)
 
 
-def _together(batch: int, dtype: torch.dtype, number: int) -> bool:
+def _together(batch: int, dtype: torch.dtype, number: int, cut: bool) -> bool:
     """Whether so many threads have no rows of their own, and more to fetch than a few."""
     if number == 1 or batch <= _FETCHED_FROM:
         return False
+    if not cut:
+        return batch <= _A_BLOCK * (number - 1)
     own = loops(dtype if dtype in SUFFIXES else torch.float32, "has_own_blocks")
     return not own.has_own_blocks(batch, number)
 
 
 _FETCHED_FROM = 4
+_A_BLOCK = 128  # rows at most
 ALONE_AT_MOST = 1.7e6  # work up to which it is looked for (calibration.py)
 _alone: dict[tuple[int, torch.dtype], float] = {}
 

@@ -24,11 +24,11 @@ class OneBlock(Short):
     """The products of one block, of which kernels read whole registers, however it lies."""
 
     def __init__(self, batch: int, connectivity: Connectivity, dtype: torch.dtype) -> None:
-        shared = threads_of_product(batch, connectivity.nnz, dtype)
         self._by_bits = lane_bits.serve(batch, dtype, connectivity)
+        work, cut = (batch, connectivity.nnz, dtype), not self._by_bits
         told = told_of(connectivity, by_bits=self._by_bits)
-        super().__init__(batch, connectivity, dtype, told, shared)
-        self._threads_of_both = threads_of_product(batch, connectivity.nnz, dtype, products=2)
+        super().__init__(batch, connectivity, dtype, told, threads_of_product(*work, cut=cut))
+        self._threads_of_both = threads_of_product(*work, products=2, cut=cut)
         kernels = library.loops(dtype, "multiply", "backward")
         self._multiply, self._backward = kernels.multiply, kernels.backward
 

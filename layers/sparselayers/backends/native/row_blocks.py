@@ -78,7 +78,7 @@ class RowBlocks(Compiled, OneBackward):
             batch,
             *_place(found.input),
             address(found.values),
-            threads_of_product(batch, connectivity.nnz, values.dtype, products=2),
+            threads_of_product(batch, connectivity.nnz, values.dtype, products=2, cut=False),
         )
         return found
 
@@ -159,7 +159,7 @@ def _multiply(
         *_place(x),
         x.shape[0],
         *_place(y),
-        threads_of_product(x.shape[0], values.numel(), values.dtype),
+        threads_of_product(x.shape[0], values.numel(), values.dtype, cut=False),
     )
 
 
