@@ -15,6 +15,7 @@ from sparsebench.cluster.target import Target, exposed
 from sparsebench.errors import ClusterError, InputError
 
 _FETCH_S = 10.0
+_ANSWER_S = 60.0  # a scheduler that is busy may take some
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,11 @@ class DaskCluster:
     def _info(self) -> Any:
         found = None
         if self._client.status == "running":
+            # Not scheduler_info, which waits for ever for one that dies meanwhile.
             with suppress(Exception):  # whatever it is, nobody answers
-                found = self._client.scheduler_info(n_workers=-1)
+                found = self._client.sync(
+                    self._client.scheduler.identity, n_workers=-1, callback_timeout=_ANSWER_S
+                )
         if not found or self._client.status != "running":
             raise ClusterError(f"the Dask scheduler at {self._name} is gone")
         return found

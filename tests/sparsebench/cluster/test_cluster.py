@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import signal
 import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ import psutil
 import pytest
 
 from sparsebench.cases.settings import Settings
+from sparsebench.cluster import connection
 from sparsebench.cluster.connection import connected
 from sparsebench.cluster.crew import Crew
 from sparsebench.cluster.dispatcher import Dispatcher
@@ -114,6 +116,18 @@ def test_a_worker_killed_in_the_middle_costs_nothing(cluster, target, tmp_path):
         )  # fmt: skip
         assert rival.run["host"] == record.run["host"]  # both sides come from one machine
         assert record.machine["roofline"]["matmul_gflops"] > 0
+
+
+def test_a_scheduler_that_does_not_answer_is_gone(cluster, target, tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "_ANSWER_S", 1.0)
+    with connected(target, f"test-{tmp_path.name}", PATIENCE_S) as ours:
+        assert ours.workers()
+        cluster.scheduler.send_signal(signal.SIGSTOP)
+        try:
+            with pytest.raises(ClusterError, match=f"scheduler at {target} is gone"):
+                ours.workers()
+        finally:
+            cluster.scheduler.send_signal(signal.SIGCONT)
 
 
 def test_a_scheduler_that_dies_loses_nothing_and_the_run_can_go_on(cluster, target, tmp_path):
