@@ -18,6 +18,7 @@ from sparsebench.measuring import allocator, gpu
 from sparsebench.measuring.gpu import Meters
 
 _STATUS = Path("/proc/self/status")
+_ANSWER = bytearray(1 << 16)  # what it says; a line of groups may be long
 _RESET = Path("/proc/self/clear_refs")  # "5" lets the highest resident size begin anew
 _GROUP = Path("/sys/fs/cgroup")
 _REPEATS = 3  # of a step after a first, at most, while they take
@@ -154,12 +155,22 @@ def _meters(device: str) -> Meters:
 
 
 def _status(field: str) -> int:
-    """Read a size from /proc/self/status, in bytes. Raises OSError where there is none."""
-    for line in _STATUS.read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    raise OSError(f"/proc/self/status has no {field}")
+    """Read a size from /proc/self/status, in bytes. Raises OSError where there is none.
+
+    Into memory that is there already: buffers of a page or more, mapped while the system answers,
+    would be part of the answer, and a step would find that much for nothing.
+    """
+    file = os.open(_STATUS, os.O_RDONLY)
+    try:
+        end = os.readv(file, [_ANSWER])
+    finally:
+        os.close(file)
+    name = f"\n{field}:".encode()
+    start = _ANSWER.find(name, 0, end)
+    if start < 0:
+        raise OSError(f"/proc/self/status has no {field}")
+    start += len(name)
+    return int(_ANSWER[start : _ANSWER.index(b"kB", start)]) * 1024
 
 
 def _sampled_peak(step: Callable[[], object]) -> int:
