@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_map
 
 from sparsebench.errors import InputError, StoreError
 from sparsebench.measuring import machine
-from sparsebench.models import architectures, checkpoints, measure, pruning, views
+from sparsebench.models import crashes, measure, views
+from sparsebench.models.asked import Asked
 from sparsebench.models.records import Form
 from sparsebench.models.variants import Phase
 from sparsebench.output import console, errors, show
@@ -94,13 +95,16 @@ def sparsify(
         if threads < 1:
             raise InputError(f"--threads must be at least 1, got {threads}")
         torch.set_num_threads(threads)
-    made = architectures.make(
-        model, shape=_shape(input_shape), config=_config(config or []), seed=seed
+    asked = Asked(
+        model,
+        _shape(input_shape),
+        _config(config or []),
+        seed,
+        checkpoint,
+        sparsity,
+        distribution,
     )
-    if checkpoint is not None:
-        checkpoints.restore(made.model, checkpoint)
-    if sparsity is not None:
-        pruning.prune(made.model, sparsity, distribution)
+    made = asked.make()
     before, x = made.model.to(device), tree_map(lambda t: t.to(device), made.example)
     phase: Phase = "inference" if inference else "training"
     try:
@@ -113,7 +117,8 @@ def sparsify(
             skip=skip or (),
             criterion=criterion,
         )
-        found = measure.forms(before, result, x, phase)
+        refused = crashes.found(asked, phase) if device == "cpu" else {}
+        found = measure.forms(before, result, x, phase, refused=refused)
     except Exception as error:  # of a model that somebody else wrote, for an input of this shape
         raise InputError(f"{model}: {type(error).__name__}: {error}") from error
     if as_json:

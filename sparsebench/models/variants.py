@@ -51,13 +51,18 @@ def masked(dense: nn.Module) -> nn.Module:
     return model
 
 
+def sparseprop_is_there() -> bool:
+    """Return whether SparseProp is installed."""
+    return find_spec("sparseprop") is not None
+
+
 def sparseprop(dense: nn.Module, example: Any) -> nn.Module:
     """Return a copy in which SparseProp has swapped the Linear and Conv2d that it finds faster.
 
     Raises NotMeasured where SparseProp is not installed or cannot be asked, and where what it made
     fails on the example.
     """
-    if find_spec("sparseprop") is None:
+    if not sparseprop_is_there():
         raise NotMeasured(f"not installed: {SparseProp.install}")
     if not isinstance(example, Tensor) or example.device.type != "cpu":
         raise NotMeasured("its swapping knows models of one tensor on the CPU")

@@ -14,6 +14,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 DISTURBED = ", by times that were disturbed"
 _HARDLY = 0.9995  # a share of zeros from which on there is hardly a layer left
+_NAMED = 4  # layers in a sentence, at most
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,8 @@ def notes(
             f"Layers are measured from {share(threshold)} zeros on; of those below, {_name(most)} "
             f"has most, {few[most]:.1%}: prune the model first, or lower threshold."
         )
-    taken = {_name(d.path): d.times for d in decisions}
-    if whole is not None:
-        taken["the whole model"] = whole
+    taken = {"the whole model": whole} if whole is not None else {}
+    taken |= {_name(d.path): d.times for d in decisions}
     why = {
         "had to wait for a core in most of their samples": [
             name for name, times in taken.items() if times.spoiled > SPOILED
@@ -148,12 +148,19 @@ def notes(
             name for name, times in taken.items() if times.spoiled <= SPOILED and times.disturbed
         ],
     }
-    if told := [f"those of {', '.join(bad)} {how}" for how, bad in why.items() if bad]:
+    if told := [f"those of {_listed(bad)} {how}" for how, bad in why.items() if bad]:
         said.append(
             f"Times were disturbed and may mislead: {'; '.join(told)}. Sparsify again when the "
             "machine is quieter."
         )
     return tuple(said)
+
+
+def _listed(names: list[str]) -> str:
+    """Name the first few: the table marks all of them."""
+    if len(names) <= _NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[: _NAMED - 1])} and {len(names) - _NAMED + 1} others"
 
 
 def share(threshold: float) -> str:

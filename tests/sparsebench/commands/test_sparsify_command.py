@@ -1,6 +1,8 @@
 """`sparsebench sparsify` on models small enough for a test."""
 
 import json
+import os
+import signal
 import sys
 
 import pytest
@@ -10,7 +12,8 @@ from typer.testing import CliRunner
 
 from sparsebench.cli import app
 from sparsebench.errors import InputError
-from sparsebench.models import architectures, checkpoints, pruning
+from sparsebench.models import architectures, checkpoints, crashes, measure, pruning
+from sparsebench.models.asked import Asked
 from sparselayers.layer import SparseLayer
 from sparselayers.saved import load_pretrained
 
@@ -47,6 +50,10 @@ def pruned(model, sparsity, distribution="uniform"):
     return model
 
 
+def a_step_that_ends_the_process(asked, phase, threads):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
 HERE = "tests.sparsebench.commands.test_sparsify_command"
 
 
@@ -69,6 +76,28 @@ def test_every_kind_of_layer_is_pruned_and_measured():
         assert f"attention.{name}" in result.output
     assert "24×24×3" in result.output
     assert "lstm: not measured: there is no sparse recurrent layer" in result.output
+
+
+def test_another_library_that_ends_the_process_does_not_end_the_command(monkeypatch):
+    monkeypatch.setattr(crashes.variants, "sparseprop_is_there", lambda: True)
+    monkeypatch.setattr(crashes, "_one_step", a_step_that_ends_the_process)
+    monkeypatch.setattr(measure, "sparseprop", lambda dense, example: pytest.fail("was made here"))
+    options = ("--input", "4,3,8,8", "--sparsity", "0.9", "--seconds", "0", "--inference")
+    result = CliRunner().invoke(app, ["sparsify", f"{HERE}:tiny", *options])
+    assert result.exit_code == 0, result.output
+    assert "sparseprop: the process was killed by SIGSEGV" in result.output
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_a_model_is_made_again_as_it_was(tmp_path, checkpoint):
+    """As the process does that tries another library's form of it."""
+    torch.save(tiny().state_dict(), tmp_path / "weights.pt")
+    file = tmp_path / "weights.pt" if checkpoint else None
+    model = Asked(f"{HERE}:tiny", (4, 3, 8, 8), {}, 7, file, 0.9, "uniform")
+    first, second = model.make(), model.make()
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(first.example, second.example)
 
 
 def test_a_model_that_is_not_sparse_enough_is_told_so():

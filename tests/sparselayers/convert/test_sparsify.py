@@ -200,6 +200,13 @@ def test_what_stays_disturbed_is_said_and_the_takes_are_bounded(monkeypatch):
     assert len(taken) == 2
 
 
+def test_of_many_disturbed_layers_the_first_are_named(monkeypatch):
+    model = nn.Sequential(*(zeroed(nn.Linear(8, 8), 0.9) for _ in range(6)))
+    taking(monkeypatch, *[SCATTERED] * 6)
+    (note,) = sparsify(model, torch.randn(2, 8), seconds=0).notes
+    assert "those of 0, 1, 2 and 3 others scatter" in note
+
+
 def test_slow_alike_is_disturbed_where_the_kernel_says_that_cores_were_lacking(monkeypatch):
     """Beside a program that never rests samples need not scatter: each waits for its core alike."""
     lacking = measure.Times(1.0, 1.1, 1.0, 1.2, 9, scatter=0.01, spoiled=1.0)
