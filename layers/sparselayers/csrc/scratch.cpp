@@ -17,7 +17,7 @@ struct Kept {
     if (!data) size = 0;
   }
 };
-thread_local Kept kept[5];
+thread_local Kept kept[static_cast<int>(Memory::kinds)];
 
 char* room_in(Kept& piece, size_t bytes) {
   if (bytes > piece.size) piece.resize(bytes);

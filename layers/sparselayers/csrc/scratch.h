@@ -8,7 +8,7 @@ namespace sparsebench {
 
 // What a thread works in, of which it keeps a piece for its next call: several, as panels are small
 // while blocks of wide layers are not, and a call may need one of each.
-enum class Memory { panels, blocks, values, bias, few };
+enum class Memory { panels, blocks, values, bias, few, kinds };  // the last: so many
 
 // Room for one call, from the start of a page on; `data` is null where there is none to be had.
 // What is larger than kept_bytes is given back when the call ends. Nothing is inline, as some who use

@@ -256,7 +256,7 @@ void bind(nb::module_& module, const std::string& suffix) {
   module.def(("blocks_" + suffix).c_str(), [cut](int64_t batch) { return cut(batch).count; });
   module.def(("has_own_blocks_" + suffix).c_str(), [](int64_t batch, int threads) {
     const Blocks shared(batch, native_lanes<W>(), threads, true);
-    return have_own_blocks(shared.count, threads);
+    return teams_of(shared.count, threads) > 1;
   });
   module.def(("nonzero_" + suffix).c_str(),
              [](uintptr_t x, int64_t batch_stride, int64_t feature_stride, int64_t batch,

@@ -15,7 +15,6 @@ namespace sparsebench {
 
 const Loops* loops = nullptr;
 
-// Of 48 KB where the system does not tell.
 // A core's own cache; of 1 MB where the system does not tell.
 const int64_t l2_bytes = [] {
 #ifdef _SC_LEVEL2_CACHE_SIZE
@@ -24,6 +23,7 @@ const int64_t l2_bytes = [] {
   return int64_t{1} << 20;
 }();
 
+// Of 48 KB where the system does not tell.
 const int64_t full_tile_bytes = [] {
   int64_t l1_bytes = 48 << 10;
 #ifdef _SC_LEVEL1_DCACHE_SIZE
@@ -87,22 +87,22 @@ struct Block {
 };
 
 // Where threads keep the sums of a panel and of the pieces of a long row, and where blocks of so many
-// features altogether are arranged, if they have to be: one at a time, or one for each thread.
+// features altogether are arranged, if they have to be: one for each team.
 template <class T, class Index>
 class Workspace {
  public:
-  Workspace(const Blocks& blocks, int64_t features, int threads, bool own_blocks)
-      : own_blocks(own_blocks), block_bytes(blocks.lanes(0) * sizeof(T)),
+  Workspace(const Blocks& blocks, int64_t features, int threads, int teams)
+      : block_bytes(blocks.lanes(0) * sizeof(T)),
         arranged_bytes(features * block_bytes), pieces_bytes(pieces_of(threads) * block_bytes),
         panels(Memory::panels, threads * panel_stride() + pieces_bytes),
-        arranged(Memory::blocks, (own_blocks ? threads : 1) * arranged_bytes) {}
+        arranged(Memory::blocks, teams * arranged_bytes) {}
   Missing missing() const { return panels.missing() + arranged.missing(); }
   T* panel(int thread) const {
     return reinterpret_cast<T*>(panels.data + thread * panel_stride());
   }
   T* pieces(int threads) const { return panel(threads); }
-  T* block(int thread) const {
-    return reinterpret_cast<T*>(arranged.data + (own_blocks ? thread * arranged_bytes : 0));
+  T* block(int team) const {
+    return reinterpret_cast<T*>(arranged.data + team * arranged_bytes);
   }
 
  private:
@@ -111,7 +111,6 @@ class Workspace {
     constexpr size_t page = 4096;
     return (panel_bytes<Index> / 2 * 3 + strip_features * block_bytes + page - 1) / page * page;
   }
-  const bool own_blocks;
   const size_t block_bytes, arranged_bytes, pieces_bytes;
   const Room panels, arranged;
 };
@@ -332,16 +331,15 @@ Missing multiply(const Rows<Index>& rows, const W* values, const W* bias, Input<
   const Blocks blocks(batch, native_lanes<W>(), sharing,
                       !by_bits<Index> && bytes <= l2_bytes);
   if (blocks.count == 0) return 0;
-  const bool own_blocks = have_own_blocks(blocks.count, sharing);
+  const int teams = teams_of(blocks.count, sharing);
   const bool is_arranged = x.is_arranged(blocks.registers);
-  const Workspace<T, Index> workspace(blocks, is_arranged ? 0 : rows.features, threads, own_blocks);
+  const Workspace<T, Index> workspace(blocks, is_arranged ? 0 : rows.features, threads, teams);
   if (const Missing missing = workspace.missing()) return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for_blocks<false>(whole_team(), blocks.count, own_blocks,
-             [&](const Team& team, int64_t index) {
+  for_blocks<false>(whole_team(), blocks.count, teams, [&](const Team& team, int64_t index) {
     const Block<W> block(blocks, index, batch);
     const Arranged<const T> from =
-        take_block(team, block, x, is_arranged, rows.features, workspace.block(team.thread));
+        take_block(team, block, x, is_arranged, rows.features, workspace.block(team.number));
     Product<W, Index>(block, rows, values, bias, from, result, false).by_parts(team, workspace);
   });
   return 0;
@@ -364,13 +362,13 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
     if (grad_bias) std::fill_n(grad_bias, rows.count, W{});
     return 0;
   }
-  const bool own_blocks = have_own_blocks(blocks.count, sharing);
+  const int teams = teams_of(blocks.count, sharing);
   const bool dy_is_arranged = dy.is_arranged(blocks.registers);
   const bool x_is_arranged = !grad_values || x.is_arranged(blocks.registers);
   const int64_t of_dy = dy_is_arranged ? 0 : rows.count, of_x = x_is_arranged ? 0 : rows.features;
-  const Workspace<T, Index> workspace(blocks, of_dy + of_x, threads, own_blocks);
-  const Sums<W> of_values(grad_values, connections, Memory::values, own_blocks ? threads : 1);
-  const Sums<W> of_bias(grad_bias, rows.count, Memory::bias, own_blocks ? threads : 1);
+  const Workspace<T, Index> workspace(blocks, of_dy + of_x, threads, teams);
+  const Sums<W> of_values(grad_values, connections, Memory::values, teams);
+  const Sums<W> of_bias(grad_bias, rows.count, Memory::bias, teams);
   if (const Missing missing = workspace.missing() + of_values.missing() + of_bias.missing())
     return missing;
   // A block goes through dx and the gradient of the values in turn while both find what they read in the
@@ -378,13 +376,13 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
   const bool apart = blocks.count > 1 && dx.data && grad_values && bytes > cached_bytes;
   const auto take = [&](const Team& team, int64_t index, bool with_dx, bool with_values) {
     const Block<W> block(blocks, index, batch);
-    const bool first = index == (own_blocks ? team.thread : 0);
-    T* room = workspace.block(team.thread);
+    const bool first = index == team.number;
+    T* room = workspace.block(team.number);
     const Arranged<const T> dy_block =
         take_block(team, block, dy, dy_is_arranged, rows.count, room);
     if (grad_bias && with_values)
       add_over_batch<W>(team, dy_block, block.batch, rows.count, first,
-                        of_bias.of(team.thread));
+                        of_bias.of(team.number));
     if (dx.data && with_dx) {
       if constexpr (by_bits<Index>)
         grad_input_by_bits<W>(team, block, rows, values, dy_block, dx, workspace);
@@ -396,16 +394,16 @@ Missing backward(const Rows<Index>& rows, const Rows<Index>* columns, const W* v
       grad_values_of(team, block, rows, dy_block,
                      take_block(team, block, x, x_is_arranged, rows.features,
                                 room + of_dy * block.pitch),
-                     first, of_values.of(team.thread));
+                     first, of_values.of(team.number));
   };
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const Team all = whole_team();
-    for_blocks<true>(all, blocks.count, own_blocks, [&](const Team& team, int64_t index) {
+    for_blocks<true>(all, blocks.count, teams, [&](const Team& team, int64_t index) {
       take(team, index, true, !apart);
     });
     if (apart)
-      for_blocks<true>(all, blocks.count, own_blocks, [&](const Team& team, int64_t index) {
+      for_blocks<true>(all, blocks.count, teams, [&](const Team& team, int64_t index) {
         take(team, index, false, true);
       });
     if constexpr (sums_by_thread) {

@@ -303,16 +303,15 @@ size_t multiply(const RowBlocks<F>& blocks, const W* values, const W* bias, Acti
     return multiply_few(blocks, values, bias, x, batch, y, threads);
   const int sharing = sharing_blocks(threads, bytes_of<W>(blocks));
   const int64_t count = Block<W>::count(batch, sharing), lanes = native_lanes<W>();
-  const bool own_blocks = have_own_blocks(count, sharing);
+  const int teams = teams_of(count, sharing);
   const int64_t each = blocks.columns * Block<W>::pitch(batch);
-  const Room arranged(Memory::blocks, (own_blocks ? threads : 1) * each * sizeof(float));
+  const Room arranged(Memory::blocks, teams * each * sizeof(float));
   const Room sums(Memory::panels, threads * span_rows * most_registers * lanes * sizeof(float));
   if (arranged.missing() || sums.missing()) return arranged.missing() + sums.missing();
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  for_blocks<false>(whole_team(), count, own_blocks,
-             [&](const Team& team, int64_t index) {
+  for_blocks<false>(whole_team(), count, teams, [&](const Team& team, int64_t index) {
     const Block<W> block(index, count, batch);
-    float* from = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
+    float* from = reinterpret_cast<float*>(arranged.data) + team.number * each;
     take<false>(team, block, x, blocks.columns, from);
     multiply_block(team, blocks, block, values, bias, from, y,
                    reinterpret_cast<float*>(sums.data));
@@ -336,25 +335,25 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
   const int sharing =
       sums_by_thread || !grad_values ? sharing_blocks(threads, bytes_of<W>(blocks)) : 1;
   const int64_t count = Block<W>::count(batch, sharing), lanes = native_lanes<W>();
-  const bool own_blocks = have_own_blocks(count, sharing);
+  const int teams = teams_of(count, sharing);
   const int64_t pitch = Block<W>::pitch(batch);
   const int64_t rows = blocks.rows * pitch, by_feature = dx.data ? rows : 0;
   const int64_t each = by_feature + (grad_values ? rows + blocks.columns * pitch : 0);
-  const Room arranged(Memory::blocks, (own_blocks ? threads : 1) * each * sizeof(float));
+  const Room arranged(Memory::blocks, teams * each * sizeof(float));
   // Threads of a team share out tiles of the batch and parts of the columns: at least one part for each.
   const int64_t step = std::min(step_of(blocks, most_registers * lanes),
-                                std::max<int64_t>(1, blocks.parts / (own_blocks ? 1 : threads)));
+                                std::max<int64_t>(1, blocks.parts / (threads / teams)));
   const Room sums(Memory::panels,
                   threads * grad_input_room(blocks, step, lanes) * sizeof(float));
-  const Sums<W> of_values(grad_values, connections, Memory::values, own_blocks ? threads : 1);
+  const Sums<W> of_values(grad_values, connections, Memory::values, teams);
   if (const size_t missing = arranged.missing() + sums.missing() + of_values.missing())
     return missing;
 #pragma omp parallel num_threads(threads) if (threads > 1)
   {
     const Team all = whole_team();
-    for_blocks<true>(all, count, own_blocks, [&](const Team& team, int64_t index) {
+    for_blocks<true>(all, count, teams, [&](const Team& team, int64_t index) {
       const Block<W> block(index, count, batch);
-      float* by = reinterpret_cast<float*>(arranged.data) + (own_blocks ? team.thread * each : 0);
+      float* by = reinterpret_cast<float*>(arranged.data) + team.number * each;
       float *by_row = by + by_feature, *from = by_row + rows;
       if (dx.data) take<true>(team, block, dy, blocks.rows, by);
       if (grad_values) {
@@ -365,8 +364,8 @@ size_t backward(const RowBlocks<F>& blocks, const W* values, Activations<const W
         grad_input_block(team, blocks, block, values, by, dx, step,
                          reinterpret_cast<float*>(sums.data));
       if (grad_values)
-        grad_values_block(team, blocks, block, by_row, from, index == (own_blocks ? team.thread : 0),
-                          of_values.of(team.thread));
+        grad_values_block(team, blocks, block, by_row, from, index == team.number,
+                          of_values.of(team.number));
     });
     if constexpr (sums_by_thread) {
 #pragma omp barrier
