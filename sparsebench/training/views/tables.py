@@ -28,6 +28,7 @@ from sparsebench.training.views import (
     structures_table,
     text_table,
     topology_table,
+    tuning_table,
     weights_table,
 )
 from sparsebench.views import units
@@ -54,6 +55,7 @@ def of_training(records: Sequence[TrainingRecord]) -> list[Table]:
         made += _others(name, [g for g in own if not comparable(g.setting)])
         made += dense_table.of(name, own)
         made += topology_table.of(name, own)
+        made += tuning_table.of(name, across_machines(own))
         if name == "same-weights":
             made += weights_table.of(own)
     trained = groups(records)

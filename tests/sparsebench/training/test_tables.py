@@ -96,6 +96,33 @@ def test_nets_with_as_many_weights_share_a_column():
     ]
 
 
+def test_trials_of_rates_and_decays_are_a_table_of_methods():
+    def trial(method, lr, decay, accuracy, **others):
+        row = f"{method}, lr {lr}, decay {decay}, wide"
+        setting = replace(SPARSE, row=row, lr=lr, weight_decay=decay, held_out=100, **others)
+        return record(setting, [*RISING[:-1], accuracy])
+
+    records = [
+        trial("SET", 0.1, 0.0, 0.97, rewiring="set"),
+        trial("static", 0.1, 0.0, 0.96),
+        trial("static", 0.1, 5e-4, 0.98),
+        trial("static", 0.02, 5e-4, 0.98),
+        record(replace(SPARSE, lr=0.02), RISING),  # no trial
+    ]
+    (table,) = (t for t in tables.of_training(records) if t.name.startswith("tuning"))
+    assert table.text.to_dict("records") == [
+        {"method": "static, wide", "weight decay": "0", "rate 0.02": "", "rate 0.1": "96.00"},
+        {
+            "method": "static, wide",
+            "weight decay": "0.0005",
+            "rate 0.02": "98.00",
+            "rate 0.1": "98.00 (best)",
+        },
+    ]
+    assert table.numbers["best"].tolist() == [False, True, False]
+    assert "on the last 100 training images of mnist" in table.caption
+
+
 def test_failed_runs_have_a_row_and_a_reason():
     records = [
         record(SPARSE, RISING[:3], status="diverged", message="the loss is nan"),
