@@ -13,7 +13,12 @@ from sparsebench.training.groups import Group, across_machines, alike, best_dens
 from sparsebench.views import units
 from sparsebench.views.plots.style import BLACK, looks, plain_head
 
-EXPERIMENTS = ("ultra-sparse-mnist", "ultra-sparse-fashion")
+EXPERIMENTS = (
+    "ultra-sparse-mnist",
+    "ultra-sparse-fashion",
+    "ultra-sparse-tuned-mnist",
+    "ultra-sparse-tuned-fashion",
+)
 
 
 def of(every: Sequence[Group]) -> Iterator[tuple[str, Figure]]:

@@ -20,7 +20,7 @@ def of(name: str, groups: Sequence[Group]) -> list[Table]:
 
     A method is what is alike in all but rate and weight decay, and was tried with several of them.
     """
-    trials = [group for group in groups if group.setting.held_out and group.finished]
+    trials = [group for group in groups if group.setting.held_out]
     return [table for members in alike(trials) for table in _table(name, members)]
 
 
@@ -30,7 +30,9 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
         methods.setdefault(replace(group.setting, row="", lr=1.0, weight_decay=0.0), []).append(
             group
         )
-    several = [trials for trials in methods.values() if len(trials) > 1]
+    several = [
+        trials for trials in methods.values() if len(trials) > 1 and any(g.finished for g in trials)
+    ]
     if not several:
         return []
     numbers: list[dict[str, Any]] = []
@@ -38,10 +40,10 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
     rates = sorted({group.setting.lr for trials in several for group in trials})
     for trials in several:
         method = _method([group.setting.row for group in trials])
-        best = max(trials, key=_accuracy)  # of equals the first
+        best = max((g for g in trials if g.finished), key=_accuracy)  # of equals the first
         for decay in sorted({group.setting.weight_decay for group in trials}):
             cells = {
-                group.setting.lr: spread(group.accuracies()) + (BEST if group is best else "")
+                group.setting.lr: _ended(group) + (BEST if group is best else "")
                 for group in trials
                 if group.setting.weight_decay == decay
             }
@@ -55,7 +57,7 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
                 "lr": group.setting.lr,
                 "weight decay": group.setting.weight_decay,
                 "runs": len(group.finished),
-                "accuracy [%]": _accuracy(group),
+                "accuracy [%]": _accuracy(group) if group.finished else None,
                 "best": group is best,
             }
             for group in trials
@@ -67,6 +69,10 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
     )
     file = f"tuning-{name}-{setting.dataset}"
     return [Table(file, caption, pd.DataFrame(numbers), pd.DataFrame(text))]
+
+
+def _ended(group: Group) -> str:
+    return spread(group.accuracies()) or ", ".join(group.failed)
 
 
 def _accuracy(group: Group) -> float:

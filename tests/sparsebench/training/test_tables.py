@@ -97,29 +97,27 @@ def test_nets_with_as_many_weights_share_a_column():
 
 
 def test_trials_of_rates_and_decays_are_a_table_of_methods():
-    def trial(method, lr, decay, accuracy, **others):
+    def trial(method, lr, decay, accuracy, rewiring="none", **others):
         row = f"{method}, lr {lr}, decay {decay}, wide"
-        setting = replace(SPARSE, row=row, lr=lr, weight_decay=decay, held_out=100, **others)
-        return record(setting, [*RISING[:-1], accuracy])
+        rates = {"lr": lr, "weight_decay": decay}
+        setting = replace(SPARSE, row=row, held_out=100, rewiring=rewiring, **rates)
+        return record(setting, [*RISING[:-1], accuracy], **others)
 
     records = [
         trial("SET", 0.1, 0.0, 0.97, rewiring="set"),
         trial("static", 0.1, 0.0, 0.96),
         trial("static", 0.1, 5e-4, 0.98),
         trial("static", 0.02, 5e-4, 0.98),
+        trial("static", 1.0, 0.0, 0.1, status="diverged"),
         record(replace(SPARSE, lr=0.02), RISING),  # no trial
     ]
     (table,) = (t for t in tables.of_training(records) if t.name.startswith("tuning"))
-    assert table.text.to_dict("records") == [
-        {"method": "static, wide", "weight decay": "0", "rate 0.02": "", "rate 0.1": "96.00"},
-        {
-            "method": "static, wide",
-            "weight decay": "0.0005",
-            "rate 0.02": "98.00",
-            "rate 0.1": "98.00 (best)",
-        },
-    ]
-    assert table.numbers["best"].tolist() == [False, True, False]
+    rows = table.text.set_index("weight decay")
+    assert rows["method"].tolist() == ["static, wide"] * 2
+    assert rows.loc["0"].tolist()[1:] == ["", "96.00", "diverged"]
+    assert rows.loc["0.0005"].tolist()[1:] == ["98.00", "98.00 (best)", ""]
+    assert rows.columns.tolist()[1:] == ["rate 0.02", "rate 0.1", "rate 1"]
+    assert table.numbers["best"].tolist() == [False, True, False, False]
     assert "on the last 100 training images of mnist" in table.caption
 
 
