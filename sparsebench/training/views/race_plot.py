@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -56,6 +56,7 @@ def draw(own: Sequence[Group], styles: dict[str, Look] | None = None) -> Figure:
     timed = [group for group in own if group.seconds is not None]
     by_time = bool(timed) and (dense is None or dense in timed)
     shown = [g for g in (timed if by_time else own) if g.setting.model != "dense" or g is dense]
+    drawn_as = styles or _looks([g for g in shown if g is not dense])
     levels = sorted({g.setting.sparsity for g in shown if g is not dense} or {0.0})
     figure = Figure(figsize=(3.4 * len(levels) + 0.6, 4.2), layout="constrained")
     panels = figure.subplots(1, len(levels), sharey=True, squeeze=False)[0]
@@ -63,7 +64,8 @@ def draw(own: Sequence[Group], styles: dict[str, Look] | None = None) -> Figure:
         if dense is not None:
             _dense(axes, dense, by_time=by_time)
         members = [g for g in shown if g is not dense and g.setting.sparsity == level]
-        for group, (label, (style, colour)) in _looks(members, styles):
+        for group in members:
+            label, (style, colour) = drawn_as[group.setting.row]
             x, y = _curve(group, by_time=by_time)
             axes.plot(x, y, style, color=colour, label=label, linewidth=1.2)
             if dense is not None and (there := np.flatnonzero(y >= dense.curve[-1])).size:
@@ -84,14 +86,14 @@ def draw(own: Sequence[Group], styles: dict[str, Look] | None = None) -> Figure:
     return figure
 
 
-def _looks(
-    members: Sequence[Group], styles: dict[str, Look] | None
-) -> Iterable[tuple[Group, Look]]:
-    """Return the groups of a panel with how each looks."""
-    if styles is not None:
-        return [(group, styles[group.setting.row]) for group in members]
-    labels = [g.setting.row.removesuffix(f" {units.percent(g.setting.sparsity)}") for g in members]
-    return zip(members, zip(labels, looks(), strict=False), strict=True)
+def _looks(members: Sequence[Group]) -> dict[str, Look]:
+    """Return how rows look: a method the same in every panel."""
+    methods = {
+        g.setting.row: g.setting.row.removesuffix(f" {units.percent(g.setting.sparsity)}")
+        for g in members
+    }
+    of_method = dict(zip(dict.fromkeys(methods.values()), looks(), strict=False))
+    return {row: (method, of_method[method]) for row, method in methods.items()}
 
 
 def _dense(axes: Axes, dense: Group, *, by_time: bool) -> None:

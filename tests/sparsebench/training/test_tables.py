@@ -171,6 +171,16 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
     assert set(drawn) == expected.get(name, {name})
 
 
+def test_a_method_looks_the_same_at_every_sparsity():
+    rows = experiment.shipped("ultra-sparse-tuned-mnist").rows
+    settings = [row for row in rows if row.row in ("dense", "SET 99%", "RigL 99%", "RigL 90%")]
+    made = dict(plots.of_training([record(s, [0.9] * s.epochs) for s in settings]))
+    panels = made["ultra-sparse-tuned-mnist"].axes
+    looks = [{line.get_label(): line.get_color() for line in axes.get_lines()} for axes in panels]
+    assert len(panels) == 2
+    assert looks[0]["RigL"] == looks[1]["RigL"] != looks[1]["SET"]
+
+
 def test_curves_are_compared_step_by_step():
     losses = {"masked": [1.0, 0.5], "sparse": [1.0, 0.5 * (1 + 1e-9)]}
     conditions = {"dataset": "mnist", "steps": 2, "rewirings": 0, "width": 20, "sparsity": 0.9}
