@@ -67,7 +67,8 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
         f"{name}: accuracy in percent on the last {setting.held_out:,} training images of "
         f"{setting.dataset} after {setting.epochs} epochs, by rate and weight decay"
     )
-    file = f"tuning-{name}-{setting.dataset}"
+    parts = ["tuning", name, setting.dataset, f"{setting.epochs}-epochs"]
+    file = "-".join([*parts, f"validation-{setting.held_out}"])
     return [Table(file, caption, pd.DataFrame(numbers), pd.DataFrame(text))]
 
 

@@ -112,6 +112,7 @@ def test_trials_of_rates_and_decays_are_a_table_of_methods():
         record(replace(SPARSE, lr=0.02), RISING),  # no trial
     ]
     (table,) = (t for t in tables.of_training(records) if t.name.startswith("tuning"))
+    assert table.name == "tuning-mnist-mnist-10-epochs-validation-100"
     rows = table.text.set_index("weight decay")
     assert rows["method"].tolist() == ["static, wide"] * 2
     assert rows.loc["0"].tolist()[1:] == ["", "96.00", "diverged"]
