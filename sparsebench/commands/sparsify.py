@@ -117,7 +117,7 @@ def sparsify(
             skip=skip or (),
             criterion=criterion,
         )
-        refused = crashes.found(asked, phase) if device == "cpu" else {}
+        refused = crashes.found(asked, x, phase)
         found = measure.forms(before, result, x, phase, refused=refused)
     except Exception as error:  # of a model that somebody else wrote, for an input of this shape
         raise InputError(f"{model}: {type(error).__name__}: {error}") from error

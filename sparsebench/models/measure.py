@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from sparsebench.measuring import memory, quality, timing
 from sparsebench.measuring.isolation import describe
-from sparsebench.models import architectures, pruning
+from sparsebench.models import pruning
+from sparsebench.models.asked import Asked
 from sparsebench.models.records import FORMS, OTHERS, Form, Layer, ModelCase
 from sparsebench.models.variants import NotMeasured, Phase, deviation, masked, sparseprop, step
 from sparselayers import sizes
@@ -39,10 +40,14 @@ def measure(
     ArithmeticError where the sparse model's outputs are others.
     """
     torch.set_num_threads(case.threads)
-    made = architectures.make(
-        case.model, shape=case.input, config=dict(case.config), seed=case.seed
-    )
-    pruning.prune(made.model, case.sparsity, case.distribution)
+    made = Asked(
+        case.model,
+        case.input,
+        dict(case.config),
+        case.seed,
+        sparsity=case.sparsity,
+        distribution=case.distribution,
+    ).make()
     result = swapped(made.model, made.example, case.phase, seconds=layer_s)
     apart = deviation(result.model, made.model, made.example)
     if not apart <= TOLERANCE:

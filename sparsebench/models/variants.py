@@ -51,9 +51,13 @@ def masked(dense: nn.Module) -> nn.Module:
     return model
 
 
-def sparseprop_is_there() -> bool:
-    """Return whether SparseProp is installed."""
-    return find_spec("sparseprop") is not None
+def why_no_sparseprop(example: Any) -> str:
+    """Return why SparseProp cannot be asked here for a model of such an input; "" if it can."""
+    if find_spec("sparseprop") is None:
+        return f"not installed: {SparseProp.install}"
+    if not isinstance(example, Tensor) or example.device.type != "cpu":
+        return "its swapping knows models of one tensor on the CPU"
+    return ""
 
 
 def sparseprop(dense: nn.Module, example: Any) -> nn.Module:
@@ -62,10 +66,8 @@ def sparseprop(dense: nn.Module, example: Any) -> nn.Module:
     Raises NotMeasured where SparseProp is not installed or cannot be asked, and where what it made
     fails on the example.
     """
-    if not sparseprop_is_there():
-        raise NotMeasured(f"not installed: {SparseProp.install}")
-    if not isinstance(example, Tensor) or example.device.type != "cpu":
-        raise NotMeasured("its swapping knows models of one tensor on the CPU")
+    if reason := why_no_sparseprop(example):
+        raise NotMeasured(reason)
     # Only where it is asked for: it is extra, and compiled.
     from sparseprop.utils import swap_modules_with_sparse
 

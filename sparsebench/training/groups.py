@@ -170,6 +170,12 @@ def alike(every: Sequence[Group]) -> list[list[Group]]:
     return [apart[kind] for kind in sorted(apart)]
 
 
+def kind_name(setting: Setting) -> str:
+    """Return what `alike` tells apart as file names say it."""
+    held_out = f"-validation-{setting.held_out}" if setting.held_out else ""
+    return f"{setting.dataset}-{setting.epochs}-epochs{held_out}"
+
+
 def best_dense(every: Sequence[Group]) -> Group | None:
     """Return the dense groups' most accurate one, of those that finished; None without any."""
     dense = [group for group in every if group.setting.model == "dense" and group.finished]

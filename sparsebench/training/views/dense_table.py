@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsebench.training.groups import Group, alike, best_dense, spread
+from sparsebench.training.groups import Group, alike, best_dense, kind_name, spread
 from sparsebench.training.paired import Paired, paired
 from sparsebench.views import units
 from sparsebench.views.tables import Table
@@ -57,8 +57,7 @@ def _table(name: str, members: Sequence[Group], machine: str) -> list[Table]:
         "all epochs and until the mean is as accurate as dense's last one, and peak memory, each "
         "with its ratio to dense's"
     )
-    parts = [name, "against-dense", setting.dataset, f"{setting.epochs}-epochs"]
-    parts += [f"validation-{setting.held_out}"] if setting.held_out else []
+    parts = [name, "against-dense", kind_name(setting)]
     parts += [machine.replace(" ", "-")] if machine else []
     text = pd.DataFrame(shown)
     empty = [column for column in text if set(text[column]) == {""}]

@@ -13,6 +13,7 @@ from sparsebench.training.groups import (
     across_machines,
     alike,
     groups,
+    kind_name,
     mean_and_deviation,
     spread,
 )
@@ -145,9 +146,7 @@ def _others(name: str, own: list[Group]) -> list[Table]:
             caption += ": NOT COMPARABLE with published figures"
         if dataset.endswith("-subset"):
             caption += " (a SUBSET of the data)"
-        file = "-".join(
-            [name, dataset, f"{epochs}-epochs", *([f"validation-{held_out}"] if held_out else [])]
-        )
+        file = f"{name}-{kind_name(of)}"
         caption += _timing(members)
         made.append(Table(file, caption, pd.DataFrame(numbers), _frame(text)))
     return made

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from sparsebench.training.groups import Group, alike, mean_and_deviation, spread
+from sparsebench.training.groups import Group, alike, kind_name, spread
 from sparsebench.training.settings import Setting
 from sparsebench.views.tables import Table
 
@@ -67,8 +68,7 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
         f"{name}: accuracy in percent on the last {setting.held_out:,} training images of "
         f"{setting.dataset} after {setting.epochs} epochs, by rate and weight decay"
     )
-    parts = ["tuning", name, setting.dataset, f"{setting.epochs}-epochs"]
-    file = "-".join([*parts, f"validation-{setting.held_out}"])
+    file = f"tuning-{name}-{kind_name(setting)}"
     return [Table(file, caption, pd.DataFrame(numbers), pd.DataFrame(text))]
 
 
@@ -77,7 +77,7 @@ def _ended(group: Group) -> str:
 
 
 def _accuracy(group: Group) -> float:
-    return mean_and_deviation(group.accuracies())[0]
+    return statistics.fmean(group.accuracies())
 
 
 def _method(rows: Sequence[str]) -> str:
