@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+import numpy as np
+
 from sparsebench.analysis.machines import machine_names
+from sparsebench.training.annealing import schedule_of
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 
@@ -46,7 +49,12 @@ class Group:
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """The median over all samples of training alone; None where it was not measured."""
+        """The median over all samples of training alone; None where it was not measured.
+
+        Of a network that gets sparser meanwhile the mean of its epochs.
+        """
+        if schedule_of(self.setting) is not None:
+            return None if self.clock is None else self.clock[-1] / self.setting.epochs
         samples = [
             sample / run.timing.steps * run.timing.steps_per_epoch
             for run in self.timed
@@ -60,17 +68,14 @@ class Group:
         """The seconds after each epoch, tests not counted; None where they were not measured.
 
         Epochs take the median of all, but where a network gets sparser meanwhile: there each takes
-        its own time, the mean of the runs.
+        its own time, the mean of the records that know it.
         """
+        epochs = self.setting.epochs
+        if schedule_of(self.setting) is not None:
+            clocks = [clock for run in self.timed if (clock := _own_clock(run, epochs))]
+            return [statistics.fmean(each) for each in zip(*clocks, strict=True)] or None
         each = self.seconds_per_epoch
-        if each is None:
-            return None
-        if getattr(self.setting, "annealing", "none") != "none" and self.finished:
-            runs = [[epoch.seconds for epoch in run.epochs] for run in self.finished]
-            if all(seconds is not None for run in runs for seconds in run):
-                together = zip(*runs, strict=True)
-                return list(accumulate(statistics.fmean(s or 0.0 for s in e) for e in together))
-        return [each * number for number in range(1, self.setting.epochs + 1)]
+        return None if each is None else [each * number for number in range(1, epochs + 1)]
 
     @property
     def seconds(self) -> float | None:
@@ -104,6 +109,20 @@ class Group:
             for runs in (self.timed, self.runs)
         )
         return next((max(peaks) for peaks in told if peaks), None)
+
+
+def _own_clock(run: TrainingRecord, epochs: int) -> list[float] | None:
+    """Return the seconds after each epoch of a network that gets sparser; None if not known."""
+    timing = run.timing
+    if timing is not None and timing.by_part:
+        parts = len(timing.samples)
+        steps = timing.steps_per_epoch * epochs / parts
+        ends = accumulate((s / timing.steps * steps for s in timing.samples), initial=0.0)
+        shares = np.linspace(0.0, 1.0, parts + 1)
+        after = np.interp(np.arange(1, epochs + 1) / epochs, shares, list(ends))
+        return [float(each) for each in after]
+    seconds = [epoch.seconds for epoch in run.epochs if epoch.seconds is not None]
+    return list(accumulate(seconds)) if len(seconds) == epochs else None
 
 
 def groups(records: Sequence[TrainingRecord]) -> list[Group]:

@@ -53,6 +53,8 @@ class Timing(BaseModel):
     samples: list[float]  # seconds per `steps` steps, raw, in the order they were taken
     steps_per_epoch: int
     method: str
+    # Of a network that gets sparser: the training is in as many parts, and each has its sample.
+    by_part: bool = False
 
 
 class Layer(BaseModel):

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from sparsebench.training.annealing import schedule_of
 from sparsebench.training.masked import MaskedRigL
 from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting
 from sparselayers.dynamic import CHT, GSE, MEST, SET, CHTs, GraNet, MomentumGrowth, RigL
 from sparselayers.layer import SparseLayer
-from sparselayers.prune import Gradual, Pruner, Schedule, Sigmoid
+from sparselayers.prune import Pruner
 from sparselayers.ranks import Ranks
 
 Rewired = MLPSetting | CifarSetting | GPTSetting
@@ -53,7 +54,7 @@ def make_rewirer(
 
     Raises ValueError where it makes no sense.
     """
-    schedule = _annealing(setting)
+    schedule = schedule_of(setting)
     if setting.rewiring == "none" and schedule is None:
         return Fixed()
     if setting.model == "dense":
@@ -99,20 +100,6 @@ _RULES: dict[str, Callable[..., Rewirer]] = {
     "cht": CHT,
     "chts": CHTs,
 }
-
-
-def _annealing(setting: Rewired) -> Schedule | None:
-    """Return how the network gets sparser, if it does."""
-    kinds: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
-    if not isinstance(setting, MLPSetting) or setting.annealing == "none":
-        return None
-    return kinds[setting.annealing](
-        initial=setting.initial_sparsity,
-        final=setting.sparsity,
-        begin=setting.anneal_from,
-        stop_after=setting.anneal_until,
-        update_every=setting.update_every,
-    )
 
 
 def _more(setting: Rewired, network: nn.Module) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from sparsebench.measuring import gpu, machine, memory
+from sparsebench.training.annealing import last_change, schedule_of
 from sparsebench.training.batches import batches, samples, steps_per_epoch
 from sparsebench.training.datasets import Data
 from sparsebench.training.loop import failure, sizes
@@ -25,7 +26,7 @@ from sparsebench.training.warm_up import warm_up
 from sparselayers import accelerator
 
 TURNS = 10  # the steps to time are spread over so many turns of every setting
-WARM_UP = 3  # the first steps also load code and find their memory
+WARM_UP = 3  # the first steps also load code and find their memory, and what is pruned its plans
 
 
 @dataclass
@@ -46,6 +47,15 @@ class _Timed:
         accelerator.synchronize(self.progress.setting.device)
         return time.perf_counter() - start
 
+    def move(self, step: int) -> None:
+        """Prune a network that gets sparser to what it would be at `step` of its training."""
+        schedule = schedule_of(self.progress.setting)
+        if schedule is None or not (change := last_change(schedule, step)):
+            return
+        rewirer = self.progress.rewirer
+        rewirer.load_state_dict(rewirer.state_dict() | {"steps": change - 1})
+        self.advance(WARM_UP)
+
 
 def time_steps(
     settings: list[Setting], data: Data, folder: Path, *, steps: int | None = None
@@ -53,8 +63,9 @@ def time_steps(
     """Time `steps` training steps of every setting (an epoch by default), and record them.
 
     The settings take turns, so that whatever slows the machine slows them all. Rewiring takes
-    place where it falls within the steps. Nothing is learned about accuracy. A setting that
-    fails is recorded with the reason.
+    place where it falls within the steps. A network that gets sparser takes each of its turns as
+    sparse as it is in the middle of that part of its training. Nothing is learned about accuracy.
+    A setting that fails is recorded with the reason.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
     turn = max(1, (steps or steps_per_epoch(data, settings[0])) // TURNS)
@@ -68,7 +79,9 @@ def time_steps(
                 if turn_number == 0:
                     under_way[setting] = _begin(setting, data)
                 else:
-                    under_way[setting].samples.append(under_way[setting].advance(turn))
+                    timed = under_way[setting]
+                    timed.move(_middle(turn_number, setting, data))
+                    timed.samples.append(timed.advance(turn))
             except Exception as error:  # whatever it is, it costs this setting alone
                 # Not the error itself: it would keep the network alive, in the frames it came by.
                 failed[setting] = failure(error)
@@ -83,6 +96,12 @@ def time_steps(
         for record in made:
             records.append(record)
     return made
+
+
+def _middle(turn: int, setting: Setting, data: Data) -> int:
+    """Return the step in the middle of the part of the training that `turn`, from 1, is for."""
+    steps = setting.epochs * steps_per_epoch(data, setting)
+    return round((turn - 0.5) / TURNS * steps)
 
 
 def _begin(setting: Setting, data: Data) -> _Timed:
@@ -137,11 +156,14 @@ def _record(
         assert failed is not None
         status, message = failed
         return TrainingRecord(**common, status=status, message=message)
+    by_part = schedule_of(setting) is not None
+    sparse = ", each as sparse as in the middle of its part of the training" if by_part else ""
     timing = Timing(
         steps=turn,
         samples=timed.samples,
         steps_per_epoch=steps_per_epoch(data, setting),
-        method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn",
+        method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn{sparse}",
+        by_part=by_part,
     )
     return TrainingRecord(
         **common,

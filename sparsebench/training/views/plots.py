@@ -171,7 +171,7 @@ def _same_time(own: list[Group]) -> Figure | None:
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.subplots()
     for group in timed:
-        seconds = (group.seconds_per_epoch or 0.0) * np.arange(1, group.setting.epochs + 1)
+        seconds = np.array(group.clock)
         _band(
             axes, group, COLOURS[group.setting.model],
             f"{group.setting.row}: {group.seconds_per_epoch:.1f} s an epoch", x=seconds,

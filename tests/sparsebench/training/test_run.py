@@ -2,11 +2,12 @@ from dataclasses import replace
 
 import pytest
 
-from sparsebench.training import checkpoint, run
+from sparsebench.training import checkpoint, run, step_times
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.records import load
 from sparsebench.training.settings import MLPSetting
 from sparsebench.training.step_times import time_steps
+from sparselayers.layer import SparseLayer
 
 SMALL = MLPSetting(
     experiment="test", row="sparse", sparsity=0.5, width=20, epochs=2, batch=50, lr=0.05,
@@ -61,6 +62,32 @@ def test_timed_steps_are_spread_over_turns(digits, tmp_path):
         assert all(sample > 0 for sample in record.timing.samples)
     assert load(tmp_path) == made
     assert run.pending([SMALL], tmp_path) == [SMALL]  # a time is no accuracy
+
+
+def test_a_network_that_gets_sparser_is_timed_as_it_is_in_every_part(digits, tmp_path, monkeypatch):
+    sparser = replace(
+        SMALL, epochs=10, update_every=6, sparsity=0.9, initial_sparsity=0.5,
+        annealing="cubic", anneal_until=30, rewiring="granet", stop_after=60, fraction=0.1,
+    )  # fmt: skip
+    advance, shares = step_times._Timed.advance, []
+
+    def noted(self, steps):
+        taken = advance(self, steps)
+        layers = [m for m in self.progress.network.modules() if isinstance(m, SparseLayer)]
+        places = sum(layer.shape[0] * layer.shape[1] for layer in layers)
+        shares.append(sum(layer.weights.numel() for layer in layers) / places)
+        return taken
+
+    monkeypatch.setattr(step_times._Timed, "advance", noted)
+    (record,) = time_steps([sparser], digits, tmp_path, steps=10)
+    assert record.status == "ok"
+    assert record.timing.by_part
+    assert "in the middle of its part" in record.timing.method
+    # An epoch has 6 steps, as many as between two prunings: in the middle of part k, from 0, there
+    # were k of them, and s = 0.9 - 0.4 (1 - k / 5)^3 until the fifth. Part 0 is as it was built.
+    expected = [1 - (0.9 - 0.4 * (1 - min(k, 5) / 5) ** 3) for k in range(10)]
+    each_turn = [*shares[1:2], *shares[3::2]]
+    assert each_turn == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_cannot_be_timed_is_recorded_and_the_rest_goes_on(digits, tmp_path):

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from sparsebench.training import experiment, loop
+from sparsebench.training import experiment, groups, loop
 from sparsebench.training.curves import CurvesRecord
 from sparsebench.training.published import curve, published
 from sparsebench.training.records import Epoch, Timing, TrainingRecord
@@ -120,6 +120,10 @@ def test_trials_of_rates_and_decays_are_a_table_of_methods():
     assert rows.columns.tolist()[1:] == ["rate 0.02", "rate 0.1", "rate 1"]
     assert table.numbers["best"].tolist() == [False, True, False, False]
     assert "on the last 100 training images of mnist" in table.caption
+    sparser = [replace(r.setting, sparsity=0.99) for r in (records[1], records[3])]
+    records += [record(setting, RISING) for setting in sparser]
+    (table,) = (t for t in tables.of_training(records) if t.name.startswith("tuning"))
+    assert table.numbers["method"].tolist() == ["static, wide 90%"] * 4 + ["static, wide 99%"] * 2
 
 
 def test_failed_runs_have_a_row_and_a_reason():
@@ -445,3 +449,21 @@ def test_epochs_of_a_net_that_gets_sparser_take_each_their_own_time():
     (axes,) = dict(plots.of_training(runs))["ultra-sparse-mnist-2-epochs"].axes
     line = next(line for line in axes.lines if line.get_label() == "GraNet")
     assert line.get_xdata().tolist() == [6.0, 7.0]
+
+
+def test_parts_of_a_training_that_were_timed_make_up_its_epochs():
+    granet = raced("GraNet 99%", [[0.8, 0.95]])
+    (group,) = groups.groups(granet)
+    assert group.clock is None
+    parts = Timing(
+        steps=9, samples=[4.0, 3.0, 2.0, 1.0], steps_per_epoch=9, method="", by_part=True
+    )
+    (run,) = granet
+    timed = run.model_copy(update={"purpose": "time", "epochs": [], "timing": parts})
+    (group,) = groups.groups([*granet, timed])
+    assert group.clock == [3.5, 5.0]  # every part half an epoch, and half as many steps as timed
+    assert group.seconds_per_epoch == 2.5
+    at_first = parts.model_copy(update={"by_part": False})
+    (group,) = groups.groups([*granet, timed.model_copy(update={"timing": at_first})])
+    assert group.clock is None
+    assert group.seconds_per_epoch is None
