@@ -27,18 +27,14 @@ from sparsebench.training.views import (
     structures_plot,
     text_plot,
     topology_plot,
+    weights_plot,
 )
 from sparsebench.training.views.front import front
 from sparsebench.training.views.tables import comparable
-from sparsebench.training.views.weights_table import kind_of
 from sparsebench.views.plots.style import (
     BLACK,
     BLUE,
-    GREEN,
     GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
     VERMILION,
     plain_head,
 )
@@ -68,7 +64,7 @@ def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure
         yield from _by_dataset(f"{name}-race", structures_plot.race, own, data)
     rows = {setting.row for setting in experiment.shipped("same-time").rows}
     for name, draw, own in (
-        ("same-weights", _same_weights, _of(every, "same-weights")),
+        ("same-weights", _same_weights, across_machines(_of(every, "same-weights"))),
         ("same-time", _same_time, [g for g in _of(every, "mnist") if g.setting.row in rows]),
         ("recipe", _recipe, _of(every, "recipe")),
         ("pareto", _pareto, _of(every, "mnist")),
@@ -116,51 +112,7 @@ def _published(own: list[Group], *, columns: int) -> Figure:
 
 
 def _same_weights(own: list[Group]) -> Figure | None:
-    """Accuracy against the number of weights, one curve a way to connect."""
-    looks = {
-        "dense, narrow": (BLACK, "s"),
-        "random": (VERMILION, "o"),
-        "random, both layers alike": (ORANGE, "v"),
-        "small-world": (GREEN, "D"),
-        "user connectivity": (SKY, "P"),
-        "SET": (PURPLE, "^"),
-        "RigL": (BLUE, "X"),
-    }
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, (colour, marker)) in enumerate(looks.items()):
-        members = [group for group in own if kind_of(group) == name]
-        if not members:
-            continue
-        members.sort(key=lambda group: group.runs[0].weights)
-        weights = [group.runs[0].weights for group in members]
-        means, deviations = zip(
-            *(mean_and_deviation(group.accuracies()) for group in members), strict=True
-        )
-        # A little apart, so that the bars of equal weights do not hide each other.
-        shifted = np.array(weights) * 1.01 ** (number - len(looks) / 2)
-        axes.errorbar(
-            shifted,
-            means,
-            yerr=[deviation or 0.0 for deviation in deviations],
-            color=colour,
-            marker=marker,
-            linestyle="--" if name == "dense, narrow" else "-",
-            capsize=2,
-            elinewidth=0.8,
-            label=name,
-        )
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-    dense = [group for group in own if group.setting.model == "dense"]
-    axes.set_xticks(sorted({group.runs[0].weights for group in dense}))
-    axes.set_xlabel("weights")
-    axes.set_ylabel("test accuracy in percent")
-    axes.legend(loc="lower right")
-    plain_head(figure, "The same number of weights: wide and sparse, or narrow and dense",
-               _conditions(own))  # fmt: skip
-    return figure
+    return weights_plot.draw(own, _conditions(own))
 
 
 def _same_time(own: list[Group]) -> Figure | None:

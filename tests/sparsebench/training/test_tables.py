@@ -96,6 +96,19 @@ def test_nets_with_as_many_weights_share_a_column():
     ]
 
 
+def test_nets_of_as_many_weights_are_drawn_by_their_errors_with_machines_pooled():
+    kinds = {row.row: row for row in experiment.shipped("same-weights").rows}
+    here = [record(kinds["dense 20 wide"], [0.96] * 10), record(kinds["GSE 99%"], [0.97] * 10)]
+    there = record(replace(kinds["GSE 99%"], seed=1), [0.98] * 10)
+    elsewhere = there.model_copy(update={"machine": {"id": "n"}})
+    (axes,) = dict(plots.of_training([*here, elsewhere]))["same-weights"].axes
+    assert axes.get_title() == "connections that move"
+    points = [line.get_ydata().tolist() for line in axes.lines if len(line.get_ydata()) == 1]
+    assert [4.0] in [[round(y, 6) for y in each] for each in points]
+    assert [2.5] in [[round(y, 6) for y in each] for each in points]
+    assert dict(plots.of_training(here[:1])).get("same-weights") is None
+
+
 def test_trials_of_rates_and_decays_are_a_table_of_methods():
     def trial(method, lr, decay, accuracy, rewiring="none", **others):
         row = f"{method}, lr {lr}, decay {decay}, wide"
