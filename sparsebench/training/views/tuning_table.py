@@ -39,7 +39,8 @@ def _table(name: str, members: Sequence[Group]) -> list[Table]:
     numbers: list[dict[str, Any]] = []
     text: list[dict[str, str]] = []
     rates = sorted({group.setting.lr for trials in several for group in trials})
-    for method, trials in zip(_methods(several), several, strict=True):
+    for trials in several:
+        method = _method([group.setting.row for group in trials])
         best = max((g for g in trials if g.finished), key=_accuracy)  # of equals the first
         for decay in sorted({group.setting.weight_decay for group in trials}):
             cells = {
@@ -77,16 +78,6 @@ def _ended(group: Group) -> str:
 
 def _accuracy(group: Group) -> float:
     return statistics.fmean(group.accuracies())
-
-
-def _methods(several: Sequence[Sequence[Group]]) -> list[str]:
-    """Return what tables call each method, with its sparsity where it was tried at several."""
-    names = [_method([group.setting.row for group in trials]) for trials in several]
-    sparsities = [trials[0].setting.sparsity for trials in several]
-    return [
-        f"{name} {sparsity:.0%}" if names.count(name) > 1 else name
-        for name, sparsity in zip(names, sparsities, strict=True)
-    ]
 
 
 def _method(rows: Sequence[str]) -> str:
