@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench import vision
-from sparsebench.datafolders import cache, places_to_look
+from sparsebench import datafolders, vision
+from sparsebench.datafolders import places_to_look
 from sparsebench.errors import InputError
 from sparsebench.training.datasets.dataset import Dataset
-from sparsebench.training.datasets.downloads import socket_timeout
+from sparsebench.training.datasets.downloads import into_cache
 
 CIFAR10 = "CIFAR10"
 FOLDER = "cifar-10-batches-py"
@@ -42,18 +43,24 @@ def load(*, data_dir: Path | None = None, download: bool = True) -> Dataset:
     """
     places = places_to_look(data_dir)
     for _, place in places:
-        if (place / FOLDER).is_dir():
+        if (place / FOLDER).is_dir() and not _left_over(place / FOLDER):
             return read_folder(place / FOLDER)
     looked = "; ".join(f"{origin}: {place / FOLDER}" for origin, place in places)
     if data_dir is not None or not download:
         raise FileNotFoundError(f"no {CIFAR10} found, looked in {looked}")
     try:
-        _download()
+        fetch = partial(vision.part("datasets").CIFAR10, download=True)
+        return read_folder(into_cache(fetch, FOLDER))
     except (InputError, OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"no {CIFAR10} found, looked in {looked}; the download failed: {error}"
         ) from error
-    return read_folder(cache() / FOLDER)
+
+
+def _left_over(folder: Path) -> bool:
+    """Whether a folder is of the cache, which is ours, and lacks files: no download ended there."""
+    whole = all((folder / name).is_file() for name in (TRAINING[0], TEST))
+    return folder.is_relative_to(datafolders.cache()) and not whole
 
 
 def read_folder(folder: Path) -> Dataset:
@@ -123,10 +130,3 @@ def _normalised(images: Tensor) -> Tensor:
 
 def _short(images: int) -> str:
     return f"{images // 1000}k" if images % 1000 == 0 else str(images)
-
-
-def _download() -> None:
-    """Let torchvision fetch and unpack the set into the user's cache folder."""
-    datasets = vision.part("datasets")
-    with socket_timeout(20.0):
-        datasets.CIFAR10(root=str(cache()), download=True)

@@ -1,15 +1,41 @@
-"""What a download may take."""
+"""Downloads into the user's cache: whole or not at all, and from no server that falls silent."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sparsebench import datafolders
+
+_SILENT_S = 20.0  # torchvision waits for ever
+
+
+def into_cache(fetch: Callable[[str], object], folder: str) -> Path:
+    """Have `fetch` fill a folder of its own, and move the `folder` in it to the cache; return that.
+
+    What a download that failed or was interrupted leaves can so never be taken for data. What an
+    earlier one left in that place goes.
+    """
+    cache = datafolders.cache()
+    place = cache / folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(prefix="download-", dir=cache) as own,
+        _timeout(_SILENT_S),
+    ):
+        fetch(own)
+        if place.exists():
+            place.rename(Path(own) / "earlier")
+        (Path(own) / folder).rename(place)
+    return place
 
 
 @contextmanager
-def socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound how long a silent server is waited for, which torchvision leaves open."""
+def _timeout(seconds: float) -> Iterator[None]:
+    """Bound how long a silent server is waited for."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

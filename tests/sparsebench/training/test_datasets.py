@@ -1,4 +1,6 @@
 import gzip
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 
 from sparsebench import datafolders
 from sparsebench.training import datasets
+from sparsebench.training.datasets import cifar10
 from sparsebench.training.datasets import digits as mnist
 from sparsebench.training.datasets.idx import read_idx
 
@@ -76,6 +79,62 @@ def test_the_subset_stands_in_for_mnist_alone_and_says_so(nowhere):
     assert str(nowhere / "cache") in found.note
     with pytest.raises(FileNotFoundError, match=r"no KMNIST found, looked in .*no network"):
         datasets.load("KMNIST")
+
+
+@pytest.mark.parametrize("how", [RuntimeError("no server answers"), KeyboardInterrupt()])
+def test_what_a_broken_download_leaves_is_not_taken_for_data(monkeypatch, tmp_path, how):
+    monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
+    shapes = {name: (6, *shape[1:]) for name, shape in mnist.FILES.items()}
+    monkeypatch.setattr(mnist, "FILES", shapes)
+    monkeypatch.setattr(mnist, "MD5", {})
+    broken = [True]
+
+    def fetch(root, download):
+        """As torchvision does it: a file after another, in the place where they are to be."""
+        assert download
+        raw = Path(root) / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        for number, (name, shape) in enumerate(shapes.items()):
+            if broken[0] and number == 2:
+                raise how
+            write_idx(raw / name, np.full(shape, 3))
+
+    monkeypatch.setattr(mnist.vision, "part", lambda _: SimpleNamespace(MNIST=fetch))
+    earlier = tmp_path / "cache" / "MNIST" / "raw"  # such as torchvision made it in an earlier run
+    earlier.mkdir(parents=True)
+    (earlier / "train-labels-idx1-ubyte.gz").write_bytes(b"half")
+    for _ in range(2):
+        if isinstance(how, KeyboardInterrupt):
+            with pytest.raises(KeyboardInterrupt):
+                datasets.load("MNIST")
+        else:
+            assert datasets.load("MNIST").name == "mnist-subset"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["MNIST"]
+    broken[0] = False
+    assert datasets.load("MNIST").train_labels.tolist() == [3] * 6
+    broken[0] = True
+    assert datasets.load("MNIST").train_labels.tolist() == [3] * 6  # it is there now
+
+
+def test_a_broken_download_of_cifar10_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
+
+    def fetch(root, download):
+        folder = Path(root) / cifar10.FOLDER
+        folder.mkdir()
+        for name in (cifar10.TRAINING[0], cifar10.TEST):  # which would be taken for all there is
+            (folder / name).write_bytes(b"")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(cifar10.vision, "part", lambda _: SimpleNamespace(CIFAR10=fetch))
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError, match="the download failed: the disk is full"):
+            datasets.load("CIFAR10")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_given_folder_without_data_is_an_error_that_names_it(tmp_path):
