@@ -5,12 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
-
-import numpy as np
 
 from sparsebench.analysis.machines import machine_names
-from sparsebench.training.annealing import schedule_of
+from sparsebench.training.clock import after_epochs
 from sparsebench.training.records import TrainingRecord
 from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 
@@ -49,33 +46,13 @@ class Group:
 
     @property
     def seconds_per_epoch(self) -> float | None:
-        """The median over all samples of training alone; None where it was not measured.
-
-        Of a network that gets sparser meanwhile the mean of its epochs.
-        """
-        if schedule_of(self.setting) is not None:
-            return None if self.clock is None else self.clock[-1] / self.setting.epochs
-        samples = [
-            sample / run.timing.steps * run.timing.steps_per_epoch
-            for run in self.timed
-            if run.timing is not None
-            for sample in run.timing.samples
-        ]
-        return statistics.median(samples) if samples else None
+        """The mean over all epochs of training alone; None where it was not measured."""
+        return None if self.clock is None else self.clock[-1] / self.setting.epochs
 
     @property
     def clock(self) -> list[float] | None:
-        """The seconds after each epoch, tests not counted; None where they were not measured.
-
-        Epochs take the median of all, but where a network gets sparser meanwhile: there each takes
-        its own time, the mean of the records that know it.
-        """
-        epochs = self.setting.epochs
-        if schedule_of(self.setting) is not None:
-            clocks = [clock for run in self.timed if (clock := _own_clock(run, epochs))]
-            return [statistics.fmean(each) for each in zip(*clocks, strict=True)] or None
-        each = self.seconds_per_epoch
-        return None if each is None else [each * number for number in range(1, epochs + 1)]
+        """The seconds after each epoch, tests not counted; None where they were not measured."""
+        return after_epochs(self.setting, self.timed)
 
     @property
     def seconds(self) -> float | None:
@@ -109,20 +86,6 @@ class Group:
             for runs in (self.timed, self.runs)
         )
         return next((max(peaks) for peaks in told if peaks), None)
-
-
-def _own_clock(run: TrainingRecord, epochs: int) -> list[float] | None:
-    """Return the seconds after each epoch of a network that gets sparser; None if not known."""
-    timing = run.timing
-    if timing is not None and timing.by_part:
-        parts = len(timing.samples)
-        steps = timing.steps_per_epoch * epochs / parts
-        ends = accumulate((s / timing.steps * steps for s in timing.samples), initial=0.0)
-        shares = np.linspace(0.0, 1.0, parts + 1)
-        after = np.interp(np.arange(1, epochs + 1) / epochs, shares, list(ends))
-        return [float(each) for each in after]
-    seconds = [epoch.seconds for epoch in run.epochs if epoch.seconds is not None]
-    return list(accumulate(seconds)) if len(seconds) == epochs else None
 
 
 def groups(records: Sequence[TrainingRecord]) -> list[Group]:

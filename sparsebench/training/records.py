@@ -55,6 +55,8 @@ class Timing(BaseModel):
     method: str
     # Of a network that gets sparser: the training is in as many parts, and each has its sample.
     by_part: bool = False
+    # What rewirings added to their steps, where they are so rare that no sample need have one.
+    rewirings: list[float] = []
 
 
 class Layer(BaseModel):

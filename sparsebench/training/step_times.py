@@ -20,12 +20,13 @@ from sparsebench.training.loop import failure, sizes
 from sparsebench.training.peak import peak_of
 from sparsebench.training.records import Status, Timing, TrainingRecord, TrainingStore
 from sparsebench.training.run import data_of
-from sparsebench.training.settings import CifarSetting, Setting
+from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
 from sparselayers import accelerator
 
 TURNS = 10  # the steps to time are spread over so many turns of every setting
+_REWIRED = 3  # after every third turn
 WARM_UP = 3  # the first steps also load code and find their memory, and what is pruned its plans
 
 
@@ -38,6 +39,7 @@ class _Timed:
     peak: int | None = None
     method: str = ""
     samples: list[float] = field(default_factory=list)
+    rewirings: list[float] = field(default_factory=list)
 
     def advance(self, steps: int) -> float:
         """Take `steps` steps and return their seconds."""
@@ -46,6 +48,19 @@ class _Timed:
             self.progress.step(images, labels)
         accelerator.synchronize(self.progress.setting.device)
         return time.perf_counter() - start
+
+    def rewire(self, usual: float) -> None:
+        """Time a step that rewires, where the setting ever does; a `usual` one takes so long."""
+        setting, rewirer = self.progress.setting, self.progress.rewirer
+        assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+        state = rewirer.state_dict()
+        due = -(-(state["steps"] + 2) // setting.update_every) * setting.update_every
+        if due >= setting.stop_after:
+            return
+        rewirer.load_state_dict(state | {"steps": due - 2})
+        self.advance(1)  # what a rule has to see of the step before
+        self.rewirings.append(max(0.0, self.advance(1) - usual))
+        self.advance(WARM_UP)
 
     def move(self, step: int) -> None:
         """Prune a network that gets sparser to what it would be at `step` of its training."""
@@ -63,7 +78,8 @@ def time_steps(
     """Time `steps` training steps of every setting (an epoch by default), and record them.
 
     The settings take turns, so that whatever slows the machine slows them all. Rewiring takes
-    place where it falls within the steps. A network that gets sparser takes each of its turns as
+    place where it falls within the steps; where it need not in a turn, it is timed by itself after
+    some of them. A network that gets sparser takes each of its turns as
     sparse as it is in the middle of that part of its training. Nothing is learned about accuracy.
     A setting that fails is recorded with the reason.
     """
@@ -82,6 +98,8 @@ def time_steps(
                     timed = under_way[setting]
                     timed.move(_middle(turn_number, setting, data))
                     timed.samples.append(timed.advance(turn))
+                    if turn_number % _REWIRED == 0 and _rarely_rewired(setting, turn):
+                        timed.rewire(timed.samples[-1] / turn)
             except Exception as error:  # whatever it is, it costs this setting alone
                 # Not the error itself: it would keep the network alive, in the frames it came by.
                 failed[setting] = failure(error)
@@ -96,6 +114,12 @@ def time_steps(
         for record in made:
             records.append(record)
     return made
+
+
+def _rarely_rewired(setting: Setting, turn: int) -> bool:
+    """Whether a turn of so many steps may be without a rewiring."""
+    assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+    return setting.rewiring != "none" and setting.update_every > turn
 
 
 def _middle(turn: int, setting: Setting, data: Data) -> int:
@@ -164,6 +188,7 @@ def _record(
         steps_per_epoch=steps_per_epoch(data, setting),
         method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn{sparse}",
         by_part=by_part,
+        rewirings=timed.rewirings,
     )
     return TrainingRecord(
         **common,

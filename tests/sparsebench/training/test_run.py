@@ -7,6 +7,7 @@ from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.records import load
 from sparsebench.training.settings import MLPSetting
 from sparsebench.training.step_times import time_steps
+from sparselayers.dynamic import SET
 from sparselayers.layer import SparseLayer
 
 SMALL = MLPSetting(
@@ -67,7 +68,7 @@ def test_timed_steps_are_spread_over_turns(digits, tmp_path):
 def test_a_network_that_gets_sparser_is_timed_as_it_is_in_every_part(digits, tmp_path, monkeypatch):
     sparser = replace(
         SMALL, epochs=10, update_every=6, sparsity=0.9, initial_sparsity=0.5,
-        annealing="cubic", anneal_until=30, rewiring="granet", stop_after=60, fraction=0.1,
+        annealing="cubic", anneal_until=30, rewiring="granet", stop_after=1,
     )  # fmt: skip
     advance, shares = step_times._Timed.advance, []
 
@@ -88,6 +89,24 @@ def test_a_network_that_gets_sparser_is_timed_as_it_is_in_every_part(digits, tmp
     expected = [1 - (0.9 - 0.4 * (1 - min(k, 5) / 5) ** 3) for k in range(10)]
     each_turn = [*shares[1:2], *shares[3::2]]
     assert each_turn == pytest.approx(expected, abs=1e-3)
+
+
+def test_rewirings_too_rare_for_a_turn_are_timed_by_themselves(digits, tmp_path, monkeypatch):
+    often = replace(SMALL, row="often", rewiring="set", update_every=2, stop_after=10**6)
+    rare = replace(often, row="rare", update_every=1000)
+    never = replace(often, row="never", update_every=1000, stop_after=999)
+    rewired = []
+    grow = SET.grow
+    monkeypatch.setattr(SET, "grow", lambda self, *a: rewired.append(self.steps) or grow(self, *a))
+    made = {
+        record.setting.row: record.timing.rewirings
+        for record in time_steps([rare, never, often], digits, tmp_path, steps=20)
+    }
+    assert [len(made[row]) for row in ("rare", "never", "often")] == [3, 0, 0]
+    assert rewired.count(1000)
+    assert rewired.count(2000)
+    assert rewired.count(3000)
+    assert all(cost >= 0 for cost in made["rare"])
 
 
 def test_what_cannot_be_timed_is_recorded_and_the_rest_goes_on(digits, tmp_path):

@@ -460,6 +460,16 @@ def test_epochs_of_a_net_that_gets_sparser_take_each_their_own_time():
     assert line.get_xdata().tolist() == [6.0, 7.0]
 
 
+def test_rewirings_that_no_turn_held_come_on_top_when_they_are_due():
+    timing = Timing(
+        steps=9, samples=[9.0, 8.0, 10.0], steps_per_epoch=9, method="", rewirings=[2.0, 1.0, 4.0]
+    )
+    (run,) = raced("RigL 99%", [[0.8, 0.9, 0.95]], update_every=6, stop_after=13)
+    (group,) = groups.groups([run.model_copy(update={"timing": timing})])
+    assert group.clock == [9 + 2, 18 + 4, 27 + 4]  # after steps 6 and 12, and never again
+    assert group.seconds_per_epoch == 31 / 3
+
+
 def test_parts_of_a_training_that_were_timed_make_up_its_epochs():
     granet = raced("GraNet 99%", [[0.8, 0.95]])
     (group,) = groups.groups(granet)
