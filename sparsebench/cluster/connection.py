@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,6 +17,7 @@ from sparsebench.errors import ClusterError, InputError
 
 _FETCH_S = 10.0
 _ANSWER_S = 60.0  # a scheduler that is busy may take some
+_GOODBYE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,10 @@ class DaskCluster:
 
     def close(self) -> None:
         """End what workers are still doing for us, and the connection."""
+        _at_most(_GOODBYE_S, self._stop)
+        _at_most(_GOODBYE_S, lambda: self._client.close(timeout=5))
+
+    def _stop(self) -> None:
         from sparsebench.cluster import member  # distributed, an extra
 
         if self._futures and self._client.status == "running":
@@ -145,8 +151,6 @@ class DaskCluster:
                 self._client.run(member.stop, self._topic, on_error="ignore")
         for key in list(self._futures):
             self.forget(key)
-        with suppress(Exception):
-            self._client.close(timeout=5)
 
     def _submit(
         self, key: str, address: str, function: Callable[..., Any], *args: str, **options: Any
@@ -181,6 +185,18 @@ class DaskCluster:
         if not found or self._client.status != "running":
             raise ClusterError(f"the Dask scheduler at {self._name} is gone")
         return found
+
+
+def _at_most(seconds: float, call: Callable[[], object]) -> None:
+    """Have `call` made, whatever comes of it: asking a scheduler that just died has no end."""
+
+    def quietly() -> None:
+        with suppress(Exception):
+            call()
+
+    caller = threading.Thread(target=quietly, daemon=True)
+    caller.start()
+    caller.join(seconds)
 
 
 def _label(address: str, worker: Mapping[str, Any]) -> str:

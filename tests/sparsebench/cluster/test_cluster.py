@@ -3,6 +3,7 @@
 import gc
 import itertools
 import signal
+import threading
 import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
@@ -128,6 +129,26 @@ def test_a_scheduler_that_does_not_answer_is_gone(cluster, target, tmp_path, mon
                 ours.workers()
         finally:
             cluster.scheduler.send_signal(signal.SIGCONT)
+
+
+def test_who_leaves_a_scheduler_that_does_not_answer_is_not_kept(
+    cluster, target, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(connection, "_GOODBYE_S", 1.0)
+
+    def leave():
+        with connected(target, f"test-{tmp_path.name}", PATIENCE_S) as ours:
+            address = next(iter(ours.workers()))
+            cluster.scheduler.send_signal(signal.SIGSTOP)
+            ours.greet("under way", address)
+
+    leaving = threading.Thread(target=leave, daemon=True)
+    try:
+        leaving.start()
+        leaving.join(120)
+        assert not leaving.is_alive()
+    finally:
+        cluster.scheduler.send_signal(signal.SIGCONT)
 
 
 def test_a_scheduler_that_dies_loses_nothing_and_the_run_can_go_on(cluster, target, tmp_path):
