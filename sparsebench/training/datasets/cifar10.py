@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench import datafolders, vision
+from sparsebench import vision
 from sparsebench.datafolders import places_to_look
 from sparsebench.errors import InputError
 from sparsebench.training.datasets.dataset import Dataset
-from sparsebench.training.datasets.downloads import into_cache
+from sparsebench.training.datasets.downloads import into_cache, left_over
 
 CIFAR10 = "CIFAR10"
 FOLDER = "cifar-10-batches-py"
@@ -43,7 +43,7 @@ def load(*, data_dir: Path | None = None, download: bool = True) -> Dataset:
     """
     places = places_to_look(data_dir)
     for _, place in places:
-        if (place / FOLDER).is_dir() and not _left_over(place / FOLDER):
+        if (place / FOLDER).is_dir() and not left_over(place / FOLDER, (TRAINING[0], TEST)):
             return read_folder(place / FOLDER)
     looked = "; ".join(f"{origin}: {place / FOLDER}" for origin, place in places)
     if data_dir is not None or not download:
@@ -55,12 +55,6 @@ def load(*, data_dir: Path | None = None, download: bool = True) -> Dataset:
         raise FileNotFoundError(
             f"no {CIFAR10} found, looked in {looked}; the download failed: {error}"
         ) from error
-
-
-def _left_over(folder: Path) -> bool:
-    """Whether a folder is of the cache, which is ours, and lacks files: no download ended there."""
-    whole = all((folder / name).is_file() for name in (TRAINING[0], TEST))
-    return folder.is_relative_to(datafolders.cache()) and not whole
 
 
 def read_folder(folder: Path) -> Dataset:

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparsebench import datafolders, shipped, vision
+from sparsebench import shipped, vision
 from sparsebench.datafolders import places_to_look
 from sparsebench.errors import InputError
 from sparsebench.training.datasets.dataset import Dataset
-from sparsebench.training.datasets.downloads import into_cache
+from sparsebench.training.datasets.downloads import into_cache, left_over
 from sparsebench.training.datasets.idx import read_idx
 
 SUBSET = shipped.folder() / "embedded" / "mnist-subset.npz"
@@ -68,7 +68,7 @@ def load(name: str, *, data_dir: Path | None = None, download: bool = True) -> D
     if data_dir is None and name in DEBIAN:
         places.append(("Debian's package", DEBIAN[name]))
     for _, place in places:
-        if place.is_dir() and not _left_over(place):
+        if place.is_dir() and not left_over(place, FILES):
             return _decoded(name.lower(), read_folder(place, name))
     looked = "; ".join(f"{origin}: {place}" for origin, place in places)
     if data_dir is not None:
@@ -88,12 +88,6 @@ def load(name: str, *, data_dir: Path | None = None, download: bool = True) -> D
             f"its figures are not comparable with those of the full set"
         )
         return subset(note)
-
-
-def _left_over(place: Path) -> bool:
-    """Whether a folder is of the cache, which is ours, and lacks files: no download ended there."""
-    files = {path.name.removesuffix(".gz") for path in place.iterdir()}
-    return place.is_relative_to(datafolders.cache()) and not files >= FILES.keys()
 
 
 def read_folder(folder: Path, name: str) -> Arrays:

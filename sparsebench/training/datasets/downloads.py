@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +31,12 @@ def into_cache(fetch: Callable[[str], object], folder: str) -> Path:
             place.rename(Path(own) / "earlier")
         (Path(own) / folder).rename(place)
     return place
+
+
+def left_over(folder: Path, files: Iterable[str]) -> bool:
+    """Whether `folder` is in the cache, which is ours, and lacks files: no download ended there."""
+    whole = all(any((folder / f"{file}{end}").is_file() for end in ("", ".gz")) for file in files)
+    return folder.is_relative_to(datafolders.cache()) and not whole
 
 
 @contextmanager

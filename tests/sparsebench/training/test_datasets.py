@@ -19,17 +19,23 @@ def write_idx(path, array):
 
 
 @pytest.fixture
-def nowhere(monkeypatch, tmp_path):
-    """No data in any of the usual places, and no network."""
+def empty(monkeypatch, tmp_path):
+    """No data in any of the usual places."""
     monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
+    return tmp_path
+
+
+@pytest.fixture
+def nowhere(monkeypatch, empty):
+    """No data in any of the usual places, and no network."""
 
     def refuse(name):
         raise OSError("no network")
 
     monkeypatch.setattr(mnist, "_download", refuse)
-    return tmp_path
+    return empty
 
 
 def test_an_idx_file_comes_back_as_it_was_written(tmp_path):
@@ -82,10 +88,7 @@ def test_the_subset_stands_in_for_mnist_alone_and_says_so(nowhere):
 
 
 @pytest.mark.parametrize("how", [RuntimeError("no server answers"), KeyboardInterrupt()])
-def test_what_a_broken_download_leaves_is_not_taken_for_data(monkeypatch, tmp_path, how):
-    monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
+def test_what_a_broken_download_leaves_is_not_taken_for_data(monkeypatch, empty, how):
     shapes = {name: (6, *shape[1:]) for name, shape in mnist.FILES.items()}
     monkeypatch.setattr(mnist, "FILES", shapes)
     monkeypatch.setattr(mnist, "MD5", {})
@@ -102,7 +105,7 @@ def test_what_a_broken_download_leaves_is_not_taken_for_data(monkeypatch, tmp_pa
             write_idx(raw / name, np.full(shape, 3))
 
     monkeypatch.setattr(mnist.vision, "part", lambda _: SimpleNamespace(MNIST=fetch))
-    earlier = tmp_path / "cache" / "MNIST" / "raw"  # such as torchvision made it in an earlier run
+    earlier = empty / "cache" / "MNIST" / "raw"  # such as torchvision made it in an earlier run
     earlier.mkdir(parents=True)
     (earlier / "train-labels-idx1-ubyte.gz").write_bytes(b"half")
     for _ in range(2):
@@ -111,17 +114,14 @@ def test_what_a_broken_download_leaves_is_not_taken_for_data(monkeypatch, tmp_pa
                 datasets.load("MNIST")
         else:
             assert datasets.load("MNIST").name == "mnist-subset"
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["MNIST"]
+    assert [path.name for path in (empty / "cache").iterdir()] == ["MNIST"]
     broken[0] = False
     assert datasets.load("MNIST").train_labels.tolist() == [3] * 6
     broken[0] = True
     assert datasets.load("MNIST").train_labels.tolist() == [3] * 6  # it is there now
 
 
-def test_a_broken_download_of_cifar10_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.delenv("SPARSEBENCH_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datafolders, "cache", lambda: tmp_path / "cache")
+def test_a_broken_download_of_cifar10_leaves_nothing(monkeypatch, empty):
 
     def fetch(root, download):
         folder = Path(root) / cifar10.FOLDER
@@ -134,7 +134,7 @@ def test_a_broken_download_of_cifar10_leaves_nothing(monkeypatch, tmp_path):
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match="the download failed: the disk is full"):
             datasets.load("CIFAR10")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert list((empty / "cache").iterdir()) == []
 
 
 def test_a_given_folder_without_data_is_an_error_that_names_it(tmp_path):
