@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sparsebench.training.settings import MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, MLPSetting, Setting
 from sparselayers.prune import Gradual, Schedule, Sigmoid
 
 _KINDS: dict[str, Callable[..., Schedule]] = {"cubic": Gradual, "sigmoid": Sigmoid}
@@ -21,6 +21,12 @@ def schedule_of(setting: Setting) -> Schedule | None:
         stop_after=setting.anneal_until,
         update_every=setting.update_every,
     )
+
+
+def gets_sparser(setting: Setting) -> bool:
+    """Whether the network gets sparser while it trains, so that its epochs take less and less."""
+    gradual = isinstance(setting, CifarSetting) and setting.pruning == "gradual"
+    return gradual or schedule_of(setting) is not None
 
 
 def last_change(schedule: Schedule, step: int) -> int:

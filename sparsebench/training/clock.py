@@ -8,9 +8,10 @@ from itertools import accumulate
 
 import numpy as np
 
-from sparsebench.training.annealing import schedule_of
+from sparsebench.training.annealing import gets_sparser
 from sparsebench.training.records import Timing, TrainingRecord
-from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting, Setting
+from sparsebench.training.rewiring import Rewired
+from sparsebench.training.settings import Setting
 
 
 def after_epochs(setting: Setting, timed: Sequence[TrainingRecord]) -> list[float] | None:
@@ -21,7 +22,7 @@ def after_epochs(setting: Setting, timed: Sequence[TrainingRecord]) -> list[floa
     themselves come on top, when they are due.
     """
     timings = [run.timing for run in timed if run.timing is not None]
-    if schedule_of(setting) is None:
+    if not gets_sparser(setting):
         samples = [s / t.steps * t.steps_per_epoch for t in timings for s in t.samples]
         if not samples:
             return None
@@ -54,7 +55,7 @@ def _rewirings(setting: Setting, timings: Sequence[Timing]) -> list[float]:
     costs = [cost for timing in timings for cost in timing.rewirings]
     if not costs:
         return [0.0] * setting.epochs
-    assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+    assert isinstance(setting, Rewired)
     each, steps = statistics.median(costs), timings[0].steps_per_epoch
     last = setting.stop_after - 1
     return [

@@ -19,8 +19,9 @@ from sparsebench.training.datasets import Data
 from sparsebench.training.loop import failure, sizes
 from sparsebench.training.peak import peak_of
 from sparsebench.training.records import Status, Timing, TrainingRecord, TrainingStore
+from sparsebench.training.rewiring import Rewired
 from sparsebench.training.run import data_of
-from sparsebench.training.settings import CifarSetting, GPTSetting, MLPSetting, Setting
+from sparsebench.training.settings import CifarSetting, Setting
 from sparsebench.training.state import Progressing
 from sparsebench.training.warm_up import warm_up
 from sparselayers import accelerator
@@ -52,7 +53,7 @@ class _Timed:
     def rewire(self, usual: float) -> None:
         """Time a step that rewires, where the setting ever does; a `usual` one takes so long."""
         setting, rewirer = self.progress.setting, self.progress.rewirer
-        assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+        assert isinstance(setting, Rewired)
         state = rewirer.state_dict()
         due = -(-(state["steps"] + 2) // setting.update_every) * setting.update_every
         if due >= setting.stop_after:
@@ -118,7 +119,7 @@ def time_steps(
 
 def _rarely_rewired(setting: Setting, turn: int) -> bool:
     """Whether a turn of so many steps may be without a rewiring."""
-    assert isinstance(setting, MLPSetting | CifarSetting | GPTSetting)
+    assert isinstance(setting, Rewired)
     return setting.rewiring != "none" and setting.update_every > turn
 
 

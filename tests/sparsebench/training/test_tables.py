@@ -460,6 +460,23 @@ def test_epochs_of_a_net_that_gets_sparser_take_each_their_own_time():
     assert line.get_xdata().tolist() == [6.0, 7.0]
 
 
+def test_a_large_net_that_is_pruned_gradually_takes_its_own_time_for_each_epoch():
+    (run,) = raced("RigL 99%", [[0.3, 0.4, 0.5]])
+    gradual = CifarSetting(
+        experiment="my", row="sparse storage", network="vgg11_bn", pruning="gradual", epochs=3
+    )
+    epochs = [
+        epoch.model_copy(update={"seconds": seconds})
+        for epoch, seconds in zip(run.epochs, (9.0, 2.0, 1.0), strict=True)
+    ]
+    timing = Timing(steps=9, samples=[9.0, 2.0, 1.0], steps_per_epoch=9, method="wall clock")
+    made = {"setting": gradual, "epochs": epochs, "timing": timing}
+    (group,) = groups.groups([run.model_copy(update=made)])
+    assert group.clock == [9.0, 11.0, 12.0]
+    (group,) = groups.groups([run.model_copy(update=made | {"epochs": run.epochs})])
+    assert group.clock is None  # one of its epochs says nothing about the others
+
+
 def test_rewirings_that_no_turn_held_come_on_top_when_they_are_due():
     timing = Timing(
         steps=9, samples=[9.0, 8.0, 10.0], steps_per_epoch=9, method="", rewirings=[2.0, 1.0, 4.0]
