@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from sparsebench.training.clock import after_epochs
 from sparsebench.training.records import Epoch, TrainingRecord
 from sparsebench.training.settings import CifarSetting
 from sparsebench.views import units
@@ -70,6 +71,19 @@ def seconds_per_epoch(record: TrainingRecord) -> float | None:
     return statistics.median(timing.samples) / timing.steps * timing.steps_per_epoch
 
 
+def timed_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
+    """Return the records of steps that were timed by themselves, by their rows."""
+    return {r.setting.row: r for r in own if r.purpose == "time" and r.status == "ok"}
+
+
+def clock_of(run: TrainingRecord, steps: TrainingRecord | None) -> list[float] | None:
+    """Return the seconds after each epoch, tests not counted; None where they were not measured.
+
+    They are made up of `steps` that were timed by themselves, where there are some.
+    """
+    return after_epochs(run.setting, [run if steps is None else steps])
+
+
 def conditions(own: Sequence[TrainingRecord]) -> str:
     """Say in a few words what the figures are of."""
     first = own[0]
@@ -84,7 +98,7 @@ def conditions(own: Sequence[TrainingRecord]) -> str:
 
 def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
     """A line a way to train: accuracy, time of an epoch, speed-up over dense, memory."""
-    timed = {r.setting.row: r for r in own if r.purpose == "time" and r.status == "ok"}
+    timed = timed_runs(own)
     trained = {r.setting.row: r for r in runs(own)}
     rows = list(dict.fromkeys((*trained, *timed)))
     if not rows:
@@ -96,6 +110,7 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
         one = run or steps
         assert one is not None
         seconds = _steps(steps)
+        clock = clock_of(run, steps) if run else None
         numbers.append(
             {
                 "machine": str(one.machine.get("id", "")),
@@ -105,6 +120,7 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
                 "epochs": one.setting.epochs if run else None,
                 "accuracy [%]": 100 * run.epochs[-1].accuracy if run else None,
                 "loss": run.epochs[-1].loss if run else None,
+                "seconds": clock[-1] if clock else None,
                 "seconds per step": seconds,
                 "speedup": base / seconds if base and seconds else None,
                 "peak memory [B]": steps.peak_memory if steps else None,
@@ -118,6 +134,7 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
             "weights": "not counted" if n["row"] in foreign else f"{n['weights']:,}",
             "accuracy": number(n["accuracy [%]"], "{:.1f}"),
             "last loss": number(n["loss"], "{:.3f}"),
+            "training": number(n["seconds"], "{:.1f} min", 1 / 60),
             "ms a step": number(n["seconds per step"], "{:.0f}", 1e3),
             "over dense": units.ratio(n["speedup"]) if n["speedup"] else "not measured",
             "peak memory": units.quantity(n["peak memory [B]"], "B")
@@ -129,7 +146,8 @@ def _summary(own: list[TrainingRecord], suffix: str) -> list[Table]:
     name = own[0].setting.experiment
     caption = (
         f"{name}: {conditions(own)}: test accuracy in percent and training loss of the last epoch; "
-        "time of a training step and peak memory, measured by themselves with untrained weights"
+        "time of all epochs, tests not counted; time of a training step and peak memory, measured "
+        "by themselves with untrained weights"
     )
     return [Table(f"{name}{suffix}", caption, pd.DataFrame(numbers), frame(text))]
 

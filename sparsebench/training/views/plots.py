@@ -23,6 +23,7 @@ from sparsebench.training.settings import MLPSetting
 from sparsebench.training.views import (
     cifar_plot,
     race_plot,
+    recovery_plot,
     structured,
     structures_plot,
     text_plot,
@@ -45,6 +46,7 @@ COLOURS = {"dense": BLACK, "masked": GREY, "sparse": VERMILION}
 def of_training(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
     """Yield a file name and a figure for everything that can be drawn."""
     yield from cifar_plot.of(records)
+    yield from recovery_plot.of(records)
     yield from text_plot.of(records)
     whole = groups(records)
     finished = [group for group in whole if group.finished]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sparsebench import cli
 from sparsebench.errors import InputError
-from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, run
+from sparsebench.training import checkpoint, datasets, evaluation, experiment, loop, run, settings
 from sparsebench.training.checkpoint import CheckpointError
 from sparsebench.training.cifar import accounts, format_records, masks, networks, schedule
 from sparsebench.training.datasets import Dataset
@@ -362,6 +362,30 @@ def test_tables_and_plot_put_masks_and_sparse_storage_side_by_side(images, silen
     assert epochs["sparsity"].str[:2].tolist() == ["50", "89", "95", "95"]
     assert " → " in epochs["held"][3]
     assert [name for name, _ in plots.of_training(records)] == ["cifar-vgg"]
+
+
+def test_what_pruned_networks_regain_is_drawn_against_their_minutes(images, silent, trained):
+    dense, masked, sparse = (
+        loop.train(setting, images, silent, folder=trained) for setting in (DENSE, MASKED, SPARSE)
+    )
+    once = sparse.setting.columns | {"row": "16x1", "structure": "16x1", "pruning": "once"}
+    steps = sparse.timing.model_copy(update={"steps": 1, "samples": [30.0], "steps_per_epoch": 2})
+    alone = {"setting": settings.read(once), "timing": steps}
+    blocks = sparse.model_copy(update=alone | {"epochs": [
+        epoch.model_copy(update={"seconds": None, "accuracy": 0.125 * number})
+        for number, epoch in enumerate(sparse.epochs)
+    ]})  # fmt: skip
+    drawn = dict(plots.of_training([dense, masked, sparse, blocks]))
+    assert list(drawn) == ["cifar-vgg", "cifar-vgg-recovery"]
+    (axes,) = drawn["cifar-vgg-recovery"].axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines)[:3] == [MASKED.row, SPARSE.row, "16x1"]
+    assert lines["16x1"].get_xdata().tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert lines["16x1"].get_ydata().tolist() == [0.0, 12.5, 25.0, 37.5]
+    (table,) = [t for t in tables.of_training([dense, blocks]) if t.name == "cifar-vgg"]
+    assert table.text.set_index("row").loc["16x1", "training"] == "4.0 min"
+    seconds = [epoch.seconds for epoch in sparse.epochs]
+    assert lines[SPARSE.row].get_xdata()[-1] == pytest.approx(sum(seconds) / 60)
 
 
 @pytest.mark.usefixtures("undrawn")
