@@ -36,6 +36,7 @@ class _Timed:
     """A network that trains in turn with others, and what its turns took."""
 
     progress: Progressing
+    data: Data  # what it trains on, of all that there is
     batches: Iterator[tuple[Tensor, Tensor]]
     peak: int | None = None
     method: str = ""
@@ -85,7 +86,8 @@ def time_steps(
     A setting that fails is recorded with the reason.
     """
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    turn = max(1, (steps or steps_per_epoch(data, settings[0])) // TURNS)
+    epoch = steps_per_epoch(data_of(settings[0], data), settings[0])
+    turn = max(1, (steps or epoch) // TURNS)
     under_way: dict[Setting, _Timed] = {}
     failed: dict[Setting, tuple[Status, str]] = {}
     for turn_number in range(TURNS + 1):  # the first warms up
@@ -97,7 +99,7 @@ def time_steps(
                     under_way[setting] = _begin(setting, data)
                 else:
                     timed = under_way[setting]
-                    timed.move(_middle(turn_number, setting, data))
+                    timed.move(_middle(turn_number, setting, timed.data))
                     timed.samples.append(timed.advance(turn))
                     if turn_number % _REWIRED == 0 and _rarely_rewired(setting, turn):
                         timed.rewire(timed.samples[-1] / turn)
@@ -133,11 +135,11 @@ def _begin(setting: Setting, data: Data) -> _Timed:
     own = data_of(setting, data)
     endless = (batch for epoch in count() for batch in batches(own, setting, epoch))
     if isinstance(setting, CifarSetting):
-        return _begin_large(setting, endless)
+        return _begin_large(setting, own, endless)
     made: list[_Timed] = []
 
     def begin() -> None:
-        made.append(_Timed(Progressing.start(setting, samples=samples(own)), endless))
+        made.append(_Timed(Progressing.start(setting, samples=samples(own)), own, endless))
         made[0].advance(WARM_UP)
 
     warm_up(setting)
@@ -149,14 +151,14 @@ def _begin(setting: Setting, data: Data) -> _Timed:
     return replace(made[0], peak=peak, method=f"{method} of building and {WARM_UP} steps")
 
 
-def _begin_large(setting: Setting, endless: Iterator[tuple[Tensor, Tensor]]) -> _Timed:
+def _begin_large(setting: Setting, data: Data, endless: Iterator[tuple[Tensor, Tensor]]) -> _Timed:
     """Start a network whose building takes more memory than its training: that does not count.
 
     Its weights are those that it is drawn with, pruned, and not trained ones.
     """
     warm_up(setting)
     before = memory.held(setting.device)
-    timed = _Timed(Progressing.start(setting), endless)
+    timed = _Timed(Progressing.start(setting), data, endless)
     built = memory.held(setting.device) - before
     peak, method = memory.peak(lambda: timed.advance(WARM_UP), setting.device)
     return replace(timed, peak=built + peak, method=f"{method} of {WARM_UP} steps, and the network")
@@ -186,7 +188,7 @@ def _record(
     timing = Timing(
         steps=turn,
         samples=timed.samples,
-        steps_per_epoch=steps_per_epoch(data, setting),
+        steps_per_epoch=steps_per_epoch(timed.data, setting),
         method=f"wall clock of {TURNS} turns of {turn} steps, rows in turn{sparse}",
         by_part=by_part,
         rewirings=timed.rewirings,
@@ -197,5 +199,5 @@ def _record(
         peak_memory=timed.peak,
         memory_method=timed.method,
         layers=timed.progress.layers,
-        **sizes(timed.progress.network, data),
+        **sizes(timed.progress.network, timed.data),
     )

@@ -338,6 +338,12 @@ def test_every_stage_is_timed(images, tmp_path, monkeypatch):
     assert [layer.path for layer in found[5].layers] == ["classifier.1"]
 
 
+def test_steps_are_of_the_images_that_are_trained_on(images, tmp_path):
+    (record,) = training_times(images, tmp_path, [replace(DENSE, images=40, held_out=10)])
+    assert record.timing.steps_per_epoch == 2  # 40 of the 50 that are left, 20 at a time
+    assert (record.train_images, record.test_images) == (40, 10)
+
+
 def training_times(images, folder, settings):
     from sparsebench.training.step_times import time_steps
 
