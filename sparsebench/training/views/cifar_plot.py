@@ -18,6 +18,7 @@ from sparsebench.training.views.cifar_tables import (
 )
 from sparsebench.views.plots.style import BLACK, GREY, VERMILION, plain_head
 
+_POINTS = 200  # how many a curve of losses has at least: beyond twice as many, means of some steps
 _LOOKS = {"masked": (GREY, "s", "masks"), "sparse": (VERMILION, "o", "sparse storage")}
 TITLES = {
     "cifar-vgg": "Pruned to 95% while it trains: masks against sparse storage",
@@ -50,9 +51,11 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[str, TrainingRecord]) -> 
         colour, marker, label = _LOOKS[model]
         # An epoch that was not recorded step by step has its mean alone.
         per_step = [loss for epoch in record.epochs for loss in epoch.losses or [epoch.loss]]
+        each = max(1, len(per_step) // _POINTS)
+        means = np.array(per_step[: len(per_step) // each * each]).reshape(-1, each).mean(axis=1)
         wide = 3.6 if model == "masked" else 1.2
-        places = np.arange(1, len(per_step) + 1)
-        losses.plot(places, per_step, color=colour, linewidth=wide, label=label)
+        places = each * np.arange(1, len(means) + 1)
+        losses.plot(places, means, color=colour, linewidth=wide, label=label)
         epochs = np.arange(1, len(record.epochs) + 1)
         look = {"color": colour, "marker": marker, "label": label}
         accuracies.plot(epochs, [100 * epoch.accuracy for epoch in record.epochs], **look)
@@ -63,6 +66,7 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[str, TrainingRecord]) -> 
         last = dense[-1].epochs[-1]
         look = {"color": BLACK, "linestyle": ":", "label": "dense"}
         accuracies.axhline(100 * last.accuracy, **look)
+        accuracies.margins(y=0.08)
         held.axhline((last.held or 0) / 1e6, **look)
         times = [e.seconds for e in dense[-1].epochs if e.seconds is not None]
         if timed and times:
@@ -77,15 +81,17 @@ def _figure(own: list[TrainingRecord], pruned: Mapping[str, TrainingRecord]) -> 
         below = "epoch"
         for axes in (accuracies, seconds, held):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    losses.set(xlabel="step", ylabel="training loss")
+    xlabel = f"step; means of {each}" if each > 1 else "step"
+    losses.set(xlabel=xlabel, ylabel="training loss")
     accuracies.set(xlabel=below, ylabel="test accuracy in percent")
-    seconds.set(xlabel=below, ylabel="seconds of training per epoch")
+    seconds.set(xlabel=below, ylabel="seconds of an epoch")
     held.set(xlabel=below, ylabel="held while training, MB")
     seconds.set_ylim(bottom=0)
     held.set_ylim(bottom=0)
     if not timed:
-        seconds.set_axis_off()
-    held.legend(*accuracies.get_legend_handles_labels(), loc="best")
+        seconds.set_visible(False)
+    over_lines = {"frameon": True, "framealpha": 1.0, "edgecolor": "none"}
+    held.legend(*accuracies.get_legend_handles_labels(), loc="best", **over_lines)
     losses.legend()
     text = conditions(own).replace(", tested", ",\ntested", 1)
     name = own[0].setting.experiment

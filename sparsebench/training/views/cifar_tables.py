@@ -79,9 +79,10 @@ def timed_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
 def clock_of(run: TrainingRecord, steps: TrainingRecord | None) -> list[float] | None:
     """Return the seconds after each epoch, tests not counted; None where they were not measured.
 
-    They are made up of `steps` that were timed by themselves, where there are some.
+    As the epochs took them where they were timed, or else made up of `steps` timed by themselves.
     """
-    return after_epochs(run.setting, [run if steps is None else steps])
+    took = after_epochs(run.setting, [run])
+    return took if took or steps is None else after_epochs(run.setting, [steps])
 
 
 def conditions(own: Sequence[TrainingRecord]) -> str:

@@ -39,17 +39,17 @@ def of(records: Sequence[TrainingRecord]) -> Iterator[tuple[str, Figure]]:
 
 
 def _figure(own: list[TrainingRecord]) -> Figure | None:
-    """Draw the accuracy after each epoch against the minutes since pruning began."""
+    """Draw the accuracy after each epoch against the minutes since pruning began, a run a row."""
     steps = timed_runs(own)
     curves = [
         (run, clock)
-        for run in runs(own)
+        for run in {run.setting.row: run for run in runs(own)}.values()
         if isinstance(run.setting, CifarSetting) and run.setting.start
         if (clock := clock_of(run, steps.get(run.setting.row)))
     ]
     if len(curves) < LEAST:
         return None
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(8.6, 4.0), layout="constrained")
     axes = figure.subplots()
     colours = cycle(COLOURS)
     for run, clock in curves:
@@ -70,7 +70,8 @@ def _figure(own: list[TrainingRecord]) -> Figure | None:
         axes.axhline(last, color=BLACK, linestyle=":", label=label)
     axes.set(xlabel="minutes of training", ylabel="test accuracy in percent")
     axes.set_xlim(left=0)
-    axes.legend(loc="lower right", fontsize="small")
+    axes.margins(y=0.06)
+    figure.legend(loc="outside right upper", fontsize="small")
     text = conditions(own).replace(", tested", ",\ntested", 1)
     plain_head(figure, "Pruned, and trained on: what is regained, and when", text)
     return figure

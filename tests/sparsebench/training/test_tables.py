@@ -179,6 +179,8 @@ def test_every_experiment_has_tables_and_plots_that_can_be_written(name, tmp_pat
         "recipe-search": set(),
         "ultra-sparse-search": set(),
         "same-time": {"mnist", "pareto", "same-time"},
+        "real-size-vgg": {"real-size-vgg", "real-size-vgg-recovery"},
+        "real-size-resnet": {"real-size-resnet", "real-size-resnet-recovery"},
         "structures-mnist": {"structures-mnist", "structures-mnist-race"},
         "structures-fashion": {"structures-fashion", "structures-fashion-race"},
     }
