@@ -63,14 +63,6 @@ def pruned_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
     return found
 
 
-def seconds_per_epoch(record: TrainingRecord) -> float | None:
-    """Return the median seconds of an epoch of training, from epochs or from steps."""
-    timing = record.timing
-    if timing is None:
-        return None
-    return statistics.median(timing.samples) / timing.steps * timing.steps_per_epoch
-
-
 def timed_runs(own: Sequence[TrainingRecord]) -> dict[str, TrainingRecord]:
     """Return the records of steps that were timed by themselves, by their rows."""
     return {r.setting.row: r for r in own if r.purpose == "time" and r.status == "ok"}
